@@ -1,0 +1,133 @@
+"""What our own keys may be, and the ranges of arguments that go by their standard names in the whole field."""
+
+import math
+from typing import Any
+
+from mlrun.config.values import INTEGER, Choice, Flag, Items, Mapping, Null, Number, Text, describe, fits
+
+COUNT = Number(integral=True, low=1)
+POSITIVE = Number(low=0, high=math.inf, closed="neither")
+NOT_NEGATIVE = Number(low=0, high=math.inf, closed="left")
+BELOW_ONE = Number(low=0, high=1, closed="left")
+UNIT = Number(low=0, high=1)
+SEED = Number(integral=True, low=0, high=2**32 - 1)
+ANY = ()
+
+PRECISIONS = (
+    "transformer-engine", "transformer-engine-float16", "16-true", "16-mixed", "bf16-true", "bf16-mixed", "32-true",
+    "64-true", 16, 32, 64, "16", "32", "64", "bf16",
+)  # fmt: skip
+
+# Keys that are read by mlrun itself. A trailing dot marks a group whose keys are listed here and nowhere else.
+KEYS: dict[str, tuple] = {
+    "seed": (SEED,),
+    "data_dir": (Text(), Null()),
+    "tracking": (Mapping(),),
+    "dataset": (Mapping(),),
+    "optim": (Mapping(), Null()),
+    "scheduler": (Mapping(), Null()),
+    "trainer": (Mapping(),),
+    "model": (Mapping(),),
+    "tracking.experiment": (Text(),),
+    "tracking.run_name": (Text(), Null()),
+    "trainer.max_epochs": (COUNT,),
+    "trainer.max_time": (Text(), Mapping(), Null()),
+    "trainer.accelerator": (Choice(("auto", "cpu", "gpu", "cuda", "mps", "tpu")),),
+    "trainer.devices": (COUNT, Choice((-1, "auto")), Items((Number(integral=True, low=0),)), Text()),
+    "trainer.strategy": (Text(),),
+    "trainer.precision": (Choice(PRECISIONS), Null()),
+    "trainer.accumulate_grad_batches": (COUNT,),
+    "trainer.gradient_clip_val": (POSITIVE, Null()),
+    "trainer.gradient_clip_algorithm": (Choice(("norm", "value")), Null()),
+    "trainer.l1": (NOT_NEGATIVE,),
+    "trainer.l2": (NOT_NEGATIVE,),
+    "trainer.penalize_bias_and_norm": (Flag(),),
+    "trainer.early_stopping_patience": (COUNT, Null()),
+    "trainer.deterministic": (Flag(), Choice(("warn",))),
+    "trainer.fast_dev_run": (Flag(), COUNT),
+    "model.name": (Text(),),
+    "model.fits": (Items((Text(),)),),
+    "model.max_epochs": (COUNT,),
+    "dataset.name": (Text(),),
+    "dataset.problem": (Text(),),
+    "dataset.facts": (Items((Text(),)),),
+    "dataset.batch_size": (COUNT,),
+    "dataset.num_workers": (Number(integral=True, low=0), Choice(("auto",)), Null()),
+}
+
+# Arguments of a `_target_` anywhere below optim, scheduler, trainer, dataset and model; null is left to the type check.
+RANGES: dict[str, Number] = {
+    "lr": POSITIVE,
+    "learning_rate": POSITIVE,
+    "max_lr": POSITIVE,
+    "momentum": BELOW_ONE,
+    "betas": BELOW_ONE,
+    "weight_decay": NOT_NEGATIVE,
+    "eps": POSITIVE,
+    "rho": UNIT,
+    "dropout": BELOW_ONE,
+    "label_smoothing": BELOW_ONE,
+    "batch_size": COUNT,
+    "max_epochs": COUNT,
+    "l1": NOT_NEGATIVE,
+    "l2": NOT_NEGATIVE,
+    "hidden": COUNT,
+    "hidden_size": COUNT,
+    "num_layers": COUNT,
+    "num_heads": COUNT,
+    "warmup_steps": Number(integral=True, low=0),
+    "warmup_epochs": NOT_NEGATIVE,
+    "seed": SEED,
+}
+BELOW = ("optim", "scheduler", "trainer", "dataset", "model")
+
+# Written in the YAML of a model or dataset about it, and never handed to its `_target_`.
+METADATA = frozenset({"name", "fits", "facts", "max_epochs", "problem"})
+TOP = tuple(key for key in KEYS if "." not in key)
+CLOSED = ("tracking", "trainer")  # groups that have no keys but these
+PARTS = ("preprocessing", "classifier", "regressor", "clusterer", "decomposer")  # of a model without `_target_`
+
+
+def allowed(group: str) -> list[str]:
+    """Names of the known keys directly below a group."""
+    return [key[len(group) + 1 :] for key in KEYS if key.startswith(group + ".")]
+
+
+def out_of_range(name: str, value: Any) -> str | None:
+    """`must be a number > 0` for an argument with a standard name and a number (or numbers) outside its range."""
+    kind = RANGES.get(name)
+    if kind is None:
+        return None
+    numbers = value if isinstance(value, list) else [value]
+    wrong = [n for n in numbers if isinstance(n, (int, float)) and not isinstance(n, bool) and not kind.accepts(n)]
+    if not wrong:
+        return None
+    return f"{'each ' if isinstance(value, list) else ''}must be {kind}"
+
+
+def split_problem(split: Any) -> str | None:
+    """Fractions that sum to 1 (rows of each split by share) or counts of rows, and at least `train`."""
+    if split is None:
+        return None
+    if not isinstance(split, dict):
+        return "must be a mapping such as {train: 0.6, val: 0.2, test: 0.2}"
+    unknown = [name for name in split if name not in ("train", "val", "test")]
+    if unknown:
+        return f"has no split named {', '.join(map(str, unknown))}; splits are train, val, test"
+    sizes = [size for size in split.values() if size is not None]
+    if not all(fits((INTEGER, Number()), size) for size in sizes):
+        return f"sizes must be fractions or counts, not {', '.join(repr(s) for s in sizes if isinstance(s, str)) or split}"
+    if not all(size > 0 for size in sizes):
+        return "each fraction or count must be > 0"
+    if all(size <= 1 for size in sizes) and any(isinstance(size, float) for size in sizes):
+        total = sum(sizes)
+        return None if abs(total - 1) < 1e-6 or None in split.values() else f"fractions sum to {total:g}, must sum to 1"
+    if any(isinstance(size, float) and size != int(size) for size in sizes):
+        return "give either fractions that sum to 1 or whole counts of rows, not a mixture"
+    return None
+
+
+def key_problem(key: str, value: Any) -> str | None:
+    """`must be ...` where a known key has a value it cannot have."""
+    kinds = KEYS.get(key, ANY)
+    return None if fits(kinds, value) else f"must be {describe(kinds)}"

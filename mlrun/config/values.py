@@ -1,0 +1,141 @@
+"""What a configuration value may be. Each kind can judge a plain YAML value and name itself in an error message."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Number:
+    """An interval of integers or of reals; `fractional` means reals that are not written as integers."""
+
+    integral: bool = False
+    low: float | None = None
+    high: float | None = None
+    closed: str = "both"
+    fractional: bool = False
+
+    def accepts(self, value: Any) -> bool:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return False
+        if (self.integral and not isinstance(value, int)) or (self.fractional and isinstance(value, int)):
+            return False
+        above = self.low is None or value > self.low or (value == self.low and self.closed in ("left", "both"))
+        below = self.high is None or value < self.high or (value == self.high and self.closed in ("right", "both"))
+        return above and below and not math.isnan(value)
+
+    def __str__(self) -> str:
+        noun = "an integer" if self.integral else "a fraction" if self.fractional else "a number"
+        low = None if self.low in (None, -math.inf) else self.low
+        high = None if self.high in (None, math.inf) else self.high
+        left, right = self.closed in ("left", "both"), self.closed in ("right", "both")
+        if low is not None and high is not None:
+            return f"{noun} in {'[' if left else '('}{_short(low)}, {_short(high)}{']' if right else ')'}"
+        if low is not None:
+            return f"{noun} {'>=' if left else '>'} {_short(low)}"
+        if high is not None:
+            return f"{noun} {'<=' if right else '<'} {_short(high)}"
+        return noun
+
+
+def _short(bound: float) -> str:
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    options: tuple
+
+    def accepts(self, value: Any) -> bool:
+        return any(value == option and isinstance(value, bool) == isinstance(option, bool) for option in self.options)
+
+    def __str__(self) -> str:
+        return ("one of " if len(self.options) > 1 else "") + ", ".join(str(option) for option in self.options)
+
+
+@dataclass(frozen=True)
+class Flag:
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, bool)
+
+    def __str__(self) -> str:
+        return "true or false"
+
+
+@dataclass(frozen=True)
+class Text:
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, str)
+
+    def __str__(self) -> str:
+        return "text"
+
+
+@dataclass(frozen=True)
+class NotText:
+    """Anything but words: for arguments of which only a number as default is known."""
+
+    def accepts(self, value: Any) -> bool:
+        return not isinstance(value, str)
+
+    def __str__(self) -> str:
+        return "a number"
+
+
+@dataclass(frozen=True)
+class Null:
+    def accepts(self, value: Any) -> bool:
+        return value is None
+
+    def __str__(self) -> str:
+        return "null"
+
+
+@dataclass(frozen=True)
+class Items:
+    """A list, of `length` items if that is fixed; each item is one of `of` (an empty tuple: anything)."""
+
+    of: tuple = ()
+    length: int | None = None
+
+    def accepts(self, value: Any) -> bool:
+        return (
+            isinstance(value, list)
+            and (self.length is None or len(value) == self.length)
+            and all(fits(self.of, item) for item in value)
+        )
+
+    def __str__(self) -> str:
+        count = "a list" if self.length is None else f"a list of length {self.length}"
+        return f"{count} (each {describe(self.of)})" if self.of else count
+
+
+@dataclass(frozen=True)
+class Mapping:
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, dict)
+
+    def __str__(self) -> str:
+        return "a mapping"
+
+
+INTEGER, REAL = Number(integral=True), Number()
+
+
+def fits(kinds: tuple, value: Any) -> bool:
+    """Is the value of one of these kinds? No kinds means that nothing is known: yes. A node with a `_target_` becomes
+    an object of its own, of which nothing can be said here."""
+    if not kinds or (isinstance(value, dict) and "_target_" in value):
+        return True
+    return any(kind.accepts(value) for kind in kinds)
+
+
+def describe(kinds: tuple) -> str:
+    """`one of gini, entropy`, `a number > 0 or null` ..."""
+    words = list(dict.fromkeys(str(kind) for kind in kinds))
+    return " or ".join(words)
+
+
+def options(kinds: tuple) -> list[str]:
+    """The words among the choices, for "did you mean"."""
+    return [o for kind in kinds if isinstance(kind, Choice) for o in kind.options if isinstance(o, str)]
