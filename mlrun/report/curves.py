@@ -1,0 +1,77 @@
+"""Curves over epochs: every metric with its training and validation values."""
+
+import math
+
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from mlrun.report.style import BLUE, GREEN, GREY, INK, ORANGE, new_axes, new_figure, number, styled
+
+SMALLER_IS_BETTER = ("loss", "error", "rmse", "mae", "mse", "perplexity", "nll", "fid", "wer", "cer", "inertia")
+COLOURS = {"train": BLUE, "val": ORANGE, "": GREEN}
+
+
+def mode_of(metric: str) -> str:
+    """"min" or "max", judged by the metric's name, for callers that do not know the task's own mode."""
+    name = metric.split("/")[-1]
+    return "min" if any(part in SMALLER_IS_BETTER for part in name.split("_")) else "max"
+
+
+@styled
+def learning_curves(history, monitor=None, mode=None, best_epoch=None, title="Learning curves"):
+    """One panel per metric, train and val in it; the best epoch by `monitor` marked in all of them.
+
+    history: name -> [(epoch, value), ...]; "train/loss" and "val/loss" share the panel "loss". Test metrics are left out.
+    mode: "min" or "max" of `monitor`; best_epoch: as counted in `history`, else found in it.
+    """
+    panels = {}
+    for name, points in history.items():
+        split, _, metric = name.rpartition("/")
+        points = [(float(x), float(y)) for x, y in points if math.isfinite(y)]
+        if split != "test" and points:
+            panels.setdefault(metric if split in COLOURS else name, {})[split if split in COLOURS else ""] = points
+    monitored = monitor.rpartition("/")[2] if monitor else None
+    # loss first, then the watched metric, then the rest as they came; what follows a schedule comes last
+    names = sorted(panels, key=lambda name: (name != "loss", name != monitored, name.startswith(("lr", "learning_rate"))))
+    names = names[:9]
+
+    columns = max(1, min(len(names), 3))
+    rows = max(1, math.ceil(len(names) / columns))
+    figure = new_figure(max(6.0, 0.4 + 4.0 * columns), 0.75 + 2.95 * rows, title)
+    if not names:
+        figure.text(0.5, 0.5, "no epoch was finished", ha="center", color=GREY)
+        return figure
+    if best_epoch is None and history.get(monitor):
+        finite = [(y, x) for x, y in history[monitor] if math.isfinite(y)]
+        if finite:
+            pick = min if (mode or mode_of(monitor)) == "min" else max
+            best_epoch = pick(finite, key=lambda point: point[0])[1]
+
+    all_axes = new_axes(figure, 0.75, 0.6, 0.25, 0.85, rows, columns, gap_x=0.75, gap_y=0.95)
+    for axes in all_axes[len(names) :]:
+        axes.set_visible(False)
+    for axes, name in zip(all_axes, names):
+        _panel(axes, name, panels[name], best_epoch, f"val/{name}" == monitor or name == monitor)
+    return figure
+
+
+def _panel(axes, name, curves, best_epoch, watched):
+    for split, points in sorted(curves.items()):
+        x, y = zip(*points)
+        marker = "o" if len(x) <= 15 else None  # a single epoch is a point, not an invisible line
+        axes.plot(x, y, color=COLOURS[split], label=split or None, marker=marker, markersize=4)
+    values = [y for points in curves.values() for _, y in points]
+    if min(values) > 0 and max(values) > 100 * min(values):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes.set_xlabel("epoch")
+    title = name
+    if best_epoch is not None:
+        axes.axvline(best_epoch, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        best = dict(curves.get("val", ())).get(float(best_epoch))
+        if best is not None:
+            axes.plot([best_epoch], [best], "o", markersize=9, markerfacecolor="none", markeredgecolor=INK, zorder=4)
+            title = f"{name}: val {number(best)} at epoch {best_epoch:g}"
+    axes.set_title(title, fontweight="bold" if watched else "normal")
+    if len(curves) > 1:
+        axes.legend(loc="best")

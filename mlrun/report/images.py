@@ -1,0 +1,104 @@
+"""Many small images in one figure. All are laid into one array and drawn at once: an axes per image costs 5 ms each."""
+
+import numpy as np
+
+from mlrun.report.style import DIVERGING, INK, bare, new_axes, new_figure, shorten, styled, text_width
+
+
+def as_image(values, image_shape):
+    """(channels, height, width) or its flattened form -> (height, width) or (height, width, 3), as imshow wants it."""
+    image = np.asarray(values, dtype=float).reshape(image_shape)
+    if image.shape[0] == 3:
+        return image.transpose(1, 2, 0)
+    return image[0] if image.shape[0] == 1 else image.mean(axis=0)
+
+
+def mosaic_figure(images, captions, title, cmap="gray_r", limits=None, colour_bar=None, tile=1.15, colours=None):
+    """A grid of equally large images (height, width) or (height, width, 3), a caption of up to two lines over each."""
+    images = [np.asarray(image) for image in images]
+    captions = [str(caption) for caption in captions]
+    lines = max((caption.count("\n") + 1 for caption in captions), default=1)
+    size = 8.5
+    tile = max(tile, min(2.2, text_width([line for c in captions for line in c.split("\n")], size) - 0.05))
+    columns = max(1, min(len(images), int(9.5 / tile), max(4, int(np.ceil(np.sqrt(2 * len(images)))))))
+    rows = -(-len(images) // columns)
+    h, w = images[0].shape[:2]
+    # gaps in pixels of the images: the caption stands in the gap above its image
+    gap_x = max(1, round(0.12 * w))
+    scale = tile / (w + gap_x)  # inches per pixel
+    caption_room = max(1, round((0.17 * lines + 0.08) / scale))
+    canvas = np.full((rows * (h + caption_room), columns * (w + gap_x)) + images[0].shape[2:], np.nan)
+    places = []
+    for at, image in enumerate(images):
+        top = (at // columns) * (h + caption_room) + caption_room
+        left = (at % columns) * (w + gap_x)
+        canvas[top : top + h, left : left + w] = image
+        places.append((left, top))
+
+    right = 1.0 if colour_bar else 0.0
+    inner_width, inner_height = canvas.shape[1] * scale, canvas.shape[0] * scale
+    width = max(inner_width + 0.3 + right, text_width([title], 13) + 0.4)
+    figure = new_figure(width, inner_height + 0.65, title)
+    (axes,) = new_axes(figure, 0.15, 0.15, width - 0.15 - inner_width, 0.5)
+    bare(axes)
+    axes.set(xticks=[], yticks=[])
+    if canvas.ndim == 3:
+        canvas = np.dstack([np.nan_to_num(canvas, nan=1.0).clip(0, 1), ~np.isnan(canvas[..., 0])])
+    low, high = limits if limits else (np.nanmin(canvas), np.nanmax(canvas))
+    drawn = axes.imshow(canvas, cmap=cmap, vmin=low, vmax=high, aspect="auto")
+    for at, ((left, top), caption) in enumerate(zip(places, captions)):
+        colour = colours[at] if colours else INK
+        axes.text(left, top - 0.5 - 0.05 / scale, caption, fontsize=size, va="bottom", linespacing=1.15, color=colour)
+    if colour_bar:
+        box = axes.get_position()
+        bar_axes = figure.add_axes((box.x1 + 0.1 / width, box.y0, 0.14 / width, box.height * 0.9))
+        bar = figure.colorbar(drawn, cax=bar_axes)
+        bar.outline.set_visible(False)
+        bar.ax.grid(False)
+        bar.set_label(colour_bar)
+    return figure
+
+
+@styled
+def misclassified_images(images, y_true, y_pred, class_names, image_shape, confidence=None, limit=24,
+                         title="Misclassified"):  # fmt: skip
+    """The wrong ones of a split, the most confident mistakes first; None if there are none.
+
+    images: (rows, ...) raw values of image_shape [channels, height, width]; y_true, y_pred: (rows,) class indices;
+    confidence: (rows,) probability of the predicted class.
+    """
+    y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
+    wrong = np.flatnonzero(y_true != y_pred)
+    if not len(wrong):
+        return None
+    total = len(wrong)
+    if confidence is not None:
+        confidence = np.asarray(confidence)
+        wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]
+    wrong = wrong[:limit]
+    chosen = np.asarray(images)[wrong]
+    shown = [as_image(image, image_shape) for image in chosen]
+    if shown[0].ndim == 3:  # colour images are stretched to 0..1 together
+        low, high = min(map(np.min, shown)), max(map(np.max, shown))
+        shown = [(image - low) / max(high - low, 1e-12) for image in shown]
+    captions = []
+    for row in wrong:
+        sure = "" if confidence is None else f" {confidence[row]:.0%}"
+        captions.append(f"true {shorten(class_names[y_true[row]], 16)}\n→ {shorten(class_names[y_pred[row]], 16)}{sure}")
+    order = ", most confident first" if confidence is not None else ""
+    return mosaic_figure(shown, captions, f"{title}: {len(wrong)} of {total:,} mistakes in {len(y_true):,}{order}")
+
+
+@styled
+def component_images(components, image_shape, explained_variance_ratio=None, limit=24, title="Principal components"):
+    """Components as images, red negative and blue positive, each on its own scale.
+
+    components: (components, features), features being image_shape [channels, height, width] flattened.
+    """
+    shown, captions = [], []
+    for at, component in enumerate(np.asarray(components)[:limit]):
+        image = np.asarray(component, dtype=float).reshape(image_shape).mean(axis=0)
+        shown.append(image / (np.abs(image).max() or 1.0))
+        ratio = "" if explained_variance_ratio is None else f":  {explained_variance_ratio[at]:.1%}"
+        captions.append(f"{at + 1}{ratio}")
+    return mosaic_figure(shown, captions, title, cmap=DIVERGING, limits=(-1, 1))

@@ -1,0 +1,196 @@
+"""What a model found in the data: the rules of a tree, components of variance, clusters."""
+
+import matplotlib
+import numpy as np
+from matplotlib.patches import FancyBboxPatch
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from mlrun.report.style import (
+    AMBER, BLUE, GREY, INK, ORANGE, PALETTE, bare, new_axes, new_figure, number, shorten, styled, text_width,
+)  # fmt: skip
+
+POINTS = 3000
+
+
+@styled
+def tree_drawing(tree, feature_names=None, class_names=None, max_depth=3, title="Decision tree"):
+    """The top of a fitted scikit-learn tree: rule, rows, and class (or mean) at each node; left is where the rule holds.
+
+    tree: DecisionTreeClassifier or -Regressor. Own drawing: at the depth of real trees `sklearn.tree.plot_tree`
+    shrinks its text beyond reading, imports pyplot, and takes 0.3 s.
+    """
+    nodes = tree.tree_
+    classifies = hasattr(tree, "classes_")
+    if class_names is None and classifies:
+        class_names = [str(name) for name in tree.classes_]
+    names = feature_names if feature_names is not None else [f"feature {i}" for i in range(nodes.n_features)]
+    low, high = (0.0, 1.0) if classifies else (nodes.value[:, 0, 0].min(), nodes.value[:, 0, 0].max())
+
+    places, links, next_leaf = {}, [], 0  # node -> (x in leaves, depth)
+
+    def place(node, depth):
+        nonlocal next_leaf
+        children = [nodes.children_left[node], nodes.children_right[node]]
+        if children[0] < 0 or depth == max_depth:
+            places[node] = (next_leaf, depth)
+            next_leaf += 1
+            return next_leaf - 1
+        x = np.mean([place(child, depth + 1) for child in children])
+        places[node] = (x, depth)
+        links.extend((node, child, child == children[0]) for child in children)
+        return x
+
+    place(0, 0)
+    depth = max(d for _, d in places.values())
+    texts = {node: _node_text(nodes, node, names, class_names, node_depth == max_depth) for node, (_, node_depth) in places.items()}
+    box_width = max(1.25, text_width([line for text in texts.values() for line in text.split("\n")], 8.5) - 0.1)
+    box_height, step_x, step_y = 0.66, box_width + 0.18, 1.12
+    shown = f", first {depth} of {nodes.max_depth} levels" if nodes.max_depth > depth else ""
+    leaves = f"{nodes.n_leaves:,} leaves" if nodes.n_leaves != 1 else "one leaf"
+    width, height = max(5.0, next_leaf * step_x + 0.3), 0.55 + depth * step_y + box_height + 0.2
+    figure = new_figure(width, height, f"{title}: {leaves}, depth {nodes.max_depth}{shown}")
+    axes = figure.add_axes((0, 0, 1, 1))
+    bare(axes)
+    axes.set(xlim=(0, width), ylim=(0, height), xticks=[], yticks=[])
+    axes.patch.set_visible(False)
+    offset = (width - next_leaf * step_x) / 2
+
+    def at(node):
+        x, node_depth = places[node]
+        return offset + (x + 0.5) * step_x, height - 0.55 - box_height / 2 - node_depth * step_y
+
+    for parent, child, holds in links:
+        (x0, y0), (x1, y1) = at(parent), at(child)
+        axes.plot([x0, x1], [y0 - box_height / 2, y1 + box_height / 2], color=GREY, linewidth=1, zorder=1)
+        if parent == 0:
+            axes.text((x0 + x1) / 2, (y0 + y1) / 2 + 0.06, "yes " if holds else " no", fontsize=9, color=GREY,
+                      ha="right" if holds else "left", va="bottom")  # fmt: skip
+    for node, text in texts.items():
+        x, y = at(node)
+        axes.add_patch(FancyBboxPatch(
+            (x - box_width / 2 + 0.05, y - box_height / 2 + 0.05), box_width - 0.1, box_height - 0.1,
+            boxstyle="round,pad=0.05", facecolor=_node_colour(nodes, node, classifies, low, high),
+            edgecolor=GREY, linewidth=0.8, zorder=2,
+        ))  # fmt: skip
+        axes.text(x, y, text, fontsize=8.5, ha="center", va="center", linespacing=1.25, zorder=3)
+    return figure
+
+
+def _node_text(nodes, node, names, class_names, cut):
+    rows = f"{nodes.n_node_samples[node]:,} rows"
+    value = nodes.value[node][0]
+    if class_names is not None:
+        best = int(np.argmax(value))
+        says = f"{shorten(class_names[best], 16)}  {value[best] / value.sum():.0%}"
+    else:
+        says = f"mean {number(float(value[0]))}"
+    if nodes.children_left[node] < 0:
+        return f"{says}\n{rows}"
+    rule = f"{shorten(names[nodes.feature[node]], 20)} ≤ {float(nodes.threshold[node]):.4g}"
+    return f"{rule}{' …' if cut else ''}\n{says}\n{rows}"
+
+
+def _node_colour(nodes, node, classifies, low, high):
+    """A tint: the majority class's colour, paler where the node is mixed; for regression amber, deeper for larger means."""
+    value = nodes.value[node][0]
+    if classifies:
+        best = int(np.argmax(value))
+        chance = 1 / len(value)
+        strength = (value[best] / value.sum() - chance) / max(1 - chance, 1e-12)
+        colour = PALETTE[best % len(PALETTE)]
+    else:
+        strength, colour = (value[0] - low) / max(high - low, 1e-12), AMBER
+    colour = np.array(matplotlib.colors.to_rgb(colour))
+    return tuple(1 - (1 - colour) * (0.04 + 0.42 * float(strength)))
+
+
+@styled
+def pca_variance(explained_variance_ratio, title="Explained variance"):
+    """Share of variance per component, and their running sum with the components that 90 % and 95 % take."""
+    ratio = np.asarray(explained_variance_ratio, dtype=float)
+    count = np.arange(1, len(ratio) + 1)
+    running = np.cumsum(ratio)
+    figure = new_figure(9.4, 4.3, f"{title}: {running[-1]:.1%} in {len(ratio)} components")
+    scree, total = new_axes(figure, 0.75, 0.65, 0.3, 0.85, columns=2, gap_x=0.8)
+    if len(ratio) <= 60:
+        scree.bar(count, ratio, color=BLUE, width=0.8)
+    else:
+        scree.fill_between(count, ratio, color=BLUE, step="mid", linewidth=0)
+    scree.grid(False, axis="x")
+    scree.set_title("per component")
+    total.plot(np.append(0, count), np.append(0, running), color=BLUE, marker="o" if len(ratio) <= 30 else None, markersize=3.5)
+    for share in (0.9, 0.95):
+        reached = np.flatnonzero(running >= share - 1e-12)
+        if len(reached):
+            x = int(count[reached[0]])
+            total.plot([0, x, x], [share, share, 0], color=ORANGE, linewidth=1, linestyle=(0, (4, 3)))
+            total.annotate(f"{share:.0%}: {x}", (x, share), (5, -11), textcoords="offset points", fontsize=9, color=INK)
+    total.set_title("together")
+    total.set_ylim(0, 1.03)
+    total.set_xlim(left=0)
+    for axes in (scree, total):
+        axes.set_xlabel("component" if axes is scree else "number of components")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+    return figure
+
+
+def principal_plane(x):
+    """The first two principal components of x (rows, features): mean (features,), axes (2, features), their variance shares (2,)."""
+    x = np.asarray(x, dtype=float)
+    mean = x.mean(axis=0)
+    rows = np.random.default_rng(0).choice(len(x), 5000, replace=False) if len(x) > 5000 else slice(None)
+    _, singular, axes = np.linalg.svd(x[rows] - mean, full_matrices=False)
+    share = singular**2 / max(float(np.sum(singular**2)), 1e-300)
+    if len(axes) < 2:  # one feature: the second axis is empty
+        axes = np.vstack([axes, np.zeros_like(axes[:1])])
+        share = np.append(share, 0.0)
+    sign = np.sign(axes[np.arange(2), np.abs(axes[:2]).argmax(axis=1)])  # SVD leaves the sign open; fix it
+    return mean, axes[:2] * np.where(sign == 0, 1, sign)[:, None], share[:2]
+
+
+@styled
+def clusters_2d(x, labels, centers=None, y_true=None, class_names=None, title="Clusters"):
+    """Rows on their first two principal components, coloured by cluster; beside it by true class where known.
+
+    x: (rows, features) as the clusterer saw it; labels: (rows,); centers: (clusters, features).
+    """
+    x, labels = np.asarray(x, dtype=float), np.asarray(labels)
+    mean, plane, share = principal_plane(x)
+    rows = np.arange(len(x))
+    if len(x) > POINTS:
+        rows = np.random.default_rng(0).choice(len(x), POINTS, replace=False)
+    points = (x[rows] - mean) @ plane.T
+    panels = [("found clusters", labels[rows], None)]
+    if y_true is not None:
+        panels.append(("true classes", np.asarray(y_true)[rows], class_names))
+
+    figure = new_figure(5.6 if len(panels) == 1 else 10.4, 4.9, f"{title}: {len(np.unique(labels))} on two principal components")
+    all_axes = new_axes(figure, 0.75, 0.65, 0.3 if y_true is None else 1.5, 0.85, columns=len(panels), gap_x=0.5)
+    for axes, (name, groups, names) in zip(all_axes, panels):
+        values = np.unique(groups)
+        for value in values:
+            of_group = points[groups == value]
+            label = shorten(names[value] if names is not None else value, 14)
+            axes.plot(of_group[:, 0], of_group[:, 1], linestyle="none", marker="o", markeredgewidth=0, label=label,
+                      markersize=4.5 if len(rows) < 1000 else 3, alpha=0.65, color=_group_colour(value, len(values)))  # fmt: skip
+        axes.set_title(name)
+        axes.set_xlabel(f"first component, {share[0]:.0%} of variance")
+    all_axes[0].set_ylabel(f"second component, {share[1]:.0%} of variance")
+    if centers is not None:
+        middle = (np.asarray(centers, dtype=float) - mean) @ plane.T
+        all_axes[0].plot(middle[:, 0], middle[:, 1], linestyle="none", marker="X", markersize=10, color=INK,
+                         markeredgecolor="white", label="centre")  # fmt: skip
+        if len(middle) <= 30:
+            for at, (cx, cy) in enumerate(middle):
+                all_axes[0].annotate(str(at), (cx, cy), (6, 5), textcoords="offset points", fontweight="bold")
+    if y_true is not None:
+        all_axes[1].set_yticklabels([])
+        all_axes[1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.02), markerscale=1.6, handletextpad=0.2)
+    return figure
+
+
+def _group_colour(index, count):
+    if count <= len(PALETTE):
+        return PALETTE[int(index) % len(PALETTE)]
+    return matplotlib.colormaps["tab20" if count > 10 else "tab10"](int(index) % 20)
