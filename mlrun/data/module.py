@@ -1,0 +1,228 @@
+"""What every kind of data offers, and what tables and images in memory share."""
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlrun.data.spec import Spec
+from mlrun.data.split import PARTS, SmallClass, part_sizes, split_rows
+from mlrun.data.transform import Scaling
+from mlrun.errors import DataError
+
+FLOAT_LIMIT = 64 * 2**20                                     # bytes of float32 up to which a part is kept normalized
+
+
+class Arrays(NamedTuple):
+    """One part of the data for an estimator. x: (rows, features) ndarray or DataFrame; y: int64 class indices or float64; rows: original row numbers."""
+
+    x: Any
+    y: np.ndarray
+    rows: np.ndarray
+
+
+class DataModule:
+    """Data of one run. `prepare` loads, checks and splits; everything else calls it when needed.
+
+    problem: "classification", "regression", ...; name: as in the configuration, for messages; seed: of split and order;
+    split: sizes of "train", "val", "test" as `split.part_sizes` reads them, and optionally `seed` and `stratify`.
+    A kind of data overrides what it can offer.
+    """
+
+    transform = None                                         # raw x -> float32 for a network; `transform.state` is plain
+    preprocessor = None                                      # unfitted scikit-learn transformer in front of every estimator, or None
+    source = ""                                              # where the data come from: a path, an address, a library
+    digest = ""                                              # hash of the raw data
+
+    def __init__(self, problem, name, seed, split=None, batch_size=64, num_workers=0):
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise DataError(f"dataset.batch_size={batch_size}: give a whole number of at least 1")
+        self.problem, self.name, self.seed = problem, name, seed
+        self.split = dict(split or {"train": 0.6, "val": 0.2, "test": 0.2})
+        self.batch_size, self.num_workers = batch_size, num_workers
+
+    def prepare(self):
+        """Load, check and split. Idempotent. Raises DataError."""
+
+    @property
+    def spec(self):
+        raise NotImplementedError
+
+    @property
+    def sizes(self):
+        """Part -> number of rows."""
+        raise NotImplementedError
+
+    def arrays(self, part):
+        """The part as `Arrays` of raw values."""
+        raise DataError(f"dataset {self.name} has no table of features: it cannot be used with scikit-learn estimators")
+
+    def loader(self, part, device="cpu", shuffle=False, shard=(0, 1)):
+        """Batches of (x, y) on the device, ready for a network; None when the part is empty."""
+        raise DataError(f"dataset {self.name} cannot be used with this kind of network")
+
+
+@dataclass
+class Content:
+    """What a file or a bundled set holds.
+
+    x: (rows, features), (rows, channels, height, width) or a DataFrame. y: (rows,) int64 class indices or float64 values.
+    labels: original values of the classes. test_rows: first row of the set's own test part, which lies at the end, or None.
+    value_range: largest value of a pixel.
+    """
+
+    x: Any
+    y: np.ndarray
+    source: str
+    labels: list = field(default_factory=list)
+    class_names: list = field(default_factory=list)
+    feature_names: list = field(default_factory=list)
+    target: str = "target"
+    test_rows: Any = None
+    value_range: float = 255
+
+
+class ArrayData(DataModule):
+    """Data that fit in memory. A subclass reads them: `read() -> Content`.
+
+    normalize: "standardize", "unit" or "none", see `transform.Scaling`.
+    resident_limit: bytes of a part up to which it lies on the device as a whole; a larger one goes through a DataLoader
+    with `num_workers` processes and pinned memory.
+    """
+
+    def __init__(self, problem, name, seed, split=None, batch_size=64, num_workers=0, normalize="standardize", resident_limit=2**30):
+        super().__init__(problem, name, seed, split, batch_size, num_workers)
+        self.normalize, self.resident_limit = normalize, resident_limit
+        self._content, self._rows = None, None
+
+    def read(self):
+        raise NotImplementedError
+
+    def prepare(self):
+        if self._rows is None:
+            self._content = self.read()
+            self._rows = self._split()
+
+    @property
+    def content(self):
+        self.prepare()
+        return self._content
+
+    def rows(self, part):
+        """Original row numbers of a part, (rows,) int64."""
+        self.prepare()
+        if part not in PARTS:
+            raise ValueError(f"no part {part!r}: choose one of {', '.join(PARTS)}")
+        return self._rows[part]
+
+    def _split(self):
+        y, first_test = self._content.y, self._content.test_rows
+        seed = self.split.get("seed")
+        seed = self.seed if seed is None else seed
+        unknown = [key for key in self.split if key not in (*PARTS, "seed", "stratify")]
+        if unknown:
+            raise DataError(f"dataset.split.{unknown[0]}: the parts are {', '.join(PARTS)}; further keys are seed and stratify")
+        by_class = self.problem == "classification" and self.split.get("stratify", True)
+        count = len(y) if first_test is None else first_test
+        sizes = part_sizes(self.split, count, self.name, PARTS if first_test is None else ("train", "val"))
+        if not sum(sizes.values()):
+            raise DataError(f"{self.name}: dataset.split leaves no rows")
+        result = {part: np.zeros(0, dtype=np.int64) for part in PARTS}
+        try:
+            result.update(split_rows(np.arange(count), sizes, seed, y[:count] if by_class else None, self.name))
+            if first_test is not None:                       # the set's own test files, whole and in their order unless a size is asked for
+                result["test"] = np.arange(count, len(y))
+                if self.split.get("test") is not None:
+                    sizes = part_sizes(self.split, len(y) - count, self.name, ("test",))
+                    result.update(split_rows(result["test"], sizes, seed, y[count:] if by_class else None, self.name))
+        except SmallClass as error:
+            raise error.named(self._content.labels) from None
+        return result
+
+    @property
+    def sizes(self):
+        return {part: len(self.rows(part)) for part in PARTS}
+
+    @property
+    def source(self):
+        return self.content.source
+
+    @cached_property
+    def digest(self):
+        """Hash of the raw values, the same for the same data on every machine."""
+        digest = hashlib.blake2b(digest_size=8)
+        for array in (self.content.x, self.content.y):
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    @cached_property
+    def spec(self):
+        content, shape = self.content, self.input_shape
+        facts = {"input_shape": shape, "num_outputs": len(content.labels) if self.problem == "classification" else 1}
+        if len(shape) == 3:
+            facts["image_shape"] = shape
+        return Spec(self.problem, facts, content.labels, content.class_names or [str(label) for label in content.labels],
+                    content.feature_names, content.target)
+
+    @property
+    def input_shape(self):
+        """Of one row as the network is fed."""
+        return list(self.content.x.shape[1:])
+
+    def take(self, rows):
+        """Raw x of these rows, images as images."""
+        return self.content.x[rows]
+
+    def arrays(self, part):
+        rows = self.rows(part)
+        x = self.take(rows)
+        return Arrays(x.reshape(len(x), int(np.prod(x.shape[1:]))) if x.ndim > 2 else x, self.content.y[rows], rows)
+
+    @cached_property
+    def transform(self):
+        rows = self.rows("train")
+        if not len(rows):
+            raise DataError(f"{self.name}: no training rows to take the normalization from (dataset.split.train)")
+        return self.fit_transform(self.take(rows), *self._target_moments(rows))
+
+    def fit_transform(self, x, target_mean, target_std):
+        return Scaling.fit(x, self.normalize, self.content.value_range, target_mean, target_std)
+
+    def _target_moments(self, rows):
+        if self.problem != "regression":
+            return 0.0, 1.0
+        y = self.content.y[rows]
+        return float(y.mean()), float(y.std()) or 1.0
+
+    def _read_batch(self, rows, transform, indices):
+        x = self.take(rows[indices])
+        return x if transform is None else transform(x)
+
+    def loader(self, part, device="cpu", shuffle=False, shard=(0, 1)):
+        """Batches of x (batch, *input_shape) float32 and y (batch,) int64, or float32 standardized for regression.
+
+        The order comes from a generator seeded once with the run's seed: see `loader.Batches`. shard: (rank, ranks).
+        """
+        import torch
+
+        from mlrun.data.loader import ResidentBatches, WorkerBatches
+
+        rows = self.rows(part)
+        if not len(rows):
+            return None
+        y = self.content.y[rows]
+        if self.problem == "regression":
+            y = ((y - self.transform.target_mean) / self.transform.target_std).astype(np.float32)
+        y = torch.from_numpy(y)
+        common = dict(batch_size=self.batch_size, device=device, shuffle=shuffle, seed=self.seed, shard=shard)
+        values = len(rows) * int(np.prod(self.input_shape))
+        as_bytes = getattr(self.content.x, "dtype", None) == np.uint8 and 4 * values > FLOAT_LIMIT
+        normalize = self.transform.on_device(device) if as_bytes else None
+        if values * (1 if as_bytes else 4) > self.resident_limit:
+            read = partial(self._read_batch, rows, None if as_bytes else self.transform)
+            return WorkerBatches(read, y, normalize=normalize, num_workers=self.num_workers, **common)
+        x = self.take(rows)
+        return ResidentBatches(torch.from_numpy(x if as_bytes else self.transform(x)), y, normalize=normalize, **common)
