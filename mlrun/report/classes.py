@@ -3,8 +3,9 @@
 import numpy as np
 
 from mlrun.measures import average_precision, roc_auc, threshold_counts
+from mlrun.report.numbers import number
 from mlrun.report.style import (
-    BLUE, GREY, INK, ORANGE, SEQUENTIAL, bare, new_axes, new_figure, number, shorten, styled, text_width,
+    BLUE, GREY, INK, ORANGE, SEQUENTIAL, bare, new_axes, new_figure, shorten, styled, text_width,
 )  # fmt: skip
 
 CELLS_WITH_SHARE = 12  # up to so many classes a cell holds count and row share, then
@@ -23,14 +24,14 @@ def confusion_matrix(counts, class_names, title="Confusion matrix"):
     total = counts.sum(axis=1, keepdims=True)
     share = counts / np.maximum(total, 1)
 
-    size = 9 if classes <= 40 else 7 if classes <= 60 else 5.5
-    label_room = text_width(names, size) + 0.15
+    size = 9 if classes <= 30 else 7.5 if classes <= 60 else 6
+    label_room = text_width(names, size) + 0.1
     upright = text_width(names, size) < 5.2 / classes
-    side = min(6.0, max(3.0, 0.85 * classes))
+    side = min(6.0, max(3.0, 0.85 * classes)) if classes <= 30 else 9.0
     left, bottom = label_room + 0.45, (0.65 if upright else label_room + 0.45)
     listed = classes > CELLS_WITH_SHARE
     pairs_room = 0.5 + text_width([f"{a} → {b}  " for a in names for b in (max(names, key=len),)]) + 0.5 if listed else 0
-    width, height = max(left + side + 0.3 + pairs_room, 4.2), bottom + side + 0.85
+    width, height = max(left + side + 0.3 + pairs_room, 4.2), bottom + side + 0.7
     figure = new_figure(width, height, title)
     accuracy = counts.trace() / max(1, counts.sum())
     figure.text(
@@ -39,13 +40,16 @@ def confusion_matrix(counts, class_names, title="Confusion matrix"):
     )  # fmt: skip
     axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
     bare(axes, "top", "bottom", "left", "right")
-    axes.imshow(share, cmap=SEQUENTIAL, vmin=0, vmax=1)
-    axes.set_xticks(range(classes), names, fontsize=size, rotation=0 if upright else 90)
+    counted = classes <= CELLS_WITH_COUNT
+    # where cells bear no number, rare confusions must still be seen: colour is the root of the share
+    axes.imshow(share if counted else np.sqrt(share), cmap=SEQUENTIAL, vmin=0, vmax=1)
+    every = -(-classes // 30)  # columns follow the order of the rows; turned text is slow to draw
+    axes.set_xticks(range(0, classes, every), names[::every], fontsize=max(size, 7.5), rotation=0 if upright else 90)
     axes.set_yticks(range(classes), names, fontsize=size)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
 
-    if classes <= CELLS_WITH_COUNT:
+    if counted:
         cell = side / classes * 72  # points
         digits = max(3, len(str(counts.max())))
         font = max(5.5, min(11, 1.2 * cell / digits))

@@ -4,7 +4,8 @@ import math
 
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from mlrun.report.style import BLUE, GREEN, GREY, INK, ORANGE, new_axes, new_figure, number, styled
+from mlrun.report.numbers import number
+from mlrun.report.style import BLUE, GREEN, GREY, INK, ORANGE, new_axes, new_figure, styled
 
 SMALLER_IS_BETTER = ("loss", "error", "rmse", "mae", "mse", "perplexity", "nll", "fid", "wer", "cer", "inertia")
 COLOURS = {"train": BLUE, "val": ORANGE, "": GREEN}
@@ -34,7 +35,7 @@ def learning_curves(history, monitor=None, mode=None, best_epoch=None, title="Le
     names = sorted(panels, key=lambda name: (name != "loss", name != monitored, name.startswith(("lr", "learning_rate"))))
     names = names[:9]
 
-    columns = max(1, min(len(names), 3))
+    columns = 2 if len(names) in (2, 4) else max(1, min(len(names), 3))
     rows = max(1, math.ceil(len(names) / columns))
     figure = new_figure(max(6.0, 0.4 + 4.0 * columns), 0.75 + 2.95 * rows, title)
     if not names:
@@ -65,6 +66,9 @@ def _panel(axes, name, curves, best_epoch, watched):
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axes.set_xlabel("epoch")
+    epochs = {x for points in curves.values() for x, _ in points}
+    if len(epochs) == 1:
+        axes.set_xlim(min(epochs) - 1, max(epochs) + 1)
     title = name
     if best_epoch is not None:
         axes.axvline(best_epoch, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)

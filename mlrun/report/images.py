@@ -83,10 +83,14 @@ def misclassified_images(images, y_true, y_pred, class_names, image_shape, confi
         shown = [(image - low) / max(high - low, 1e-12) for image in shown]
     captions = []
     for row in wrong:
-        sure = "" if confidence is None else f" {confidence[row]:.0%}"
+        sure = "" if confidence is None else f" ({confidence[row]:.0%})"
         captions.append(f"true {shorten(class_names[y_true[row]], 16)}\n→ {shorten(class_names[y_pred[row]], 16)}{sure}")
     order = ", most confident first" if confidence is not None else ""
-    return mosaic_figure(shown, captions, f"{title}: {len(wrong)} of {total:,} mistakes in {len(y_true):,}{order}")
+    low, high = min(map(np.min, shown)), max(map(np.max, shown))
+    # the ground of a grey image gets a faint tint: its edge shows against the page
+    limits = (low - 0.06 * (high - low), high)
+    some = f"{total:,}" if len(wrong) == total else f"{len(wrong)} of {total:,}"
+    return mosaic_figure(shown, captions, f"{title}: {some} mistakes in {len(y_true):,}{order}", limits=limits)
 
 
 @styled

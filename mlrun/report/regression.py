@@ -3,7 +3,8 @@
 import numpy as np
 
 from mlrun.measures import regression
-from mlrun.report.style import BLUE, GREY, ORANGE, PALE, new_axes, new_figure, number, shorten, styled
+from mlrun.report.numbers import number
+from mlrun.report.style import BLUE, GREY, ORANGE, PALE, new_axes, new_figure, shorten, styled
 
 POINTS = 4000  # more points hide each other and cost time; a seeded sample shows the same
 

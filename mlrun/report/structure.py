@@ -5,8 +5,9 @@ import numpy as np
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from mlrun.report.numbers import number
 from mlrun.report.style import (
-    AMBER, BLUE, GREY, INK, ORANGE, PALETTE, bare, new_axes, new_figure, number, shorten, styled, text_width,
+    AMBER, BLUE, GREEN, GREY, INK, ORANGE, PALETTE, bare, new_axes, new_figure, shorten, styled, text_width,
 )  # fmt: skip
 
 POINTS = 3000
@@ -43,9 +44,9 @@ def tree_drawing(tree, feature_names=None, class_names=None, max_depth=3, title=
     place(0, 0)
     depth = max(d for _, d in places.values())
     texts = {node: _node_text(nodes, node, names, class_names, node_depth == max_depth) for node, (_, node_depth) in places.items()}
-    box_width = max(1.25, text_width([line for text in texts.values() for line in text.split("\n")], 8.5) - 0.1)
+    box_width = max(1.25, text_width([line for text in texts.values() for line in text.split("\n")], 8.5) + 0.02)
     box_height, step_x, step_y = 0.66, box_width + 0.18, 1.12
-    shown = f", first {depth} of {nodes.max_depth} levels" if nodes.max_depth > depth else ""
+    shown = f" (first {depth} shown)" if nodes.max_depth > depth else ""
     leaves = f"{nodes.n_leaves:,} leaves" if nodes.n_leaves != 1 else "one leaf"
     width, height = max(5.0, next_leaf * step_x + 0.3), 0.55 + depth * step_y + box_height + 0.2
     figure = new_figure(width, height, f"{title}: {leaves}, depth {nodes.max_depth}{shown}")
@@ -97,7 +98,7 @@ def _node_colour(nodes, node, classifies, low, high):
         best = int(np.argmax(value))
         chance = 1 / len(value)
         strength = (value[best] / value.sum() - chance) / max(1 - chance, 1e-12)
-        colour = PALETTE[best % len(PALETTE)]
+        colour = _group_colour(best, len(value))
     else:
         strength, colour = (value[0] - low) / max(high - low, 1e-12), AMBER
     colour = np.array(matplotlib.colors.to_rgb(colour))
@@ -119,15 +120,18 @@ def pca_variance(explained_variance_ratio, title="Explained variance"):
     scree.grid(False, axis="x")
     scree.set_title("per component")
     total.plot(np.append(0, count), np.append(0, running), color=BLUE, marker="o" if len(ratio) <= 30 else None, markersize=3.5)
-    for share in (0.9, 0.95):
+    for share, colour in ((0.9, ORANGE), (0.95, GREEN)):
         reached = np.flatnonzero(running >= share - 1e-12)
         if len(reached):
             x = int(count[reached[0]])
-            total.plot([0, x, x], [share, share, 0], color=ORANGE, linewidth=1, linestyle=(0, (4, 3)))
-            total.annotate(f"{share:.0%}: {x}", (x, share), (5, -11), textcoords="offset points", fontsize=9, color=INK)
+            total.plot([0, x, x], [share, share, 0], color=colour, linewidth=1.2, linestyle=(0, (4, 3)),
+                       label=f"{share:.0%} with {x} component{'s' * (x > 1)}")  # fmt: skip
+    if total.get_legend_handles_labels()[1]:
+        total.legend(loc="lower right")
     total.set_title("together")
     total.set_ylim(0, 1.03)
     total.set_xlim(left=0)
+    scree.set_xlim(0.3, len(ratio) + 0.7)
     for axes in (scree, total):
         axes.set_xlabel("component" if axes is scree else "number of components")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
@@ -179,11 +183,10 @@ def clusters_2d(x, labels, centers=None, y_true=None, class_names=None, title="C
     all_axes[0].set_ylabel(f"second component, {share[1]:.0%} of variance")
     if centers is not None:
         middle = (np.asarray(centers, dtype=float) - mean) @ plane.T
-        all_axes[0].plot(middle[:, 0], middle[:, 1], linestyle="none", marker="X", markersize=10, color=INK,
-                         markeredgecolor="white", label="centre")  # fmt: skip
-        if len(middle) <= 30:
-            for at, (cx, cy) in enumerate(middle):
-                all_axes[0].annotate(str(at), (cx, cy), (6, 5), textcoords="offset points", fontweight="bold")
+        all_axes[0].plot(middle[:, 0], middle[:, 1], linestyle="none", marker="o", markersize=15, markerfacecolor="white",
+                         markeredgecolor=INK, alpha=0.9)  # fmt: skip
+        for at, (cx, cy) in enumerate(middle):
+            all_axes[0].text(cx, cy, str(at), fontsize=9, fontweight="bold", ha="center", va="center_baseline")
     if y_true is not None:
         all_axes[1].set_yticklabels([])
         all_axes[1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.02), markerscale=1.6, handletextpad=0.2)

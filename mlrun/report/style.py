@@ -5,7 +5,6 @@ and may look for a display. Layout is computed here from text lengths: matplotli
 """
 
 import functools
-import math
 import warnings
 
 import matplotlib
@@ -117,24 +116,6 @@ def shorten(text, length: int = 22) -> str:
         return text
     tail = (length - 1) // 3
     return text[: length - 1 - tail] + "…" + text[len(text) - tail :]
-
-
-def number(value: float, digits: int = 4) -> str:
-    """`value` with that many significant digits and no needless exponent: 0.9700, 53.40, 12,346, 1.200e-05."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        try:
-            value = value.item()
-        except AttributeError:
-            return str(value)
-    if isinstance(value, int):
-        return f"{value:,}"
-    if not math.isfinite(value):
-        return str(value)
-    if value == 0:
-        return "0"
-    if 10 ** (digits - 1) <= abs(value) < 1e9:
-        return f"{value:,.0f}"
-    return f"{value:#.{digits}g}"
 
 
 def save(figure: Figure, path) -> None:

@@ -1,0 +1,37 @@
+"""How numbers and times are written, the same on the terminal and in figures."""
+
+
+def number(value, digits: int = 4) -> str:
+    """`value` with that many significant digits and no needless exponent: 0.9700, 53.40, 12,346, 1.200e-05."""
+    if value is None:
+        return "-"
+    if isinstance(value, (bool, str)):
+        return str(value)
+    value = value if isinstance(value, int) else float(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    if value != value or value in (float("inf"), float("-inf")):
+        return str(value)
+    if value == 0:
+        return "0"
+    if 10 ** (digits - 1) <= abs(value) < 1e9:
+        return f"{value:,.0f}"
+    return f"{value:#.{digits}g}"
+
+
+def duration(seconds: float) -> str:
+    """0.43 s, 12.3 s, 3 min 20 s, 2 h 05 min."""
+    if seconds < 1:
+        return f"{seconds:.2f} s"
+    if seconds < 99.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def clock(seconds: float) -> str:
+    """0:07, 12:30, 1:02:03."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

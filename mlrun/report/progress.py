@@ -1,0 +1,146 @@
+"""How far training is: one line on a terminal, a plain line now and then elsewhere."""
+
+import time
+
+from mlrun.report.console import new_console
+from mlrun.report.numbers import clock, number
+
+PLAIN_LINES = 20  # off a terminal, at most about so many lines of progress
+REFRESH = 0.125  # seconds between two drawings of the progress line
+
+
+class Progress:
+    """One line on a terminal that shows where training is; off a terminal a plain line now and then.
+
+    Knows nothing of the trainer that calls it. Epochs are counted from 1: `epoch(3, ...)` means three are finished.
+
+        progress = Progress()
+        progress.start(total_epochs=20, steps_per_epoch=18, monitor="val/accuracy", mode="max")
+        progress.step(batch_index, loss)      # as often as is cheap; drawn at most 8 times a second
+        progress.epoch(1, {"train/loss": 0.4, "val/accuracy": 0.91})
+        progress.stop()
+    """
+
+    def __init__(self, stream=None, console=None, unit="epoch"):
+        self.unit = unit
+        self._stream = stream
+        self._console = console if console is not None else new_console(stream)
+        self._live = None
+        self._running = False
+
+    def start(self, total_epochs, steps_per_epoch, monitor=None, mode=None, finished_epochs=0) -> None:
+        """total_epochs, steps_per_epoch: None where not known; mode: "min" or "max"; finished_epochs: when resumed."""
+        self._total = total_epochs if total_epochs and total_epochs > 0 else None
+        self._steps = steps_per_epoch or None
+        self._monitor = monitor
+        self._minimize = (mode or ("min" if "loss" in (monitor or "loss") else "max")) == "min"
+        self._done, self._first, self._batch = finished_epochs, finished_epochs, 0
+        self._loss = self._watched = self._best = self._best_epoch = None
+        self._begin = time.monotonic()
+        self._next_drawing = 0.0
+        self._printed, self._unprinted = finished_epochs, None
+        self._running = True
+        if self._console is not None:
+            from rich.live import Live
+
+            # no refreshing thread: it would compete with the training for the interpreter
+            self._live = Live(self._line(), console=self._console, auto_refresh=False, transient=False)
+            self._live.start(refresh=True)
+
+    def step(self, batch_index: int, loss: float | None = None) -> None:
+        """After batch `batch_index` (from 0) of the epoch under way. `loss` is a float: do not wait for a device for it."""
+        self._batch = batch_index + 1
+        if loss is not None:
+            self._loss = loss
+        if self._live is not None and time.monotonic() >= self._next_drawing:
+            self._draw()
+
+    @property
+    def due(self) -> bool:
+        """Whether a `step` now would be drawn: ask before fetching the loss from a device."""
+        return self._live is not None and time.monotonic() >= self._next_drawing
+
+    def epoch(self, epoch: int, metrics: dict) -> None:
+        """`epoch` epochs are finished; metrics: all values of the last one."""
+        self._done, self._batch = epoch, 0
+        self._loss = metrics.get("train/loss", self._loss)
+        value = metrics.get(self._monitor)
+        if value is not None and value == value:
+            self._watched = value
+            if self._best is None or (value < self._best if self._minimize else value > self._best):
+                self._best, self._best_epoch = value, epoch
+        if self._live is not None:
+            self._draw()
+            return
+        interval = (self._total or 0) / PLAIN_LINES
+        self._unprinted = (epoch, dict(metrics))
+        if epoch == self._first + 1 or epoch == self._total or epoch - self._printed >= interval:
+            self._print_epoch()
+
+    def stop(self) -> None:
+        """Leave the last state standing. Safe to call twice, and without `start`."""
+        if not self._running:
+            return
+        self._running = False
+        if self._live is not None:
+            self._draw()
+            self._live.stop()
+            self._live = None
+        elif self._unprinted:
+            self._print_epoch()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def _print_epoch(self):
+        epoch, metrics = self._unprinted
+        self._printed, self._unprinted = epoch, None
+        of = f"/{self._total}" if self._total else ""
+        parts = [f"{self.unit} {epoch}{of}", *(f"{name} {number(value)}" for name, value in metrics.items())]
+        if self._best is not None:
+            parts.append(f"best {number(self._best)} ({self.unit} {self._best_epoch})")
+        print("  ".join([*parts, clock(time.monotonic() - self._begin)]), file=self._stream, flush=True)
+
+    def _draw(self):
+        self._live.update(self._line(), refresh=True)
+        self._next_drawing = time.monotonic() + REFRESH
+
+    def _fraction(self):
+        """Of all epochs, else of the one under way, else None."""
+        inside = min(1.0, self._batch / self._steps) if self._steps else 0.0
+        if self._total:
+            return min(1.0, (self._done + inside) / self._total)
+        return inside if self._steps else None
+
+    def _line(self):
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        elapsed = time.monotonic() - self._begin
+        fraction = self._fraction()
+        under_way = self._done + (1 if self._batch or not self._done else 0)
+        of = f"/{self._total}" if self._total else ""
+        cells = [Text(f"{self.unit} {under_way}{of}", style="bold")]
+        cells.append(ProgressBar(total=1.0, completed=fraction or 0.0, width=None))
+        if self._loss is not None:
+            cells.append(Text(f"loss {number(self._loss)}"))
+        if self._watched is not None:
+            watched = Text(f"{self._monitor} {number(self._watched)}", style="cyan")
+            watched.append(f" best {number(self._best)}", style="green")
+            cells.append(watched)
+        here = self._total and self._done + (self._batch / self._steps if self._steps else 0) - self._first
+        if here and fraction < 1:
+            left = elapsed / here * (self._total - self._first - here)
+            cells.append(Text(f"{clock(elapsed)} < {clock(left)}", style="dim"))
+        else:
+            cells.append(Text(clock(elapsed), style="dim"))
+        grid = Table.grid(padding=(0, 2), expand=True)
+        for cell in cells:
+            bar = isinstance(cell, ProgressBar)
+            grid.add_column(ratio=1 if bar else None, min_width=4 if bar else None, no_wrap=True, overflow="ellipsis")
+        grid.add_row(*cells)
+        return grid
