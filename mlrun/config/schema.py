@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from mlrun.config.values import INTEGER, Choice, Flag, Items, Mapping, Null, Number, Text, describe, fits
+from mlrun.config.values import Choice, Flag, Items, Mapping, Null, Number, Text, describe, fits
 
 COUNT = Number(integral=True, low=1)
 POSITIVE = Number(low=0, high=math.inf, closed="neither")
@@ -83,6 +83,7 @@ BELOW = ("optim", "scheduler", "trainer", "dataset", "model")
 
 # Written in the YAML of a model or dataset about it, and never handed to its `_target_`.
 METADATA = frozenset({"name", "fits", "facts", "max_epochs", "problem"})
+SPLITS, SPLIT_SETTINGS = ("train", "val", "test"), ("seed", "stratify")
 TOP = tuple(key for key in KEYS if "." not in key)
 CLOSED = ("tracking", "trainer")  # groups that have no keys but these
 PARTS = ("preprocessing", "classifier", "regressor", "clusterer", "decomposer")  # of a model without `_target_`
@@ -106,25 +107,26 @@ def out_of_range(name: str, value: Any) -> str | None:
 
 
 def split_problem(split: Any) -> str | None:
-    """Fractions that sum to 1 (rows of each split by share) or counts of rows, and at least `train`."""
+    """Fractions that sum to at most 1, whole percents or counts of rows, 0 for no such part, null for the rest."""
     if split is None:
         return None
     if not isinstance(split, dict):
         return "must be a mapping such as {train: 0.6, val: 0.2, test: 0.2}"
-    unknown = [name for name in split if name not in ("train", "val", "test")]
+    unknown = [str(name) for name in split if name not in SPLITS and name not in SPLIT_SETTINGS]
     if unknown:
-        return f"has no split named {', '.join(map(str, unknown))}; splits are train, val, test"
-    sizes = [size for size in split.values() if size is not None]
-    if not all(fits((INTEGER, Number()), size) for size in sizes):
-        return f"sizes must be fractions or counts, not {', '.join(repr(s) for s in sizes if isinstance(s, str)) or split}"
-    if not all(size > 0 for size in sizes):
-        return "each fraction or count must be > 0"
-    if all(size <= 1 for size in sizes) and any(isinstance(size, float) for size in sizes):
-        total = sum(sizes)
-        return None if abs(total - 1) < 1e-6 or None in split.values() else f"fractions sum to {total:g}, must sum to 1"
-    if any(isinstance(size, float) and size != int(size) for size in sizes):
-        return "give either fractions that sum to 1 or whole counts of rows, not a mixture"
-    return None
+        return f"has no part named {', '.join(unknown)}; parts are {', '.join(SPLITS)}"
+    sizes = {part: split[part] for part in SPLITS if split.get(part) is not None}
+    for part, size in sizes.items():
+        if not Number().accepts(size):
+            return f"{part} must be a fraction or a number of rows, not {size!r}"
+        if size < 0:
+            return f"{part} must be >= 0"
+        if size > 1 and size != int(size):
+            return f"{part} must be a fraction of at most 1 or a whole number of rows"
+    if sizes and len([part for part in SPLITS if part in split]) == len(sizes) and not any(sizes.values()):
+        return "no part has any rows"
+    share = sum(size for size in sizes.values() if isinstance(size, float) and size <= 1)
+    return f"the fractions sum to {share:g}, must sum to 1" if share > 1 + 1e-9 else None
 
 
 def key_problem(key: str, value: Any) -> str | None:

@@ -1,0 +1,86 @@
+"""`mlrun list [GROUP]`: what there is to choose from, read from the heads of the YAML files."""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Iterable
+
+from mlrun.config import catalogue
+from mlrun.config.catalogue import Entry
+from mlrun.config.validate import nearest
+from mlrun.errors import UserError
+
+SUMMARY = "models, datasets and the other groups to choose from"
+_OWN = "(yours)"  # marks entries of ./conf and --config-dir
+
+
+def run(argv: "list[str]") -> int:
+    parser = argparse.ArgumentParser(prog="mlrun list", description="Lists what there is to choose from.")
+    parser.add_argument("group", nargs="?", help="model, dataset, optim ...; without it an overview")
+    parser.add_argument("--config-dir", help="a directory that extends the groups, as for `mlrun --config-dir`")
+    arguments = parser.parse_args(argv)
+    groups = catalogue.groups(arguments.config_dir)
+    if arguments.group is None:
+        counts = [(group, str(len(catalogue.entries(group, arguments.config_dir)))) for group in groups]
+        _table("groups (`mlrun list GROUP` shows one)", ("group", "choices"), counts)
+        for group in ("model", "dataset"):
+            if group in groups:
+                print()
+                _group(group, arguments.config_dir)
+        return 0
+    if arguments.group not in groups:
+        raise UserError(
+            f"there is no group '{arguments.group}'{nearest(arguments.group, groups)} (groups are {', '.join(groups)})"
+        )
+    _group(arguments.group, arguments.config_dir)
+    return 0
+
+
+def _group(group: str, config_dir: "str | None") -> None:
+    entries = catalogue.entries(group, config_dir)
+    if group == "model":
+        default = _default_dataset()
+        rows = [(_named(e), _said(e), _words(e.get("fits")), e.dataset or default) for e in entries]
+        _table("model", ("name", "what it is", "fits", "brings dataset"), rows)
+    elif group == "dataset":
+        rows = [(_named(e), _said(e), str(e.get("problem") or "")) for e in entries]
+        _table("dataset", ("name", "what it is", "problem"), rows)
+    else:
+        _table(group, ("name", "what it is"), [(_named(e), _said(e)) for e in entries])
+
+
+def _named(entry: Entry) -> str:
+    return f"{entry.name} {_OWN}" if entry.own else entry.name
+
+
+def _said(entry: Entry) -> str:
+    return "cannot be read: not valid YAML" if entry.fault else entry.summary
+
+
+def _words(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value or "")
+
+
+def _default_dataset() -> str:
+    """The dataset of config.yaml, which a model that brings none is run on."""
+    root = Entry("", "config", catalogue.CONF / "config.yaml")
+    return root.dataset or ""
+
+
+def _table(title: str, head: "tuple[str, ...]", rows: "Iterable[tuple[str, ...]]") -> None:
+    rows = list(rows)
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
+        for column in head:
+            table.add_column(column, overflow="fold", no_wrap=column == "name", style="cyan" if column == "name" else None)
+        for row in rows:
+            table.add_row(*row)
+        Console(width=min(shutil.get_terminal_size().columns, 160)).print(table)
+        return
+    widths = [max(len(cell) for cell in column) for column in zip(head, *rows)]
+    print(title)
+    for row in (head, *rows):
+        print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())

@@ -1,0 +1,299 @@
+"""Judges a composed configuration before any work is done, from YAML and source alone: nothing heavy is imported."""
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mlrun.config import schema
+from mlrun.config.catalogue import datasets_for
+from mlrun.config.signatures import Signature, signature
+from mlrun.config.sources import NoSuchTarget
+from mlrun.config.values import Text, describe, fits, options
+
+MISSING = "???"
+UNRESOLVED = object()  # the value of an interpolation that failed, or that only Hydra can resolve
+
+# What the runner itself gives to the target of a group, whatever the dataset; facts of the dataset come on top.
+OFFERED = {
+    "model": {"spec", "problem", "labels", "class_names", "feature_names", "target_mean", "target_std", "seed"},
+    "dataset": {"seed", "data_dir", "name"},
+}
+
+
+def validate(cfg: DictConfig, overrides: "list[str]", config_dir: "str | None" = None) -> "tuple[list[str], list[str]]":
+    """All errors, then all warnings, one line each: key, value, what is wrong, and the nearest valid name."""
+    errors: list[str] = []
+    plain = _plain(cfg, errors)
+    plain.pop("hydra", None)
+    errors += _top_level(plain)
+    for group in schema.BELOW:
+        if isinstance(node := plain.get(group), dict):
+            errors += _group(group, node)
+    errors += _pairing(plain, config_dir)
+    return list(dict.fromkeys(errors)), _warnings(plain, overrides)
+
+
+# --- reading -------------------------------------------------------------------------------------------------------
+
+
+def _plain(cfg: DictConfig, errors: "list[str]") -> dict:
+    """The configuration as dicts and lists; interpolations that lead nowhere become errors."""
+
+    def read(node: Any, path: str) -> Any:
+        if OmegaConf.is_dict(node):
+            return {key: read_item(node, key, f"{path}.{key}" if path else str(key)) for key in node.keys()}
+        if OmegaConf.is_list(node):
+            return [read_item(node, index, f"{path}[{index}]") for index in range(len(node))]
+        return node
+
+    def read_item(parent: Any, key: Any, path: str) -> Any:
+        if OmegaConf.is_missing(parent, key):
+            return MISSING
+        try:
+            return read(parent[key], path)
+        except OmegaConfBaseException as error:
+            written = OmegaConf.to_container(parent, resolve=False)[key]
+            if "${hydra:" not in str(written):
+                reason = str(error).splitlines()[0]
+                errors.append(f"{path}={written}: cannot be resolved: {reason[0].lower()}{reason[1:]}")
+            return UNRESOLVED
+
+    return {k: read_item(cfg, k, str(k)) for k in cfg.keys() if k != "hydra"}
+
+
+def nearest(name: Any, known: Any) -> str:
+    """` — did you mean 'lr'?`, or nothing where no name is near."""
+    known = [str(k) for k in known]
+    lower = {k.lower(): k for k in reversed(known)}
+    near = get_close_matches(str(name), known, 1, 0.6) or [
+        lower[k] for k in get_close_matches(str(name).lower(), lower, 1, 0.6)
+    ]
+    return f" — did you mean '{near[0]}'?" if near else ""
+
+
+def _shown(value: Any) -> str:
+    text = {None: "null", True: "true", False: "false"}.get(value) if value is None or value is True or value is False else None
+    text = text if text is not None else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+# --- keys ----------------------------------------------------------------------------------------------------------
+
+
+def _top_level(plain: dict) -> Iterator[str]:
+    for key, value in plain.items():
+        if key not in schema.TOP:
+            yield f"{key}: there is no such key{nearest(key, schema.TOP)} (keys are {', '.join(schema.TOP)})"
+        elif value == MISSING:
+            yield f"{key}: must be given, e.g. {key}=..."
+        elif value is not UNRESOLVED and (problem := schema.key_problem(key, value)):
+            yield f"{key}={_shown(value)}: {problem}"
+    tracking = plain.get("tracking")
+    if isinstance(tracking, dict):
+        yield from _known_keys("tracking", tracking)
+
+
+def _known_keys(group: str, node: dict) -> Iterator[str]:
+    """Values of keys that mlrun reads itself; in a closed group also names that it does not read."""
+    names = schema.allowed(group)
+    for key, value in node.items():
+        path = f"{group}.{key}"
+        if value == MISSING:
+            yield f"{path}: must be given, e.g. {path}=..."
+        elif key not in names:
+            if group in schema.CLOSED and not ("_target_" in node):
+                yield f"{path}: there is no such key{nearest(key, names)}"
+        elif value is not UNRESOLVED and (problem := schema.key_problem(path, value)):
+            yield f"{path}={_shown(value)}: {problem}{_near_option(value, schema.KEYS[path])}"
+
+
+def _near_option(value: Any, kinds: tuple) -> str:
+    return nearest(value, options(kinds)) if isinstance(value, str) else ""
+
+
+def _group(group: str, node: dict) -> Iterator[str]:
+    said: set[str] = set()
+    for line in _known_keys(group, node):
+        said.add(line.partition(":")[0].partition("=")[0])
+        yield line
+    if group == "dataset" and (problem := schema.split_problem(_resolved(node.get("split")))):
+        said.add("dataset.split")
+        yield f"dataset.split={_shown(node['split'])}: {problem}"
+    for line in _node(group, node, top=True):
+        if line.partition(":")[0].partition("=")[0] not in said:
+            yield line
+    if group == "model" and "_target_" not in node:
+        parts = [*schema.PARTS, *schema.METADATA, "defaults"]
+        for key in node:
+            if key not in parts and not (isinstance(node[key], dict) and "_target_" in node[key]):
+                yield f"model.{key}: there is no such key{nearest(key, parts)}"
+
+
+def _resolved(value: Any) -> Any:
+    """A value in which nothing failed to resolve, else None."""
+    if value is UNRESOLVED or (isinstance(value, dict) and UNRESOLVED in value.values()):
+        return None
+    return value
+
+
+def _node(path: str, node: Any, top: bool = False) -> Iterator[str]:
+    """Problems of a node and all nodes below it, each against the signature of its `_target_`."""
+    if isinstance(node, list):
+        for index, item in enumerate(node):
+            yield from _node(f"{path}[{index}]", item)
+    if not isinstance(node, dict):
+        return
+    target = node.get("_target_")
+    takes: Signature | None = None
+    if target is not None and target is not UNRESOLVED:
+        if fits((Text(),), target) and target != MISSING:
+            try:
+                takes = signature(target)
+            except NoSuchTarget as error:
+                yield f"{path}._target_={target}: {error}"
+        elif target != MISSING:
+            yield f"{path}._target_={_shown(target)}: must be the dotted name of a class or function"
+    for key, value in node.items():
+        if isinstance(key, str) and key.startswith("_") and key.endswith("_"):
+            continue
+        below = f"{path}.{key}"
+        if value == MISSING:
+            yield f"{below}: must be given, e.g. {below}=..."
+            continue
+        parameter = takes.by_name.get(key) if takes else None
+        if takes and parameter is None and not takes.accepts_any and not (top and key in schema.METADATA):
+            names = [p.name for p in takes.parameters if p.name not in ("params", "optimizer", "spec")]
+            yield f"{below}: {target} takes no '{key}'{nearest(key, names) or _listed(names)}"
+            continue
+        if _resolved(value) is not None or value is None:
+            if parameter and not fits(parameter.kinds, value):
+                note = " (a number in quotes is text)" if isinstance(value, str) and _is_number(value) else ""
+                yield f"{below}={_shown(value)}: must be {describe(parameter.kinds)}{_near_option(value, parameter.kinds)}{note}"
+            elif problem := schema.out_of_range(key, value):
+                yield f"{below}={_shown(value)}: {problem}"
+        yield from _node(below, value)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _listed(names: "list[str]") -> str:
+    return f" (it takes {', '.join(names)})" if 0 < len(names) <= 12 else ""
+
+
+# --- model and dataset ---------------------------------------------------------------------------------------------
+
+
+def needs(model: dict) -> "dict[str, str]":
+    """Facts about the data that a model's targets require: name of the fact -> target that asks for it."""
+    found: dict[str, str] = {}
+
+    def visit(node: Any) -> None:
+        if isinstance(node, list):
+            for item in node:
+                visit(item)
+        if not isinstance(node, dict):
+            return
+        target = node.get("_target_")
+        if isinstance(target, str) and target != MISSING and not node.get("_partial_"):
+            try:
+                takes = signature(target)
+            except NoSuchTarget:
+                takes = None
+            for p in takes.parameters if takes else ():
+                if p.required and p.name not in node and not node.get("_args_"):
+                    found.setdefault(p.name, target)
+        for value in node.values():
+            visit(value)
+
+    visit(model)
+    return {name: target for name, target in found.items() if name not in OFFERED["model"]}
+
+
+def _pairing(plain: dict, config_dir: "str | None") -> Iterator[str]:
+    """Can this model learn from this dataset?"""
+    model, dataset = plain.get("model"), plain.get("dataset")
+    if not isinstance(model, dict) or not isinstance(dataset, dict):
+        return
+    yield from _missing_arguments("dataset", dataset, OFFERED["dataset"])
+    named, on = _name(model, "this model"), _name(dataset, "this dataset")
+    suits, problem, facts = model.get("fits"), dataset.get("problem"), dataset.get("facts")
+    suits = suits if isinstance(suits, list) else None
+    facts = facts if isinstance(facts, list) else []
+    if "_target_" not in model and not any(part in model for part in schema.PARTS):
+        yield f"model={named}: names neither a `_target_` nor one of {', '.join(schema.PARTS)}"
+        return
+    wanted = needs(model) if "_target_" in model else {}
+    if suits is not None and isinstance(problem, str) and problem not in (*suits, "auto", MISSING):
+        others = datasets_for(suits, set(wanted), config_dir)
+        yield (
+            f"model={named} dataset={on}: {named} is for {' or '.join(map(str, suits))}, and {on} is a {problem} dataset"
+            f"{_datasets_that_fit(others)}"
+        )
+        return
+    absent = [name for name in wanted if name not in facts]
+    if absent:
+        others = [name for name in datasets_for(suits or [problem], set(wanted), config_dir) if name != on]
+        target = wanted[absent[0]]
+        yield (
+            f"model={named} dataset={on}: {target} needs {', '.join(absent)}, which {on} does not give"
+            f" (it gives {', '.join(map(str, facts)) or 'no facts'}){_datasets_that_fit(others)}"
+        )
+    if "_target_" not in model and problem in ("classification", "regression") and not suits:
+        part = {"classification": "classifier", "regression": "regressor"}[problem]
+        if not any(p in model for p in (part, "clusterer", "decomposer")):
+            yield f"model={named} dataset={on}: {on} is a {problem} dataset, and {named} has no {part}"
+
+
+def _missing_arguments(group: str, node: dict, offered: "set[str]") -> Iterator[str]:
+    target = node.get("_target_")
+    if not isinstance(target, str) or target == MISSING or node.get("_partial_"):
+        return
+    try:
+        takes = signature(target)
+    except NoSuchTarget:
+        return
+    for p in takes.parameters if takes else ():
+        if p.required and p.name not in node and p.name not in offered:
+            yield f"{group}.{p.name}: {target} needs it, e.g. {group}.{p.name}=..."
+
+
+def _datasets_that_fit(names: "list[str]") -> str:
+    return f". Datasets that fit: {', '.join(names)}" if names else ". No dataset in the catalogue fits"
+
+
+def _name(node: dict, otherwise: str) -> str:
+    return node["name"] if isinstance(node.get("name"), str) else otherwise
+
+
+# --- warnings ------------------------------------------------------------------------------------------------------
+
+
+def _warnings(plain: dict, overrides: "list[str]") -> "list[str]":
+    """Settings that will have no effect."""
+    model, dataset = plain.get("model"), plain.get("dataset")
+    if not isinstance(model, dict) or "_target_" in model:
+        return []
+    named = _name(model, "this model")
+    problem = dataset.get("problem") if isinstance(dataset, dict) else None
+    idle = {"regression": "classifier", "classification": "regressor"}.get(problem)
+    found = []
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        head = key.partition(".")[0].partition("@")[0]
+        if head in ("optim", "scheduler"):
+            found.append(f"model {named} has no optimizer: {override} has no effect")
+        elif head == "trainer":
+            found.append(f"model {named} is not trained by gradient descent: {override} has no effect")
+        elif idle and key.startswith(f"model.{idle}"):
+            on = _name(dataset, "this dataset")
+            found.append(f"dataset {on} is for {problem}, where {named} uses no {idle}: {override} has no effect")
+    return list(dict.fromkeys(found))
