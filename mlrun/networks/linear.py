@@ -1,0 +1,27 @@
+"""One linear layer: linear regression, or softmax regression under a cross-entropy loss."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+
+from mlrun.networks.initialization import initialize
+
+
+class Linear(nn.Module):
+    """(batch, *input_shape) -> (batch, num_outputs): class scores before the softmax, or predicted values."""
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        num_outputs: int,
+        bias: bool = True,
+        init: Literal["default", "zeros", "small", "fan_in", "xavier", "he"] = "default",
+    ):
+        super().__init__()
+        self.head = nn.Linear(math.prod(input_shape), num_outputs, bias=bias)
+        initialize(self, init, activation="identity")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(x.flatten(1))

@@ -1,0 +1,48 @@
+"""Multilayer perceptron."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+
+from mlrun.networks.activations import make_activation
+from mlrun.networks.initialization import initialize
+
+_NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+
+
+class MLP(nn.Module):
+    """(batch, *input_shape) -> (batch, num_outputs): class scores before the softmax, or predicted values.
+
+    Each hidden layer is linear, norm, activation, dropout; `head` is the linear output layer. No hidden layers make it a linear model.
+    """
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        num_outputs: int,
+        hidden: Sequence[int] = (256,),
+        activation: Literal["sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "identity"] = "relu",
+        norm: "Literal['batch', 'layer'] | None" = None,
+        dropout: float = 0.0,
+        init: Literal["default", "zeros", "small", "fan_in", "xavier", "he"] = "default",
+    ):
+        super().__init__()
+        if norm is not None and norm not in _NORMS:
+            raise ValueError(f"norm={norm!r}: known are batch, layer, null")
+        widths = [math.prod(input_shape), *hidden]
+        layers = []
+        for width_in, width in zip(widths, widths[1:], strict=False):
+            layers.append(nn.Linear(width_in, width))
+            if norm is not None:
+                layers.append(_NORMS[norm](width))
+            layers.append(make_activation(activation))
+            if dropout:
+                layers.append(nn.Dropout(dropout))
+        self.body = nn.Sequential(*layers)
+        self.head = nn.Linear(widths[-1], num_outputs)
+        initialize(self, init, activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x.flatten(1)))
