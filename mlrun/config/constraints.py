@@ -90,7 +90,14 @@ def _call(found: Definition, call: ast.Call, value: dict, scope: dict) -> None:
     """`_parameter_constraints.pop("x")` or `.update({...})`."""
     if not isinstance(call.func, ast.Attribute) or not call.args:
         raise _Odd
-    first = call.args[0]
+    first, owner = call.args[0], call.func.value
+    if call.func.attr == "append" and isinstance(owner, ast.Subscript) and isinstance(owner.value, ast.Name):
+        key = ast.literal_eval(owner.slice)
+        # A further class (`DistanceMetric`) is an object, which YAML cannot write: nothing new.
+        value[key] = value[key] if isinstance(first, ast.Name) and first.id not in _TYPES else ()
+        return
+    if not isinstance(owner, ast.Name):
+        raise _Odd
     if call.func.attr == "pop":
         value.pop(scope[first.id] if isinstance(first, ast.Name) else ast.literal_eval(first), None)
     elif call.func.attr == "update":
