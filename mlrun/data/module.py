@@ -219,7 +219,7 @@ class ArrayData(DataModule):
         y = torch.from_numpy(y)
         common = dict(batch_size=self.batch_size, device=device, shuffle=shuffle, seed=self.seed, shard=shard)
         values = len(rows) * int(np.prod(self.input_shape))
-        as_bytes = getattr(self.content.x, "dtype", None) == np.uint8 and 4 * values > FLOAT_LIMIT
+        as_bytes = isinstance(self.content.x, np.ndarray) and self.content.x.dtype == np.uint8 and 4 * values > FLOAT_LIMIT
         normalize = self.transform.on_device(device) if as_bytes else None
         if values * (1 if as_bytes else 4) > self.resident_limit:
             read = partial(self._read_batch, rows, None if as_bytes else self.transform)
