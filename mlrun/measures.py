@@ -16,6 +16,7 @@ def classification(y_true, y_pred, probabilities=None, num_classes=None) -> dict
     y_true, y_pred: (rows,) class indices 0..num_classes-1; probabilities: (rows, num_classes), rows sum to 1.
     Macro F1 is the mean over the classes that occur in `y_true` or `y_pred`.
     """
+    y_true, y_pred = np.asarray(y_true, dtype=np.int64), np.asarray(y_pred, dtype=np.int64)
     counts = confusion(y_true, y_pred, num_classes or _num_classes(y_true, y_pred, probabilities))
     hits, true, predicted = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
     occurs = (true + predicted) > 0

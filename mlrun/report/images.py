@@ -48,7 +48,7 @@ def mosaic_figure(images, captions, title, cmap="gray_r", limits=None, colour_ba
     drawn = axes.imshow(canvas, cmap=cmap, vmin=low, vmax=high, aspect="auto")
     for at, ((left, top), caption) in enumerate(zip(places, captions)):
         colour = colours[at] if colours else INK
-        axes.text(left, top - 0.5 - 0.05 / scale, caption, fontsize=size, va="bottom", linespacing=1.15, color=colour)
+        axes.text(left - 0.5, top - 0.5 - 0.05 / scale, caption, fontsize=size, va="bottom", linespacing=1.15, color=colour)
     if colour_bar:
         box = axes.get_position()
         bar_axes = figure.add_axes((box.x1 + 0.1 / width, box.y0, 0.14 / width, box.height * 0.9))

@@ -14,9 +14,9 @@ def number(value, digits: int = 4) -> str:
         return str(value)
     if value == 0:
         return "0"
-    if 10 ** (digits - 1) <= abs(value) < 1e9:
-        return f"{value:,.0f}"
-    return f"{value:#.{digits}g}"
+    text = f"{value:#.{digits}g}"
+    # from 1000 on all digits are before the point: "1000." and "1.235e+04" read worse than 1,000 and 12,346
+    return f"{value:,.0f}" if text.endswith(".") or 10 ** (digits - 1) <= abs(value) < 1e9 else text
 
 
 def duration(seconds: float) -> str:

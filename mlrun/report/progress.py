@@ -120,25 +120,29 @@ class Progress:
         from rich.table import Table
         from rich.text import Text
 
+        narrow = self._console.width < 72  # then the bar and the best value make room
         elapsed = time.monotonic() - self._begin
         fraction = self._fraction()
         under_way = self._done + (1 if self._batch or not self._done else 0)
         of = f"/{self._total}" if self._total else ""
         cells = [Text(f"{self.unit} {under_way}{of}", style="bold")]
-        cells.append(ProgressBar(total=1.0, completed=fraction or 0.0, width=None))
+        if not narrow:
+            cells.append(ProgressBar(total=1.0, completed=fraction or 0.0, width=None))
         if self._loss is not None:
             cells.append(Text(f"loss {number(self._loss)}"))
         if self._watched is not None:
-            watched = Text(f"{self._monitor} {number(self._watched)}", style="cyan")
-            watched.append(f" best {number(self._best)}", style="green")
+            name = self._monitor.rpartition("/")[2] if narrow else self._monitor
+            watched = Text(f"{name} {number(self._watched)}", style="cyan")
+            if not narrow:
+                watched.append(f" best {number(self._best)}", style="green")
             cells.append(watched)
         here = self._total and self._done + (self._batch / self._steps if self._steps else 0) - self._first
-        if here and fraction < 1:
+        if here and fraction < 1 and not narrow:
             left = elapsed / here * (self._total - self._first - here)
             cells.append(Text(f"{clock(elapsed)} < {clock(left)}", style="dim"))
         else:
             cells.append(Text(clock(elapsed), style="dim"))
-        grid = Table.grid(padding=(0, 2), expand=True)
+        grid = Table.grid(padding=(0, 2), expand=not narrow)
         for cell in cells:
             bar = isinstance(cell, ProgressBar)
             grid.add_column(ratio=1 if bar else None, min_width=4 if bar else None, no_wrap=True, overflow="ellipsis")
