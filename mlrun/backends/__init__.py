@@ -1,0 +1,35 @@
+"""How a model is trained, measured, saved and loaded: networks through Lightning, estimators through scikit-learn, behind one interface.
+
+A backend is imported only when a run needs it: an estimator's run imports neither torch nor lightning.
+"""
+
+import json
+from pathlib import Path
+
+from mlrun.backends.learner import RECIPE, Learner
+
+
+def _backend(is_network: bool) -> "type[Learner]":
+    if is_network:
+        from mlrun.backends.lightning import NetworkLearner
+
+        return NetworkLearner
+    from mlrun.backends.sklearn import EstimatorLearner
+
+    return EstimatorLearner
+
+
+def is_network(model) -> bool:
+    """Whether a model's configuration names a task (a network) rather than estimators."""
+    return model.get("_target_") is not None
+
+
+def make_learner(cfg, data) -> Learner:
+    """The learner that `cfg.model` describes, for prepared data. Raises ConfigError where the two do not fit."""
+    return _backend(is_network(cfg["model"])).from_config(cfg, data)
+
+
+def load_learner(directory: "Path | str") -> Learner:
+    """A learner saved by `Learner.save`, ready to predict."""
+    recipe = json.loads((Path(directory) / RECIPE).read_text(encoding="utf-8"))
+    return _backend(is_network(recipe["model"])).load(Path(directory), recipe)

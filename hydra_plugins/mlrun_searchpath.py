@@ -1,0 +1,13 @@
+"""Adds `./conf` of the working directory to Hydra's search path, so that a user's own YAML extends every group."""
+
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+
+class UserConfSearchPath(SearchPathPlugin):
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        from mlrun.config.compose import CONF, user_conf
+
+        ours = str(CONF) in (element.path.removeprefix("file://") for element in search_path.get_path() if element.path)
+        if ours and (conf := user_conf()) is not None:
+            search_path.append(provider="mlrun-user", path=f"file://{conf}")

@@ -1,0 +1,72 @@
+"""The interface of a backend: what the experiment asks of a model, whatever it is made of."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+RECIPE = "recipe.json"
+
+
+@dataclass
+class Training:
+    """What is known of a training once it is over."""
+
+    parameters: "int | None" = None
+    best_epoch: "int | None" = None
+    history: "dict[str, list[tuple[int, float]]]" = field(default_factory=dict)  # metric -> (epoch, value); epochs count from 1
+
+
+class Learner(ABC):
+    """A model with its way of learning. `fit` first, or `load`."""
+
+    monitor: str
+    mode: str
+    training: Training
+    packages: "tuple[str, ...]"  # what a process that loads the saved learner must have installed
+
+    @classmethod
+    @abstractmethod
+    def from_config(cls, cfg: dict, data) -> "Learner":
+        """An untrained learner for the prepared data."""
+
+    @abstractmethod
+    def fit(self, data, run, directory: Path, progress) -> None:
+        """Trains on the train part, selects on the val part; never looks at the test part."""
+
+    @abstractmethod
+    def evaluate(self, data, part: str) -> "dict[str, float]":
+        """Metrics on a part, without the part's prefix."""
+
+    @abstractmethod
+    def figures(self, data) -> "Iterator[tuple[str, Any]]":
+        """(file name without suffix, matplotlib Figure), from what the last `evaluate` saw."""
+
+    @abstractmethod
+    def predict(self, x) -> np.ndarray:
+        """Labels, values or codes for raw rows (rows, features) or a DataFrame: what `mlflow.pyfunc` serves."""
+
+    @abstractmethod
+    def _write(self, directory: Path) -> None:
+        """Writes what was learned."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, directory: Path, recipe: dict) -> "Learner":
+        """The learner that `save` wrote."""
+
+    recipe: dict  # plain containers: all that is needed to build the model again
+
+    def save(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        recipe = {**self.recipe, "versions": {package: version(package) for package in self.packages}}
+        (directory / RECIPE).write_text(json.dumps(recipe, indent=2, ensure_ascii=False), encoding="utf-8")
+        self._write(directory)
+
+    def requirements(self) -> "list[str]":
+        return [f"{package}=={version(package)}" for package in self.packages]

@@ -1,0 +1,191 @@
+"""Networks: a task trained by Lightning, its best epoch kept."""
+
+import logging
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+
+from mlrun.backends.learner import Learner, Training
+from mlrun.config.instantiate import fill, instantiate, plain, without_metadata
+from mlrun.data.transform import from_state
+from mlrun.errors import ConfigError
+from mlrun.optimization import Optimization
+
+WEIGHTS = "weights.pt"
+PREDICT_ROWS = 4096  # rows that go through the network at once when predicting
+PASSED_ON = (  # keys of `trainer` that are Lightning's own
+    "max_epochs", "max_time", "accelerator", "devices", "strategy", "precision", "accumulate_grad_batches",
+    "gradient_clip_val", "gradient_clip_algorithm", "deterministic", "fast_dev_run",
+)  # fmt: skip
+
+for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+    logging.getLogger(name).setLevel(logging.WARNING)
+warnings.filterwarnings("ignore", module="lightning.*", message=".*does not have many workers.*")
+
+
+class NetworkLearner(Learner):
+    """A task (a LightningModule) around one or several networks."""
+
+    packages = ("mlrun", "torch", "lightning")
+
+    def __init__(self, task, transform, labels: "list", recipe: dict, cfg: "dict | None" = None):
+        self.task, self.transform, self.labels, self.recipe, self.cfg = task, transform, np.asarray(labels), recipe, cfg
+        self.monitor, self.mode = task.monitor, task.mode
+        self.training = Training(parameters=sum(parameter.numel() for parameter in task.parameters()))
+        self.trainer = None
+
+    @classmethod
+    def from_config(cls, cfg, data):
+        spec, transform = data.spec, data.transform
+        torch.manual_seed(cfg["seed"])  # the same weights whatever was drawn before
+        facts = {**spec.facts, "problem": spec.problem, "target_std": transform.target_std}
+        model = fill(without_metadata(cfg["model"]), facts, "model")
+        recipe = {"model": model, "dataset": plain(cfg["dataset"]), "labels": spec.labels, "transform": transform.state}
+        learner = cls(instantiate(model), transform, spec.labels, recipe, plain(cfg))
+        settings = learner.cfg["trainer"]
+        penalties = {key: settings[key] for key in ("l1", "l2", "penalize_bias_and_norm")}
+        learner.task.optimization = Optimization(learner.cfg["optim"], learner.cfg["scheduler"], **penalties)
+        return learner
+
+    def fit(self, data, run, directory, progress):
+        settings = self.cfg["trainer"]
+        validates = bool(data.sizes["val"])
+        checkpoint = ModelCheckpoint(
+            dirpath=directory / "checkpoints",
+            filename="best",
+            monitor=self.monitor if validates else None,
+            mode=self.mode,
+            save_last=True,
+            enable_version_counter=False,
+        )
+        reporter = Reporter(run, progress, self.monitor)
+        callbacks = [checkpoint, reporter]
+        if settings["early_stopping_patience"] is not None:
+            if not validates:
+                raise ConfigError("trainer.early_stopping_patience watches the validation part, which is empty: set dataset.split.val.")
+            callbacks.append(EarlyStopping(self.monitor, mode=self.mode, patience=settings["early_stopping_patience"]))
+        torch.set_float32_matmul_precision("high")
+        self.task.data = data
+        try:
+            self.trainer = Trainer(
+                **{key: settings[key] for key in PASSED_ON},
+                callbacks=callbacks,
+                logger=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                num_sanity_val_steps=0,
+                use_distributed_sampler=False,
+                default_root_dir=directory,
+            )
+        except Exception as error:  # Lightning's MisconfigurationException and torch's own: no such accelerator, too many devices
+            raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
+        self._uninterrupted(self.trainer.fit, self.task, datamodule=Loaders(data))
+        self.training.history = reporter.history
+        best = checkpoint.best_model_path
+        if best and os.path.exists(best):
+            self.task.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["state_dict"])
+        self.training.best_epoch = self._best_epoch(reporter.history)
+
+    def _best_epoch(self, history) -> "int | None":
+        points = history.get(self.monitor, [])
+        pick = max if self.mode == "max" else min
+        return pick(points, key=lambda point: point[1])[0] if points else None  # the first of equals, as the checkpoint
+
+    def _uninterrupted(self, work, *arguments, **options):
+        """Lightning turns Ctrl-C into SystemExit; the experiment wants to know what it was."""
+        try:
+            return work(*arguments, **options)
+        except SystemExit:
+            if self.trainer.interrupted:
+                raise KeyboardInterrupt from None
+            raise
+
+    def evaluate(self, data, part):
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        self.task.to(device).eval()
+        loader = data.loader(part, device)
+        return {} if loader is None else self.task.evaluate(loader, data)
+
+    def figures(self, data):
+        from mlrun.report import figures
+
+        if self.training.history:
+            yield "learning_curves", figures.learning_curves(self.training.history, self.monitor, self.mode, self.training.best_epoch)
+        yield from self.task.figures(data)
+
+    @torch.inference_mode()
+    def predict(self, x):
+        inputs = torch.from_numpy(self.transform(x))
+        self.task.eval()
+        outputs = [self.task.predict_step((batch,)) for batch in inputs.to(self.task.device).split(PREDICT_ROWS)]
+        outputs = torch.cat(outputs).float().cpu().numpy() if outputs else np.zeros((0,))
+        if len(self.labels):
+            return self.labels[outputs.argmax(axis=1)]
+        return outputs * self.transform.target_std + self.transform.target_mean
+
+    def _write(self, directory):
+        torch.save(self.task.state_dict(), directory / WEIGHTS)
+
+    @classmethod
+    def load(cls, directory: Path, recipe):
+        task = instantiate(recipe["model"])
+        task.load_state_dict(torch.load(directory / WEIGHTS, weights_only=True, map_location="cpu"))
+        return cls(task.eval(), from_state(recipe["transform"]), recipe["labels"], recipe)
+
+
+class Loaders(LightningDataModule):
+    """Hands Lightning the batches of a `DataModule`, which come on the device where they are used."""
+
+    def __init__(self, data):
+        super().__init__()
+        self.data = data
+
+    def _loader(self, part: str, shuffle: bool):
+        trainer = self.trainer
+        return self.data.loader(part, trainer.strategy.root_device, shuffle, shard=(trainer.global_rank, trainer.world_size))
+
+    def train_dataloader(self):
+        return self._loader("train", True)
+
+    def val_dataloader(self):
+        return self._loader("val", False) or []
+
+    def transfer_batch_to_device(self, batch, device, dataloader_idx):
+        return batch  # it is there
+
+
+class Reporter(Callback):
+    """Hands each epoch's metrics to MLflow and to the terminal. Asks the device for the loss only when the terminal is due."""
+
+    def __init__(self, run, progress, monitor: str):
+        self.run, self.progress, self.monitor = run, progress, monitor
+        self.history: "dict[str, list[tuple[int, float]]]" = {}
+
+    def on_train_start(self, trainer, task):
+        self.progress.start(trainer.max_epochs, trainer.num_training_batches, self.monitor, task.mode)
+
+    def on_train_batch_end(self, trainer, task, outputs, batch, batch_index):
+        if self.progress.due:
+            loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+            self.progress.step(batch_index + 1, float(loss))
+
+    def on_train_epoch_end(self, trainer, task):
+        epoch = trainer.current_epoch + 1
+        metrics = {**task.epoch_metrics("train"), **{key: value.item() for key, value in trainer.callback_metrics.items()}}
+        for group_index, optimizer in enumerate(trainer.optimizers):
+            metrics["lr" if group_index == 0 else f"lr_{group_index}"] = float(optimizer.param_groups[0]["lr"])
+        for key, value in metrics.items():
+            self.history.setdefault(key, []).append((epoch, value))
+        self.run.metrics(metrics, step=epoch)
+        self.progress.epoch(epoch, metrics)
+
+    def on_train_end(self, trainer, task):
+        self.progress.stop()
+
+    def on_exception(self, trainer, task, exception):
+        self.progress.stop()

@@ -1,0 +1,210 @@
+"""What an estimator is for: what it is fitted to, what is measured and what is drawn."""
+
+import numpy as np
+
+from mlrun import measures
+from mlrun.errors import ConfigError
+from mlrun.outcome import Outcome
+
+PERMUTED_FEATURES, PERMUTED_ROWS = 50, 300  # limits of permutation importance, which predicts anew for every feature and repeat
+
+
+class Classifier:
+    """Fitted to the original labels, so that it also answers with them."""
+
+    monitor, mode = "val/accuracy", "max"
+
+    def __init__(self, spec):
+        self.labels = np.asarray(spec.labels)
+
+    def target(self, y):
+        return self.labels[y]
+
+    def predict(self, pipeline, x):
+        return pipeline.predict(x)
+
+    def measure(self, pipeline, x, y):
+        self.outcome = self._outcome(pipeline, x, y)
+        return self.outcome.metrics()
+
+    def _outcome(self, pipeline, x, y):
+        count = len(self.labels)
+        classes = [self._index(label) for label in pipeline.classes_]  # a class may be absent from the training rows
+        probabilities = None
+        if hasattr(pipeline, "predict_proba"):
+            probabilities = np.zeros((len(y), count))
+            probabilities[:, classes] = pipeline.predict_proba(x)
+        predicted = np.array([self._index(label) for label in pipeline.predict(x)], dtype=np.int64)
+        return Outcome("classification", y, predicted, probabilities, count)
+
+    def _index(self, label) -> int:
+        return int(np.flatnonzero(self.labels == label)[0])
+
+    def parameters(self, estimator):
+        return _coefficient_count(estimator)
+
+    def figures(self, pipeline, data):
+        from mlrun.report.supervised import supervised_figures
+
+        yield from supervised_figures(data, self.outcome)
+        yield from _explanations(pipeline, data, lambda y, predicted: float((predicted == self.labels[y]).mean()))
+
+    def __getstate__(self):
+        return {"labels": self.labels}
+
+
+class Regressor:
+    monitor, mode = "val/rmse", "min"
+
+    def __init__(self, spec):
+        pass
+
+    def target(self, y):
+        return y
+
+    def predict(self, pipeline, x):
+        return pipeline.predict(x)
+
+    def measure(self, pipeline, x, y):
+        self.outcome = Outcome("regression", y, np.asarray(pipeline.predict(x), dtype=np.float64).reshape(-1))
+        return self.outcome.metrics()
+
+    def parameters(self, estimator):
+        return _coefficient_count(estimator)
+
+    def figures(self, pipeline, data):
+        from mlrun.report.supervised import supervised_figures
+
+        yield from supervised_figures(data, self.outcome)
+        yield from _explanations(pipeline, data, lambda y, predicted: measures.regression(y, predicted)["r2"])
+
+    def __getstate__(self):
+        return {}
+
+
+class Clusterer:
+    """Sees no labels; where the data have classes, the clusters are compared with them."""
+
+    monitor, mode = "val/silhouette", "max"
+
+    def __init__(self, spec):
+        self.has_classes = spec.problem == "classification"
+
+    def target(self, y):
+        return None
+
+    def predict(self, pipeline, x):
+        return pipeline.predict(x)
+
+    def measure(self, pipeline, x, y):
+        seen = pipeline[:-1].transform(x) if len(pipeline) > 1 else x
+        return measures.clustering(seen, pipeline.predict(x), y if self.has_classes else None, inertia=-pipeline.score(x))
+
+    def parameters(self, estimator):
+        return int(np.size(getattr(estimator, "cluster_centers_", ()))) or None
+
+    def figures(self, pipeline, data):
+        from mlrun.report import figures
+
+        arrays = data.arrays("test")
+        seen = pipeline[:-1].transform(arrays.x) if len(pipeline) > 1 else arrays.x
+        yield "clusters", figures.clusters_2d(
+            np.asarray(seen),
+            pipeline.predict(arrays.x),
+            centers=getattr(pipeline[-1], "cluster_centers_", None),
+            y_true=arrays.y if self.has_classes else None,
+            class_names=data.spec.class_names or None,
+        )
+        image_shape = data.spec.facts.get("image_shape")
+        if image_shape and hasattr(pipeline[-1], "cluster_centers_"):
+            yield "cluster_centers", figures.component_images(pipeline[-1].cluster_centers_, image_shape, title="Cluster centers")
+
+
+class Decomposer:
+    """Fewer numbers for the same rows: measured by what can be restored from them."""
+
+    monitor, mode = "val/reconstruction_error", "min"
+
+    def __init__(self, spec):
+        pass
+
+    def target(self, y):
+        return None
+
+    def predict(self, pipeline, x):
+        return pipeline.transform(x)
+
+    def measure(self, pipeline, x, y):
+        seen = pipeline[:-1].transform(x) if len(pipeline) > 1 else x
+        restored = pipeline[-1].inverse_transform(pipeline[-1].transform(seen))
+        return measures.decomposition(seen, restored, getattr(pipeline[-1], "explained_variance_ratio_", None))
+
+    def parameters(self, estimator):
+        return int(np.size(getattr(estimator, "components_", ()))) or None
+
+    def figures(self, pipeline, data):
+        from mlrun.report import figures
+
+        decomposition = pipeline[-1]
+        shares = getattr(decomposition, "explained_variance_ratio_", None)
+        if shares is not None:
+            yield "explained_variance", figures.pca_variance(shares)
+        image_shape = data.spec.facts.get("image_shape")
+        if image_shape and hasattr(decomposition, "components_"):
+            yield "components", figures.component_images(decomposition.components_, image_shape, explained_variance_ratio=shares)
+
+
+ROLES = {"classifier": Classifier, "regressor": Regressor, "clusterer": Clusterer, "decomposer": Decomposer}
+
+
+def role_for(model: dict, spec) -> str:
+    """The key of the estimator that `model` offers for this problem. Raises ConfigError naming both where there is none."""
+    wanted = {"classification": "classifier", "regression": "regressor"}.get(spec.problem)
+    for name in (wanted, "clusterer", "decomposer"):
+        if name in model:
+            return name
+    offered = [name for name in ROLES if name in model]
+    raise ConfigError(
+        f"model {model.get('name', '')} has {' and '.join(offered) or 'no estimator'}, but the dataset's problem is {spec.problem}. "
+        f"Choose another model, or set dataset.problem."
+    )
+
+
+def _coefficient_count(estimator) -> "int | None":
+    if hasattr(estimator, "coef_") and hasattr(estimator, "intercept_"):
+        return int(np.size(estimator.coef_) + np.size(estimator.intercept_))
+    return None
+
+
+def _explanations(pipeline, data, score):
+    """What the estimator itself says of its features; where it says nothing, permutation importance if that is cheap."""
+    from mlrun.report import figures
+
+    estimator, spec = pipeline[-1], data.spec
+    image_shape = spec.facts.get("image_shape")
+    names = _feature_names(pipeline, spec)
+    coefficients = getattr(estimator, "coef_", None)
+    if hasattr(estimator, "tree_"):
+        yield "tree", figures.tree_drawing(estimator, names, spec.class_names or None)
+    if hasattr(estimator, "feature_importances_"):
+        trees = getattr(estimator, "estimators_", None)
+        std = np.std([tree.feature_importances_ for tree in np.ravel(trees)], axis=0) if trees is not None else None
+        yield "feature_importance", figures.feature_importance(estimator.feature_importances_, names, std, image_shape)
+    elif isinstance(coefficients, np.ndarray) and coefficients.ndim <= 2 and coefficients.shape[0] != 0:
+        classes = spec.class_names if coefficients.ndim == 2 and len(coefficients) == len(spec.class_names) else None
+        yield "coefficients", figures.coefficients(coefficients, names, classes, image_shape)
+    else:
+        arrays = data.arrays("val" if data.sizes["val"] else "test")
+        if arrays.x.shape[1] <= PERMUTED_FEATURES:
+            mean, std = figures.permutation_importance(pipeline.predict, arrays.x, arrays.y, score, max_rows=PERMUTED_ROWS)
+            yield "permutation_importance", figures.feature_importance(mean, spec.feature_names or None, std, image_shape)
+
+
+def _feature_names(pipeline, spec):
+    """Names of the features as the last step sees them."""
+    if len(pipeline) > 1:
+        try:
+            return [str(name).split("__")[-1] for name in pipeline[:-1].get_feature_names_out(spec.feature_names or None)]
+        except (AttributeError, ValueError):
+            return None
+    return spec.feature_names or None

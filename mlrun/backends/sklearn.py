@@ -1,0 +1,79 @@
+"""Classical methods: scikit-learn estimators, or anything with `fit` and `predict`, behind their preprocessing."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+
+from mlrun.backends.learner import Learner, Training
+from mlrun.backends.roles import ROLES, role_for
+from mlrun.config.instantiate import build, plain
+from mlrun.errors import ConfigError, DataError
+
+ESTIMATOR = "estimator.pkl"
+TRAIN_METRICS_ROWS = 20_000  # predicting more training rows than this (nearest neighbours!) would take longer than the fit
+
+
+class EstimatorLearner(Learner):
+    """A pipeline: the dataset's preprocessing (a csv's columns), the model's (scaling), the estimator."""
+
+    packages = ("mlrun", "scikit-learn", "pandas")
+
+    def __init__(self, pipeline, role, recipe: dict):
+        self.pipeline, self.role, self.recipe = pipeline, role, recipe
+        self.monitor, self.mode = role.monitor, role.mode
+        self.training = Training()
+
+    @classmethod
+    def from_config(cls, cfg, data):
+        from sklearn.pipeline import make_pipeline
+
+        model, spec = plain(cfg["model"]), data.spec
+        name = role_for(model, spec)
+        facts = {**spec.facts, "problem": spec.problem, "seed": cfg["seed"]}
+        steps = [data.preprocessor, build(model.get("preprocessing"), facts, "model.preprocessing"), build(model[name], facts, f"model.{name}")]
+        recipe = {"model": model, "dataset": plain(cfg["dataset"]), "labels": spec.labels, "role": name}
+        return cls(make_pipeline(*[step for step in steps if step is not None]), ROLES[name](spec), recipe)
+
+    def fit(self, data, run, directory, progress):
+        arrays = data.arrays("train")
+        if not len(arrays.x):
+            raise DataError(f"{data.name}: no training rows (dataset.split.train)")
+        try:
+            self.pipeline.fit(arrays.x, self.role.target(arrays.y))
+        except ValueError as error:  # sklearn refuses a parameter or the data
+            raise ConfigError(f"{type(self.estimator).__name__} cannot be fitted: {_one_line(error)}") from error
+        self.training.parameters = self.role.parameters(self.estimator)
+        for part in ("train", "val"):
+            if 0 < data.sizes[part] <= (TRAIN_METRICS_ROWS if part == "train" else np.inf):
+                for metric, value in self.evaluate(data, part).items():
+                    self.training.history[f"{part}/{metric}"] = [(1, value)]
+
+    @property
+    def estimator(self):
+        """The last step of the pipeline."""
+        return self.pipeline[-1]
+
+    def evaluate(self, data, part):
+        arrays = data.arrays(part)
+        return self.role.measure(self.pipeline, arrays.x, arrays.y)
+
+    def figures(self, data):
+        yield from self.role.figures(self.pipeline, data)
+
+    def predict(self, x):
+        return self.role.predict(self.pipeline, x)
+
+    def _write(self, directory):
+        with open(directory / ESTIMATOR, "wb") as file:
+            pickle.dump((self.pipeline, self.role), file, protocol=5)
+
+    @classmethod
+    def load(cls, directory: Path, recipe):
+        with open(directory / ESTIMATOR, "rb") as file:
+            pipeline, role = pickle.load(file)
+        return cls(pipeline, role, recipe)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

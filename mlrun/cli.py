@@ -1,0 +1,128 @@
+"""The `mlrun` command: a verb of `mlrun.commands`, or a Hydra application that runs experiments. Imports nothing heavy."""
+
+import os
+import signal
+import sys
+import traceback
+from difflib import get_close_matches
+from importlib import import_module
+from pkgutil import iter_modules
+
+import mlrun.commands
+
+
+def verbs() -> "list[str]":
+    return sorted(module.name for module in iter_modules(mlrun.commands.__path__))
+
+
+def main(argv: "list[str] | None" = None) -> None:
+    """Entry point of the console script. Exits 0 when done, 1 when a run failed, 2 when the user has something to mend, 130 after Ctrl-C."""
+    from mlrun.errors import UserError
+
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # users keep Python beside their conf/; at the end, so that it never hides an installed package
+    try:
+        sys.exit(_dispatch(argv))
+    except UserError as error:
+        print(_message(str(error)), file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # `mlrun list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    except Exception:  # a defect of ours, or of the user's own Python
+        traceback.print_exc()
+        sys.exit(1)
+
+
+def _message(text: str) -> str:
+    lines = text.splitlines() or ["unknown error"]
+    return f"mlrun: {lines[0]}" if len(lines) == 1 else "mlrun: there are problems:\n" + "\n".join(f"  - {line}" for line in lines)
+
+
+def _dispatch(argv: "list[str]") -> int:
+    word = argv[0] if argv else ""
+    if word and not word.startswith(("-", "+", "~")) and "=" not in word:
+        if word not in verbs():
+            from mlrun.errors import UserError
+
+            near = get_close_matches(word, verbs(), n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"commands are {', '.join(verbs())}; a run takes overrides such as model=mlp."
+            raise UserError(f"unknown command '{word}': {hint}")
+        return import_module(f"mlrun.commands.{word}").run(argv[1:])
+    return _hydra(argv)
+
+
+def _hydra(argv: "list[str]") -> int:
+    """Runs the Hydra application. What Hydra would print as an error of composition is explained, all problems at once."""
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    from mlrun.config.compose import CONF, CONFIG_NAME, register_resolvers
+    from mlrun.errors import ConfigError
+
+    register_resolvers()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of Hydra's printer
+    sys.argv[1:] = argv
+    arguments = _parse(argv)
+
+    failures = []
+
+    def job(cfg):
+        import logging
+
+        from hydra.core.hydra_config import HydraConfig
+
+        from mlrun.experiment import run
+        from mlrun.report import terminal
+
+        logging.captureWarnings(True)  # into the run's log, not between the lines of the report
+        hydra_cfg = HydraConfig.get()
+        try:
+            result = run(cfg, hydra_cfg.runtime.output_dir, list(hydra_cfg.overrides.task))
+        except Exception as error:  # kept from Hydra, which would print it in its own way and end a sweep
+            failures.append(error)
+            return None
+        terminal.result_table(result)
+        return result.objective
+
+    try:
+        if arguments.runs:
+            _check(arguments)
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=CONFIG_NAME)(job)()
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        from mlrun.config.explain import explain
+
+        raise ConfigError(explain(arguments.overrides, arguments.config_dir, error)) from None
+    if failures:
+        raise failures[0]
+    return 0
+
+
+def _parse(argv: "list[str]"):
+    from hydra._internal.utils import get_args_parser  # the only reader of Hydra's own options
+
+    arguments = get_args_parser().parse_args(argv)
+    shows = arguments.help or arguments.hydra_help or arguments.cfg or arguments.info or arguments.shell_completion
+    arguments.runs = not shows
+    return arguments
+
+
+def _check(arguments) -> None:
+    """Refuses a wrong configuration before any work: no directory, no heavy import. Warnings go to stderr."""
+    from mlrun.config.compose import compose
+    from mlrun.config.validate import validate
+    from mlrun.errors import ConfigError
+
+    if arguments.multirun:
+        return
+    cfg = compose(arguments.overrides, arguments.config_dir, arguments.config_name or "config")
+    errors, warnings = validate(cfg, arguments.overrides)
+    for line in warnings:
+        print(f"mlrun: warning: {line}", file=sys.stderr)
+    if errors:
+        raise ConfigError(errors)

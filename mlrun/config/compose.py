@@ -1,0 +1,61 @@
+"""Where the configuration lies and how it is composed; shared by the command line, the tests and everything that runs a job from overrides."""
+
+import os
+import secrets
+from datetime import datetime
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+# In an installed wheel conf/ lies inside the package, in a checkout beside it.
+CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
+CONFIG_NAME = "config"
+
+
+def user_conf() -> "Path | None":
+    """`./conf` of the working directory, which extends every group, unless it is the packaged one."""
+    here = Path.cwd() / "conf"
+    return here if here.is_dir() and here.resolve() != CONF.resolve() else None
+
+
+def _stamp() -> str:
+    """Start time and a random part, so that runs started in the same second write to different directories."""
+    return f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(2)}"
+
+
+def register_resolvers() -> None:
+    if not OmegaConf.has_resolver("mlrun.stamp"):
+        OmegaConf.register_new_resolver("mlrun.stamp", _stamp, use_cache=True)
+
+
+def compose(overrides: "list[str]", config_dir: "str | None" = None, config_name: str = CONFIG_NAME) -> DictConfig:
+    """The configuration of one run, as `mlrun OVERRIDES` would compose it, interpolations of `hydra:` resolved.
+
+    Raises Hydra's own exceptions; `mlrun.config.explain` turns them into messages.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    register_resolvers()
+    GlobalHydra.instance().clear()
+    overrides = list(overrides)
+    if config_dir is not None:
+        overrides.append(f"hydra.searchpath=[file://{os.path.abspath(config_dir)}]")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = hydra_compose(config_name, overrides=overrides, return_hydra_config=True)
+    return without_hydra(cfg)
+
+
+def without_hydra(cfg: DictConfig) -> DictConfig:
+    """The job's part of a composed configuration, with the chosen names written in."""
+    choices = cfg.hydra.runtime.choices
+    cfg = cfg.copy()
+    with open_dict(cfg):
+        cfg.pop("hydra")
+    for group in ("model", "dataset"):
+        if OmegaConf.is_dict(cfg.get(group)):
+            with open_dict(cfg):
+                cfg[group].name = choices[group]
+    return cfg

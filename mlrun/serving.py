@@ -1,0 +1,8 @@
+"""What MLflow calls to load a logged model: `mlflow.pyfunc.load_model("runs:/ID/model")` and `mlflow models serve`."""
+
+
+def _load_pyfunc(data_path: str):
+    """MLflow's loader interface: an object with `predict(model_input)`; input rows are raw, as the dataset has them."""
+    from mlrun.backends import load_learner
+
+    return load_learner(data_path)

@@ -1,0 +1,96 @@
+"""Prediction of a label or of a value from one input: classification and regression."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mlrun.outcome import Outcome
+from mlrun.tasks.task import Task
+
+
+class Supervised(Task):
+    """Minimizes cross-entropy (classes) or the mean squared error (values, or one-hot classes when `loss` is "mse").
+
+    Args:
+        network: maps a batch (batch, ...) to scores (batch, num_outputs).
+        problem: "classification" or "regression", a fact of the dataset.
+        target_std: spread of the raw target in its own unit; the network learns the standardized target, metrics are reported in that unit.
+        label_smoothing: share of the target probability spread over all classes (Szegedy et al. 2016).
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        problem: str,
+        target_std: float,
+        loss: Literal["auto", "cross_entropy", "mse"] = "auto",
+        label_smoothing: float = 0.0,
+    ):
+        super().__init__()
+        self.network = network
+        self.classifies = problem == "classification"
+        self.target_std = target_std
+        self.loss = ("cross_entropy" if self.classifies else "mse") if loss == "auto" else loss
+        if self.loss == "cross_entropy" and not self.classifies:
+            raise ValueError("loss=cross_entropy needs classes; this dataset has values to predict (loss=mse).")
+        self.label_smoothing = label_smoothing
+        self.monitor, self.mode = ("val/accuracy", "max") if self.classifies else ("val/rmse", "min")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x)
+
+    def criterion(self, scores: Tensor, y: Tensor) -> Tensor:
+        """Mean loss of scores (batch, num_outputs) against classes (batch,) int64 or standardized values (batch,) float32."""
+        if self.loss == "cross_entropy":
+            return F.cross_entropy(scores, y, label_smoothing=self.label_smoothing)
+        if self.classifies:
+            return F.mse_loss(scores, F.one_hot(y, scores.shape[1]).to(scores.dtype))
+        return F.mse_loss(scores.squeeze(1), y)
+
+    def training_step(self, batch, batch_index):
+        return self._step("train", batch)
+
+    def validation_step(self, batch, batch_index):
+        self._step("val", batch)
+
+    def _step(self, stage: str, batch) -> Tensor:
+        x, y = batch
+        scores = self.network(x)
+        loss = self.criterion(scores, y)
+        detached = loss.detach() * len(y)
+        if self.classifies:
+            self.tally(stage, len(y), loss=detached, accuracy=(scores.detach().argmax(1) == y).sum())
+        else:
+            self.tally(stage, len(y), loss=detached)
+        return loss
+
+    def summarize(self, means):
+        return means if self.classifies or not means else {**means, "rmse": means["loss"] ** 0.5 * self.target_std}
+
+    @torch.inference_mode()
+    def predict_step(self, batch, batch_index=0) -> Tensor:
+        """Class probabilities (batch, num_outputs), or standardized values (batch,)."""
+        scores = self.network(batch[0]).float()
+        if not self.classifies:
+            return scores.squeeze(1)
+        if self.loss == "cross_entropy":
+            return scores.softmax(1)
+        shares = scores.clamp(min=1e-7)  # least squares on one-hot targets estimates probabilities, but not between 0 and 1
+        return shares / shares.sum(1, keepdim=True)
+
+    def evaluate(self, loader, data):
+        outputs, targets = zip(*((self.predict_step(batch), batch[1]) for batch in loader))
+        outputs, y = torch.cat(outputs).cpu().numpy(), torch.cat(targets).cpu().numpy()
+        if self.classifies:
+            self.outcome = Outcome("classification", y, outputs.argmax(axis=1), outputs, outputs.shape[1])
+        else:
+            mean, std = data.transform.target_mean, data.transform.target_std
+            self.outcome = Outcome("regression", y * std + mean, outputs * std + mean)
+        return self.outcome.metrics()
+
+    def figures(self, data):
+        from mlrun.report.supervised import supervised_figures
+
+        yield from supervised_figures(data, self.outcome)

@@ -1,0 +1,76 @@
+"""What every task of a network shares: optimizers from YAML, penalties, and metrics that are summed on the device."""
+
+from lightning.pytorch import LightningModule
+
+import torch
+
+from mlrun.optimization import Optimization
+
+
+class Task(LightningModule):
+    """A learning problem: what is fed, what is minimized, what is measured.
+
+    A subclass says which metric to watch (`monitor`, `mode`), writes `training_step` and `validation_step`, calls `tally` in them, and says
+    in `evaluate` and `figures` what the final model is measured by. The backend sets `optimization` and `data` before training. With several optimizers it overrides `configure_optimizers`
+    and asks `self.optimization` for each.
+    """
+
+    monitor: str
+    mode: str
+    optimization: Optimization
+    data = None  # the DataModule while training
+
+    def __init__(self):
+        super().__init__()
+        self._sums: "dict[str, dict[str, torch.Tensor]]" = {}
+
+    def configure_optimizers(self):
+        optimizer = self.optimization.optimizer(self)
+        scheduler = self.optimization.scheduler(
+            optimizer,
+            total_steps=int(self.trainer.estimated_stepping_batches),
+            total_epochs=self.trainer.max_epochs,
+            monitor=self.monitor,
+        )
+        return {"optimizer": optimizer, **({"lr_scheduler": scheduler} if scheduler else {})}
+
+    def on_before_optimizer_step(self, optimizer):
+        self.optimization.add_penalty_gradients(self)
+
+    def tally(self, stage: str, count: int, **sums: torch.Tensor) -> None:
+        """Adds sums over `count` samples to the stage's means; stays on the device, so that no step waits for the GPU."""
+        stage_sums = self._sums.setdefault(stage, {})
+        stage_sums["count"] = stage_sums.get("count", 0) + count
+        for name, value in sums.items():
+            stage_sums[name] = stage_sums[name] + value if name in stage_sums else value
+
+    def means(self, stage: str) -> "dict[str, float]":
+        """The means tallied since the last call; one transfer from the device."""
+        sums = self._sums.pop(stage, {})
+        count = sums.pop("count", 0)
+        if not count:
+            return {}
+        values = torch.stack([torch.as_tensor(value, dtype=torch.float32, device=self.device) for value in sums.values()])
+        if self.trainer.world_size > 1:
+            values = self.all_gather(torch.cat([values, values.new_tensor([count])])).sum(0)
+            values, count = values[:-1], float(values[-1])
+        return dict(zip(sums, (values.double() / count).tolist()))
+
+    def summarize(self, means: "dict[str, float]") -> "dict[str, float]":
+        """Metrics from an epoch's means; a task that reports a function of a mean (a root, an exponential) overrides this."""
+        return means
+
+    def epoch_metrics(self, stage: str) -> "dict[str, float]":
+        """The stage's metrics since the last call, named "train/loss" and so on."""
+        return {f"{stage}/{name}": value for name, value in self.summarize(self.means(stage)).items()}
+
+    def on_validation_epoch_end(self):
+        self.log_dict(self.epoch_metrics("val"))  # where checkpoints, early stopping and plateau schedules find it
+
+    def evaluate(self, loader, data) -> "dict[str, float]":
+        """Metrics of the trained network on a part of the data, without prefix. `loader` yields batches on the network's device."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it is evaluated")
+
+    def figures(self, data):
+        """Yields (name, Figure) of what the last `evaluate` saw."""
+        yield from ()

@@ -1,0 +1,151 @@
+"""Writes one run to MLflow: takes the messages of `mlrun.tracking.run.Run` and turns them into calls of `MlflowClient`.
+
+It works beside the experiment, in a process of its own or in a thread, so that neither the import of mlflow (about a second)
+nor a slow server holds the experiment up.
+"""
+
+import subprocess
+import time
+from pathlib import Path
+
+from mlrun.tracking import store
+
+FLUSH_SECONDS = 1.0
+FLUSH_POINTS = 500  # MLflow takes up to 1000 metrics a call
+PARAMS_A_CALL = 100
+
+
+class Recorder:
+    """One MLflow run from `open` to `close`. Methods are called by name with a message's arguments, in the order of sending."""
+
+    def __init__(self):
+        self.client = None
+        self.run_id = None
+        self.points = []
+        self.flushed = time.monotonic()
+        self.failure = None  # the first thing that MLflow refused after the run was open
+
+    def open(self, uri: str, experiment: str, name: str, tags: dict, params: dict, parent: "str | None", work_tree: str) -> str:
+        self.client = store.open_client(uri)
+        tags = {**tags, **_git_tags(work_tree), "mlflow.source.type": "LOCAL", "mlflow.source.name": "mlrun"}
+        if parent:
+            tags["mlflow.parentRunId"] = parent
+        self.experiment_id = store.experiment_id(self.client, experiment)
+        run = self.client.create_run(self.experiment_id, run_name=name, tags={key: str(value) for key, value in tags.items()})
+        self.run_id = run.info.run_id
+        self.params(params)
+        return self.run_id
+
+    def params(self, values: dict) -> None:
+        from mlflow.entities import Param
+
+        items = [Param(key, str(value)[:6000]) for key, value in values.items()]
+        for start in range(0, len(items), PARAMS_A_CALL):
+            self.client.log_batch(self.run_id, params=items[start : start + PARAMS_A_CALL])
+
+    def metrics(self, values: dict, step: int, milliseconds: int) -> None:
+        from mlflow.entities import Metric
+
+        self.points += [Metric(key, value, milliseconds, step) for key, value in values.items()]
+        if len(self.points) >= FLUSH_POINTS or time.monotonic() - self.flushed > FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        points, self.points = self.points, []
+        for start in range(0, len(points), FLUSH_POINTS):
+            self.client.log_batch(self.run_id, metrics=points[start : start + FLUSH_POINTS])
+        self.flushed = time.monotonic()
+
+    def tags(self, values: dict) -> None:
+        from mlflow.entities import RunTag
+
+        self.client.log_batch(self.run_id, tags=[RunTag(key, str(value)) for key, value in values.items()])
+
+    def dataset(self, name: str, digest: str, source: str, profile: str) -> None:
+        import json
+
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = Dataset(name=name, digest=digest, source_type="local", source=json.dumps({"uri": source}), profile=profile)
+        self.client.log_inputs(self.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+
+    def artifact(self, path: str, folder: "str | None") -> None:
+        """A file or a whole directory."""
+        if Path(path).is_dir():
+            self.client.log_artifacts(self.run_id, path, folder)
+        else:
+            self.client.log_artifact(self.run_id, path, folder)
+
+    def model(self, directory: str, example, prediction, requirements: "list[str]", metadata: dict) -> None:
+        """Logs the learner saved in `directory` as the MLflow model `model`, with signature and input example."""
+        import shutil
+        import tempfile
+
+        import mlflow.pyfunc
+        from mlflow.entities import LoggedModelOutput
+        from mlflow.models import Model, infer_signature
+
+        logged = self.client.create_logged_model(self.experiment_id, name="model", source_run_id=self.run_id)
+        made = Path(tempfile.mkdtemp()) / "model"
+        try:
+            mlflow.pyfunc.save_model(
+                made,
+                loader_module="mlrun.serving",
+                data_path=directory,
+                mlflow_model=Model(run_id=self.run_id, model_id=logged.model_id, artifact_path=logged.artifact_location, metadata=metadata),
+                signature=infer_signature(example, prediction),
+                input_example=example,
+                pip_requirements=requirements,
+            )
+            self.client.log_model_artifacts(logged.model_id, str(made))
+            self.client.finalize_logged_model(logged.model_id, "READY")
+            self.client.log_outputs(self.run_id, [LoggedModelOutput(logged.model_id, 0)])
+        finally:
+            shutil.rmtree(made.parent, ignore_errors=True)
+
+    def close(self, status: str) -> None:
+        self.flush()
+        self.client.set_terminated(self.run_id, status)
+
+
+def _git_tags(work_tree: str) -> dict:
+    """Commit and dirty flag of the user's work tree; empty outside of one."""
+
+    def git(*arguments):
+        return subprocess.run(["git", "-C", work_tree, *arguments], capture_output=True, text=True, timeout=5)
+
+    try:
+        head = git("rev-parse", "HEAD")
+        if head.returncode != 0:
+            return {}
+        dirty = bool(git("status", "--porcelain", "--untracked-files=no").stdout.strip())
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    return {"mlflow.source.git.commit": head.stdout.strip(), "git.dirty": str(dirty).lower()}
+
+
+def serve(receive, reply) -> None:
+    """Carries messages `(method, arguments)` out until one closes the run. `receive` returns None when the experiment is gone.
+
+    Replies once after `open` and once after `close`: `(value, error message or None)`.
+    """
+    recorder = Recorder()
+    while (message := receive()) is not None:
+        method, arguments = message
+        if recorder.run_id is None and method != "open":
+            continue  # opening failed and was reported
+        try:
+            value = getattr(recorder, method)(*arguments)
+            error = None
+        except Exception as problem:  # whatever a server or a disk does, the experiment goes on and hears of it at its end
+            value, error = None, f"{type(problem).__name__}: {problem}"
+            recorder.failure = recorder.failure or f"{method}: {error}"
+        if method == "open":
+            reply((value, error))
+            if error:
+                return
+        elif method == "close":
+            return reply((recorder.run_id, recorder.failure))
+    if recorder.run_id is not None:  # killed without a chance to say so
+        recorder.tags({"mlrun.ended": "the process disappeared"})
+        recorder.close("KILLED")

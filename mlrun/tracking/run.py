@@ -1,0 +1,152 @@
+"""The run as the experiment sees it: log and forget. What is logged goes through a queue to a `Recorder` beside the experiment."""
+
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from mlrun.errors import UserError
+from mlrun.tracking import recorder
+from mlrun.tracking.store import tracking_uri
+
+POLL_SECONDS = 1.0
+CLOSE_SECONDS = 120.0
+
+
+class Run:
+    """One MLflow run. Its methods return at once; `id` waits until MLflow has given one.
+
+    The recorder is a forked process while that is cheap and safe (nothing heavy imported yet), else a thread.
+    """
+
+    def __init__(self, experiment: str, name: str, tags: dict, params: dict, parent: "str | None" = None):
+        self._queue = queue.SimpleQueue()
+        self._replies = queue.SimpleQueue()
+        self._opened = None
+        self._child = None
+        heavy = {"torch", "mlflow", "numpy"} & set(sys.modules)
+        (self._start_thread if heavy or threading.active_count() > 1 or not hasattr(os, "fork") else self._start_process)()
+        self._send("open", tracking_uri(), experiment, name, tags, params, parent, os.getcwd())
+
+    @property
+    def id(self) -> str:
+        """MLflow's run id. Raises UserError if the run could not be opened."""
+        if self._opened is None:
+            self._opened = self._replies.get()
+        run_id, error = self._opened
+        if error:
+            raise UserError(f"MLflow could not open a run at {tracking_uri()}: {error}")
+        return run_id
+
+    def check(self) -> None:
+        """Raises UserError if it is already known that the run could not be opened; never waits."""
+        if self._opened is not None or not self._replies.empty():
+            self.id  # noqa: B018
+
+    def params(self, values: dict) -> None:
+        self._send("params", values)
+
+    def metrics(self, values: "dict[str, float]", step: int = 0) -> None:
+        self._send("metrics", {key: float(value) for key, value in values.items()}, step, int(time.time() * 1000))
+
+    def tags(self, values: dict) -> None:
+        self._send("tags", values)
+
+    def dataset(self, name: str, digest: str, source: str, profile: str) -> None:
+        self._send("dataset", name, digest, source, profile)
+
+    def artifact(self, path: "Path | str", folder: "str | None" = None) -> None:
+        """A file or directory; read when its turn comes, so it must stay as it is."""
+        self._send("artifact", str(path), folder)
+
+    def model(self, directory: "Path | str", example, prediction, requirements: "list[str]", metadata: dict) -> None:
+        self._send("model", str(directory), example, prediction, requirements, metadata)
+
+    def close(self, status: str) -> "str | None":
+        """Ends the run as FINISHED, FAILED or KILLED once everything sent is written. Returns what MLflow refused, if anything."""
+        self._send("close", status)
+        try:
+            if self._opened is None:
+                self._opened = self._replies.get(timeout=CLOSE_SECONDS)
+            if self._opened[1]:
+                return self._opened[1]
+            return self._replies.get(timeout=CLOSE_SECONDS)[1]
+        except queue.Empty:
+            return f"no answer from {tracking_uri()} within {CLOSE_SECONDS:.0f} s"
+        finally:
+            if self._child and self._opened is not None:
+                os.waitpid(self._child, os.WNOHANG)
+
+    def _send(self, method: str, *arguments) -> None:
+        self._queue.put((method, arguments))
+
+    def _start_thread(self) -> None:
+        threading.Thread(target=recorder.serve, args=(self._queue.get, self._replies.put), daemon=True, name="mlflow").start()
+
+    def _start_process(self) -> None:
+        from multiprocessing import Pipe
+
+        ours, theirs = Pipe()
+        parent = os.getpid()
+        self._child = os.fork()
+        if self._child == 0:
+            ours.close()
+            _serve_in_child(theirs, parent)
+        theirs.close()
+
+        def forward():
+            try:
+                while (message := self._queue.get())[0] != "close":
+                    ours.send(message)
+                ours.send(message)
+            except OSError:
+                pass  # the receiver reports it
+
+        def receive():
+            try:
+                while True:
+                    self._replies.put(ours.recv())
+            except (EOFError, OSError):
+                self._replies.put((None, "the recording process ended early"))
+
+        for work in (forward, receive):
+            threading.Thread(target=work, daemon=True, name="mlflow").start()
+
+
+def _serve_in_child(connection, parent: int) -> None:
+    """The forked recorder: deaf to Ctrl-C (the experiment decides), ends with its parent, never returns."""
+    status = 1
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+        def receive():
+            try:
+                while os.getppid() == parent and not connection.poll(POLL_SECONDS):
+                    pass
+                return connection.recv() if connection.poll() else None
+            except EOFError:
+                return None
+
+        def reply(answer):
+            with suppress(OSError):  # nobody is left to hear it
+                connection.send(answer)
+
+        recorder.serve(receive, reply)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+class NullRun:
+    """Records nothing: for the further processes of a distributed run."""
+
+    id = None
+
+    def __getattr__(self, name):
+        return lambda *arguments, **options: None

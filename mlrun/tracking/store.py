@@ -1,0 +1,83 @@
+"""Where runs are recorded: MLFLOW_TRACKING_URI, else an SQLite database in the working directory. The only imports of mlflow are in this package."""
+
+import os
+import sqlite3
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mlrun.errors import UserError
+
+DATABASE = "mlflow.db"
+
+
+def tracking_uri() -> str:
+    """The URI of the tracking store. Raises UserError for a scheme that MLflow cannot record to."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
+    if not uri:
+        return f"sqlite:///{Path.cwd() / DATABASE}"
+    scheme = urlsplit(uri).scheme.split("+")[0]
+    if scheme in ("", "file"):
+        raise UserError(
+            f"MLFLOW_TRACKING_URI={uri}: MLflow no longer records to a folder of files. "
+            f"Unset it (runs then go to ./{DATABASE}), or give sqlite:///FILE or the address of a server."
+        )
+    if scheme not in ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks"):
+        raise UserError(f"MLFLOW_TRACKING_URI={uri}: unknown scheme '{scheme}'. Use sqlite:///FILE, postgresql://…, or http(s)://HOST:PORT.")
+    return uri
+
+
+def open_client(uri: str):
+    """An `MlflowClient` on `uri`. An SQLite database is created once, under a lock: concurrent first use corrupts its migration."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK", "true")
+    import logging
+
+    from mlflow.tracking import MlflowClient
+
+    for chatty in ("alembic", "mlflow"):  # after the import, which sets levels of its own
+        logging.getLogger(chatty).setLevel(logging.ERROR)
+    database = _sqlite_file(uri)
+    if database is None or _is_ready(database):
+        return MlflowClient(uri)
+    from filelock import FileLock
+
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{database}.lock"):
+        client = MlflowClient(uri)
+        with sqlite3.connect(database) as connection:  # the last step: a database in WAL mode is a complete one
+            connection.execute("PRAGMA journal_mode=WAL")
+        connection.close()
+    return client
+
+
+def experiment_id(client, name: str) -> str:
+    """The experiment's id; created if need be, also when another process creates it at the same moment."""
+    from mlflow.exceptions import MlflowException
+
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        try:
+            return client.create_experiment(name)
+        except MlflowException:
+            experiment = client.get_experiment_by_name(name)
+            if experiment is None:
+                raise
+    if experiment.lifecycle_stage == "deleted":
+        raise UserError(f"The MLflow experiment '{name}' was deleted. Restore it (mlflow experiments restore) or set tracking.experiment=OTHER.")
+    return experiment.experiment_id
+
+
+def _sqlite_file(uri: str) -> "Path | None":
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def _is_ready(database: Path) -> bool:
+    if not database.is_file():
+        return False
+    connection = sqlite3.connect(database)
+    try:
+        return connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    except sqlite3.DatabaseError as error:
+        raise UserError(f"{database} is not a database that MLflow can use ({error}). Move it away, or set MLFLOW_TRACKING_URI.") from None
+    finally:
+        connection.close()
