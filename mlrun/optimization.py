@@ -1,6 +1,6 @@
-"""From settings to optimizer, learning-rate schedule and L1 / L2 penalty: all that a task needs to turn a loss into steps.
+"""From settings to optimizer, learning-rate schedule and L1 / L2 penalty: what turns a loss into steps.
 
-Tasks with several optimizers call `optimizer` and `scheduler` once for each, with what differs (`lr=2e-4`) as overrides.
+Tasks with several optimizers call `optimizer` and `scheduler` once for each, overriding what differs (`lr=2e-4`).
 """
 
 import inspect
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mlrun.config.instantiate import build, plain
 from mlrun.errors import ConfigError
 
-# Which of torch's optimizers have a kernel that updates all parameters at once, and on which devices (torch 2.6 to 2.13).
+# torch's optimizers with a kernel that updates all parameters at once, and the devices that have it (torch 2.6-2.13).
 FUSED = {
     torch.optim.SGD: {"cpu", "cuda"},
     torch.optim.Adam: {"cpu", "cuda"},
@@ -33,21 +33,25 @@ class Optimization:
     l1: float = 0.0  # adds l1 * sum |w| to what is minimized
     l2: float = 0.0  # adds l2 / 2 * sum w^2
     penalize_bias_and_norm: bool = False
-    fused: bool = True  # False where a gradient scaler (16-mixed) and penalties or clipping must see the gradients before the step
+    # False with a gradient scaler (16-mixed on a GPU): a fused step unscales gradients itself, too late for penalties
+    # and clipping.
+    fused: bool = True
 
     def optimizer(self, parts: "nn.Module | Iterable", **overrides: Any) -> torch.optim.Optimizer:
-        """A new optimizer for `parts`: a module, its parameters, or groups `{"params": module or parameters, "lr": ...}`.
+        """A new optimizer for `parts`: a module, parameters, or groups `{"params": module or parameters, "lr": ...}`.
 
-        Overrides replace settings of the configuration; None means: as configured. Frozen parameters are left out, and so are groups
-        that are frozen altogether. Raises ConfigError where torch refuses the settings or nothing is left to train.
+        Overrides replace settings of the configuration; None means: as configured. Frozen parameters are left out, and
+        so are groups that are frozen altogether. Raises ConfigError where torch refuses the settings or nothing is left
+        to train.
         """
         groups = _trainable_groups(parts)
         if not groups:
             raise ConfigError("nothing to train: every parameter is frozen, or there is none")
-        node = dict(plain(self.optim)) | {name: value for name, value in overrides.items() if value is not None}
+        node = plain(self.optim) or {}
+        node = node | {name: plain(value) for name, value in overrides.items() if value is not None}
         make = build(node | {"_partial_": True}, path="optim")
         if make is None:
-            raise ConfigError("optim: this model is trained by gradient descent and needs an optimizer, e.g. optim=adam")
+            raise ConfigError("optim: training by gradient descent needs an optimizer, e.g. optim=adam")
         settings = {name: _as_tuple(value) for name, value in make.keywords.items()}
         if not {"fused", "foreach", "differentiable"} & settings.keys():
             settings |= self._kernel(make.func, [p for group in groups for p in group["params"]])
@@ -57,7 +61,7 @@ class Optimization:
             raise ConfigError(f"optim: {node['_target_']} refuses these settings: {_first_line(error)}") from error
 
     def _kernel(self, target: Any, parameters: "list[Tensor]") -> "dict[str, bool]":
-        """`fused` where the class has it on these devices, else `foreach`: both save most of the time of a small network's step."""
+        """`fused` where the class has it on these devices, else `foreach`: small networks wait mostly for this."""
         devices = {p.device.type for p in parameters}
         if self.fused and devices <= FUSED.get(target, set()) and all(p.is_floating_point() for p in parameters):
             return {"fused": True}
@@ -75,9 +79,9 @@ class Optimization:
     ) -> "dict[str, Any] | None":
         """The schedule of `optimizer` as Lightning's `lr_scheduler` dictionary; None where none is configured.
 
-        `total_steps` and `total_epochs` are Lightning's `trainer.estimated_stepping_batches` and `trainer.max_epochs`; infinite, -1 or None
-        mean an open end, which schedules that need the length refuse. `monitor` and `mode` are what a plateau schedule watches.
-        Raises ConfigError where the settings do not fit.
+        `total_steps` and `total_epochs` are Lightning's `trainer.estimated_stepping_batches` and `trainer.max_epochs`;
+        infinite, -1 or None mean an open end, which schedules that need the length refuse. `monitor` and `mode` are
+        what a plateau schedule watches. Raises ConfigError where the settings do not fit.
         """
         node = dict(plain(self.schedule) or {})
         if node.get("_target_") is None:
@@ -89,7 +93,7 @@ class Optimization:
         total = steps if interval == "step" else epochs
         facts = {"total": total, "total_steps": steps, "total_epochs": epochs, "mode": mode}
         if total is not None:
-            facts["T_max"] = total  # torch's own name for it, in CosineAnnealingLR, which would take None and fail only later
+            facts["T_max"] = total  # so CosineAnnealingLR calls it, and takes None only to fail later
         try:
             schedule = build(node | {"_partial_": True}, facts, path="scheduler")(optimizer)
         except (TypeError, ValueError, ZeroDivisionError) as error:
@@ -103,7 +107,7 @@ class Optimization:
         return result
 
     def add_penalty_gradients(self, module: nn.Module) -> None:
-        """Adds l2 * w + l1 * sign(w), the gradient of `penalty`, to the gradients. To be called right before the optimizer's step.
+        """Adds l2 * w + l1 * sign(w), the gradient of `penalty`, to the gradients, right before the optimizer's step.
 
         Parameters without a gradient are not part of this step and stay untouched.
         """
@@ -133,7 +137,7 @@ class Optimization:
         return total
 
     def penalized(self, module: nn.Module) -> "list[nn.Parameter]":
-        """Trainable parameters, without biases and without those of normalization layers unless `penalize_bias_and_norm`."""
+        """Trainable parameters; without `penalize_bias_and_norm` neither biases nor those of normalization layers."""
         found: "dict[nn.Parameter, None]" = {}  # an ordered set: tied weights count once
         for layer in module.modules():
             if not self.penalize_bias_and_norm and _is_norm(layer):

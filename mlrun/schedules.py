@@ -1,8 +1,9 @@
 """Learning-rate schedules that torch lacks, or has under arguments that only the run knows.
 
-A schedule multiplies the learning rate of every parameter group by a factor that depends on t, the number of intervals already done
-(t = 0 during the first one). An interval is an epoch or an optimizer step, as `interval:` in the YAML says. What only the run knows
-is asked for by name: `total` (intervals in the whole run, None where that is not known) and `mode` ("min" or "max", of the watched metric).
+A schedule multiplies the learning rate of every parameter group by a factor that depends on t, the number of intervals
+already done (t = 0 during the first one). An interval is an epoch or an optimizer step, as `interval:` in the YAML
+says. What only the run knows is asked for by name: `total` (intervals in the whole run, None where that is not known)
+and `mode` ("min" or "max", of the watched metric).
 """
 
 import math
@@ -30,8 +31,9 @@ def inverse_sqrt(optimizer: Optimizer, k: float = 1.0) -> LambdaLR:
 def manual(
     optimizer: Optimizer, milestones: Sequence[int], values: Sequence[float], absolute: bool = False
 ) -> LambdaLR:
-    """From interval `milestones[i]` on the factor is `values[i]`, or with `absolute` the learning rate itself; before the first milestone
-    it is the optimizer's own. With several parameter groups `absolute` gives them all the same rate.
+    """From interval `milestones[i]` on the factor is `values[i]`, or with `absolute` the learning rate itself; before
+    the first milestone it is the optimizer's own. With several parameter groups `absolute` gives them all the same
+    rate.
     """
     _require(len(milestones) == len(values), f"{len(milestones)} milestones, but {len(values)} values")
     _require(list(milestones) == sorted(set(milestones)), f"milestones={list(milestones)} must increase")
@@ -45,19 +47,20 @@ def manual(
 
 
 def warmup_linear(optimizer: Optimizer, total: int, warmup: float = 0.1, final: float = 0.0) -> LambdaLR:
-    """Up in a line over `warmup` intervals (a share of the run where below 1), then down in a line to `final` at the end of the run."""
+    """Up in a line over `warmup` intervals (below 1: a share of the run), then down in a line to `final` at its end."""
     return _warmup_decay(optimizer, total, warmup, final, lambda progress: 1 - progress)
 
 
 def warmup_cosine(optimizer: Optimizer, total: int, warmup: float = 0.1, final: float = 0.0) -> LambdaLR:
-    """Up in a line over `warmup` intervals (a share of the run where below 1), then half a cosine down to `final` at the end of the run."""
+    """Up in a line over `warmup` intervals (below 1: a share of the run), then half a cosine to `final` at its end."""
     return _warmup_decay(optimizer, total, warmup, final, lambda progress: (1 + math.cos(math.pi * progress)) / 2)
 
 
 def warmup_inverse_sqrt(optimizer: Optimizer, total: "int | None", warmup: float = 0.1) -> LambdaLR:
     """With s = t + 1 and w warm-up intervals: factor = min(s / w, sqrt(w / s)), at most 1, reached at s = w.
 
-    Vaswani et al. 2017, section 5.3, write d_model**-0.5 * min(s**-0.5, s * w**-1.5): the same with optim.lr = (d_model * w)**-0.5.
+    Vaswani et al. 2017, section 5.3, write lr = d_model**-0.5 * min(s**-0.5, s * w**-1.5),
+    which is the same with optim.lr = (d_model * w)**-0.5.
     """
     w = max(1, _warmup_intervals(warmup, total))
     return LambdaLR(optimizer, lambda t: min((t + 1) / w, math.sqrt(w / (t + 1))))
@@ -72,9 +75,10 @@ def plateau(
     cooldown: int = 0,
     min_lr: float = 0.0,
 ) -> ReduceLROnPlateau:
-    """Multiplies by `factor` when the watched metric has not improved by more than `threshold` for more than `patience` intervals.
+    """Multiplies by `factor` once the watched metric has not improved for more than `patience` intervals.
 
-    The threshold is a difference: torch's own default, a share, takes a negative metric that stands still for one that improves.
+    Only more than `threshold` is an improvement. It is a difference: torch's own default, a share, takes a negative
+    metric that stands still for one that improves.
     """
     return ReduceLROnPlateau(
         optimizer,
@@ -98,8 +102,9 @@ def one_cycle(
     base_momentum: float = 0.85,
     max_momentum: float = 0.95,
 ) -> OneCycleLR:
-    """From start_factor up to 1 over the share `warmup` of the run, then down to `final_factor`; momentum (or beta1) moves the other way.
+    """From `start_factor` up to 1 over the share `warmup` of the run, then down to `final_factor`.
 
+    Momentum (or beta1) goes the other way, from `max_momentum` to `base_momentum` and back.
     Only a momentum that the optimizer really uses is cycled: plain SGD stays plain SGD.
     """
     _require_total(total, "one_cycle")
@@ -125,12 +130,13 @@ def one_cycle(
 def _warmup_decay(
     optimizer: Optimizer, total: int, warmup: float, final: float, decay: Callable[[float], float]
 ) -> LambdaLR:
-    """(t + 1) / w for t < w, then final + (1 - final) * decay(progress), with progress from 0 at t = w to 1 at t = total."""
+    """(t + 1) / w for t < w, then final + (1 - final) * decay(p), with p from 0 at t = w to 1 at t = total."""
     _require_total(total, "a warm-up followed by a decay")
     _require(0 <= final <= 1, f"final={final} must lie between 0 and 1")
     w = _warmup_intervals(warmup, total)
     if w >= total > 1:
-        warnings.warn(f"the warm-up of {w} intervals fills the whole run of {total}: the learning rate never decays", stacklevel=2)
+        message = f"the warm-up of {w} intervals fills the whole run of {total}: the learning rate never decays"
+        warnings.warn(message, stacklevel=2)
 
     def factor(t: int) -> float:
         if t < w:

@@ -10,18 +10,20 @@ Scheme = Literal["default", "zeros", "small", "fan_in", "xavier", "he"]
 _LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
-def initialize(module: nn.Module, scheme: Scheme = "default", activation: str = "relu", slope: float = 0.01) -> nn.Module:
-    """Draws the weights of every linear and convolutional layer in `module` anew, sets their biases to zero, and returns `module`.
+def initialize(
+    module: nn.Module, scheme: Scheme = "default", activation: str = "relu", slope: float = 0.01
+) -> nn.Module:
+    """Draws the weights of every linear and convolutional layer in `module` anew and sets their biases to zero.
 
     default   torch's own, left as it is: uniform with variance 1 / (3 fan_in), biases too
     zeros     0; hidden units then stay alike for ever, which is what this scheme is there to show
     small     normal, standard deviation 0.01
     fan_in    normal, variance 1 / fan_in (LeCun et al. 1998, Efficient BackProp)
     xavier    uniform, variance 2 / (fan_in + fan_out) (Glorot & Bengio 2010)
-    he        normal, variance 2 / ((1 + a^2) fan_in), where a is `slope` if `activation` is leaky_relu, else 0 (He et al. 2015)
+    he        normal, variance 2 / ((1 + a^2) fan_in); a is `slope` for leaky_relu, else 0 (He et al. 2015)
 
-    fan_in and fan_out count a unit's incoming and outgoing connections: for a convolution channels times kernel size, per group of channels.
-    Raises ValueError for an unknown scheme.
+    fan_in and fan_out count a unit's incoming and outgoing connections: for a convolution, channels times kernel size
+    within a group of channels. Returns `module`. Raises ValueError for an unknown scheme.
     """
     if scheme == "default":
         return module

@@ -15,7 +15,8 @@ _NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 class MLP(nn.Module):
     """(batch, *input_shape) -> (batch, num_outputs): class scores before the softmax, or predicted values.
 
-    Each hidden layer is linear, norm, activation, dropout; `head` is the linear output layer. No hidden layers make it a linear model.
+    Each hidden layer is linear, norm, activation, dropout; `head` is the linear output layer. No hidden layers make it
+    a linear model.
     """
 
     def __init__(
