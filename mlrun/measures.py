@@ -33,7 +33,10 @@ def classification(y_true, y_pred, probabilities=None, num_classes=None) -> dict
 
 
 def regression(y_true, y_pred) -> dict[str, float]:
-    """Root mean squared error, mean absolute error (in the target's unit) and R^2. y_true, y_pred: (rows,) or (rows, outputs)."""
+    """Root mean squared error, mean absolute error (in the target's unit) and R^2.
+
+    y_true, y_pred: (rows,) or (rows, outputs).
+    """
     y_true = np.asarray(y_true, dtype=np.float64)
     y_true = y_true.reshape(len(y_true), -1)
     y_pred = np.asarray(y_pred, dtype=np.float64).reshape(y_true.shape)

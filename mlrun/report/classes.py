@@ -30,7 +30,7 @@ def confusion_matrix(counts, class_names, title="Confusion matrix"):
     side = min(6.0, max(3.0, 0.85 * classes)) if classes <= 30 else 9.0
     left, bottom = label_room + 0.45, (0.65 if upright else label_room + 0.45)
     listed = classes > CELLS_WITH_SHARE
-    pairs_room = 0.5 + text_width([f"{a} → {b}  " for a in names for b in (max(names, key=len),)]) + 0.5 if listed else 0
+    pairs_room = 2 * text_width(names) + 1.5 if listed else 0
     width, height = max(left + side + 0.3 + pairs_room, 4.2), bottom + side + 0.7
     figure = new_figure(width, height, title)
     accuracy = counts.trace() / max(1, counts.sum())
@@ -91,7 +91,8 @@ def roc_and_pr(y_true, score, class_names=("0", "1"), title="Two classes"):
     pr.plot([0, 1], [share, share], color=GREY, linewidth=1, linestyle=(0, (4, 3)), label=f"chance {number(share, 3)}")
     if positives and negatives:
         x, y = np.append(0, false_positives / negatives), np.append(0, true_positives / positives)
-        corner = np.append(True, np.append((np.diff(x, 2) != 0) | (np.diff(y, 2) != 0), True))  # straight runs need no points
+        turns = (np.diff(x, 2) != 0) | (np.diff(y, 2) != 0)  # straight runs need no points
+        corner = np.concatenate([[True], turns, [True]])
         roc.plot(x[corner], y[corner], color=BLUE, label=f"ROC, AUC {number(roc_auc(y_true, score))}")
         precision = true_positives / (true_positives + false_positives)
         recall = true_positives / positives

@@ -21,7 +21,8 @@ def mode_of(metric: str) -> str:
 def learning_curves(history, monitor=None, mode=None, best_epoch=None, title="Learning curves"):
     """One panel per metric, train and val in it; the best epoch by `monitor` marked in all of them.
 
-    history: name -> [(epoch, value), ...]; "train/loss" and "val/loss" share the panel "loss". Test metrics are left out.
+    history: name -> [(epoch, value), ...]; "train/loss" and "val/loss" share the panel "loss".
+    Test metrics are left out.
     mode: "min" or "max" of `monitor`; best_epoch: as counted in `history`, else found in it.
     """
     panels = {}
@@ -32,8 +33,7 @@ def learning_curves(history, monitor=None, mode=None, best_epoch=None, title="Le
             panels.setdefault(metric if split in COLOURS else name, {})[split if split in COLOURS else ""] = points
     monitored = monitor.rpartition("/")[2] if monitor else None
     # loss first, then the watched metric, then the rest as they came; what follows a schedule comes last
-    names = sorted(panels, key=lambda name: (name != "loss", name != monitored, name.startswith(("lr", "learning_rate"))))
-    names = names[:9]
+    names = sorted(panels, key=lambda name: (name != "loss", name != monitored, name.startswith("lr")))[:9]
 
     columns = 2 if len(names) in (2, 4) else max(1, min(len(names), 3))
     rows = max(1, math.ceil(len(names) / columns))
@@ -64,6 +64,7 @@ def _panel(axes, name, curves, best_epoch, watched):
     if min(values) > 0 and max(values) > 100 * min(values):
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.minorticks_off()
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axes.set_xlabel("epoch")
     epochs = {x for points in curves.values() for x, _ in points}

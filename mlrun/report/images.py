@@ -48,7 +48,8 @@ def mosaic_figure(images, captions, title, cmap="gray_r", limits=None, colour_ba
     drawn = axes.imshow(canvas, cmap=cmap, vmin=low, vmax=high, aspect="auto")
     for at, ((left, top), caption) in enumerate(zip(places, captions)):
         colour = colours[at] if colours else INK
-        axes.text(left - 0.5, top - 0.5 - 0.05 / scale, caption, fontsize=size, va="bottom", linespacing=1.15, color=colour)
+        y = top - 0.5 - 0.05 / scale
+        axes.text(left - 0.5, y, caption, fontsize=size, va="bottom", linespacing=1.15, color=colour)
     if colour_bar:
         box = axes.get_position()
         bar_axes = figure.add_axes((box.x1 + 0.1 / width, box.y0, 0.14 / width, box.height * 0.9))
@@ -84,7 +85,8 @@ def misclassified_images(images, y_true, y_pred, class_names, image_shape, confi
     captions = []
     for row in wrong:
         sure = "" if confidence is None else f" ({confidence[row]:.0%})"
-        captions.append(f"true {shorten(class_names[y_true[row]], 16)}\n→ {shorten(class_names[y_pred[row]], 16)}{sure}")
+        true, predicted = (shorten(class_names[y[row]], 16) for y in (y_true, y_pred))
+        captions.append(f"true {true}\n→ {predicted}{sure}")
     order = ", most confident first" if confidence is not None else ""
     low, high = min(map(np.min, shown)), max(map(np.max, shown))
     # the ground of a grey image gets a faint tint: its edge shows against the page

@@ -112,7 +112,7 @@ def coefficients(coefficient, feature_names=None, class_names=None, image_shape=
 
 
 def _bars(values, names, title, label, std=None, panel_names=None):
-    """Horizontal bars, first on top; (panels, bars) values give panels side by side. Returns the figure and its first axes."""
+    """Horizontal bars, first on top; (panels, bars) values give panels side by side. Returns figure and first axes."""
     values = np.atleast_2d(values)
     names = [shorten(name, 30) for name in names]
     left = text_width(names) + 0.35

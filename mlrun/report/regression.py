@@ -11,7 +11,7 @@ POINTS = 4000  # more points hide each other and cost time; a seeded sample show
 
 @styled
 def predicted_against_true(y_true, y_pred, target="target", title="Predicted against true"):
-    """Left: predictions over true values, with the line where they agree. Right: residuals over predictions and their spread.
+    """Left: predictions over true values and the line where they agree. Right: residuals over predictions.
 
     y_true, y_pred: (rows,)
     """
@@ -20,7 +20,8 @@ def predicted_against_true(y_true, y_pred, target="target", title="Predicted aga
     figure = new_figure(9.8, 4.8, title)
     width, height = figure.get_size_inches()
     summary = f"RMSE {number(measured['rmse'])},  MAE {number(measured['mae'])},  R² {number(measured['r2'])}"
-    figure.text(0.14 / width, 1 - 0.38 / height, f"{summary}  on {len(y_true):,} rows", va="top", color=GREY, fontsize=9)
+    summary += f"  on {len(y_true):,} rows"
+    figure.text(0.14 / width, 1 - 0.38 / height, summary, va="top", color=GREY, fontsize=9)
     left, right = new_axes(figure, 0.85, 0.65, 1.2, 0.8, columns=2, gap_x=0.95)
 
     rmse = measured["rmse"]

@@ -15,7 +15,7 @@ POINTS = 3000
 
 @styled
 def tree_drawing(tree, feature_names=None, class_names=None, max_depth=3, title="Decision tree"):
-    """The top of a fitted scikit-learn tree: rule, rows, and class (or mean) at each node; left is where the rule holds.
+    """The top of a fitted scikit-learn tree: rule, class (or mean) and rows at each node; left, the rule holds.
 
     tree: DecisionTreeClassifier or -Regressor. Own drawing: at the depth of real trees `sklearn.tree.plot_tree`
     shrinks its text beyond reading, imports pyplot, and takes 0.3 s.
@@ -43,7 +43,7 @@ def tree_drawing(tree, feature_names=None, class_names=None, max_depth=3, title=
 
     place(0, 0)
     depth = max(d for _, d in places.values())
-    texts = {node: _node_text(nodes, node, names, class_names, node_depth == max_depth) for node, (_, node_depth) in places.items()}
+    texts = {node: _node_text(nodes, node, names, class_names, cut=d == max_depth) for node, (_, d) in places.items()}
     box_width = max(1.25, text_width([line for text in texts.values() for line in text.split("\n")], 8.5) + 0.02)
     box_height, step_x, step_y = 0.66, box_width + 0.18, 1.12
     shown = f" (first {depth} shown)" if nodes.max_depth > depth else ""
@@ -92,7 +92,7 @@ def _node_text(nodes, node, names, class_names, cut):
 
 
 def _node_colour(nodes, node, classifies, low, high):
-    """A tint: the majority class's colour, paler where the node is mixed; for regression amber, deeper for larger means."""
+    """The majority class's colour, paler where the node is mixed; for regression amber, deeper for larger means."""
     value = nodes.value[node][0]
     if classifies:
         best = int(np.argmax(value))
@@ -119,7 +119,8 @@ def pca_variance(explained_variance_ratio, title="Explained variance"):
         scree.fill_between(count, ratio, color=BLUE, step="mid", linewidth=0)
     scree.grid(False, axis="x")
     scree.set_title("per component")
-    total.plot(np.append(0, count), np.append(0, running), color=BLUE, marker="o" if len(ratio) <= 30 else None, markersize=3.5)
+    marker = "o" if len(ratio) <= 30 else None
+    total.plot(np.append(0, count), np.append(0, running), color=BLUE, marker=marker, markersize=3.5)
     for share, colour in ((0.9, ORANGE), (0.95, GREEN)):
         reached = np.flatnonzero(running >= share - 1e-12)
         if len(reached):
@@ -140,7 +141,7 @@ def pca_variance(explained_variance_ratio, title="Explained variance"):
 
 
 def principal_plane(x):
-    """The first two principal components of x (rows, features): mean (features,), axes (2, features), their variance shares (2,)."""
+    """First two principal components of x (rows, features): mean (features,), axes (2, features), shares (2,)."""
     x = np.asarray(x, dtype=float)
     mean = x.mean(axis=0)
     rows = np.random.default_rng(0).choice(len(x), 5000, replace=False) if len(x) > 5000 else slice(None)
@@ -169,22 +170,24 @@ def clusters_2d(x, labels, centers=None, y_true=None, class_names=None, title="C
     if y_true is not None:
         panels.append(("true classes", np.asarray(y_true)[rows], class_names))
 
-    figure = new_figure(5.6 if len(panels) == 1 else 10.4, 4.9, f"{title}: {len(np.unique(labels))} on two principal components")
+    title = f"{title}: {len(np.unique(labels))} on two principal components"
+    figure = new_figure(5.6 if len(panels) == 1 else 10.4, 4.9, title)
     all_axes = new_axes(figure, 0.75, 0.65, 0.3 if y_true is None else 1.5, 0.85, columns=len(panels), gap_x=0.5)
+    size = 4.5 if len(rows) < 1000 else 3
     for axes, (name, groups, names) in zip(all_axes, panels):
         values = np.unique(groups)
         for value in values:
             of_group = points[groups == value]
             label = shorten(names[value] if names is not None else value, 14)
             axes.plot(of_group[:, 0], of_group[:, 1], linestyle="none", marker="o", markeredgewidth=0, label=label,
-                      markersize=4.5 if len(rows) < 1000 else 3, alpha=0.65, color=_group_colour(value, len(values)))  # fmt: skip
+                      markersize=size, alpha=0.65, color=_group_colour(value, len(values)))  # fmt: skip
         axes.set_title(name)
         axes.set_xlabel(f"first component, {share[0]:.0%} of variance")
     all_axes[0].set_ylabel(f"second component, {share[1]:.0%} of variance")
     if centers is not None:
         middle = (np.asarray(centers, dtype=float) - mean) @ plane.T
-        all_axes[0].plot(middle[:, 0], middle[:, 1], linestyle="none", marker="o", markersize=15, markerfacecolor="white",
-                         markeredgecolor=INK, alpha=0.9)  # fmt: skip
+        all_axes[0].plot(middle[:, 0], middle[:, 1], linestyle="none", marker="o", markersize=15, alpha=0.9,
+                         markerfacecolor="white", markeredgecolor=INK)  # fmt: skip
         for at, (cx, cy) in enumerate(middle):
             all_axes[0].text(cx, cy, str(at), fontsize=9, fontweight="bold", ha="center", va="center_baseline")
     if y_true is not None:

@@ -1,7 +1,7 @@
 """The look that all figures share, and how one is saved.
 
 Figures are built with matplotlib's object API: `pyplot` costs import time, keeps every figure alive in a global list
-and may look for a display. Layout is computed here from text lengths: matplotlib's layout engines draw everything twice.
+and may look for a display. Layout is computed from text lengths: matplotlib's layout engines draw everything twice.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""What a run says: its configuration before, its progress, its result after. Panels on a terminal, plain lines elsewhere."""
+"""What a run says: its configuration, its progress, its result. Panels on a terminal, plain lines elsewhere."""
 
 import os
 import sys
@@ -57,7 +57,8 @@ def _trainer_line(trainer) -> str:
         parts.append(f"{trainer.get('max_epochs')} epochs")
     if trainer.get("early_stopping_patience"):
         parts.append(f"patience {trainer.get('early_stopping_patience')}")
-    silent = {"max_epochs", "early_stopping_patience", "name", "_target_", "penalize_bias_and_norm", "gradient_clip_algorithm"}
+    silent = {"max_epochs", "early_stopping_patience", "name", "_target_"}
+    silent |= {"penalize_bias_and_norm", "gradient_clip_algorithm"}  # how, not what: of no interest by themselves
     usual = (None, False, 0, 1, "auto", "32-true", "32", 32)
     parts += [f"{key} {_value(value)}" for key, value in trainer.items() if key not in silent and value not in usual]
     return ", ".join(parts)
@@ -71,8 +72,8 @@ def _call(node) -> str:
     """{_target_: torch.optim.Adam, lr: 0.001} -> Adam(lr=0.001)"""
     if not node or not node.get("_target_"):
         return ""
-    given = [f"{key}={_value(value)}" for key, value in node.items() if key != "name" and key[0] != "_" and value is not None]
-    return f"{_class_name(node)}({', '.join(given)})"
+    given = {key: value for key, value in node.items() if key != "name" and key[0] != "_" and value is not None}
+    return f"{_class_name(node)}({', '.join(f'{key}={_value(value)}' for key, value in given.items())})"
 
 
 def _value(value) -> str:
@@ -147,7 +148,8 @@ def result_table(result, stream=None) -> None:
         watched = (result.monitor or "").rpartition("/")[2]
         for name in names:
             cells = [number(splits[split][name]) if name in splits[split] else "" for split in splits]
-            table.add_row(Text(f"{name} *" if name == watched else name), *cells, style="bold" if name == watched else None)
+            mark, style = (" *", "bold") if name == watched else ("", None)
+            table.add_row(Text(name + mark), *cells, style=style)
         parts += [table, Text()]
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="cyan", no_wrap=True)
@@ -156,11 +158,12 @@ def result_table(result, stream=None) -> None:
         grid.add_row(name, Text(text))
     parts.append(grid)
     title = Text.assemble(f"{result.model} on {result.dataset}: ", (result.status, "green" if good else "bold red"))
-    console.print(Panel(Group(*parts), title=title, title_align="left", border_style="green" if good else "red", expand=False))
+    border = "green" if good else "red"
+    console.print(Panel(Group(*parts), title=title, title_align="left", border_style=border, expand=False))
 
 
 def _by_split(metrics) -> tuple[dict, list]:
-    """{"test/accuracy": 0.9} -> {"test": {"accuracy": 0.9}}, test, val, train, others; and the metrics' names in order."""
+    """{"test/accuracy": 0.9} -> {"test": {"accuracy": 0.9}}, test first; and the metrics' names in order."""
     splits = {}
     for key, value in metrics.items():
         split, _, name = key.rpartition("/")

@@ -192,7 +192,8 @@ def test_tree_drawing_states_rules_classes_and_rows(tmp_path):
 
     deep = DecisionTreeRegressor(random_state=0).fit(iris.data, iris.data[:, 0] + iris.data[:, 1])
     figure = figures.tree_drawing(deep, max_depth=3)
-    assert len(figure.axes[0].patches) <= 15 and f"depth {deep.get_depth()} (first 3 shown)" in figure.texts[0].get_text()
+    assert len(figure.axes[0].patches) <= 15
+    assert f"depth {deep.get_depth()} (first 3 shown)" in figure.texts[0].get_text()
     assert any("mean" in text for text in texts(figure))
     stump = DecisionTreeClassifier().fit([[0.0], [1.0]], [1, 1])
     assert "1  100%\n2 rows" in texts(figures.tree_drawing(stump))

@@ -19,7 +19,7 @@ CONFIG = {
     "dataset": {"name": "digits", "problem": "classification"},
     "optim": {"_target_": "torch.optim.Adam", "lr": 0.001, "foreach": None},
     "scheduler": {"_target_": None},
-    "trainer": {"max_epochs": 30, "early_stopping_patience": 5, "accelerator": "auto", "precision": "32-true", "l2": 1e-4},
+    "trainer": {"max_epochs": 30, "early_stopping_patience": 5, "accelerator": "auto", "precision": 32, "l2": 1e-4},
     "seed": 7,
 }
 RESULT = SimpleNamespace(
@@ -38,9 +38,8 @@ RESULT = SimpleNamespace(
 
 def test_config_summary_in_plain_lines():
     stream = io.StringIO()
-    terminal.config_summary(
-        CONFIG, ["model.network.hidden=[512]", "seed=7"], sizes={"train": 1078, "test": 360}, run_id="ab12", stream=stream
-    )
+    overrides, sizes = ["model.network.hidden=[512]", "seed=7"], {"train": 1078, "test": 360}
+    terminal.config_summary(CONFIG, overrides, sizes=sizes, run_id="ab12", stream=stream)
     lines = dict(line.split(maxsplit=1) for line in stream.getvalue().splitlines())
     assert lines == {
         "model": "mlp  with network.hidden=[512]",
@@ -182,8 +181,8 @@ for epoch in (1, 2):
     progress.step(0, 0.5)
     progress.epoch(epoch, {"val/accuracy": 0.9})
 progress.stop()
-result_table(SimpleNamespace(metrics={"test/accuracy": 0.9}, status="FINISHED", run_id="ab12", directory="here", seconds={},
-             parameters=None, best_epoch=None, model="mlp", dataset="digits", monitor="val/accuracy"))
+result_table(SimpleNamespace(metrics={"test/accuracy": 0.9}, status="FINISHED", run_id="ab12", directory="here",
+             seconds={}, parameters=None, best_epoch=None, model="mlp", dataset="digits", monitor="val/accuracy"))
 print("rich" if "rich" in sys.modules else "poor")
 """
 
@@ -221,8 +220,8 @@ def test_no_color_takes_the_colour():
 @pytest.mark.parametrize(
     "value, text",
     [(0.97, "0.9700"), (1.0, "1.000"), (53.4, "53.40"), (12345.6, "12,346"), (1.2e-5, "1.200e-05"), (0.0, "0"),
-     (19210, "19,210"), (float("nan"), "nan"), (-1234.6, "-1,235"), (999.96, "1,000"), (999.7, "999.7"), (9999.7, "10,000"),
-     (None, "-"), (3e12, "3.000e+12")],
+     (19210, "19,210"), (float("nan"), "nan"), (-1234.6, "-1,235"), (999.96, "1,000"), (999.7, "999.7"),
+     (9999.7, "10,000"), (None, "-"), (3e12, "3.000e+12")],
 )  # fmt: skip
 def test_numbers_have_four_digits(value, text):
     assert number(value) == text
