@@ -11,7 +11,7 @@ import numpy as np
 
 from mlrun.data.module import ArrayData, Content
 from mlrun.data.read_table import check_path, line_numbers, read_table
-from mlrun.data.transform import ColumnEncoding
+from mlrun.data.transform import ColumnEncoding, as_text
 from mlrun.errors import DataError
 
 MANY = 20                                                    # distinct values beyond which whole numbers are a quantity, and texts may be names
@@ -43,7 +43,7 @@ class CsvFile(ArrayData):
         self.encoding, self.separator, self.decimal = encoding, separator, decimal
 
     def read(self):
-        self.path = check_path(self.path)
+        self.path = self.title = check_path(self.path)
         frame = read_table(self.path, self.encoding, self.separator, self.decimal)
         columns = list(frame.columns)
         target = columns[-1] if self.target is None else str(self.target)
@@ -64,7 +64,7 @@ class CsvFile(ArrayData):
     def _no_column(self, option, name, columns):
         near = get_close_matches(name, columns, 3, 0.5)
         shown = ", ".join(columns[:20]) + (f", ... ({len(columns)} columns)" if len(columns) > 20 else "")
-        return DataError(f"{self.path}: no column {name!r} (dataset.{option})" + (f"; did you mean {' or '.join(near)}?" if near else "") + f" Columns: {shown}")
+        return DataError(f"{self.path}: no column {name!r} (dataset.{option})" + (f"; did you mean {' or '.join(near)}" if near else "") + f"; columns: {shown}")
 
     def _places(self, mask):
         """Where the first rows of a mask stand in the file."""
@@ -78,7 +78,7 @@ class CsvFile(ArrayData):
 
         missing = column.isna().to_numpy()
         if missing.any():
-            count = missing.sum()
+            count = int(missing.sum())
             raise DataError(f"{self.path}: the target {name!r} is missing in {count} row{'s' * (count > 1)} ({self._places(missing)}); fill them in or remove the rows")
         if types.is_datetime64_any_dtype(column.dtype):
             raise DataError(f"{self.path}: the target {name!r} holds dates; derive a number or a class from it first")
@@ -94,9 +94,9 @@ class CsvFile(ArrayData):
                 raise DataError(f"{self.path}: the target {name!r} holds {'booleans' if boolean else f'text ({column.iloc[0]}, ...)'}; regression needs numbers")
             wrong = ~(np.abs(values) <= LARGEST)
             if wrong.any():
-                raise DataError(f"{self.path}: the target {name!r} is infinite or too large in {wrong.sum()} rows ({self._places(wrong)})")
+                raise DataError(f"{self.path}: the target {name!r} is infinite or too large in {int(wrong.sum())} rows ({self._places(wrong)})")
         if distinct < 2 and len(column) > 1:
-            raise DataError(f"{self.path}: the target {name!r} has one value only ({column.iloc[0]!r}): there is nothing to learn")
+            raise DataError(f"{self.path}: the target {name!r} has one value only ({column.iloc[0]}): there is nothing to learn")
         if self.problem == "regression":
             return values, []
         if values is None and not boolean:
@@ -105,6 +105,8 @@ class CsvFile(ArrayData):
             column = column.astype(str)
         elif whole and np.abs(values).max() < 2**53:
             column = pd.Series(values.astype(np.int64))
+        elif whole:                                          # more digits than a float holds: names, not numbers
+            column = column.astype(str)
         labels, y = np.unique(column.to_numpy(), return_inverse=True)
         return y.astype(np.int64).reshape(-1), labels.tolist()
 
@@ -131,7 +133,7 @@ class CsvFile(ArrayData):
             if kind:
                 refused[name], dates = why, dates or kind == "dates"
             categories.append(name)
-            changed[name] = _as_text(column)
+            changed[name] = as_text(column)
         if refused:
             names = list(refused)
             raise DataError(f"{self.path}: cannot use " + ", ".join(f"{name!r} ({why})" for name, why in list(refused.items())[:10])
@@ -145,7 +147,7 @@ class CsvFile(ArrayData):
         wrong = numeric.columns[largest > LARGEST]
         if len(wrong):
             mask = ~(numeric[wrong[0]].abs() <= LARGEST).to_numpy() & numeric[wrong[0]].notna().to_numpy()
-            raise DataError(f"{self.path}: column {wrong[0]!r} is infinite or beyond {LARGEST:.1e} in {mask.sum()} rows ({self._places(mask)}); mend it or leave it out with dataset.drop")
+            raise DataError(f"{self.path}: column {wrong[0]!r} is infinite or beyond {LARGEST:.1e} in {int(mask.sum())} rows ({self._places(mask)}); mend it or leave it out with dataset.drop")
         return frame, categories
 
     def take(self, rows):
@@ -198,16 +200,9 @@ def _as_numbers(column):
     if not len(column):
         return np.zeros(0)
     try:
-        return column.to_numpy(dtype=np.float64, na_value=np.nan) if column.dtype.kind in "biuf" else column.astype(object).map(float).to_numpy(dtype=np.float64)
-    except (ValueError, TypeError, OverflowError):
+        return column.to_numpy(dtype=np.float64, na_value=np.nan) if column.dtype.kind in "biuf" else column.astype(object).map(lambda value: float(str(value))).to_numpy(dtype=np.float64)
+    except (ValueError, TypeError):
         return None
-
-
-def _as_text(column):
-    """Categories as str objects: 3 and 3.0 are "3"; missing stays NaN."""
-    values = column.astype(object)
-    text = values.map(lambda value: str(int(value)) if isinstance(value, float) and value.is_integer() else str(value), na_action="ignore")
-    return text.where(column.notna(), np.nan)
 
 
 def _unusable(present):
@@ -227,7 +222,7 @@ def _unusable(present):
         numbers = [_is_number(text) for text in present.astype(str)]
         if np.mean(numbers) > 0.5:
             odd = present.iloc[int(np.argmin(numbers))]
-            return "mixed", f"numbers, but {len(numbers) - sum(numbers)} values are not, such as {odd!r}"
+            return "mixed", f"numbers, but {len(numbers) - sum(numbers)} of {len(numbers)} values not, such as {odd}"
         if np.mean([bool(re.fullmatch(r"\s*-?\d+,\d+\s*", text)) for text in sample]) > 0.9:
             return "decimal", f"decimal commas such as {first}; read them with 'dataset.decimal=\",\"'"
         if distinct > len(present) / 2:

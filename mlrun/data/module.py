@@ -40,6 +40,7 @@ class DataModule:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise DataError(f"dataset.batch_size={batch_size}: give a whole number of at least 1")
         self.problem, self.name, self.seed = problem, name, seed
+        self.title = name                                    # what messages call the data; a file's path where there is one
         self.split = dict(split or {"train": 0.6, "val": 0.2, "test": 0.2})
         self.batch_size, self.num_workers = batch_size, num_workers
 
@@ -126,17 +127,17 @@ class ArrayData(DataModule):
             raise DataError(f"dataset.split.{unknown[0]}: the parts are {', '.join(PARTS)}; further keys are seed and stratify")
         by_class = self.problem == "classification" and self.split.get("stratify", True)
         count = len(y) if first_test is None else first_test
-        sizes = part_sizes(self.split, count, self.name, PARTS if first_test is None else ("train", "val"))
+        sizes = part_sizes(self.split, count, self.title, PARTS if first_test is None else ("train", "val"))
         if not sum(sizes.values()):
-            raise DataError(f"{self.name}: dataset.split leaves no rows")
+            raise DataError(f"{self.title}: dataset.split leaves no rows")
         result = {part: np.zeros(0, dtype=np.int64) for part in PARTS}
         try:
-            result.update(split_rows(np.arange(count), sizes, seed, y[:count] if by_class else None, self.name))
+            result.update(split_rows(np.arange(count), sizes, seed, y[:count] if by_class else None, self.title))
             if first_test is not None:                       # the set's own test files, whole and in their order unless a size is asked for
                 result["test"] = np.arange(count, len(y))
                 if self.split.get("test") is not None:
-                    sizes = part_sizes(self.split, len(y) - count, self.name, ("test",))
-                    result.update(split_rows(result["test"], sizes, seed, y[count:] if by_class else None, self.name))
+                    sizes = part_sizes(self.split, len(y) - count, self.title, ("test",))
+                    result.update(split_rows(result["test"], sizes, seed, y[count:] if by_class else None, self.title))
         except SmallClass as error:
             raise error.named(self._content.labels) from None
         return result
@@ -185,7 +186,7 @@ class ArrayData(DataModule):
     def transform(self):
         rows = self.rows("train")
         if not len(rows):
-            raise DataError(f"{self.name}: no training rows to take the normalization from (dataset.split.train)")
+            raise DataError(f"{self.title}: no training rows to take the normalization from (dataset.split.train)")
         return self.fit_transform(self.take(rows), *self._target_moments(rows))
 
     def fit_transform(self, x, target_mean, target_std):

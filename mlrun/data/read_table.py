@@ -27,7 +27,7 @@ def read_table(path, encoding="utf-8", separator=None, decimal="."):
         try:
             frame = pd.read_parquet(path)
         except Exception as error:                           # pyarrow's errors are many; all mean that the file is unusable
-            raise DataError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0][:120]})") from None
+            raise DataError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0].split('. ')[0]})") from None
         frame.columns = [str(column) for column in frame.columns]
         if not len(frame.columns) or not len(frame):
             raise DataError(f"{path}: has no rows")
@@ -184,6 +184,8 @@ def _check_ragged(path, encoding, separator):
 def _encoding_error(path, encoding):
     with (gzip.open if Path(path).suffix.lower() == ".gz" else open)(path, "rb") as file:
         content = file.read(2**20)
+        if b"\0" in content and guess_encoding(content) != "utf-16":
+            return DataError(f"{path}: not a text file")
         file.seek(0)
         place = ""
         if codecs.lookup(encoding).name == "utf-8":

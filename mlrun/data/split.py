@@ -109,7 +109,7 @@ class SmallClass(DataError):
 
     def __init__(self, label, rows, needed, parts, name, label_name=None):
         self.details = (label, rows, needed, parts, name)
-        parts = " and ".join(part for part in PARTS if part in parts)
+        parts = ", ".join(part for part in PARTS if part in parts)
         super().__init__(f"{name}: class {label if label_name is None else label_name!r} has {rows} row{'s' * (rows != 1)}, "
                          f"but a split by class into {parts} needs {needed} of each; "
                          f"leave that class out, or set dataset.split.stratify=false")

@@ -109,11 +109,14 @@ class ColumnEncoding:
             raise DataError(f"the data lack the column{'s' * (len(absent) > 1)} {', '.join(map(str, absent[:10]))} "
                             f"which the model was trained with")
         result = np.zeros((len(frame), *self.shape), dtype=np.float32)
-        x = frame[self.numeric].to_numpy(dtype=np.float64, na_value=np.nan)
+        try:
+            x = frame[self.numeric].to_numpy(dtype=np.float64, na_value=np.nan)
+        except (ValueError, TypeError) as error:
+            raise DataError(f"a column that was numeric in training holds something else now: {error}") from None
         result[:, :len(self.numeric)] = (np.where(np.isnan(x), self.medians, x) - self.shift) / self.scale
         start = len(self.numeric)
         for column, categories in self.categorical.items():
-            values = frame[column].astype(object)
+            values = as_text(frame[column])
             codes = pd.Categorical(values.where(values.notna(), self.frequent[column]), categories=categories).codes
             seen = np.flatnonzero(codes >= 0)
             result[seen, start + codes[seen]] = 1.0
@@ -166,3 +169,13 @@ def column_medians(x):
     columns = np.arange(x.shape[1])
     low, high = ordered[np.maximum(count - 1, 0) // 2, columns], ordered[np.minimum(count // 2, len(x) - 1), columns]
     return np.where(count > 0, low + (high - low) / 2, 0.0)
+
+
+def as_text(column):
+    """Categories of a pandas Series as str objects: 3 and 3.0 are "3"; missing stays NaN."""
+    from pandas.api import types
+
+    values = column.astype(object).where(column.notna(), np.nan)
+    if types.infer_dtype(values, skipna=True) == "string":
+        return values
+    return values.map(lambda value: str(int(value)) if isinstance(value, float) and value.is_integer() else str(value), na_action="ignore").astype(object)

@@ -1,0 +1,121 @@
+"""Batches: every row once, the order by the seed, state, and the two ways of reading give the same."""
+
+import numpy as np
+import pytest
+import torch
+
+from mlrun.data.loader import ResidentBatches, WorkerBatches
+from mlrun.data.module import ArrayData, Content
+
+
+class Bytes(ArrayData):
+    """100 byte images whose first pixel is the row number; 5 classes."""
+
+    def read(self):
+        x = np.random.default_rng(0).integers(0, 256, (100, 3, 4, 4), dtype=np.uint8)
+        x[:, 0, 0, 0] = np.arange(100)
+        return Content(x, np.arange(100) % 5, "made", list(range(5)))
+
+
+def data(**options):
+    return Bytes("classification", "bytes", 1, batch_size=8, **options)
+
+
+def seen(loader):
+    return [y.tolist() for _, y in loader]
+
+
+def rows(size=23, **options):
+    return ResidentBatches(torch.arange(size), torch.arange(size), options.pop("batch_size", 4), **options)
+
+
+def test_every_row_once_in_a_new_order_each_epoch():
+    loader = rows(shuffle=True, seed=3)
+    first, second = seen(loader), seen(loader)
+    assert len(first) == len(loader) == 6
+    assert sorted(sum(first, [])) == sorted(sum(second, [])) == list(range(23))
+    assert first != second and first == seen(rows(shuffle=True, seed=3)) != seen(rows(shuffle=True, seed=4))
+    assert sum(seen(rows()), []) == list(range(23))
+
+
+def test_a_single_last_row_joins_the_batch_before_it():
+    assert [len(batch) for batch in seen(rows(21, shuffle=True))] == [4, 4, 4, 4, 5]
+    assert [len(batch) for batch in seen(rows(21))] == [4, 4, 4, 4, 4, 1]
+    assert [len(batch) for batch in seen(rows(3, batch_size=1, shuffle=True))] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("epochs, batches", [(0, 0), (0, 2), (1, 0), (2, 5), (1, 6)])
+def test_restored_state_goes_on_where_it_was(epochs, batches):
+    loader = rows(shuffle=True, seed=5)
+    for _ in range(epochs):
+        seen(loader)
+    reader = iter(loader)
+    for _ in range(batches):
+        next(reader)
+    state = loader.state_dict()
+    torch.save(state, buffer := __import__("io").BytesIO())
+    rest = [y.tolist() for _, y in reader] if batches else []
+    expected = (rest if batches and rest else []) + seen(loader) + seen(loader)
+    restored = rows(shuffle=True, seed=99)
+    buffer.seek(0)
+    restored.load_state_dict(torch.load(buffer, weights_only=True))
+    found = seen(restored) + seen(restored) + (seen(restored) if rest else [])
+    assert found[:len(expected)] == expected
+
+
+def test_ranks_share_an_epoch():
+    parts = [sum(seen(rows(shuffle=True, seed=2, shard=(rank, 3))), []) for rank in range(3)]
+    assert [len(part) for part in parts] == [8, 8, 8] and set(sum(parts, [])) == set(range(23))
+    parts = [sum(seen(rows(shard=(rank, 3))), []) for rank in range(3)]
+    assert sorted(sum(parts, [])) == list(range(23))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("normalize", ["standardize", "unit", "none"])
+def test_worker_batches_equal_resident_batches(workers, normalize, monkeypatch):
+    resident = data(normalize=normalize)
+    monkeypatch.setattr("mlrun.data.module.FLOAT_LIMIT", 0)  # bytes, normalized per batch
+    for part, shuffle in (("train", True), ("test", False)):
+        monkeypatch.setattr("mlrun.data.module.FLOAT_LIMIT", 2**20)
+        a = resident.loader(part, shuffle=shuffle)
+        monkeypatch.setattr("mlrun.data.module.FLOAT_LIMIT", 0)
+        b = data(normalize=normalize).loader(part, shuffle=shuffle)
+        c = data(normalize=normalize, resident_limit=10, num_workers=workers).loader(part, shuffle=shuffle)
+        assert a.x.dtype == torch.float32 and b.x.dtype == torch.uint8 and isinstance(c, WorkerBatches)
+        for _ in range(2):
+            for (xa, ya), (xb, yb), (xc, yc) in zip(a, b, c, strict=True):
+                assert torch.equal(ya, yb) and torch.equal(ya, yc)
+                assert torch.equal(xa, xb) and torch.equal(xa, xc) and xa.dtype == torch.float32
+
+
+def test_worker_state_does_not_count_batches_read_ahead():
+    loader = data(resident_limit=10, num_workers=1).loader("train", shuffle=True)
+    reader = iter(loader)
+    next(reader), next(reader)
+    state = loader.state_dict()
+    rest = [y.tolist() for _, y in reader]
+    other = data(resident_limit=10).loader("train", shuffle=True)
+    other.load_state_dict(state)
+    assert seen(other) == rest
+
+
+def test_batches_belong_to_their_rows():
+    module = data(normalize="none")
+    loader = module.loader("train", shuffle=True)
+    numbers = [x[:, 0, 0, 0].long() for x, y in loader]
+    assert sorted(torch.cat(numbers).tolist()) == sorted(module.rows("train"))
+    for x, y in loader:
+        assert torch.equal(x[:, 0, 0, 0].long() % 5, y)
+
+
+def test_an_empty_part_has_no_loader():
+    module = data(split={"train": 80, "val": 0, "test": 20})
+    assert module.loader("val") is None and len(module.arrays("val").x) == 0 and module.sizes == {"train": 80, "val": 0, "test": 20}
+
+
+def test_the_loader_leaves_the_global_generator_alone():
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    for options in ({}, {"resident_limit": 10}):
+        seen(data(**options).loader("train", shuffle=True))
+    assert torch.equal(before, torch.get_rng_state())
