@@ -19,7 +19,8 @@ from mlrun.config.signatures import signature
 from mlrun.config.sources import NoSuchTarget
 from mlrun.config.validate import nearest, validate
 
-_REFUSED = (HydraException, OmegaConfBaseException, yaml.YAMLError)
+# What Hydra raises when it composes; a ValueError comes for a choice that is not a word (`model=3`).
+_REFUSED = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)
 _ALTERNATIVES = 24  # of a sweep, that are composed and validated one by one
 
 
@@ -54,8 +55,9 @@ def explain(overrides: "list[str]", config_dir: "str | None" = None, error: "Exc
     for one in chosen:
         problems += _choices(one, config_dir)
     if isinstance(error, yaml.YAMLError):
-        entries = (entry for group in groups for entry in catalogue.entries(group, config_dir))
-        return problems + [entry.fault for entry in entries if entry.fault] or _short_lines(error)
+        faulty = [entry for group in groups for entry in catalogue.entries(group, config_dir) if entry.fault]
+        named = [entry for entry in faulty if any(one.text.endswith(f"{entry.group}={entry.name}") for one in chosen)]
+        return problems + [entry.fault for entry in named or faulty] or _short_lines(error)
     chosen = [one for one in chosen if one.alternatives]
     base, chosen = _composed(chosen, config_dir, problems)
     if base is None:
@@ -83,6 +85,9 @@ def _parsed(overrides: "list[str]", problems: "list[str]") -> Iterator[_Given]:
             parsed = parser.parse_override(text)
         except HydraException as error:
             problems.append(f"{text}: cannot be read: {_short(error, text)}")
+            continue
+        if not parsed.key_or_group:
+            problems.append(f"{text}: there is no key before the '='")
             continue
         yield _Given(text, parsed, _alternatives(text, parsed))
 
@@ -112,9 +117,11 @@ def _short(error: BaseException, text: str = "") -> str:
     reason = lines[0] if lines else type(error).__name__
     reason = re.sub(r"^Error parsing override '.*?'\s*", "", reason) or (lines[1] if len(lines) > 1 else "")
     reason = re.sub(r"expecting \{.*?\}+$", "", reason).strip().rstrip(".")
-    if not reason or "<EOF>" in reason:
-        return "a bracket or quote is not closed, or '=' and a value are missing"
-    return reason[0].lower() + reason[1:]
+    if text and any(text.count(a) != text.count(b) for a, b in ("[]", "{}", "()")) or text.count("'") % 2:
+        return "a bracket or a quote is not closed"
+    if text and ("=" not in text or not reason or "<EOF>" in reason):
+        return "an override is written key=value, and text with special characters in quotes"
+    return (reason[0].lower() + reason[1:]) if reason else "Hydra refuses it"
 
 
 def _short_lines(error: "BaseException | None") -> "list[str]":
@@ -144,6 +151,8 @@ def _choices(one: _Given, config_dir: "str | None") -> Iterator[str]:
 
 
 def _listed(group: str, names: "list[str]") -> str:
+    if not names:
+        return "there are none yet"
     if len(names) <= 40:
         return f"there are {', '.join(names)}"
     return f"`mlrun list {group}` shows all {len(names)}"

@@ -26,21 +26,29 @@ OFFERED = {
 def validate(cfg: DictConfig, overrides: "list[str]", config_dir: "str | None" = None) -> "tuple[list[str], list[str]]":
     """All errors, then all warnings, one line each: key, value, what is wrong, and the nearest valid name."""
     errors: list[str] = []
-    plain = _plain(cfg, errors)
+    copies: dict[str, str] = {}
+    plain = _plain(cfg, errors, copies)
     plain.pop("hydra", None)
     errors += _top_level(plain)
     for group in schema.BELOW:
         if isinstance(node := plain.get(group), dict):
             errors += _group(group, node)
     errors += _pairing(plain, config_dir)
+    wrong = {_key_of(line) for line in errors}
+    errors = [line for line in errors if copies.get(_key_of(line)) not in wrong]  # said once, of the original
     return list(dict.fromkeys(errors)), _warnings(plain, overrides)
 
 
 # --- reading -------------------------------------------------------------------------------------------------------
 
 
-def _plain(cfg: DictConfig, errors: "list[str]") -> dict:
-    """The configuration as dicts and lists; interpolations that lead nowhere become errors."""
+def _key_of(line: str) -> str:
+    return line.partition(":")[0].partition("=")[0]
+
+
+def _plain(cfg: DictConfig, errors: "list[str]", copies: "dict[str, str]") -> dict:
+    """The configuration as dicts and lists; interpolations that lead nowhere become errors.
+    `copies` takes the keys that are written as `${another.key}`."""
 
     def read(node: Any, path: str) -> Any:
         if OmegaConf.is_dict(node):
@@ -50,9 +58,11 @@ def _plain(cfg: DictConfig, errors: "list[str]") -> dict:
         return node
 
     def read_item(parent: Any, key: Any, path: str) -> Any:
-        if OmegaConf.is_missing(parent, key):
-            return MISSING
+        if OmegaConf.is_interpolation(parent, key):
+            copies[path] = str(OmegaConf.to_container(parent, resolve=False)[key])[2:-1]
         try:
+            if OmegaConf.is_missing(parent, key):
+                return MISSING
             return read(parent[key], path)
         except OmegaConfBaseException as error:
             written = OmegaConf.to_container(parent, resolve=False)[key]
@@ -117,13 +127,13 @@ def _near_option(value: Any, kinds: tuple) -> str:
 def _group(group: str, node: dict) -> Iterator[str]:
     said: set[str] = set()
     for line in _known_keys(group, node):
-        said.add(line.partition(":")[0].partition("=")[0])
+        said.add(_key_of(line))
         yield line
     if group == "dataset" and (problem := schema.split_problem(_resolved(node.get("split")))):
         said.add("dataset.split")
         yield f"dataset.split={_shown(node['split'])}: {problem}"
     for line in _node(group, node, top=True):
-        if line.partition(":")[0].partition("=")[0] not in said:
+        if _key_of(line) not in said:
             yield line
     if group == "model" and "_target_" not in node:
         parts = [*schema.PARTS, *schema.METADATA, "defaults"]

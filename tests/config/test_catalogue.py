@@ -1,0 +1,60 @@
+"""Choices found by plain reading of the YAML files, and the tables of `mlrun list`."""
+
+import pytest
+
+from mlrun.commands import list as list_command
+from mlrun.config import catalogue
+from mlrun.errors import UserError
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    (tmp_path / "conf" / "model" / "deep").mkdir(parents=True)
+    (tmp_path / "conf" / "model" / "deep" / "mine.yaml").write_text(
+        "# A net of my own.\n# Nobody 2020.\ndefaults:\n  - override /dataset@_global_.dataset: iris\n\nfits: [classification]\n"
+    )
+    monkeypatch.chdir(tmp_path)
+
+
+def test_every_entry_says_what_it_is():
+    for group in catalogue.groups():
+        for entry in catalogue.entries(group):
+            assert entry.fault is None, entry.fault
+            assert entry.summary, f"{entry.path} has no comment in its first line"
+
+
+def test_every_model_and_dataset_declares_what_pairing_needs():
+    for entry in catalogue.entries("model"):
+        assert entry.get("fits"), entry.path
+        assert entry.dataset is None or catalogue.find("dataset", entry.dataset), entry.path
+    for entry in catalogue.entries("dataset"):
+        assert isinstance(entry.get("problem"), str), entry.path
+
+
+def test_own_entries_extend_the_packaged(own):
+    mine = catalogue.find("model", "deep/mine")
+    assert mine.own and mine.summary == "A net of my own." and mine.head == "A net of my own.\nNobody 2020."
+    assert mine.dataset == "iris" and mine.get("fits") == ["classification"]
+    assert not catalogue.find("model", "mlp").own
+
+
+def test_datasets_for():
+    assert {"digits", "iris"} <= set(catalogue.datasets_for(["classification"]))
+    assert "diabetes" not in catalogue.datasets_for(["classification"])
+    assert "iris" not in catalogue.datasets_for(["classification"], {"image_shape"})
+    assert "digits" in catalogue.datasets_for(["classification"], {"image_shape"})
+
+
+def test_list(own, capsys):
+    assert list_command.run([]) == 0
+    text = capsys.readouterr().out
+    assert "\x1b" not in text
+    for word in ("optim", "scheduler", "digits", "deep/mine (yours)", "A net of my own.", "iris"):
+        assert word in text
+    assert list_command.run(["optim"]) == 0
+    assert "adam" in capsys.readouterr().out
+
+
+def test_unknown_group():
+    with pytest.raises(UserError, match="did you mean 'optim'"):
+        list_command.run(["optm"])

@@ -1,0 +1,70 @@
+"""Command lines that Hydra refuses: what is said about them."""
+
+import pytest
+
+from mlrun.config.compose import compose
+from mlrun.config.explain import explain
+
+
+def explained(*overrides, config_dir=None):
+    try:
+        compose(list(overrides), config_dir)
+    except Exception as error:
+        return explain(list(overrides), config_dir, error)
+    return explain(list(overrides), config_dir, None)
+
+
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ("model=mlpp", "model=mlpp: there is no model of that name — did you mean 'mlp'?"),
+        ("optim=admm", "did you mean 'adam'?"),
+        ("modle=mlp", "modle: there is no such group or key — did you mean 'model'?"),
+        ("sede=1", "sede: there is no such group or key — did you mean 'seed'?"),
+        ("optim.lrr=1", "optim.lrr: torch.optim.Adam takes no 'lrr' — did you mean 'optim.lr'?"),
+        ("optm.lr=1", "optm.lr: there is no such key — did you mean 'optim.lr'?"),
+        ("optim.foreach=true", "add it: +optim.foreach=true"),
+        ("trainer.max_epoch=1", "did you mean 'trainer.max_epochs'?"),
+        ("model=[", "model=[: cannot be read: a bracket or a quote is not closed"),
+        ("optim.lr='1", "cannot be read"),
+        ("=3", "there is no key before"),
+        ("model=", "model=: which model?"),
+        ("model=3", "there is no model of that name"),
+        ("+optim.lr=1", "optim.lr is there already: write optim.lr=1"),
+        ("+model=mlp", "model is chosen already: write model=mlp"),
+        ("~optim.lrr", "there is no optim.lrr to delete — did you mean 'optim.lr'?"),
+        ("+optim.lrr=1", "torch.optim.Adam takes no 'lrr' — did you mean 'lr'?"),
+    ],
+)
+def test_one_problem(override, message):
+    found = explained(override)
+    assert len(found) == 1 and message in found[0], found
+
+
+def test_all_problems_at_once():
+    found = explained("optim=admm", "optim.lr=fast", "trainer.max_epoch=3", "model=mpl", "seed=-1", "x=[")
+    assert len(found) == 6, found
+
+
+def test_alternatives_of_a_sweep_are_judged_one_by_one():
+    found = explain(["model=mlp,lenett,mlpp", "optim.lr=0.1,fast,-1,1e-3", "seed=range(3)"])
+    assert [line.partition(":")[0] for line in found] == ["model=lenett", "model=mlpp", "optim.lr=fast", "optim.lr=-1"]
+
+
+def test_good_sweep_has_no_problems():
+    assert explain(["optim=sgd,adam", "optim.lr=1e-3,1e-2", "seed=1,2,3"]) == []
+    assert explain(["optim.lr=tag(log, interval(1e-5, 1e-1))"]) == []
+
+
+def test_several_values_without_multirun():
+    assert any("add -m to run each" in line for line in explained("seed=1,2"))
+
+
+def test_config_directory(tmp_path):
+    assert explained(config_dir=str(tmp_path / "none")) == [f"--config-dir {tmp_path / 'none'}: there is no such directory"]
+    (tmp_path / "optim").mkdir()
+    (tmp_path / "optim" / "mine.yaml").write_text("# Mine.\n_target_: torch.optim.Adam\nlr: 0.1\n")
+    (tmp_path / "optim" / "broken.yaml").write_text("a: {b: ${c}}\n")
+    assert explained("optim=mine", config_dir=str(tmp_path)) == []
+    assert "did you mean 'mine'" in explained("optim=mime", config_dir=str(tmp_path))[0]
+    assert "broken.yaml is not valid YAML" in explained("optim=broken", config_dir=str(tmp_path))[0]

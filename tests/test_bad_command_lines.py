@@ -1,0 +1,95 @@
+"""Wrong command lines, as a user types them: exit status 2, one message that says what to do, nothing left behind."""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+BAD = [
+    # choices and groups
+    ("model=transfomer", "model=transfomer: there is no model of that name"),
+    ("model=mpl", "did you mean 'mlp'?"),
+    ("dataset=digit", "did you mean 'digits'?"),
+    ("optim=admm", "did you mean 'adam'?"),
+    ("scheduler=cosin", "did you mean 'cosine'?"),
+    ("trainer=defualt", "did you mean 'default'?"),
+    ("experiment=nothing_such", "experiment=nothing_such"),
+    ("modle=mlp", "did you mean 'model'?"),
+    ("model=", "which model?"),
+    ("model=3", "there is no model of that name"),
+    ("model=mlp,linear", "add -m to run each"),
+    ("+model=mlp", "write model=mlp"),
+    # keys
+    ("optim.lrr=1", "torch.optim.Adam takes no 'lrr' — did you mean 'optim.lr'?"),
+    ("+optim.lrr=1", "torch.optim.Adam takes no 'lrr' — did you mean 'lr'?"),
+    ("optm.lr=1", "did you mean 'optim.lr'?"),
+    ("trainer.max_epoch=3", "did you mean 'trainer.max_epochs'?"),
+    ("trainer.epochs=3", "trainer.epochs: there is no such key"),
+    ("model.network.hiden=[3]", "did you mean 'model.network.hidden'?"),
+    ("sede=1", "did you mean 'seed'?"),
+    ("+colour=red", "colour: there is no such key"),
+    ("~optim.lrr", "there is no optim.lrr to delete"),
+    ("+optim.lr=1", "write optim.lr=1"),
+    # syntax
+    ("model=[", "a bracket or a quote is not closed"),
+    ("optim.lr='1", "cannot be read"),
+    ("=3", "no key before the '='"),
+    ("trian", "unknown command 'trian'"),
+    ("list modle", "did you mean 'model'?"),
+    # types
+    ("optim.lr=fast", "optim.lr=fast: must be a number"),
+    ("optim.lr=[1,2]", "optim.lr=[1, 2]: must be a number"),
+    ("seed=one", "seed=one: must be an integer"),
+    ("optim.betas=0.9", "must be a list of length 2"),
+    ("model.network.hidden=wide", "must be a list"),
+    ("trainer.precision=12", "trainer.precision=12: must be one of"),
+    ("trainer.accelerator=gpuu", "did you mean 'gpu'?"),
+    ("model.network.activation=rleu", "did you mean 'relu'?"),
+    ("model=random_forest model.classifier.criterion=ginni", "did you mean 'gini'?"),
+    ("optim._target_=torch.optim.Adamm", "did you mean 'Adam'?"),
+    # ranges
+    ("optim.lr=-0.1", "must be a number > 0"),
+    ("optim=momentum optim.momentum=1.5", "must be a number in [0, 1)"),
+    ("trainer.max_epochs=0", "must be an integer >= 1"),
+    ("trainer.max_epochs=-1", "must be an integer >= 1"),
+    ("dataset.batch_size=0", "must be an integer >= 1"),
+    ("dataset.split.train=0.9", "must sum to 1"),
+    ("model.network.dropout=1", "must be a number in [0, 1)"),
+    ("model=random_forest model.classifier.n_estimators=0", "must be an integer >= 1"),
+    ("seed=-1", "must be an integer in [0, 4294967295]"),
+    # model and dataset
+    ("model=lasso dataset=iris", "lasso is for regression, and iris is a classification dataset"),
+    ("model=logistic_regression dataset=diabetes", "Datasets that fit: breast_cancer"),
+    # several at once, in a sweep, elsewhere
+    ("model=mpl optim.lr=fast trainer.max_epoch=3 seed=-1", "there are problems"),
+    ("-m model=mlp,lenett optim.lr=0.1,-1", "model=lenett"),
+    ("--config-dir nowhere", "there is no such directory"),
+    ("--config-name nowhere", "nowhere"),
+]
+
+
+def run(line, directory):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-m", "mlrun", *line.split(" ")]
+    return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """All command lines, two at a time, each in an empty directory."""
+    places = [tmp_path_factory.mktemp(f"line{index}") for index in range(len(BAD))]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        done = list(pool.map(run, [line for line, _ in BAD], places))
+    return {line: (result, place) for (line, _), result, place in zip(BAD, done, places)}
+
+
+@pytest.mark.parametrize("line, message", BAD)
+def test_bad_command_line(results, line, message):
+    result, place = results[line]
+    assert result.returncode == 2, result.stderr
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr and "Warning" not in result.stderr and result.stdout == ""
+    assert result.stderr.count("mlrun: ") == 1 and result.stderr.startswith("mlrun: ")
+    assert list(place.iterdir()) == []
