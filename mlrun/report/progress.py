@@ -48,7 +48,7 @@ class Progress:
             self._live.start(refresh=True)
 
     def step(self, batch_index: int, loss: float | None = None) -> None:
-        """After batch `batch_index` (from 0) of this epoch. `loss`: a float; do not wait for a device for it (see `due`)."""
+        """After batch `batch_index` (from 0) of this epoch. `loss`: a float, only fetched when `due`."""
         self._batch = batch_index + 1
         if loss is not None:
             self._loss = loss

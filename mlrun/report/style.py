@@ -33,6 +33,7 @@ _STYLE = {
     "axes.titlesize": 11,
     "axes.titlelocation": "left",
     "axes.titlepad": 8,
+    "axes.titley": 1.0,  # else every title is placed by measuring all ticks once more
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
