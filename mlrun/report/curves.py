@@ -22,14 +22,15 @@ def learning_curves(history, monitor=None, mode=None, best_epoch=None, title="Le
     """One panel per metric, train and val in it; the best epoch by `monitor` marked in all of them.
 
     history: name -> [(epoch, value), ...]; "train/loss" and "val/loss" share the panel "loss".
-    Test metrics are left out.
+    Test metrics and a constant learning rate are left out.
     mode: "min" or "max" of `monitor`; best_epoch: as counted in `history`, else found in it.
     """
     panels = {}
     for name, points in history.items():
         split, _, metric = name.rpartition("/")
         points = [(float(x), float(y)) for x, y in points if math.isfinite(y)]
-        if split != "test" and points:
+        constant = metric.startswith("lr") and len({y for _, y in points}) == 1
+        if split != "test" and points and not constant:
             panels.setdefault(metric if split in COLOURS else name, {})[split if split in COLOURS else ""] = points
     monitored = monitor.rpartition("/")[2] if monitor else None
     # loss first, then the watched metric, then the rest as they came; what follows a schedule comes last

@@ -62,11 +62,11 @@ def mosaic_figure(images, captions, title, cmap="gray_r", limits=None, colour_ba
 
 @styled
 def misclassified_images(images, y_true, y_pred, class_names, image_shape, confidence=None, limit=24,
-                         title="Misclassified"):  # fmt: skip
+                         of_rows=None, title="Misclassified"):  # fmt: skip
     """The wrong ones of a split, the most confident mistakes first; None if there are none.
 
     images: (rows, ...) raw values of image_shape [channels, height, width]; y_true, y_pred: (rows,) class indices;
-    confidence: (rows,) probability of the predicted class.
+    confidence: (rows,) probability of the predicted class; of_rows: the size of the split if only its mistakes are given.
     """
     y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
     wrong = np.flatnonzero(y_true != y_pred)
@@ -92,7 +92,8 @@ def misclassified_images(images, y_true, y_pred, class_names, image_shape, confi
     # the ground of a grey image gets a faint tint: its edge shows against the page
     limits = (low - 0.06 * (high - low), high)
     some = f"{total:,}" if len(wrong) == total else f"{len(wrong)} of {total:,}"
-    return mosaic_figure(shown, captions, f"{title}: {some} mistakes in {len(y_true):,}{order}", limits=limits)
+    noun = "mistake" if total == 1 else "mistakes"
+    return mosaic_figure(shown, captions, f"{title}: {some} {noun} in {of_rows or len(y_true):,}{order}", limits=limits)
 
 
 @styled

@@ -44,6 +44,7 @@ def test_learning_curves_pair_train_and_val_and_mark_the_best_epoch(tmp_path):
         "val/loss": [(1, 1.1), (2, 0.7), (3, float("nan"))],
         "val/accuracy": [(1, 0.5), (2, 0.9), (3, 0.8)],
         "test/accuracy": [(3, 0.85)],
+        "lr": [(1, 0.1), (2, 0.1), (3, 0.1)],
     }
     figure = figures.learning_curves(history, "val/accuracy", "max")
     loss, accuracy = figure.axes
@@ -247,6 +248,8 @@ def test_misclassified_images_show_the_surest_mistakes_first(digits, tmp_path):
     assert (image[-8:, :8].filled(-1) == first).all()
     assert is_drawn(figure, tmp_path)
     assert figures.misclassified_images(digits.data, y_true, y_true, digits.target_names, [1, 8, 8]) is None
+    given = [digits.data[:1], [0], [1], digits.target_names, [1, 8, 8]]
+    assert "1 mistake in 50" in texts(figures.misclassified_images(*given, of_rows=50))[0]
     colour = np.random.default_rng(0).random((4, 3 * 8 * 8))
     assert is_drawn(figures.misclassified_images(colour, [0] * 4, [1] * 4, ["a", "b"], [3, 8, 8]), tmp_path)
 
