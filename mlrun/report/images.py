@@ -66,7 +66,7 @@ def misclassified_images(images, y_true, y_pred, class_names, image_shape, confi
     """The wrong ones of a split, the most confident mistakes first; None if there are none.
 
     images: (rows, ...) raw values of image_shape [channels, height, width]; y_true, y_pred: (rows,) class indices;
-    confidence: (rows,) probability of the predicted class; of_rows: the size of the split if only its mistakes are given.
+    confidence: (rows,) probability of the predicted class; of_rows: rows of the split if only mistakes are given.
     """
     y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
     wrong = np.flatnonzero(y_true != y_pred)
