@@ -84,7 +84,7 @@ class CsvFile(ArrayData):
             raise DataError(f"{self.path}: the target {name!r} holds dates; derive a number or a class from it first")
         boolean = types.is_bool_dtype(column.dtype)
         values = None if boolean else _as_numbers(column)
-        whole = values is not None and bool((np.mod(values, 1) == 0).all())
+        whole = values is not None and bool((np.floor(values) == values).all() and np.isfinite(values).all())
         distinct = column.nunique()
         if self.problem == "auto":
             few = whole and (distinct <= 2 or distinct <= MANY and len(column) >= 5 * distinct)
@@ -199,8 +199,11 @@ def _as_numbers(column):
     """The values as float64, or None if one of them is no number. A column of texts "1", "2" of a Parquet file is numbers too."""
     if not len(column):
         return np.zeros(0)
-    try:
-        return column.to_numpy(dtype=np.float64, na_value=np.nan) if column.dtype.kind in "biuf" else column.astype(object).map(lambda value: float(str(value))).to_numpy(dtype=np.float64)
+    if column.dtype.kind in "biuf":
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    try:                                                     # by way of str, which makes an int of 400 digits infinite instead of an error
+        values = [float(value if isinstance(value, (bool, np.bool_)) else str(value)) for value in column]
+        return np.array(values, dtype=np.float64)
     except (ValueError, TypeError):
         return None
 
