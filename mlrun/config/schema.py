@@ -45,6 +45,7 @@ KEYS: dict[str, tuple] = {
     "trainer.early_stopping_patience": (COUNT, Null()),
     "trainer.deterministic": (Flag(), Choice(("warn",))),
     "trainer.fast_dev_run": (Flag(), COUNT),
+    "scheduler.interval": (Choice(("step", "epoch")),),
     "model.name": (Text(),),
     "model.fits": (Items((Text(),)),),
     "model.max_epochs": (COUNT,),
@@ -81,8 +82,8 @@ RANGES: dict[str, Number] = {
 }
 BELOW = ("optim", "scheduler", "trainer", "dataset", "model")
 
-# Written in the YAML of a model or dataset about it, and never handed to its `_target_`.
-METADATA = frozenset({"name", "fits", "facts", "max_epochs", "problem"})
+# Written in a YAML about its model, dataset or scheduler; handed to the `_target_` only if it asks for it.
+METADATA = frozenset({"name", "fits", "facts", "max_epochs", "problem", "interval"})
 SPLITS, SPLIT_SETTINGS = ("train", "val", "test"), ("seed", "stratify")
 TOP = tuple(key for key in KEYS if "." not in key)
 CLOSED = ("tracking", "trainer")  # groups that have no keys but these

@@ -200,7 +200,7 @@ def _kinds(module: Module, annotation: ast.expr, depth: int = 0) -> tuple | None
         return (Items(),)
     if name in _OBJECTS:
         return ()
-    node = module.names.get(name) if isinstance(annotation, ast.Name) else None
+    node = module.get(name) if isinstance(annotation, ast.Name) else None
     if isinstance(node, (ast.Subscript, ast.BinOp)):  # an alias such as `Activation = Literal["relu", "tanh"]`
         return _kinds(module, node, depth + 1)
     return None

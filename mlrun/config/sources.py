@@ -6,6 +6,7 @@ import difflib
 import gc
 import importlib.util
 import os
+import re
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
@@ -32,6 +33,37 @@ class Definition:
     node: ast.AST
 
 
+_LONG = 8000  # characters from which a file is not parsed as a whole
+_STATEMENT = re.compile(r"^(?=[^\s#)\]}\"'])", re.MULTILINE)
+_NAMED = re.compile(r"^(?:class|def)\s+(\w+)", re.MULTILINE)
+
+
+def _split(text: str) -> "tuple[str, dict[str, str]]":
+    """The top-level statements but definitions, and the text of each definition by name."""
+    starts = [match.start() for match in _STATEMENT.finditer(text)] + [len(text)]
+    rest, blocks, decorators = [text[: starts[0]]], {}, ""
+    for start, end in zip(starts, starts[1:]):
+        block = text[start:end]
+        if block.startswith("@"):
+            decorators += block
+        elif (match := _NAMED.match(block)) is not None:
+            blocks[match[1]], decorators = decorators + block, ""
+        else:
+            rest.append(decorators + block)
+            decorators = ""
+    return "".join(rest), blocks
+
+
+def _parse(text: str) -> "list[ast.stmt]":
+    collecting = gc.isenabled()
+    gc.disable()  # a tree is many objects and no garbage: parsing is three times as fast
+    try:
+        return ast.parse(text).body
+    finally:
+        if collecting:
+            gc.enable()
+
+
 class Module:
     """A module as source: its names, found on demand and parsed once per process."""
 
@@ -48,18 +80,35 @@ class Module:
             if self.path is not None:
                 if self.path.suffix != ".py":
                     raise Opaque(f"{self.name} is compiled")
-                collecting = gc.isenabled()
-                gc.disable()  # a tree is many objects and no garbage: parsing is three times as fast
-                try:
-                    tree = ast.parse(self.path.read_bytes())
-                except (SyntaxError, ValueError, OSError) as error:
-                    line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-                    raise NoSuchTarget(f"{self.path.name} cannot be read as Python: {error.args[0]}{line}") from None
-                finally:
-                    if collecting:
-                        gc.enable()
-                self._collect(tree.body)
+                self._read()
         return self._names
+
+    def _read(self) -> None:
+        """Collects the names. Classes and functions of a long file are kept as text until they are asked for."""
+        try:
+            text = self.path.read_text(encoding="utf-8")
+            if len(text) > _LONG:
+                try:
+                    rest, blocks = _split(text)
+                    self._collect(_parse(rest))
+                    self._names.update(blocks)
+                    return
+                except SyntaxError:  # a line in a string looked like a definition
+                    self._names, self._stars = {}, []
+            self._collect(_parse(text))
+        except (SyntaxError, ValueError, OSError) as error:
+            line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+            raise NoSuchTarget(f"{self.path.name} cannot be read as Python: {error.args[0]}{line}") from None
+
+    def get(self, name: str) -> "ast.AST | tuple | None":
+        found = self.names.get(name)
+        if isinstance(found, str):
+            try:
+                found = _parse(found)[-1]
+            except SyntaxError:
+                raise Opaque(f"{name} cannot be read on its own") from None
+            self._names[name] = found
+        return found
 
     def _collect(self, body: list[ast.stmt]) -> None:
         for node in body:
@@ -113,7 +162,7 @@ class Module:
         if (self.name, name) in visited:
             return None
         visited = visited | {(self.name, name)}
-        found = self.names.get(name)
+        found = self.get(name)
         if isinstance(found, tuple):
             if found[0] == "module":
                 return resolve(found[1])
