@@ -11,6 +11,8 @@ from mlrun.config.sources import Definition, NoSuchTarget, Opaque
 from mlrun.config.values import INTEGER, REAL, Choice, Flag, Items, Mapping, Null, Number, Text
 
 _NAME = "_parameter_constraints"
+_OTHERS = ("torch", "lightning")  # have no such thing, and long chains of base classes
+_NOT_ESTIMATORS = ("Module", "LightningModule", "Optimizer", "LRScheduler", "ABC", "object")
 _SEED = (Number(True, 0, 2**32 - 1), Null())
 _WORDS = {
     "boolean": (Flag(),),
@@ -32,6 +34,8 @@ class _Odd(Exception):
 def constraints(found: Definition) -> dict[str, tuple] | None:
     """Allowed kinds by argument name for a class; None for a class that declares no constraints.
     An argument whose constraint is not understood has no kinds."""
+    if found.module.name.partition(".")[0] in _OTHERS:
+        return None
     value, declared = None, False
     for node in found.node.body:
         touched = any(isinstance(n, ast.Name) and n.id == _NAME for n in ast.walk(node)) if _touches(node) else False
@@ -45,6 +49,8 @@ def constraints(found: Definition) -> dict[str, tuple] | None:
     if declared:
         return value
     for base in found.node.bases:
+        if (base.attr if isinstance(base, ast.Attribute) else getattr(base, "id", "")) in _NOT_ESTIMATORS:
+            continue
         try:
             there = found.module.evaluate(base)
         except (Opaque, NoSuchTarget):
