@@ -18,6 +18,7 @@ from mlrun.optimization import Optimization
 
 WEIGHTS = "weights.pt"
 PREDICT_ROWS = 4096  # rows that go through the network at once when predicting
+SMALL_NETWORK = 100_000  # parameters
 PASSED_ON = (  # keys of `trainer` that are Lightning's own
     "max_epochs", "max_time", "accelerator", "devices", "strategy", "precision", "accumulate_grad_batches",
     "gradient_clip_val", "gradient_clip_algorithm", "deterministic", "fast_dev_run",
@@ -49,7 +50,8 @@ class NetworkLearner(Learner):
         learner = cls(instantiate(model), transform, spec.labels, recipe, plain(cfg))
         settings = learner.cfg["trainer"]
         penalties = {key: settings[key] for key in ("l1", "l2", "penalize_bias_and_norm")}
-        learner.task.optimization = Optimization(learner.cfg["optim"], learner.cfg["scheduler"], **penalties)
+        fused = settings["precision"] != "16-mixed"  # a fused step would undo the gradient scaling after penalties and clipping
+        learner.task.optimization = Optimization(learner.cfg["optim"], learner.cfg["scheduler"], **penalties, fused=fused)
         return learner
 
     def fit(self, data, run, directory, progress):
@@ -70,6 +72,7 @@ class NetworkLearner(Learner):
                 raise ConfigError("trainer.early_stopping_patience watches the validation part, which is empty: set dataset.split.val.")
             callbacks.append(EarlyStopping(self.monitor, mode=self.mode, patience=settings["early_stopping_patience"]))
         torch.set_float32_matmul_precision("high")
+        torch.set_num_threads(_threads(settings["threads"], self.training.parameters))
         self.task.data = data
         try:
             self.trainer = Trainer(
@@ -136,6 +139,13 @@ class NetworkLearner(Learner):
         task = instantiate(recipe["model"])
         task.load_state_dict(torch.load(directory / WEIGHTS, weights_only=True, map_location="cpu"))
         return cls(task.eval(), from_state(recipe["transform"]), recipe["labels"], recipe)
+
+
+def _threads(wanted: "int | str", parameters: int) -> int:
+    """Threads of the CPU's kernels. Sharing out the work of a small network costs more than it saves, above all on a busy machine."""
+    if wanted != "auto":
+        return wanted
+    return 1 if parameters < SMALL_NETWORK else min(torch.get_num_threads(), len(os.sched_getaffinity(0)))
 
 
 class Loaders(LightningDataModule):

@@ -34,6 +34,7 @@ KEYS: dict[str, tuple] = {
     "trainer.max_time": (Text(), Mapping(), Null()),
     "trainer.accelerator": (Choice(("auto", "cpu", "gpu", "cuda", "mps", "tpu")),),
     "trainer.devices": (COUNT, Choice((-1, "auto")), Items((Number(integral=True, low=0),)), Text()),
+    "trainer.threads": (COUNT, Choice(("auto",))),
     "trainer.strategy": (Text(),),
     "trainer.precision": (Choice(PRECISIONS), Null()),
     "trainer.accumulate_grad_batches": (COUNT,),

@@ -28,9 +28,10 @@ class Task(LightningModule):
         optimizer = self.optimization.optimizer(self)
         scheduler = self.optimization.scheduler(
             optimizer,
-            total_steps=int(self.trainer.estimated_stepping_batches),
+            total_steps=self.trainer.estimated_stepping_batches,
             total_epochs=self.trainer.max_epochs,
             monitor=self.monitor,
+            mode=self.mode,
         )
         return {"optimizer": optimizer, **({"lr_scheduler": scheduler} if scheduler else {})}
 
