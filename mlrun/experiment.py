@@ -92,7 +92,7 @@ def _run(cfg: dict, result: Result, tracked: Run, overrides) -> None:
         learner = make_learner(cfg, data)
     result.monitor = learner.monitor
     tracked.check()
-    terminal.config_summary(cfg, sizes=data.sizes, problem=data.spec.problem, directory=directory)
+    terminal.config_summary(cfg, overrides, sizes=data.sizes, problem=data.spec.problem, directory=directory)
 
     with result.phase("fit"):
         learner.fit(data, tracked, directory, terminal.Progress())

@@ -182,7 +182,7 @@ class Reporter(Callback):
     def on_train_batch_end(self, trainer, task, outputs, batch, batch_index):
         if self.progress.due:
             loss = outputs["loss"] if isinstance(outputs, dict) else outputs
-            self.progress.step(batch_index + 1, float(loss))
+            self.progress.step(batch_index, float(loss))
 
     def on_train_epoch_end(self, trainer, task):
         epoch = trainer.current_epoch + 1

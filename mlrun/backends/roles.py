@@ -191,8 +191,8 @@ def _explanations(pipeline, data, score):
         std = np.std([tree.feature_importances_ for tree in np.ravel(trees)], axis=0) if trees is not None else None
         yield "feature_importance", figures.feature_importance(estimator.feature_importances_, names, std, image_shape)
     elif isinstance(coefficients, np.ndarray) and coefficients.ndim <= 2 and coefficients.shape[0] != 0:
-        classes = spec.class_names if coefficients.ndim == 2 and len(coefficients) == len(spec.class_names) else None
-        yield "coefficients", figures.coefficients(coefficients, names, classes, image_shape)
+        classes = spec.class_names if len(np.atleast_2d(coefficients)) in (1, len(spec.class_names)) else None
+        yield "coefficients", figures.coefficients(coefficients, names, classes or None, image_shape)
     else:
         arrays = data.arrays("val" if data.sizes["val"] else "test")
         if arrays.x.shape[1] <= PERMUTED_FEATURES:

@@ -14,14 +14,17 @@ from mlrun.data.read_table import check_path, line_numbers, read_table
 from mlrun.data.transform import ColumnEncoding, as_text
 from mlrun.errors import DataError
 
-MANY = 20                                                    # distinct values beyond which whole numbers are a quantity, and texts may be names
-LARGEST = float(np.finfo(np.float32).max)                    # trees and networks work in float32
+MANY = 20  # distinct values beyond which whole numbers are a quantity, and texts may be names
+LARGEST = float(np.finfo(np.float32).max)  # trees and networks work in float32
 
 _MONTH = r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
-_DATE = re.compile(rf"""\s*(\d{{4}}[-/.年]\s?\d{{1,2}}([-/.月]\s?\d{{1,2}}日?)?([T ].*)?
+_DATE = re.compile(
+    rf"""\s*(\d{{4}}[-/.年]\s?\d{{1,2}}([-/.月]\s?\d{{1,2}}日?)?([T ].*)?
     | \d{{1,2}}[-/.]\d{{1,2}}[-/.]\d{{2,4}}([T ].*)?
     | ((mon|tue|wed|thu|fri|sat|sun)[a-z]*,?\s)?(\d{{1,2}}\.?[-\s]{_MONTH}[-\s,.]+\d{{2,4}} | {_MONTH}\.?\s\d{{1,2}},?\s\d{{4}})([T ,].*)?
-    | \d{{1,2}}:\d{{2}}(:\d{{2}}(\.\d+)?)?)\s*""", re.VERBOSE | re.IGNORECASE)
+    | \d{{1,2}}:\d{{2}}(:\d{{2}}(\.\d+)?)?)\s*""",
+    re.VERBOSE | re.IGNORECASE,
+)
 
 
 class CsvFile(ArrayData):
@@ -34,7 +37,20 @@ class CsvFile(ArrayData):
     x of `arrays` is a DataFrame: float64 columns, and text columns as objects; missing values are NaN.
     """
 
-    def __init__(self, path, problem, name, seed, target=None, categorical=(), drop=(), encoding="utf-8", separator=None, decimal=".", **options):
+    def __init__(
+        self,
+        path,
+        problem,
+        name,
+        seed,
+        target=None,
+        categorical=(),
+        drop=(),
+        encoding="utf-8",
+        separator=None,
+        decimal=".",
+        **options,
+    ):
         super().__init__(problem, name, seed, **options)
         if problem not in ("auto", "classification", "regression"):
             raise DataError(f"dataset.problem={problem}: choose auto, classification or regression")
@@ -52,7 +68,9 @@ class CsvFile(ArrayData):
                 if name not in columns:
                     raise self._no_column(option, name, columns)
         if target in self.drop:
-            raise DataError(f"dataset.drop: {target!r} is the target" + ("; set dataset.target" if self.target is None else ""))
+            raise DataError(
+                f"dataset.drop: {target!r} is the target" + ("; set dataset.target" if self.target is None else "")
+            )
         features = [column for column in columns if column != target and column not in self.drop]
         if not features:
             raise DataError(f"{self.path}: no columns are left to predict {target!r} from")
@@ -64,7 +82,11 @@ class CsvFile(ArrayData):
     def _no_column(self, option, name, columns):
         near = get_close_matches(name, columns, 3, 0.5)
         shown = ", ".join(columns[:20]) + (f", ... ({len(columns)} columns)" if len(columns) > 20 else "")
-        return DataError(f"{self.path}: no column {name!r} (dataset.{option})" + (f"; did you mean {' or '.join(near)}" if near else "") + f"; columns: {shown}")
+        return DataError(
+            f"{self.path}: no column {name!r} (dataset.{option})"
+            + (f"; did you mean {' or '.join(near)}" if near else "")
+            + f"; columns: {shown}"
+        )
 
     def _places(self, mask):
         """Where the first rows of a mask stand in the file."""
@@ -79,7 +101,9 @@ class CsvFile(ArrayData):
         missing = column.isna().to_numpy()
         if missing.any():
             count = int(missing.sum())
-            raise DataError(f"{self.path}: the target {name!r} is missing in {count} row{'s' * (count > 1)} ({self._places(missing)}); fill them in or remove the rows")
+            raise DataError(
+                f"{self.path}: the target {name!r} is missing in {count} row{'s' * (count > 1)} ({self._places(missing)}); fill them in or remove the rows"
+            )
         if types.is_datetime64_any_dtype(column.dtype):
             raise DataError(f"{self.path}: the target {name!r} holds dates; derive a number or a class from it first")
         boolean = types.is_bool_dtype(column.dtype)
@@ -91,21 +115,29 @@ class CsvFile(ArrayData):
             self.problem = "classification" if values is None or few else "regression"
         if self.problem == "regression":
             if boolean or values is None:
-                raise DataError(f"{self.path}: the target {name!r} holds {'booleans' if boolean else f'text ({column.iloc[0]}, ...)'}; regression needs numbers")
+                raise DataError(
+                    f"{self.path}: the target {name!r} holds {'booleans' if boolean else f'text ({column.iloc[0]}, ...)'}; regression needs numbers"
+                )
             wrong = ~(np.abs(values) <= LARGEST)
             if wrong.any():
-                raise DataError(f"{self.path}: the target {name!r} is infinite or too large in {int(wrong.sum())} rows ({self._places(wrong)})")
+                raise DataError(
+                    f"{self.path}: the target {name!r} is infinite or too large in {int(wrong.sum())} rows ({self._places(wrong)})"
+                )
         if distinct < 2 and len(column) > 1:
-            raise DataError(f"{self.path}: the target {name!r} has one value only ({column.iloc[0]}): there is nothing to learn")
+            raise DataError(
+                f"{self.path}: the target {name!r} has one value only ({column.iloc[0]}): there is nothing to learn"
+            )
         if self.problem == "regression":
             return values, []
         if values is None and not boolean:
             if distinct > MANY and distinct > len(column) / 2:
-                raise DataError(f"{self.path}: the target {name!r} has {distinct} different texts in {len(column)} rows, which are no classes; choose another dataset.target")
+                raise DataError(
+                    f"{self.path}: the target {name!r} has {distinct} different texts in {len(column)} rows, which are no classes; choose another dataset.target"
+                )
             column = column.astype(str)
         elif whole and np.abs(values).max() < 2**53:
             column = pd.Series(values.astype(np.int64))
-        elif whole:                                          # more digits than a float holds: names, not numbers
+        elif whole:  # more digits than a float holds: names, not numbers
             column = column.astype(str)
         labels, y = np.unique(column.to_numpy(), return_inverse=True)
         return y.astype(np.int64).reshape(-1), labels.tolist()
@@ -120,12 +152,14 @@ class CsvFile(ArrayData):
             forced = name in self.categorical
             if types.is_numeric_dtype(dtype) and not forced:
                 if types.is_bool_dtype(dtype) or types.is_extension_array_dtype(dtype):
-                    changed[name] = frame[name].astype("Float64" if types.is_extension_array_dtype(dtype) else float).astype(float)
+                    changed[name] = (
+                        frame[name].astype("Float64" if types.is_extension_array_dtype(dtype) else float).astype(float)
+                    )
                 continue
             column = frame[name]
             present = column.dropna()
             values = None if forced else _as_numbers(present)
-            if values is not None:                           # huge whole numbers, decimals, booleans with gaps
+            if values is not None:  # huge whole numbers, decimals, booleans with gaps
                 changed[name] = pd.Series(np.nan, index=frame.index)
                 changed[name].loc[present.index] = values
                 continue
@@ -136,10 +170,13 @@ class CsvFile(ArrayData):
             changed[name] = as_text(column)
         if refused:
             names = list(refused)
-            raise DataError(f"{self.path}: cannot use " + ", ".join(f"{name!r} ({why})" for name, why in list(refused.items())[:10])
-                            + f": leave {'it' if len(names) == 1 else 'them'} out with 'dataset.drop=[{','.join(names)}]'"
-                            + ("; from dates derive numbers first (year, month, weekday, days since)" if dates else "")
-                            + f"; to take it as categories all the same: 'dataset.categorical=[{names[0]}]'")
+            raise DataError(
+                f"{self.path}: cannot use "
+                + ", ".join(f"{name!r} ({why})" for name, why in list(refused.items())[:10])
+                + f": leave {'it' if len(names) == 1 else 'them'} out with 'dataset.drop=[{','.join(names)}]'"
+                + ("; from dates derive numbers first (year, month, weekday, days since)" if dates else "")
+                + f"; to take it as categories all the same: 'dataset.categorical=[{names[0]}]'"
+            )
         if changed:
             frame = pd.DataFrame({name: changed.get(name, frame[name]) for name in frame.columns}, index=frame.index)
         numeric = frame[[name for name in frame.columns if name not in set(categories)]]
@@ -147,7 +184,9 @@ class CsvFile(ArrayData):
         wrong = numeric.columns[largest > LARGEST]
         if len(wrong):
             mask = ~(numeric[wrong[0]].abs() <= LARGEST).to_numpy() & numeric[wrong[0]].notna().to_numpy()
-            raise DataError(f"{self.path}: column {wrong[0]!r} is infinite or beyond {LARGEST:.1e} in {int(mask.sum())} rows ({self._places(mask)}); mend it or leave it out with dataset.drop")
+            raise DataError(
+                f"{self.path}: column {wrong[0]!r} is infinite or beyond {LARGEST:.1e} in {int(mask.sum())} rows ({self._places(mask)}); mend it or leave it out with dataset.drop"
+            )
         return frame, categories
 
     def take(self, rows):
@@ -186,7 +225,9 @@ class CsvFile(ArrayData):
         if self.numeric:
             steps.append(("numeric", SimpleImputer(strategy="median", keep_empty_features=True), self.numeric))
         if self.categories:
-            encode = make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore", sparse_output=False))
+            encode = make_pipeline(
+                SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+            )
             steps.append(("categorical", encode, self.categories))
         return ColumnTransformer(steps, verbose_feature_names_out=False)
 
@@ -201,7 +242,7 @@ def _as_numbers(column):
         return np.zeros(0)
     if column.dtype.kind in "biuf":
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
-    try:                                                     # by way of str, which makes an int of 400 digits infinite instead of an error
+    try:  # by way of str, which makes an int of 400 digits infinite instead of an error
         values = [float(value if isinstance(value, (bool, np.bool_)) else str(value)) for value in column]
         return np.array(values, dtype=np.float64)
     except (ValueError, TypeError):
@@ -213,7 +254,11 @@ def _unusable(present):
     from pandas.api import types
 
     first = present.iloc[0]
-    if types.is_datetime64_any_dtype(present.dtype) or types.is_timedelta64_dtype(present.dtype) or hasattr(first, "isoformat"):
+    if (
+        types.is_datetime64_any_dtype(present.dtype)
+        or types.is_timedelta64_dtype(present.dtype)
+        or hasattr(first, "isoformat")
+    ):
         return "dates", f"dates such as {first}"
     if isinstance(first, (list, dict, tuple, set, bytes, np.ndarray)):
         return "nested", f"values of type {type(first).__name__}"

@@ -35,14 +35,24 @@ def fetch(files, addresses, folder, name):
         for file, md5 in files.items():
             for place, address in enumerate(addresses):
                 try:
-                    pooch.retrieve(address + file, known_hash=f"md5:{md5}", fname=file, path=folder, downloader=pooch.HTTPDownloader(timeout=10))
+                    pooch.retrieve(
+                        address + file,
+                        known_hash=f"md5:{md5}",
+                        fname=file,
+                        path=folder,
+                        downloader=pooch.HTTPDownloader(timeout=10),
+                    )
                     break
-                except Exception as error:                   # pooch passes on whatever requests and the file system raise
+                except Exception as error:  # pooch passes on whatever requests and the file system raise
                     if place == len(addresses) - 1:
                         reason = "its checksum is wrong" if "hash" in str(error) else type(error).__name__
-                        raise DataError(f"{name}: cannot download {address}{file} ({reason}); put {', '.join(files)} in {folder}, "
-                                        f"or set data_dir or MLRUN_DATA_DIR to the folder that holds {name}/") from None
+                        raise DataError(
+                            f"{name}: cannot download {address}{file} ({reason}); put {', '.join(files)} in {folder}, "
+                            f"or set data_dir or MLRUN_DATA_DIR to the folder that holds {name}/"
+                        ) from None
     except OSError as error:
-        raise DataError(f"{name}: cannot write to {folder} ({error.strerror}); set data_dir or MLRUN_DATA_DIR") from None
+        raise DataError(
+            f"{name}: cannot write to {folder} ({error.strerror}); set data_dir or MLRUN_DATA_DIR"
+        ) from None
     finally:
         logger.setLevel(level)

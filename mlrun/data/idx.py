@@ -26,12 +26,16 @@ def read_idx(path, dimensions=None):
         with (gzip.open if zipped else open)(path, "rb") as file:
             head = file.read(4)
             if len(head) < 4 or head[:2] != b"\0\0":
-                raise DataError(f"{path}: not an IDX file (it starts with {head.hex(' ') or 'nothing'}, not with 00 00 08)")
+                raise DataError(
+                    f"{path}: not an IDX file (it starts with {head.hex(' ') or 'nothing'}, not with 00 00 08)"
+                )
             if head[2] != UNSIGNED_BYTE:
                 raise DataError(f"{path}: IDX type 0x{head[2]:02x} where unsigned bytes (0x08) are expected")
             if dimensions is not None and head[3] != dimensions:
-                raise DataError(f"{path}: magic number {int.from_bytes(head, 'big')}, expected {UNSIGNED_BYTE * 256 + dimensions}: "
-                                f"{head[3]} dimensions instead of {dimensions}; are image and label files mixed up?")
+                raise DataError(
+                    f"{path}: magic number {int.from_bytes(head, 'big')}, expected {UNSIGNED_BYTE * 256 + dimensions}: "
+                    f"{head[3]} dimensions instead of {dimensions}; are image and label files mixed up?"
+                )
             sizes = file.read(4 * head[3])
             if len(sizes) < 4 * head[3]:
                 raise DataError(f"{path}: truncated in its header")
@@ -43,8 +47,10 @@ def read_idx(path, dimensions=None):
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     if len(content) != expected:
-        raise DataError(f"{path}: {len(content):,} bytes of values, but its header promises {' x '.join(map(str, shape))} = {expected:,}; "
-                        f"delete it and fetch it again")
+        raise DataError(
+            f"{path}: {len(content):,} bytes of values, but its header promises {' x '.join(map(str, shape))} = {expected:,}; "
+            f"delete it and fetch it again"
+        )
     return np.frombuffer(content, dtype=np.uint8).reshape(shape)
 
 
@@ -53,4 +59,6 @@ def write_idx(path, values):
     path = Path(path)
     values = np.ascontiguousarray(values, dtype=np.uint8)
     with (gzip.open if path.suffix == ".gz" else open)(path, "wb") as file:
-        file.write(struct.pack(f">BBBB{values.ndim}I", 0, 0, UNSIGNED_BYTE, values.ndim, *values.shape) + values.tobytes())
+        file.write(
+            struct.pack(f">BBBB{values.ndim}I", 0, 0, UNSIGNED_BYTE, values.ndim, *values.shape) + values.tobytes()
+        )

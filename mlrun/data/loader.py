@@ -26,9 +26,9 @@ class Batches:
         if shuffle and batch_size > 1 and len(starts) > 1 and mine - starts[-1] == 1:
             starts.pop()
         self.bounds = list(zip(starts, starts[1:] + [mine]))
-        self._epoch = self.generator.get_state()             # of the epoch under way, before its permutation was drawn
-        self._served = 0                                     # batches handed out in it
-        self._resume = 0                                     # batches to leave out of the next epoch
+        self._epoch = self.generator.get_state()  # of the epoch under way, before its permutation was drawn
+        self._served = 0  # batches handed out in it
+        self._resume = 0  # batches to leave out of the next epoch
 
     def __len__(self):
         return len(self.bounds)
@@ -37,7 +37,7 @@ class Batches:
         self._epoch = self.generator.get_state()
         order = self._order()
         self._served, self._resume = self._resume, 0
-        for batch in self._read(order, self.bounds[self._served:]):
+        for batch in self._read(order, self.bounds[self._served :]):
             self._served += 1
             yield batch
 
@@ -47,14 +47,14 @@ class Batches:
             return torch.arange(rank, self.rows, ranks)
         order = torch.randperm(self.rows, generator=self.generator)
         if ranks > 1:
-            order = torch.cat([order, order[:-self.rows % ranks]])[rank::ranks]
+            order = torch.cat([order, order[: -self.rows % ranks]])[rank::ranks]
         return order
 
     def _read(self, order, bounds):
         raise NotImplementedError
 
     def state_dict(self):
-        if self._served == len(self):                        # the epoch is over: the next one starts from here
+        if self._served == len(self):  # the epoch is over: the next one starts from here
             return {"generator": self.generator.get_state(), "served": 0}
         return {"generator": self._epoch, "served": self._served}
 
@@ -91,14 +91,23 @@ class WorkerBatches(Batches):
     `read(indices)` returns x of those rows as an array (rows, ...) and runs in the workers; y: (rows,) tensor.
     """
 
-    def __init__(self, read, y, batch_size, device="cpu", shuffle=False, seed=0, shard=(0, 1), normalize=None, num_workers=0):
+    def __init__(
+        self, read, y, batch_size, device="cpu", shuffle=False, seed=0, shard=(0, 1), normalize=None, num_workers=0
+    ):
         super().__init__(len(y), batch_size, shuffle, seed, shard)
         self.device, self.normalize = torch.device(device), normalize
         self.indices = []
         pinned = self.device.type == "cuda"
         # A generator of its own: a DataLoader otherwise draws from torch's global one, and the network's dropout would depend on the loader.
-        self.source = DataLoader(_Rows(read, y), batch_size=None, sampler=_Listed(self.indices), num_workers=num_workers, pin_memory=pinned,
-                                 persistent_workers=num_workers > 0, generator=torch.Generator().manual_seed(seed))
+        self.source = DataLoader(
+            _Rows(read, y),
+            batch_size=None,
+            sampler=_Listed(self.indices),
+            num_workers=num_workers,
+            pin_memory=pinned,
+            persistent_workers=num_workers > 0,
+            generator=torch.Generator().manual_seed(seed),
+        )
 
     def _read(self, order, bounds):
         self.indices[:] = [order[start:end].numpy() for start, end in bounds]

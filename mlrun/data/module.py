@@ -12,7 +12,7 @@ from mlrun.data.split import PARTS, SmallClass, part_sizes, split_rows
 from mlrun.data.transform import Scaling
 from mlrun.errors import DataError
 
-FLOAT_LIMIT = 64 * 2**20                                     # bytes of float32 up to which a part is kept normalized
+FLOAT_LIMIT = 64 * 2**20  # bytes of float32 up to which a part is kept normalized
 
 
 class Arrays(NamedTuple):
@@ -31,16 +31,16 @@ class DataModule:
     A kind of data overrides what it can offer.
     """
 
-    transform = None                                         # raw x -> float32 for a network; `transform.state` is plain
-    preprocessor = None                                      # unfitted scikit-learn transformer in front of every estimator, or None
-    source = ""                                              # where the data come from: a path, an address, a library
-    digest = ""                                              # hash of the raw data
+    transform = None  # raw x -> float32 for a network; `transform.state` is plain
+    preprocessor = None  # unfitted scikit-learn transformer in front of every estimator, or None
+    source = ""  # where the data come from: a path, an address, a library
+    digest = ""  # hash of the raw data
 
     def __init__(self, problem, name, seed, split=None, batch_size=64, num_workers=0):
         if not isinstance(batch_size, int) or batch_size < 1:
             raise DataError(f"dataset.batch_size={batch_size}: give a whole number of at least 1")
         self.problem, self.name, self.seed = problem, name, seed
-        self.title = name                                    # what messages call the data; a file's path where there is one
+        self.title = name  # what messages call the data; a file's path where there is one
         self.split = dict(split or {"train": 0.6, "val": 0.2, "test": 0.2})
         self.batch_size, self.num_workers = batch_size, num_workers
 
@@ -93,7 +93,17 @@ class ArrayData(DataModule):
     with `num_workers` processes and pinned memory.
     """
 
-    def __init__(self, problem, name, seed, split=None, batch_size=64, num_workers=0, normalize="standardize", resident_limit=2**30):
+    def __init__(
+        self,
+        problem,
+        name,
+        seed,
+        split=None,
+        batch_size=64,
+        num_workers=0,
+        normalize="standardize",
+        resident_limit=2**30,
+    ):
         super().__init__(problem, name, seed, split, batch_size, num_workers)
         self.normalize, self.resident_limit = normalize, resident_limit
         self._content, self._rows = None, None
@@ -124,7 +134,9 @@ class ArrayData(DataModule):
         seed = self.seed if seed is None else seed
         unknown = [key for key in self.split if key not in (*PARTS, "seed", "stratify")]
         if unknown:
-            raise DataError(f"dataset.split.{unknown[0]}: the parts are {', '.join(PARTS)}; further keys are seed and stratify")
+            raise DataError(
+                f"dataset.split.{unknown[0]}: the parts are {', '.join(PARTS)}; further keys are seed and stratify"
+            )
         by_class = self.problem == "classification" and self.split.get("stratify", True)
         count = len(y) if first_test is None else first_test
         sizes = part_sizes(self.split, count, self.title, PARTS if first_test is None else ("train", "val"))
@@ -133,7 +145,7 @@ class ArrayData(DataModule):
         result = {part: np.zeros(0, dtype=np.int64) for part in PARTS}
         try:
             result.update(split_rows(np.arange(count), sizes, seed, y[:count] if by_class else None, self.title))
-            if first_test is not None:                       # the set's own test files, whole and in their order unless a size is asked for
+            if first_test is not None:  # the set's own test files, whole and in their order unless a size is asked for
                 result["test"] = np.arange(count, len(y))
                 if self.split.get("test") is not None:
                     sizes = part_sizes(self.split, len(y) - count, self.title, ("test",))
@@ -165,8 +177,14 @@ class ArrayData(DataModule):
         facts = {"input_shape": shape, "num_outputs": len(content.labels) if self.problem == "classification" else 1}
         if len(shape) == 3:
             facts["image_shape"] = shape
-        return Spec(self.problem, facts, content.labels, content.class_names or [str(label) for label in content.labels],
-                    content.feature_names, content.target)
+        return Spec(
+            self.problem,
+            facts,
+            content.labels,
+            content.class_names or [str(label) for label in content.labels],
+            content.feature_names,
+            content.target,
+        )
 
     @property
     def input_shape(self):
@@ -220,7 +238,9 @@ class ArrayData(DataModule):
         y = torch.from_numpy(y)
         common = dict(batch_size=self.batch_size, device=device, shuffle=shuffle, seed=self.seed, shard=shard)
         values = len(rows) * int(np.prod(self.input_shape))
-        as_bytes = isinstance(self.content.x, np.ndarray) and self.content.x.dtype == np.uint8 and 4 * values > FLOAT_LIMIT
+        as_bytes = (
+            isinstance(self.content.x, np.ndarray) and self.content.x.dtype == np.uint8 and 4 * values > FLOAT_LIMIT
+        )
         normalize = self.transform.on_device(device) if as_bytes else None
         if values * (1 if as_bytes else 4) > self.resident_limit:
             read = partial(self._read_batch, rows, None if as_bytes else self.transform)

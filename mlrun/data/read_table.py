@@ -9,7 +9,7 @@ from pathlib import Path
 from mlrun.errors import DataError
 
 SUFFIXES = {".csv": None, ".tsv": "\t", ".tab": "\t", ".txt": None, ".parquet": None, ".pq": None}
-MISSING = ["?"]                                              # besides those of pandas: "", NA, NaN, null, None ...
+MISSING = ["?"]  # besides those of pandas: "", NA, NaN, null, None ...
 
 
 def read_table(path, encoding="utf-8", separator=None, decimal="."):
@@ -20,14 +20,18 @@ def read_table(path, encoding="utf-8", separator=None, decimal="."):
     path = check_path(path)
     suffix = _suffix(path)
     if suffix not in SUFFIXES:
-        raise DataError(f"{path}: files ending in {suffix or 'nothing'} cannot be read; save it as .csv, .tsv or .parquet")
+        raise DataError(
+            f"{path}: files ending in {suffix or 'nothing'} cannot be read; save it as .csv, .tsv or .parquet"
+        )
     import pandas as pd
 
     if suffix in (".parquet", ".pq"):
         try:
             frame = pd.read_parquet(path)
-        except Exception as error:                           # pyarrow's errors are many; all mean that the file is unusable
-            raise DataError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0].split('. ')[0]})") from None
+        except Exception as error:  # pyarrow's errors are many; all mean that the file is unusable
+            raise DataError(
+                f"{path}: not a readable Parquet file ({str(error).splitlines()[0].split('. ')[0]})"
+            ) from None
         frame.columns = [str(column) for column in frame.columns]
         if not len(frame.columns) or not len(frame):
             raise DataError(f"{path}: has no rows")
@@ -35,7 +39,15 @@ def read_table(path, encoding="utf-8", separator=None, decimal="."):
         return frame.reset_index(drop=True)
     try:
         header, separator = _check_start(path, encoding, separator)
-        frame = pd.read_csv(path, sep=separator, encoding=encoding, decimal=decimal, low_memory=False, na_values=MISSING, skipinitialspace=True)
+        frame = pd.read_csv(
+            path,
+            sep=separator,
+            encoding=encoding,
+            decimal=decimal,
+            low_memory=False,
+            na_values=MISSING,
+            skipinitialspace=True,
+        )
     except UnicodeError:
         raise _encoding_error(path, encoding) from None
     except (EOFError, gzip.BadGzipFile):
@@ -43,14 +55,17 @@ def read_table(path, encoding="utf-8", separator=None, decimal="."):
     except (pd.errors.ParserError, csv.Error) as error:
         _check_ragged(path, encoding, separator)
         reason = str(error).replace("Error tokenizing data. C error: ", "").strip()
-        raise DataError(f"{path}: cannot be read as a table: {reason}" + ("; is a quotation mark left open?" if "EOF inside string" in reason else "")) from None
+        raise DataError(
+            f"{path}: cannot be read as a table: {reason}"
+            + ("; is a quotation mark left open?" if "EOF inside string" in reason else "")
+        ) from None
     except (pd.errors.EmptyDataError, OSError, LookupError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as a table: {str(error).splitlines()[0]}") from None
-    if frame[frame.columns[-1]].isna().any():                # only a row that is too short, or a missing value, leaves it empty
+    if frame[frame.columns[-1]].isna().any():  # only a row that is too short, or a missing value, leaves it empty
         _check_ragged(path, encoding, separator)
     frame.columns = [name or str(column) for name, column in zip(header, frame.columns)]
     if header[0] == "" and (frame.iloc[:, 0] == range(len(frame))).all():
-        frame = frame.iloc[:, 1:]                            # the row index that DataFrame.to_csv writes
+        frame = frame.iloc[:, 1:]  # the row index that DataFrame.to_csv writes
     return frame
 
 
@@ -62,14 +77,19 @@ def check_path(path):
     try:
         if path.is_dir():
             names = [entry.name for entry in sorted(path.iterdir()) if _suffix(entry) in SUFFIXES]
-            raise DataError(f"{path} is a directory, not a file" + (f"; tables in it: {', '.join(names[:5])}" if names else ""))
+            raise DataError(
+                f"{path} is a directory, not a file" + (f"; tables in it: {', '.join(names[:5])}" if names else "")
+            )
         if not path.exists():
             folder = path.parent
             if not folder.is_dir():
                 raise DataError(f"{path}: there is no directory {folder}")
             names = [entry.name for entry in folder.iterdir() if entry.is_file()]
             near = get_close_matches(path.name, names, 3, 0.5)
-            raise DataError(f"{path}: no such file" + (f"; did you mean {' or '.join(near)}?" if near else f" in {folder.absolute()}"))
+            raise DataError(
+                f"{path}: no such file"
+                + (f"; did you mean {' or '.join(near)}?" if near else f" in {folder.absolute()}")
+            )
         with open(path, "rb") as file:
             if not file.read(1):
                 raise DataError(f"{path}: the file is empty")
@@ -120,7 +140,7 @@ def _separator(path, encoding):
         return SUFFIXES[_suffix(path)]
     with _open(path, encoding) as file:
         first = next((line for line in file if line.strip()), "")
-    return max(",;\t|", key=first.count)                     # the comma, when nothing occurs
+    return max(",;\t|", key=first.count)  # the comma, when nothing occurs
 
 
 def _check_start(path, encoding, separator):
@@ -140,7 +160,9 @@ def _check_start(path, encoding, separator):
         raise DataError(f"{path}: holds zero bytes: not a text file, or one to be read with dataset.encoding=utf-16")
     values = [name for name in header if _is_value(name)]
     if values:
-        raise DataError(f"{path}: the first line holds values ({', '.join(values[:3])}), not the names of the columns; add a header line")
+        raise DataError(
+            f"{path}: the first line holds values ({', '.join(values[:3])}), not the names of the columns; add a header line"
+        )
     _check_names(path, header)
     first = next(records, None)
     if first is None:
@@ -164,7 +186,9 @@ def _check_names(path, names):
             twice.append(name)
         seen.add(name)
     if twice:
-        raise DataError(f"{path}: the column{'s' * (len(twice) > 1)} {', '.join(map(repr, twice[:5]))} occur{'s' * (len(twice) == 1)} more than once; rename them")
+        raise DataError(
+            f"{path}: the column{'s' * (len(twice) > 1)} {', '.join(map(repr, twice[:5]))} occur{'s' * (len(twice) == 1)} more than once; rename them"
+        )
 
 
 def _check_ragged(path, encoding, separator):
@@ -178,7 +202,9 @@ def _check_ragged(path, encoding, separator):
     if ragged:
         line, fields = ragged[0]
         more = f" ({len(ragged) - 1} more such line{'s' * (len(ragged) > 2)})" if len(ragged) > 1 else ""
-        raise DataError(f"{path}: line {line} has {fields} field{'s' * (fields != 1)}, but the header has {width}{more}")
+        raise DataError(
+            f"{path}: line {line} has {fields} field{'s' * (fields != 1)}, but the header has {width}{more}"
+        )
 
 
 def _encoding_error(path, encoding):
@@ -189,7 +215,7 @@ def _encoding_error(path, encoding):
         file.seek(0)
         place = ""
         if codecs.lookup(encoding).name == "utf-8":
-            for number, line in enumerate(file, start=1):    # no UTF-8 sequence crosses a line break
+            for number, line in enumerate(file, start=1):  # no UTF-8 sequence crosses a line break
                 try:
                     line.decode("utf-8")
                 except UnicodeDecodeError as error:

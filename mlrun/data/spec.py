@@ -12,7 +12,7 @@ class Spec:
     `labels` are the original target values in the order of the class indices, `class_names` their text.
     """
 
-    problem: str                                             # "classification", "regression", ...
+    problem: str  # "classification", "regression", ...
     facts: dict
     labels: list = field(default_factory=list)
     class_names: list = field(default_factory=list)

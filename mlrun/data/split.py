@@ -24,11 +24,11 @@ def split_rows(rows, sizes, seed, classes=None, name="data"):
     wanted = [part for part in reversed(PARTS) if part in sizes]
     if classes is None:
         ends = np.cumsum([sizes[part] for part in wanted])
-        return {part: rows[order[end - sizes[part]:end]] for part, end in zip(wanted, ends)}
+        return {part: rows[order[end - sizes[part] : end]] for part, end in zip(wanted, ends)}
 
     shuffled = np.asarray(classes)[order]
     count = int(shuffled.max()) + 1 if len(shuffled) else 0
-    by_class = np.argsort(shuffled, kind="stable")           # places in `order`, grouped by class
+    by_class = np.argsort(shuffled, kind="stable")  # places in `order`, grouped by class
     total = np.bincount(shuffled, minlength=count)
     first = np.cumsum(total) - total
     taken = np.zeros(count, dtype=np.int64)
@@ -37,7 +37,7 @@ def split_rows(rows, sizes, seed, classes=None, name="data"):
     result = {part: rows[:0] for part in wanted}
     for place, part in enumerate(filled):
         left = total - taken
-        later = sum(sizes[other] >= count for other in filled[place + 1:])
+        later = sum(sizes[other] >= count for other in filled[place + 1 :])
         least = np.minimum(left, 1 if sizes[part] >= count else 0)
         most = np.maximum(left - later, least) if part != filled[-1] else left
         number = _apportion(sizes[part], left, least, most)
@@ -58,14 +58,16 @@ def part_sizes(split, count, name="data", parts=PARTS):
     given = {part: split[part] for part in parts if part in split}
     for part, value in given.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value):
-            raise DataError(f"dataset.split.{part}={value}: give a fraction such as 0.2, a number of rows such as 1000, "
-                            f"0 for none, or null for the rest")
+            raise DataError(
+                f"dataset.split.{part}={value}: give a fraction such as 0.2, a number of rows such as 1000, "
+                f"0 for none, or null for the rest"
+            )
     values = [value for value in given.values() if value is not None]
     whole = all(float(value).is_integer() for value in values)
     if len(values) == len(given) and whole and sum(values) == 100:
         given = {part: value / 100 for part, value in given.items()}
     elif len(values) == len(given) and whole and max(values, default=0) == 1 == sum(values):
-        given = {part: float(value) for part, value in given.items()}     # train=1: all of it
+        given = {part: float(value) for part, value in given.items()}  # train=1: all of it
     sizes, share = {}, 0.0
     for part, value in given.items():
         if value is None:
@@ -76,20 +78,26 @@ def part_sizes(split, count, name="data", parts=PARTS):
         sizes[part] = int(value * count + 0.5) if fraction else int(value)
         share += value if fraction else 0.0
         if fraction and value > 0 and sizes[part] == 0:
-            raise DataError(f"{name}: {count} row{'s' * (count != 1)} cannot be split: dataset.split.{part}={value} of that is "
-                            f"no row; use more data or larger parts")
+            raise DataError(
+                f"{name}: {count} row{'s' * (count != 1)} cannot be split: dataset.split.{part}={value} of that is "
+                f"no row; use more data or larger parts"
+            )
     if share > 1 + 1e-9:
         raise DataError(f"dataset.split: the fractions add up to {share:g}, more than 1")
     rest = [part for part, value in given.items() if value is None]
     if len(rest) > 1:
         raise DataError(f"dataset.split: only one part can be the rest (null), not {' and '.join(rest)}")
     if not rest and abs(share - 1) < 1e-9 and all(isinstance(value, float) or value == 0 for value in given.values()):
-        rest = [max(sizes, key=sizes.get)]                   # what rounding left over or took too much goes to the largest
+        rest = [max(sizes, key=sizes.get)]  # what rounding left over or took too much goes to the largest
     if rest:
         sizes[rest[0]] = count - sum(size for part, size in sizes.items() if part != rest[0])
     if sum(sizes.values()) > count or min(sizes.values(), default=0) < 0:
-        raise DataError(f"{name}: {count} row{'s' * (count != 1)}, too few for dataset.split="
-                        + "{" + ", ".join(f"{part}: {'null' if split[part] is None else split[part]}" for part in given) + "}")
+        raise DataError(
+            f"{name}: {count} row{'s' * (count != 1)}, too few for dataset.split="
+            + "{"
+            + ", ".join(f"{part}: {'null' if split[part] is None else split[part]}" for part in given)
+            + "}"
+        )
     return {part: sizes.get(part, 0) for part in given}
 
 
@@ -100,8 +108,10 @@ def _check_classes(total, filled, sizes, name):
         label = int(np.flatnonzero((total > 0) & (total < needed))[0])
         raise SmallClass(label, int(total[label]), needed, filled, name)
     if "train" in filled and sizes["train"] < len(present):
-        raise DataError(f"{name}: {sizes['train']} training rows are fewer than the {len(present)} classes; enlarge "
-                        f"dataset.split.train, or set dataset.split.stratify=false")
+        raise DataError(
+            f"{name}: {sizes['train']} training rows are fewer than the {len(present)} classes; enlarge "
+            f"dataset.split.train, or set dataset.split.stratify=false"
+        )
 
 
 class SmallClass(DataError):
@@ -110,9 +120,11 @@ class SmallClass(DataError):
     def __init__(self, label, rows, needed, parts, name, label_name=None):
         self.details = (label, rows, needed, parts, name)
         parts = ", ".join(part for part in PARTS if part in parts)
-        super().__init__(f"{name}: class {label if label_name is None else label_name!r} has {rows} row{'s' * (rows != 1)}, "
-                         f"but a split by class into {parts} needs {needed} of each; "
-                         f"leave that class out, or set dataset.split.stratify=false")
+        super().__init__(
+            f"{name}: class {label if label_name is None else label_name!r} has {rows} row{'s' * (rows != 1)}, "
+            f"but a split by class into {parts} needs {needed} of each; "
+            f"leave that class out, or set dataset.split.stratify=false"
+        )
 
     def named(self, labels):
         return SmallClass(*self.details, label_name=labels[self.details[0]])

@@ -8,13 +8,39 @@ import numpy as np
 from mlrun.data.module import ArrayData, Content
 from mlrun.errors import DataError
 
-_CELL = ["radius", "texture", "perimeter", "area", "smoothness", "compactness", "concavity", "concave points", "symmetry", "fractal dimension"]
+_CELL = [
+    "radius",
+    "texture",
+    "perimeter",
+    "area",
+    "smoothness",
+    "compactness",
+    "concavity",
+    "concave points",
+    "symmetry",
+    "fractal dimension",
+]
 
 FEATURES = {
     "iris": ["sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)"],
-    "wine": ["alcohol", "malic_acid", "ash", "alcalinity_of_ash", "magnesium", "total_phenols", "flavanoids", "nonflavanoid_phenols",
-             "proanthocyanins", "color_intensity", "hue", "od280/od315_of_diluted_wines", "proline"],
-    "breast_cancer": [f"mean {name}" for name in _CELL] + [f"{name} error" for name in _CELL] + [f"worst {name}" for name in _CELL],
+    "wine": [
+        "alcohol",
+        "malic_acid",
+        "ash",
+        "alcalinity_of_ash",
+        "magnesium",
+        "total_phenols",
+        "flavanoids",
+        "nonflavanoid_phenols",
+        "proanthocyanins",
+        "color_intensity",
+        "hue",
+        "od280/od315_of_diluted_wines",
+        "proline",
+    ],
+    "breast_cancer": [f"mean {name}" for name in _CELL]
+    + [f"{name} error" for name in _CELL]
+    + [f"worst {name}" for name in _CELL],
     "diabetes": ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"],
 }
 CLASSES = {
@@ -22,7 +48,13 @@ CLASSES = {
     "wine": ["class_0", "class_1", "class_2"],
     "breast_cancer": ["malignant", "benign"],
 }
-FILES = {"iris": "iris.csv", "wine": "wine_data.csv", "breast_cancer": "breast_cancer.csv", "digits": "digits.csv.gz", "diabetes": "diabetes_data_raw.csv.gz"}
+FILES = {
+    "iris": "iris.csv",
+    "wine": "wine_data.csv",
+    "breast_cancer": "breast_cancer.csv",
+    "digits": "digits.csv.gz",
+    "diabetes": "diabetes_data_raw.csv.gz",
+}
 
 
 def read_bundled(table):
@@ -39,7 +71,7 @@ def read_bundled(table):
         return getattr(datasets, f"load_{table}")(return_X_y=True)
     if table == "diabetes":
         x = np.loadtxt(folder / FILES[table])
-        x = (x - x.mean(axis=0)) / x.std(axis=0) / len(x)**0.5         # the published form: zero mean, sum of squares 1
+        x = (x - x.mean(axis=0)) / x.std(axis=0) / len(x) ** 0.5  # the published form: zero mean, sum of squares 1
         return x, np.loadtxt(folder / "diabetes_target.csv.gz")
     values = np.loadtxt(folder / FILES[table], delimiter=",", skiprows=0 if table == "digits" else 1)
     return values[:, :-1], values[:, -1].astype(np.int64)

@@ -28,7 +28,7 @@ class Scaling:
     def fit(cls, x, kind, value_range=255, target_mean=0.0, target_std=1.0):
         """x: (rows, features) or (rows, channels, height, width). value_range: the largest value that an image can hold."""
         kind = check_kind(kind)
-        groups = x.shape[1]                                  # features or channels
+        groups = x.shape[1]  # features or channels
         if kind == "none":
             shift, scale = np.zeros(groups), np.ones(groups)
         elif kind == "unit" and x.ndim == 4:
@@ -45,7 +45,7 @@ class Scaling:
         x = np.asarray(x)
         x = x.reshape(len(x), *self.shape)
         per_channel = (-1,) + (1,) * (len(self.shape) - 1)
-        if x.dtype == np.uint8:                              # exact in float32, which halves the memory
+        if x.dtype == np.uint8:  # exact in float32, which halves the memory
             x = x.astype(np.float32)
             x -= self.shift.astype(np.float32).reshape(per_channel)
             x /= self.scale.astype(np.float32).reshape(per_channel)
@@ -65,8 +65,14 @@ class Scaling:
 
     @property
     def state(self):
-        return {"kind": "scaling", "shape": self.shape, "shift": self.shift.tolist(), "scale": self.scale.tolist(),
-                "target_mean": self.target_mean, "target_std": self.target_std}
+        return {
+            "kind": "scaling",
+            "shape": self.shape,
+            "shift": self.shift.tolist(),
+            "scale": self.scale.tolist(),
+            "target_mean": self.target_mean,
+            "target_std": self.target_std,
+        }
 
 
 class ColumnEncoding:
@@ -79,7 +85,9 @@ class ColumnEncoding:
 
     def __init__(self, numeric, categorical, medians, shift, scale, frequent, target_mean=0.0, target_std=1.0):
         self.numeric, self.categorical, self.frequent = list(numeric), dict(categorical), dict(frequent)
-        self.medians, self.shift, self.scale = (np.asarray(values, dtype=np.float64) for values in (medians, shift, scale))
+        self.medians, self.shift, self.scale = (
+            np.asarray(values, dtype=np.float64) for values in (medians, shift, scale)
+        )
         self.target_mean, self.target_std = float(target_mean), float(target_std)
         self.shape = [len(self.numeric) + sum(map(len, self.categorical.values()))]
 
@@ -96,9 +104,16 @@ class ColumnEncoding:
         else:
             shift, scale = x.mean(axis=0), x.std(axis=0)
         counts = {column: frame[column].value_counts() for column in categorical}
-        return cls(numeric, {column: sorted(count.index.tolist()) for column, count in counts.items()}, medians, shift, nonzero(scale),
-                   {column: min(count.index[count == count.max()].tolist(), default="") for column, count in counts.items()},
-                   target_mean, target_std)
+        return cls(
+            numeric,
+            {column: sorted(count.index.tolist()) for column, count in counts.items()},
+            medians,
+            shift,
+            nonzero(scale),
+            {column: min(count.index[count == count.max()].tolist(), default="") for column, count in counts.items()},
+            target_mean,
+            target_std,
+        )
 
     def __call__(self, frame):
         """DataFrame with the columns of the training data, in any order -> (rows, columns) float32. Raises DataError."""
@@ -106,14 +121,16 @@ class ColumnEncoding:
 
         absent = [column for column in (*self.numeric, *self.categorical) if column not in frame]
         if absent:
-            raise DataError(f"the data lack the column{'s' * (len(absent) > 1)} {', '.join(map(str, absent[:10]))} "
-                            f"which the model was trained with")
+            raise DataError(
+                f"the data lack the column{'s' * (len(absent) > 1)} {', '.join(map(str, absent[:10]))} "
+                f"which the model was trained with"
+            )
         result = np.zeros((len(frame), *self.shape), dtype=np.float32)
         try:
             x = frame[self.numeric].to_numpy(dtype=np.float64, na_value=np.nan)
         except (ValueError, TypeError) as error:
             raise DataError(f"a column that was numeric in training holds something else now: {error}") from None
-        result[:, :len(self.numeric)] = (np.where(np.isnan(x), self.medians, x) - self.shift) / self.scale
+        result[:, : len(self.numeric)] = (np.where(np.isnan(x), self.medians, x) - self.shift) / self.scale
         start = len(self.numeric)
         for column, categories in self.categorical.items():
             values = as_text(frame[column])
@@ -125,9 +142,17 @@ class ColumnEncoding:
 
     @property
     def state(self):
-        return {"kind": "columns", "numeric": self.numeric, "categorical": self.categorical, "frequent": self.frequent,
-                "medians": self.medians.tolist(), "shift": self.shift.tolist(), "scale": self.scale.tolist(),
-                "target_mean": self.target_mean, "target_std": self.target_std}
+        return {
+            "kind": "columns",
+            "numeric": self.numeric,
+            "categorical": self.categorical,
+            "frequent": self.frequent,
+            "medians": self.medians.tolist(),
+            "shift": self.shift.tolist(),
+            "scale": self.scale.tolist(),
+            "target_mean": self.target_mean,
+            "target_std": self.target_std,
+        }
 
 
 def from_state(state):
@@ -152,7 +177,7 @@ def channel_moments(x):
     """Mean and standard deviation of each channel of (rows, channels, height, width), without a float copy of the whole."""
     total, square = np.zeros(x.shape[1]), np.zeros(x.shape[1])
     for start in range(0, len(x), 4096):
-        part = x[start:start + 4096].astype(np.float64)
+        part = x[start : start + 4096].astype(np.float64)
         total += part.sum(axis=(0, 2, 3))
         square += np.einsum("nchw,nchw->c", part, part)
     count = x.size / x.shape[1]
@@ -164,7 +189,7 @@ def column_medians(x):
     """Median of each column without its NaN; 0 for a column without any value (as SimpleImputer's keep_empty_features)."""
     if not len(x):
         return np.zeros(x.shape[1])
-    ordered = np.sort(x, axis=0)                             # NaN come last
+    ordered = np.sort(x, axis=0)  # NaN come last
     count = np.count_nonzero(~np.isnan(x), axis=0)
     columns = np.arange(x.shape[1])
     low, high = ordered[np.maximum(count - 1, 0) // 2, columns], ordered[np.minimum(count // 2, len(x) - 1), columns]
@@ -178,4 +203,7 @@ def as_text(column):
     values = column.astype(object).where(column.notna(), np.nan)
     if types.infer_dtype(values, skipna=True) == "string":
         return values
-    return values.map(lambda value: str(int(value)) if isinstance(value, float) and value.is_integer() else str(value), na_action="ignore").astype(object)
+    return values.map(
+        lambda value: str(int(value)) if isinstance(value, float) and value.is_integer() else str(value),
+        na_action="ignore",
+    ).astype(object)

@@ -31,4 +31,5 @@ def supervised_figures(data, outcome, part="test"):
             spec.class_names,
             image_shape,
             confidence=None if confidence is None else confidence[wrong],
+            of_rows=len(outcome.y),
         )
