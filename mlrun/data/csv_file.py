@@ -21,7 +21,8 @@ _MONTH = r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _DATE = re.compile(
     rf"""\s*(\d{{4}}[-/.年]\s?\d{{1,2}}([-/.月]\s?\d{{1,2}}日?)?([T ].*)?
     | \d{{1,2}}[-/.]\d{{1,2}}[-/.]\d{{2,4}}([T ].*)?
-    | ((mon|tue|wed|thu|fri|sat|sun)[a-z]*,?\s)?(\d{{1,2}}\.?[-\s]{_MONTH}[-\s,.]+\d{{2,4}} | {_MONTH}\.?\s\d{{1,2}},?\s\d{{4}})([T ,].*)?
+    | ((mon|tue|wed|thu|fri|sat|sun)[a-z]*,?\s)?
+      (\d{{1,2}}\.?[-\s]{_MONTH}[-\s,.]+\d{{2,4}} | {_MONTH}\.?\s\d{{1,2}},?\s\d{{4}})([T ,].*)?
     | \d{{1,2}}:\d{{2}}(:\d{{2}}(\.\d+)?)?)\s*""",
     re.VERBOSE | re.IGNORECASE,
 )
@@ -102,7 +103,8 @@ class CsvFile(ArrayData):
         if missing.any():
             count = int(missing.sum())
             raise DataError(
-                f"{self.path}: the target {name!r} is missing in {count} row{'s' * (count > 1)} ({self._places(missing)}); fill them in or remove the rows"
+                f"{self.path}: the target {name!r} is missing in {count} row{'s' * (count > 1)} "
+                f"({self._places(missing)}); fill them in or remove the rows"
             )
         if types.is_datetime64_any_dtype(column.dtype):
             raise DataError(f"{self.path}: the target {name!r} holds dates; derive a number or a class from it first")
@@ -116,12 +118,14 @@ class CsvFile(ArrayData):
         if self.problem == "regression":
             if boolean or values is None:
                 raise DataError(
-                    f"{self.path}: the target {name!r} holds {'booleans' if boolean else f'text ({column.iloc[0]}, ...)'}; regression needs numbers"
+                    f"{self.path}: the target {name!r} holds "
+                    f"{'booleans' if boolean else f'text ({column.iloc[0]}, ...)'}; regression needs numbers"
                 )
             wrong = ~(np.abs(values) <= LARGEST)
             if wrong.any():
                 raise DataError(
-                    f"{self.path}: the target {name!r} is infinite or too large in {int(wrong.sum())} rows ({self._places(wrong)})"
+                    f"{self.path}: the target {name!r} is infinite or too large in {int(wrong.sum())} rows "
+                    f"({self._places(wrong)})"
                 )
         if distinct < 2 and len(column) > 1:
             raise DataError(
@@ -132,7 +136,8 @@ class CsvFile(ArrayData):
         if values is None and not boolean:
             if distinct > MANY and distinct > len(column) / 2:
                 raise DataError(
-                    f"{self.path}: the target {name!r} has {distinct} different texts in {len(column)} rows, which are no classes; choose another dataset.target"
+                    f"{self.path}: the target {name!r} has {distinct} different texts in {len(column)} rows, "
+                    f"which are no classes; choose another dataset.target"
                 )
             column = column.astype(str)
         elif whole and np.abs(values).max() < 2**53:
@@ -185,7 +190,8 @@ class CsvFile(ArrayData):
         if len(wrong):
             mask = ~(numeric[wrong[0]].abs() <= LARGEST).to_numpy() & numeric[wrong[0]].notna().to_numpy()
             raise DataError(
-                f"{self.path}: column {wrong[0]!r} is infinite or beyond {LARGEST:.1e} in {int(mask.sum())} rows ({self._places(mask)}); mend it or leave it out with dataset.drop"
+                f"{self.path}: column {wrong[0]!r} is infinite or beyond {LARGEST:.1e} in {int(mask.sum())} rows "
+                f"({self._places(mask)}); mend it or leave it out with dataset.drop"
             )
         return frame, categories
 
@@ -237,7 +243,7 @@ def _names(names):
 
 
 def _as_numbers(column):
-    """The values as float64, or None if one of them is no number. A column of texts "1", "2" of a Parquet file is numbers too."""
+    """The values as float64, or None if one of them is no number. Texts "1", "2" of a Parquet file are numbers too."""
     if not len(column):
         return np.zeros(0)
     if column.dtype.kind in "biuf":

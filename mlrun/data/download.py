@@ -17,7 +17,7 @@ def data_directory(data_dir=None):
 
 
 def fetch(files, addresses, folder, name):
-    """Download into `folder` what is missing there. files: name -> MD5; addresses: where they lie, in order of preference.
+    """Download into `folder` what is missing there. files: name -> MD5; addresses: where they lie, best first.
 
     A file is written aside and renamed, so that runs that start together do not disturb each other.
     Raises DataError that says which files to put where.

@@ -15,7 +15,7 @@ UNSIGNED_BYTE = 8
 
 
 def read_idx(path, dimensions=None):
-    """Read a file, gzipped or not, into a read-only uint8 array; `dimensions` checks their number (3: images, 1: labels).
+    """Read a file, gzipped or not, into a read-only uint8 array; `dimensions`: 3 for images, 1 for labels.
 
     Raises DataError naming the file: not IDX, another type, truncated, damaged, or longer than its header says.
     """
@@ -48,7 +48,8 @@ def read_idx(path, dimensions=None):
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     if len(content) != expected:
         raise DataError(
-            f"{path}: {len(content):,} bytes of values, but its header promises {' x '.join(map(str, shape))} = {expected:,}; "
+            f"{path}: {len(content):,} bytes of values, but its header promises "
+            f"{' x '.join(map(str, shape))} = {expected:,}; "
             f"delete it and fetch it again"
         )
     return np.frombuffer(content, dtype=np.uint8).reshape(shape)

@@ -10,7 +10,7 @@ from mlrun.errors import DataError
 
 
 class Digits(ArrayData):
-    """1,797 handwritten digits of 1x8x8 with values 0 to 16, from scikit-learn's files (UCI optical recognition of digits)."""
+    """1,797 handwritten digits of 1x8x8 with values 0 to 16, from scikit-learn's files (UCI)."""
 
     def __init__(self, problem, name, seed, **options):
         super().__init__(problem, name, seed, **options)
@@ -63,9 +63,10 @@ FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3
 
 
 class IdxImages(ArrayData):
-    """collection: mnist or fashion_mnist. 60,000 images of 1x28x28 bytes to split into train and val, 10,000 of its own for test.
+    """collection: mnist or fashion_mnist. 60,000 images of 1x28x28 bytes for train and val, 10,000 for test.
 
-    The four files, gzipped or not, are taken from `data_dir`/<collection> or where torchvision keeps them; else downloaded.
+    The four files, gzipped or not, are taken from `data_dir`/<collection> or where torchvision keeps them,
+    else downloaded.
     Files that are there are used as they are. Raises DataError for missing or damaged files.
     """
 
@@ -93,7 +94,8 @@ class IdxImages(ArrayData):
                 )
             if len(labels[-1]) and labels[-1].max() >= len(known["classes"]):
                 raise DataError(
-                    f"{label_path}: label {labels[-1].max()}, but {self.collection} has the classes 0 to {len(known['classes']) - 1}"
+                    f"{label_path}: label {labels[-1].max()}, but {self.collection} has the "
+                    f"classes 0 to {len(known['classes']) - 1}"
                 )
         first_test, (height, width) = len(images[0]), images[0].shape[1:]
         images = np.concatenate(images)[:, None]

@@ -16,7 +16,10 @@ FLOAT_LIMIT = 64 * 2**20  # bytes of float32 up to which a part is kept normaliz
 
 
 class Arrays(NamedTuple):
-    """One part of the data for an estimator. x: (rows, features) ndarray or DataFrame; y: int64 class indices or float64; rows: original row numbers."""
+    """One part of the data for an estimator.
+
+    x: (rows, features) ndarray or DataFrame; y: (rows,) int64 class indices or float64; rows: original row numbers.
+    """
 
     x: Any
     y: np.ndarray
@@ -69,8 +72,8 @@ class DataModule:
 class Content:
     """What a file or a bundled set holds.
 
-    x: (rows, features), (rows, channels, height, width) or a DataFrame. y: (rows,) int64 class indices or float64 values.
-    labels: original values of the classes. test_rows: first row of the set's own test part, which lies at the end, or None.
+    x: (rows, features), (rows, channels, height, width) or a DataFrame. y: (rows,) int64 class indices or float64.
+    labels: original values of the classes. test_rows: first row of the set's own test part at the end, or None.
     value_range: largest value of a pixel.
     """
 

@@ -99,7 +99,7 @@ def check_path(path):
 
 
 def line_numbers(path, rows, encoding="utf-8", separator=None):
-    """Words for the places of some data rows: "lines 4, 7, 9" of a text file, "rows 3, 6" (from 1) of a Parquet file."""
+    """Where some data rows stand: "lines 4, 7, 9" of a text file, "rows 3, 6" (from 1) of a Parquet file."""
     rows = [int(row) for row in rows]
     if _suffix(path) in (".parquet", ".pq"):
         places, word = [row + 1 for row in rows], "row"
@@ -161,7 +161,8 @@ def _check_start(path, encoding, separator):
     values = [name for name in header if _is_value(name)]
     if values:
         raise DataError(
-            f"{path}: the first line holds values ({', '.join(values[:3])}), not the names of the columns; add a header line"
+            f"{path}: the first line holds values ({', '.join(values[:3])}), not the names of the columns; "
+            "add a header line"
         )
     _check_names(path, header)
     first = next(records, None)
@@ -187,7 +188,8 @@ def _check_names(path, names):
         seen.add(name)
     if twice:
         raise DataError(
-            f"{path}: the column{'s' * (len(twice) > 1)} {', '.join(map(repr, twice[:5]))} occur{'s' * (len(twice) == 1)} more than once; rename them"
+            f"{path}: the column{'s' * (len(twice) > 1)} {', '.join(map(repr, twice[:5]))} "
+            f"occur{'s' * (len(twice) == 1)} more than once; rename them"
         )
 
 
@@ -227,8 +229,11 @@ def _encoding_error(path, encoding):
 
 
 def guess_encoding(content):
-    """A likely encoding of bytes that are not UTF-8: a byte-order mark tells UTF-16; in Chinese text the bytes above 127
-    come in pairs, in Western European text they stand among ASCII letters."""
+    """A likely encoding of bytes that are not UTF-8.
+
+    A byte-order mark tells UTF-16; bytes above 127 come in pairs in Chinese text, and stand among ASCII letters in
+    Western European text.
+    """
     if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return "utf-16"
     high = [byte > 127 for byte in content]

@@ -10,14 +10,14 @@ PARTS = ("train", "val", "test")
 def split_rows(rows, sizes, seed, classes=None, name="data"):
     """Split `rows` into disjoint parts of the given sizes, at random, and by class where `classes` is given.
 
-    The algorithm: permute the rows with NumPy's PCG64 generator seeded with `seed`. Without classes, cut the permutation
-    into test, val, train, in this order. With classes, each class is the subsequence of the permutation with that label;
-    each part takes from the front of every class a number in proportion to what is left of it (largest remainder, ties
-    to the lower class index, at least one where the part is not smaller than the number of classes); a part's rows keep
-    the order of the permutation. The same rows, labels, sizes and seed give the same parts on every machine.
+    The algorithm: permute the rows with NumPy's PCG64 generator seeded with `seed`. Without classes, cut the
+    permutation into test, val, train, in this order. With classes, each class is the subsequence of the permutation
+    with that label; each part takes from the front of every class a number in proportion to what is left of it (largest
+    remainder, ties to the lower class index, at least one where the part is not smaller than the number of classes);
+    a part's rows keep the order of the permutation. The same rows, labels, sizes and seed give the same parts on every machine.
 
-    rows: (n,) original row numbers. sizes: part -> number of rows, as from `part_sizes`. classes: (n,) int labels or None.
-    Returns a dict of (size,) int64 arrays, one for each part in `sizes`. Raises DataError for a class that is too small.
+    rows: (n,) original row numbers. sizes: part -> number of rows, as from `part_sizes`. classes: (n,) ints or None.
+    Returns a dict of (size,) int64 arrays, one for each part in `sizes`. Raises DataError for too small a class.
     """
     rows = np.asarray(rows, dtype=np.int64)
     order = np.random.default_rng(seed % 2**63).permutation(len(rows))
@@ -51,8 +51,8 @@ def split_rows(rows, sizes, seed, classes=None, name="data"):
 def part_sizes(split, count, name="data", parts=PARTS):
     """Numbers of rows from what the user wrote, `count` rows being there.
 
-    `split` maps a part to a fraction (0.6), a number of rows (1000), 0 (no such part) or None (the rest). Whole numbers that
-    add up to 100 (98, 1, 1) are percent. Fractions that add up to 1 leave no row out; less leaves rows unused.
+    `split` maps a part to a fraction (0.6), a number of rows (1000), 0 (no such part) or None (the rest). Whole numbers
+    that add up to 100 (98, 1, 1) are percent. Fractions that add up to 1 leave no row out; less leaves rows unused.
     Returns part -> int. Raises DataError where this cannot be done.
     """
     given = {part: split[part] for part in parts if part in split}

@@ -1,7 +1,8 @@
 """From raw values to what a network is fed, fitted on the training rows only.
 
-A transform is called with raw x and returns float32; its `state` is a dict of plain containers, `from_state(state)` makes it again.
-For regression `target_mean` and `target_std` are those of the training targets; a network is trained on (y - mean) / std.
+A transform is called with raw x and returns float32; its `state` is a dict of plain containers, and `from_state(state)`
+makes it again. For regression `target_mean` and `target_std` are those of the training targets; a network is trained
+on (y - mean) / std.
 """
 
 import numpy as np
@@ -26,7 +27,7 @@ class Scaling:
 
     @classmethod
     def fit(cls, x, kind, value_range=255, target_mean=0.0, target_std=1.0):
-        """x: (rows, features) or (rows, channels, height, width). value_range: the largest value that an image can hold."""
+        """x: (rows, features) or (rows, channels, height, width). value_range: the largest value of a pixel."""
         kind = check_kind(kind)
         groups = x.shape[1]  # features or channels
         if kind == "none":
@@ -79,8 +80,8 @@ class ColumnEncoding:
     """A table of named columns as a float matrix: numeric columns imputed by their train median and scaled, then the
     categories of each text column one-hot (missing: the most frequent; unseen: no column set).
 
-    numeric: column names. categorical: name -> sorted list of train categories. medians, shift, scale: one per numeric column.
-    frequent: name -> most frequent category.
+    numeric: column names. categorical: name -> sorted list of train categories. medians, shift, scale: one per numeric
+    column. frequent: name -> most frequent category.
     """
 
     def __init__(self, numeric, categorical, medians, shift, scale, frequent, target_mean=0.0, target_std=1.0):
@@ -116,7 +117,7 @@ class ColumnEncoding:
         )
 
     def __call__(self, frame):
-        """DataFrame with the columns of the training data, in any order -> (rows, columns) float32. Raises DataError."""
+        """DataFrame with the columns of the training data, any order -> (rows, columns) float32. Raises DataError."""
         import pandas as pd
 
         absent = [column for column in (*self.numeric, *self.categorical) if column not in frame]
@@ -174,7 +175,7 @@ def nonzero(scale):
 
 
 def channel_moments(x):
-    """Mean and standard deviation of each channel of (rows, channels, height, width), without a float copy of the whole."""
+    """Mean and standard deviation per channel of (rows, channels, height, width), without a float copy of the whole."""
     total, square = np.zeros(x.shape[1]), np.zeros(x.shape[1])
     for start in range(0, len(x), 4096):
         part = x[start : start + 4096].astype(np.float64)
@@ -186,7 +187,7 @@ def channel_moments(x):
 
 
 def column_medians(x):
-    """Median of each column without its NaN; 0 for a column without any value (as SimpleImputer's keep_empty_features)."""
+    """Median of each column without its NaN; 0 where there is no value (as SimpleImputer's keep_empty_features)."""
     if not len(x):
         return np.zeros(x.shape[1])
     ordered = np.sort(x, axis=0)  # NaN come last

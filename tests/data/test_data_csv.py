@@ -26,13 +26,23 @@ def simple(cell="1", target=lambda i: i % 2):
     return "a,b,y\n" + rows(lambda i: f"{i},{cell},{target(i)}")
 
 
-MIXED = "size,colour,rooms,y\n" + rows(lambda i: f"{i},{'' if i % 5 == 0 else ['red', 'green', 'blue'][i % 3]},{'' if i % 7 == 0 else i % 4},{'yes' if i % 2 else 'no'}")
+MIXED = "size,colour,rooms,y\n" + rows(
+    lambda i: f"{i},{['red', 'green', 'blue'][i % 3] if i % 5 else ''},{i % 4 if i % 7 else ''},{['no', 'yes'][i % 2]}"
+)
 
 
 def test_numeric_and_categorical_columns(tmp_path):
     data = table(tmp_path, MIXED)
-    assert data.spec.problem == data.problem == "classification" and data.spec.labels == ["no", "yes"] and data.spec.target == "y"
-    assert (data.numeric, data.categories) == (["size", "rooms"], ["colour"]) and data.spec.feature_names == ["size", "colour", "rooms"]
+    assert (
+        data.spec.problem == data.problem == "classification"
+        and data.spec.labels == ["no", "yes"]
+        and data.spec.target == "y"
+    )
+    assert (data.numeric, data.categories) == (["size", "rooms"], ["colour"]) and data.spec.feature_names == [
+        "size",
+        "colour",
+        "rooms",
+    ]
     assert data.spec.facts == {"input_shape": [5], "num_outputs": 2}
     part = data.arrays("train")
     assert isinstance(part.x, pd.DataFrame) and part.x["rooms"].isna().any() and data.source.endswith("a.csv")
@@ -46,7 +56,9 @@ def test_the_network_sees_what_the_estimator_sees(tmp_path):
     fitted = data.preprocessor.fit(train)
     np.testing.assert_allclose(data.transform(test), fitted.transform(test))
     np.testing.assert_allclose(data.transform(test.convert_dtypes()), fitted.transform(test))
-    np.testing.assert_allclose(from_state(json.loads(json.dumps(data.transform.state)))(test[test.columns[::-1]]), fitted.transform(test))
+    np.testing.assert_allclose(
+        from_state(json.loads(json.dumps(data.transform.state)))(test[test.columns[::-1]]), fitted.transform(test)
+    )
     with pytest.raises(DataError, match="lack the column rooms"):
         data.transform(test[["size", "colour"]])
     with pytest.raises(DataError, match="numeric in training"):
@@ -63,15 +75,18 @@ def test_standardization_of_numeric_columns_by_training_rows(tmp_path):
     assert np.array_equal(np.concatenate(xs), x) and np.array_equal(np.concatenate(ys), data.arrays("train").y)
 
 
-@pytest.mark.parametrize("target, problem, labels", [
-    (lambda i: i * 1.5, "regression", []),
-    (lambda i: i, "regression", []),
-    (lambda i: i % 3, "classification", [0, 1, 2]),
-    (lambda i: float(i % 2), "classification", [0, 1]),
-    (lambda i: i % 2 == 0, "classification", [False, True]),
-    (lambda i: "ab"[i % 2], "classification", ["a", "b"]),
-    (lambda i: 2**70 + i % 2 * 2**60, "classification", [str(2**70), str(2**70 + 2**60)]),
-])
+@pytest.mark.parametrize(
+    "target, problem, labels",
+    [
+        (lambda i: i * 1.5, "regression", []),
+        (lambda i: i, "regression", []),
+        (lambda i: i % 3, "classification", [0, 1, 2]),
+        (lambda i: float(i % 2), "classification", [0, 1]),
+        (lambda i: i % 2 == 0, "classification", [False, True]),
+        (lambda i: "ab"[i % 2], "classification", ["a", "b"]),
+        (lambda i: 2**70 + i % 2 * 2**60, "classification", [str(2**70), str(2**70 + 2**60)]),
+    ],
+)
 def test_the_problem_is_inferred_from_the_target(tmp_path, target, problem, labels):
     spec = table(tmp_path, simple("1", target)).spec
     assert (spec.problem, spec.labels) == (problem, labels)
@@ -83,27 +98,34 @@ def test_the_problem_can_be_told(tmp_path):
     assert table(tmp_path, simple(target=lambda i: i % 2 + 0.5), problem="classification").spec.labels == [0.5, 1.5]
 
 
-@pytest.mark.parametrize("content, options", [
-    ("a;b;y\n" + rows(lambda i: f"{i};{i},5;{i % 2}"), {"decimal": ","}),
-    ("a|b|y\n" + rows(lambda i: f"{i}|{i}|{i % 2}"), {}),
-    ("a\tb\ty\n" + rows(lambda i: f"{i}\t{i}\t{i % 2}"), {"name": "a.tsv"}),
-    (simple("café").encode("latin-1"), {"encoding": "latin-1"}),
-    (simple("中文").encode("gb18030"), {"encoding": "gb18030"}),
-    (simple("中文").encode("utf-16"), {"encoding": "utf-16"}),
-    (simple("中文").encode("utf-8-sig"), {}),
-    (simple("中文"), {"name": "有 空格.csv"}),
-    ("特征,b,y\r\n" + rows(lambda i: f"{i},1,{i % 2}\r"), {}),
-    (simple(str(2**70)), {}),
-    (simple('"a, b\nc"'), {}),
-    ("y,b,a\n" + rows(lambda i: f"{i % 2},1,{i}"), {"target": "y"}),
-    (",b,y\n" + rows(lambda i: f"{i},1,{i % 2}"), {}),
-    (simple(""), {}),
-])
+@pytest.mark.parametrize(
+    "content, options",
+    [
+        ("a;b;y\n" + rows(lambda i: f"{i};{i},5;{i % 2}"), {"decimal": ","}),
+        ("a|b|y\n" + rows(lambda i: f"{i}|{i}|{i % 2}"), {}),
+        ("a\tb\ty\n" + rows(lambda i: f"{i}\t{i}\t{i % 2}"), {"name": "a.tsv"}),
+        (simple("café").encode("latin-1"), {"encoding": "latin-1"}),
+        (simple("中文").encode("gb18030"), {"encoding": "gb18030"}),
+        (simple("中文").encode("utf-16"), {"encoding": "utf-16"}),
+        (simple("中文").encode("utf-8-sig"), {}),
+        (simple("中文"), {"name": "有 空格.csv"}),
+        ("特征,b,y\r\n" + rows(lambda i: f"{i},1,{i % 2}\r"), {}),
+        (simple(str(2**70)), {}),
+        (simple('"a, b\nc"'), {}),
+        ("y,b,a\n" + rows(lambda i: f"{i % 2},1,{i}"), {"target": "y"}),
+        (",b,y\n" + rows(lambda i: f"{i},1,{i % 2}"), {}),
+        (simple(""), {}),
+    ],
+)
 def test_kinds_of_text_files(tmp_path, content, options):
     data = table(tmp_path, content, **options)
     assert data.spec.labels == [0, 1] and data.sizes == {"train": 24, "val": 8, "test": 8}
     part = data.arrays("train").x
-    assert data.preprocessor.fit_transform(part).shape == data.transform(part).shape == (24, *data.spec.facts["input_shape"])
+    assert (
+        data.preprocessor.fit_transform(part).shape
+        == data.transform(part).shape
+        == (24, *data.spec.facts["input_shape"])
+    )
 
 
 def test_gzipped_and_parquet_files_give_the_same(tmp_path):
@@ -118,8 +140,15 @@ def test_gzipped_and_parquet_files_give_the_same(tmp_path):
 
 
 def test_types_of_parquet(tmp_path):
-    frame = pd.DataFrame({"n": pd.array([1, None] * 20, dtype="Int64"), "c": pd.Categorical(list("abcd") * 10), "f": [True, None] * 20,
-                          "when": pd.date_range("2020", periods=40), "y": ["u", "v"] * 20})
+    frame = pd.DataFrame(
+        {
+            "n": pd.array([1, None] * 20, dtype="Int64"),
+            "c": pd.Categorical(list("abcd") * 10),
+            "f": [True, None] * 20,
+            "when": pd.date_range("2020", periods=40),
+            "y": ["u", "v"] * 20,
+        }
+    )
     frame.to_parquet(tmp_path / "p.parquet")
     with pytest.raises(DataError, match="'when' \\(dates such as 2020-01-01"):
         CsvFile(tmp_path / "p.parquet", "auto", "csv", 1).prepare()
@@ -142,20 +171,35 @@ FAULTS = {
     "one class": (simple(target=lambda i: "a"), r"one value only \(a\)"),
     "a constant": (simple(target=lambda i: 2.5), r"one value only"),
     "missing targets": (simple(target=lambda i: "" if i in (3, 9) else i), r"missing in 2 rows \(lines 5, 11\)"),
-    "lines are counted in the file": (simple('"x\ny"', lambda i: "" if i == 3 else i), r"missing in 1 row \(lines? 8\)"),
-    "latin-1": (simple("café").encode("latin-1"), r"not UTF-8 text \(byte 0xe9 in line 2\); try dataset.encoding=cp1252"),
+    "lines are counted in the file": (
+        simple('"x\ny"', lambda i: "" if i == 3 else i),
+        r"missing in 1 row \(lines? 8\)",
+    ),
+    "latin-1": (
+        simple("café").encode("latin-1"),
+        r"not UTF-8 text \(byte 0xe9 in line 2\); try dataset.encoding=cp1252",
+    ),
     "gbk": (simple("中文").encode("gbk"), "try dataset.encoding=gb18030"),
     "utf-16": (simple("中文").encode("utf-16"), "try dataset.encoding=utf-16"),
     "binary": (bytes(range(256)) * 20, "not a text file"),
     "zero bytes": (b"a,\0b,y\n1,2,3\n", "zero bytes"),
     "infinite": (simple("inf"), "'b' is infinite .* in 40 rows"),
     "too large": (simple("1" + "0" * 400), "'b' is infinite or beyond"),
-    "an infinite target": (simple(target=lambda i: i + 0.5 if i else "inf"), r"infinite or too large in 1 rows \(line 2\)"),
+    "an infinite target": (
+        simple(target=lambda i: i + 0.5 if i else "inf"),
+        r"infinite or too large in 1 rows \(line 2\)",
+    ),
     "rare class": (simple(target=lambda i: "rare" if i == 0 else "ab"[i % 2]), "class 'rare' has 1 row.*needs 3"),
     "texts as target": (simple(target=lambda i: f"name {i}"), "40 different texts"),
-    "dates": ("day,y\n" + rows(lambda i: f"2020-01-{i % 28 + 1:02},{i % 2}"), r"'day' \(dates such as 2020-01-01\).*drop=\[day\].*derive"),
+    "dates": (
+        "day,y\n" + rows(lambda i: f"2020-01-{i % 28 + 1:02},{i % 2}"),
+        r"'day' \(dates such as 2020-01-01\).*drop=\[day\].*derive",
+    ),
     "dates in words": ("day,y\n" + rows(lambda i: f"Jan {i % 28 + 1} 2020,{i % 2}"), r"'day' \(dates"),
-    "names": ("who,y\n" + rows(lambda i: f"person {i},{i % 2}"), r"'who' \(40 different texts in 40 rows.*drop=\[who\]"),
+    "names": (
+        "who,y\n" + rows(lambda i: f"person {i},{i % 2}"),
+        r"'who' \(40 different texts in 40 rows.*drop=\[who\]",
+    ),
     "typing error": ("n,y\n" + rows(lambda i: f"{'2x' if i == 7 else i},{i % 2}"), "1 of 40 values not, such as 2x"),
     "decimal commas": ("n;y\n" + rows(lambda i: f"{i},5;{i % 2}"), "decimal commas"),
     "target alone": ("y\n" + rows(lambda i: str(i % 2)), "no columns are left"),
@@ -170,17 +214,20 @@ def test_faults(tmp_path, fault):
     assert "a.csv" in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"target": "z"}, "no column 'z' .dataset.target.; columns: age, b, y"),
-    ({"target": "agee"}, "did you mean age"),
-    ({"drop": ["c"]}, "dataset.drop"),
-    ({"drop": "y"}, "'y' is the target"),
-    ({"categorical": ["ag"]}, "no column 'ag' .dataset.categorical.; did you mean age"),
-    ({"encoding": "utf-99"}, "no such encoding"),
-    ({"separator": ";;"}, "one character"),
-    ({"problem": "ranking"}, "choose auto"),
-    ({"split": {"train": 30, "val": 10, "test": 10}}, "40 rows, too few"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"target": "z"}, "no column 'z' .dataset.target.; columns: age, b, y"),
+        ({"target": "agee"}, "did you mean age"),
+        ({"drop": ["c"]}, "dataset.drop"),
+        ({"drop": "y"}, "'y' is the target"),
+        ({"categorical": ["ag"]}, "no column 'ag' .dataset.categorical.; did you mean age"),
+        ({"encoding": "utf-99"}, "no such encoding"),
+        ({"separator": ";;"}, "one character"),
+        ({"problem": "ranking"}, "choose auto"),
+        ({"split": {"train": 30, "val": 10, "test": 10}}, "40 rows, too few"),
+    ],
+)
 def test_faulty_options(tmp_path, options, message):
     with pytest.raises(DataError, match=message):
         table(tmp_path, "age,b,y\n" + rows(lambda i: f"{i},1,{i % 2}"), **options).prepare()
@@ -191,8 +238,13 @@ def test_faulty_options(tmp_path, options, message):
 def test_faulty_paths(tmp_path):
     table(tmp_path, simple(), "houses.csv")
     table(tmp_path, b"PAR1 but nothing else", "x.parquet")
-    for path, message in ((tmp_path / "house.csv", "no such file; did you mean houses.csv"), (tmp_path, "is a directory.*houses.csv"),
-                          (tmp_path / "none" / "a.csv", "there is no directory"), (None, "set dataset.path"), (tmp_path / "x.parquet", "not a readable Parquet")):
+    for path, message in (
+        (tmp_path / "house.csv", "no such file; did you mean houses.csv"),
+        (tmp_path, "is a directory.*houses.csv"),
+        (tmp_path / "none" / "a.csv", "there is no directory"),
+        (None, "set dataset.path"),
+        (tmp_path / "x.parquet", "not a readable Parquet"),
+    ):
         with pytest.raises(DataError, match=message):
             CsvFile(path, "auto", "csv", 1).prepare()
     table(tmp_path, "x", "a.xlsx")
@@ -203,7 +255,11 @@ def test_faulty_paths(tmp_path):
 def test_columns_can_be_forced_and_dropped(tmp_path):
     content = "day,who,code,y\n" + rows(lambda i: f"2020-01-{i % 4 + 1:02},person {i},{i % 3},{i}.5")
     data = table(tmp_path, content, drop=["who"], categorical=["day", "code"])
-    assert data.spec.facts["input_shape"] == [7] and data.numeric == [] and set(data.arrays("train").x["code"]) == {"0", "1", "2"}
+    assert (
+        data.spec.facts["input_shape"] == [7]
+        and data.numeric == []
+        and set(data.arrays("train").x["code"]) == {"0", "1", "2"}
+    )
 
 
 def test_ten_thousand_columns(tmp_path):
@@ -212,4 +268,4 @@ def test_ten_thousand_columns(tmp_path):
     data = table(tmp_path, header + "".join(",".join(map(str, line)) + f",{i % 2}\n" for i, line in enumerate(x)))
     start = time.perf_counter()
     assert data.transform(data.arrays("train").x).shape == (36, 10_000) and data.spec.facts["input_shape"] == [10_000]
-    assert time.perf_counter() - start < 10                  # far above what it takes: a loop over columns would need minutes
+    assert time.perf_counter() - start < 10  # far above what it takes: a loop over columns would need minutes

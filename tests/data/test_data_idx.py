@@ -19,19 +19,25 @@ def test_round_trip(tmp_path, name):
     np.testing.assert_array_equal(read_idx(tmp_path / name, 3), values)
 
 
-@pytest.mark.parametrize("content, message", [
-    (b"", "not an IDX file"),
-    (b"\x89PNG\r\n", "not an IDX file"),
-    (b"\0\0\x0d\x03" + b"\0" * 40, "type 0x0d"),
-    (b"\0\0\x08\x01\0\0\0\x02ab", "magic number 2049, expected 2051"),
-    (b"\0\0\x08\x03\0\0", "truncated"),
-    (b"\0\0\x08\x03" + b"\0\0\0\x02" * 3 + b"abc", "3 bytes of values.*2 x 2 x 2 = 8"),
-    (b"\0\0\x08\x03" + b"\0\0\0\x02" * 3 + b"abcdefghi", "9 bytes of values"),
-    (gzip.compress(b"\0\0\x08\x01\0\0\x0b\xb8" + bytes(3000))[:-9], "magic number 2049"),
-    (gzip.compress(b"\0\0\x08\x03" + b"\0\0\0\x0a" * 3 + np.random.default_rng(0).bytes(1000))[:500], "truncated gzip"),
-    (gzip.compress(b"\0\0\x08\x03" + b"\0\0\0\x0a" * 3 + bytes(1000))[:-8] + bytes(8), "damaged"),
-    (b"\x1f\x8bnonsense, not deflated", "gzip"),
-])
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", "not an IDX file"),
+        (b"\x89PNG\r\n", "not an IDX file"),
+        (b"\0\0\x0d\x03" + b"\0" * 40, "type 0x0d"),
+        (b"\0\0\x08\x01\0\0\0\x02ab", "magic number 2049, expected 2051"),
+        (b"\0\0\x08\x03\0\0", "truncated"),
+        (b"\0\0\x08\x03" + b"\0\0\0\x02" * 3 + b"abc", "3 bytes of values.*2 x 2 x 2 = 8"),
+        (b"\0\0\x08\x03" + b"\0\0\0\x02" * 3 + b"abcdefghi", "9 bytes of values"),
+        (gzip.compress(b"\0\0\x08\x01\0\0\x0b\xb8" + bytes(3000))[:-9], "magic number 2049"),
+        (
+            gzip.compress(b"\0\0\x08\x03" + b"\0\0\0\x0a" * 3 + np.random.default_rng(0).bytes(1000))[:500],
+            "truncated gzip",
+        ),
+        (gzip.compress(b"\0\0\x08\x03" + b"\0\0\0\x0a" * 3 + bytes(1000))[:-8] + bytes(8), "damaged"),
+        (b"\x1f\x8bnonsense, not deflated", "gzip"),
+    ],
+)
 def test_faults_name_the_file(tmp_path, content, message):
     (tmp_path / "faulty").write_bytes(content)
     with pytest.raises(DataError, match=message) as error:
@@ -50,7 +56,9 @@ def collection(tmp_path, folder="MNIST/raw", suffix="", train=40, test=20):
 
 
 def mnist(data_dir, **options):
-    return IdxImages("mnist", "classification", "mnist", 1, str(data_dir), **{"split": {"train": 0.5, "val": 0.5}, **options})
+    return IdxImages(
+        "mnist", "classification", "mnist", 1, str(data_dir), **{"split": {"train": 0.5, "val": 0.5}, **options}
+    )
 
 
 @pytest.mark.parametrize("folder, suffix", [("MNIST/raw", ""), ("mnist", ".gz"), ("mnist/MNIST/raw", ".gz")])
@@ -111,20 +119,35 @@ def test_a_download_is_checked_and_kept(tmp_path, monkeypatch):
         monkeypatch.setitem(COLLECTIONS["mnist"], "addresses", (f"http://127.0.0.1:{server.server_port}/",))
         with pytest.raises(DataError, match="checksum is wrong"):
             mnist(tmp_path / "mine").prepare()
-        monkeypatch.setitem(COLLECTIONS["mnist"], "md5", [hashlib.md5((place / f"{file}.gz").read_bytes()).hexdigest() for file in FILES])
+        monkeypatch.setitem(
+            COLLECTIONS["mnist"],
+            "md5",
+            [hashlib.md5((place / f"{file}.gz").read_bytes()).hexdigest() for file in FILES],
+        )
         assert mnist(tmp_path / "mine").sizes["test"] == 20
     finally:
         server.shutdown()
-    assert mnist(tmp_path / "mine").sizes["train"] == 20     # the server is gone, the files are there
+    assert mnist(tmp_path / "mine").sizes["train"] == 20  # the server is gone, the files are there
 
 
 def test_fashion_mnist_as_published():
     root = Path(os.environ.get("MLRUN_DATA_DIR") or Path(__file__).resolve().parents[2].parent / "shared" / "data")
     if not (root / "fashion_mnist").is_dir():
         pytest.skip(f"no Fashion-MNIST in {root}: set MLRUN_DATA_DIR to the folder that holds fashion_mnist/")
-    data = IdxImages("fashion_mnist", "classification", "fashion_mnist", 1, str(root), split={"train": 59000, "val": 1000}, normalize="unit")
+    data = IdxImages(
+        "fashion_mnist",
+        "classification",
+        "fashion_mnist",
+        1,
+        str(root),
+        split={"train": 59000, "val": 1000},
+        normalize="unit",
+    )
     assert data.sizes == {"train": 59000, "val": 1000, "test": 10000}
-    assert np.bincount(data.arrays("val").y).tolist() == [100] * 10 and np.bincount(data.arrays("test").y).tolist() == [1000] * 10
+    assert (
+        np.bincount(data.arrays("val").y).tolist() == [100] * 10
+        and np.bincount(data.arrays("test").y).tolist() == [1000] * 10
+    )
     loader = data.loader("test")
     x, y = next(iter(loader))
     assert tuple(x.shape) == (64, 1, 28, 28) and 0 <= x.min() and x.max() == 1

@@ -60,7 +60,7 @@ def test_restored_state_goes_on_where_it_was(epochs, batches):
     buffer.seek(0)
     restored.load_state_dict(torch.load(buffer, weights_only=True))
     found = seen(restored) + seen(restored) + (seen(restored) if rest else [])
-    assert found[:len(expected)] == expected
+    assert found[: len(expected)] == expected
 
 
 def test_ranks_share_an_epoch():
@@ -110,7 +110,11 @@ def test_batches_belong_to_their_rows():
 
 def test_an_empty_part_has_no_loader():
     module = data(split={"train": 80, "val": 0, "test": 20})
-    assert module.loader("val") is None and len(module.arrays("val").x) == 0 and module.sizes == {"train": 80, "val": 0, "test": 20}
+    assert (
+        module.loader("val") is None
+        and len(module.arrays("val").x) == 0
+        and module.sizes == {"train": 80, "val": 0, "test": 20}
+    )
 
 
 def test_the_loader_leaves_the_global_generator_alone():
