@@ -123,3 +123,40 @@ def test_the_loader_leaves_the_global_generator_alone():
     for options in ({}, {"resident_limit": 10}):
         seen(data(**options).loader("train", shuffle=True))
     assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("step", [5, 10, 13])
+def test_lightning_continues_an_epoch_where_the_checkpoint_was_written(step, tmp_path):
+    """80 training rows are 10 batches: Lightning saves and restores a loader with `state_dict`."""
+    import lightning
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
+    class Recorder(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.seen = torch.nn.Parameter(torch.zeros(1)), []
+
+        def training_step(self, batch, index):
+            self.seen.append(batch[1].tolist())
+            return self.weight.sum()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    def fit(checkpoint=None):
+        model = Recorder()
+        save = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=step, save_top_k=-1)
+        trainer = lightning.Trainer(
+            max_epochs=2,
+            accelerator="cpu",
+            logger=False,
+            callbacks=[save],
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        loader = data(split={"train": 80, "val": 10, "test": 10}).loader("train", shuffle=True)
+        trainer.fit(model, loader, ckpt_path=checkpoint)
+        return model.seen
+
+    whole = fit()
+    assert len(whole) == 20 and fit(tmp_path / f"step={step}.ckpt") == whole[step:]
