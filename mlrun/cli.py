@@ -63,6 +63,7 @@ def _hydra(argv: "list[str]") -> int:
     from yaml import YAMLError
 
     from mlrun.config.compose import CONF, CONFIG_NAME, register_resolvers
+    from mlrun.config.explain import explain
     from mlrun.errors import ConfigError
 
     register_resolvers()
@@ -94,10 +95,11 @@ def _hydra(argv: "list[str]") -> int:
         if arguments.runs:
             _check(arguments)
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=CONFIG_NAME)(job)()
-    except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        from mlrun.config.explain import explain
-
-        raise ConfigError(explain(arguments.overrides, arguments.config_dir, error)) from None
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:  # of composition: the job's own are kept above
+        problems = explain(arguments.overrides, arguments.config_dir, error)
+        if not problems:
+            raise
+        raise ConfigError(problems) from None
     if failures:
         raise failures[0]
     return 0
@@ -118,11 +120,16 @@ def _check(arguments) -> None:
     from mlrun.config.validate import validate
     from mlrun.errors import ConfigError
 
+    if arguments.config_dir and not os.path.isdir(arguments.config_dir):
+        raise ConfigError(f"--config-dir {arguments.config_dir}: there is no such directory")
     if arguments.multirun:
-        return
-    cfg = compose(arguments.overrides, arguments.config_dir, arguments.config_name or "config")
-    errors, warnings = validate(cfg, arguments.overrides)
-    for line in warnings:
-        print(f"mlrun: warning: {line}", file=sys.stderr)
+        from mlrun.config.explain import explain
+
+        errors = explain(arguments.overrides, arguments.config_dir)
+    else:
+        cfg = compose(arguments.overrides, arguments.config_dir, arguments.config_name or "config")
+        errors, warnings = validate(cfg, arguments.overrides, arguments.config_dir)
+        for line in warnings:
+            print(f"mlrun: warning: {line}", file=sys.stderr)
     if errors:
         raise ConfigError(errors)
