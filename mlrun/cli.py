@@ -6,13 +6,6 @@ import sys
 import traceback
 from difflib import get_close_matches
 from importlib import import_module
-from pkgutil import iter_modules
-
-import mlrun.commands
-
-
-def verbs() -> "list[str]":
-    return sorted(module.name for module in iter_modules(mlrun.commands.__path__))
 
 
 def main(argv: "list[str] | None" = None) -> None:
@@ -45,6 +38,8 @@ def _message(text: str) -> str:
 def _dispatch(argv: "list[str]") -> int:
     word = argv[0] if argv else ""
     if word and not word.startswith(("-", "+", "~")) and "=" not in word:
+        from mlrun.commands import verbs
+
         if word not in verbs():
             from mlrun.errors import UserError
 
@@ -79,17 +74,14 @@ def _hydra(argv: "list[str]") -> int:
         from hydra.core.hydra_config import HydraConfig
 
         from mlrun.experiment import run
-        from mlrun.report import terminal
 
         logging.captureWarnings(True)  # into the run's log, not between the lines of the report
         hydra_cfg = HydraConfig.get()
         try:
-            result = run(cfg, hydra_cfg.runtime.output_dir, list(hydra_cfg.overrides.task))
+            return run(cfg, hydra_cfg.runtime.output_dir, list(hydra_cfg.overrides.task)).objective
         except Exception as error:  # kept from Hydra, which would print it in its own way and end a sweep
             failures.append(error)
             return None
-        terminal.result_table(result)
-        return result.objective
 
     try:
         if arguments.runs:

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mlrun.config.instantiate import build, plain
 from mlrun.errors import UserError
+from mlrun.report import terminal
 from mlrun.tracking.run import NullRun, Run
 
 log = logging.getLogger("mlrun")
@@ -54,10 +55,11 @@ class Result:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
-def run(cfg: DictConfig, directory: "Path | str", overrides: "list[str]" = (), parent: "str | None" = None) -> Result:
+def run(cfg: DictConfig, directory: "Path | str", overrides: "list[str]" = (), parent: "str | None" = None, report=terminal) -> Result:
     """Runs one composed configuration. The MLflow run ends FINISHED, FAILED or KILLED whatever happens.
 
-    directory: where checkpoints, figures and the model go; overrides: what the user typed; parent: MLflow run id of a sweep.
+    directory: where checkpoints, figures and the model go; overrides: what the user typed; parent: MLflow run id of a sweep;
+    report: who is told while it runs, `mlrun.report.terminal` or something with the same names (`mlrun.report.silent`).
     Raises what the experiment raised, after the run is closed.
     """
     cfg = plain(cfg)
@@ -66,7 +68,7 @@ def run(cfg: DictConfig, directory: "Path | str", overrides: "list[str]" = (), p
     result = Result(cfg["model"]["name"], cfg["dataset"]["name"], directory)
     tracked = _open_run(cfg, overrides, parent)
     try:
-        _run(cfg, result, tracked, overrides)
+        _run(cfg, result, tracked, overrides, report)
         result.status = "FINISHED"
     except BaseException as error:
         result.status = "KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "FAILED"
@@ -74,12 +76,11 @@ def run(cfg: DictConfig, directory: "Path | str", overrides: "list[str]" = (), p
         raise
     finally:
         _close_run(tracked, result)
+    report.result_table(result)
     return result
 
 
-def _run(cfg: dict, result: Result, tracked: Run, overrides) -> None:
-    from mlrun.report import terminal
-
+def _run(cfg: dict, result: Result, tracked: Run, overrides, report) -> None:
     directory = result.directory
     with result.phase("data"):
         seed_everything(cfg["seed"])
@@ -92,10 +93,10 @@ def _run(cfg: dict, result: Result, tracked: Run, overrides) -> None:
         learner = make_learner(cfg, data)
     result.monitor = learner.monitor
     tracked.check()
-    terminal.config_summary(cfg, overrides, sizes=data.sizes, problem=data.spec.problem, directory=directory)
+    report.config_summary(cfg, overrides, sizes=data.sizes, problem=data.spec.problem, directory=directory)
 
     with result.phase("fit"):
-        learner.fit(data, tracked, directory, terminal.Progress())
+        learner.fit(data, tracked, directory, report.Progress())
     result.parameters, result.best_epoch = learner.training.parameters, learner.training.best_epoch
     result.metrics.update(_at_epoch(learner.training.history, result.best_epoch))
     with result.phase("evaluate"):

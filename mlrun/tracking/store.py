@@ -36,7 +36,7 @@ def open_client(uri: str):
 
     for chatty in ("alembic", "mlflow"):  # after the import, which sets levels of its own
         logging.getLogger(chatty).setLevel(logging.ERROR)
-    database = _sqlite_file(uri)
+    database = sqlite_file(uri)
     if database is None or _is_ready(database):
         return MlflowClient(uri)
     from filelock import FileLock
@@ -67,7 +67,8 @@ def experiment_id(client, name: str) -> str:
     return experiment.experiment_id
 
 
-def _sqlite_file(uri: str) -> "Path | None":
+def sqlite_file(uri: str) -> "Path | None":
+    """The file of an SQLite store, None for any other."""
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 

@@ -1,0 +1,92 @@
+"""`mlrun check`: does this installation work? Versions, devices, a short training, MLflow write and read, and what extras would add."""
+
+import argparse
+import importlib.util
+import logging
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+SUMMARY = "self-test of the installation: versions, devices, a short training, MLflow"
+PACKAGES = ("hydra-core", "omegaconf", "torch", "lightning", "scikit-learn", "mlflow", "rich", "matplotlib", "pandas")
+EXTRAS = {  # extra -> (module, what it gives)
+    "test": ("pytest", "the tests"),
+}
+
+
+def run(argv: "list[str]") -> int:
+    argparse.ArgumentParser(prog="mlrun check", description=f"A {SUMMARY}.").parse_args(argv)
+    failures = 0
+    for name, probe in (("python", _python), ("packages", _packages), ("devices", _devices), ("training", _training), ("extras", _extras)):
+        try:
+            for line in probe():
+                print(f"{name:10} {line}", flush=True)
+        except Exception as error:  # a self-test tells everything that is broken
+            failures += 1
+            print(f"{name:10} FAILED: {type(error).__name__}: {' '.join(str(error).split())}", flush=True)
+    print("everything works" if not failures else f"{failures} of the checks failed")
+    return 1 if failures else 0
+
+
+def _python() -> Iterator[str]:
+    yield f"{platform.python_version()} on {platform.platform()}, {os.cpu_count()} cores"
+
+
+def _packages() -> Iterator[str]:
+    yield f"mlrun {version('mlrun')}"
+    yield ", ".join(f"{package} {version(package)}" for package in PACKAGES)
+
+
+def _devices() -> Iterator[str]:
+    import torch
+
+    yield f"CPU with {torch.get_num_threads()} threads for torch"
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        yield f"GPU {index}: {properties.name}, {properties.total_memory / 2**30:.0f} GiB"
+    if not torch.cuda.device_count():
+        yield f"no GPU (torch {torch.__version__}{', built without CUDA' if torch.version.cuda is None else ''})"
+
+
+def _training() -> Iterator[str]:
+    """A real run in a directory of its own: training, figures, MLflow; then read back and used."""
+    from mlrun.config.compose import compose
+    from mlrun.experiment import run as run_experiment
+    from mlrun.report import silent
+
+    here, uri = os.getcwd(), os.environ.pop("MLFLOW_TRACKING_URI", None)
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            logging.captureWarnings(True)
+            start = time.perf_counter()
+            cfg = compose(["model=mlp", "dataset=digits", "trainer=cpu", "trainer.max_epochs=10"])
+            result = run_experiment(cfg, Path(folder) / "run", report=silent)
+            accuracy = result.metrics["test/accuracy"]
+            if accuracy < 0.93:
+                raise RuntimeError(f"the mlp learned digits only to an accuracy of {accuracy:.3f}")
+            yield f"mlp on digits: test accuracy {accuracy:.3f} in {time.perf_counter() - start:.1f} s"
+            yield from _mlflow(result.run_id)
+        finally:
+            os.chdir(here)
+            if uri is not None:
+                os.environ["MLFLOW_TRACKING_URI"] = uri
+
+
+def _mlflow(run_id: str) -> Iterator[str]:
+    from mlrun.tracking.read import read_run
+
+    stored = read_run(run_id)
+    if stored.status != "FINISHED" or "test/accuracy" not in stored.metrics:
+        raise RuntimeError(f"MLflow gave back a run that is {stored.status} with {len(stored.metrics)} metrics")
+    yield f"MLflow wrote and read a run with {len(stored.params)} parameters and {len(stored.metrics)} metrics"
+
+
+def _extras() -> Iterator[str]:
+    for extra, (module, gives) in EXTRAS.items():
+        there = importlib.util.find_spec(module) is not None
+        yield f"[{extra}] {'installed' if there else 'absent'}: {gives}" + ("" if there else f" (pip install 'mlrun[{extra}]')")
