@@ -88,7 +88,7 @@ def groups(config_dir: "str | Path | None" = None) -> list[str]:
     """Directories with YAML files, and whatever config.yaml chooses from."""
     found = {d.name for root in roots(config_dir) for d in root.iterdir() if d.is_dir() and any(d.rglob("*.yaml"))}
     for item in Entry("", "config", CONF / "config.yaml").body.get("defaults") or []:
-        found |= set(item) if isinstance(item, dict) else set()
+        found |= {key for key in item if not key.startswith("override")} if isinstance(item, dict) else set()
     return sorted(name for name in found if name not in HIDDEN and not name.startswith((".", "_")))
 
 
