@@ -109,7 +109,7 @@ def _run(cfg: dict, result: Result, tracked: Run, overrides, report) -> None:
             _save_figure(figure, directory / "figures" / f"{name}.png")
         learner.save(directory / "model")
         example = data.arrays(part).x[:5]
-        tracked.model(directory / "model", example, learner.predict(example), learner.requirements(), {"problem": data.spec.problem})
+        tracked.model(directory / "model", example, learner.predict(example), learner.requirements(), learner.flavors())
         _write_config(cfg, overrides, result)
         for name in ("figures", "checkpoints", "config"):
             if (directory / name).is_dir():

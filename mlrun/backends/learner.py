@@ -68,5 +68,9 @@ class Learner(ABC):
         (directory / RECIPE).write_text(json.dumps(recipe, indent=2, ensure_ascii=False), encoding="utf-8")
         self._write(directory)
 
+    def flavors(self) -> "dict[str, dict]":
+        """MLflow flavors besides pyfunc that can read the saved files; paths are relative to the saved directory."""
+        return {}
+
     def requirements(self) -> "list[str]":
         return [f"{package}=={version(package)}" for package in self.packages]

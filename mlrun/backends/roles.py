@@ -1,4 +1,4 @@
-"""What an estimator is for: what it is fitted to, what is measured and what is drawn."""
+"""What an estimator is for: what it is fitted to, what is measured and what is drawn. Made from the dataset's labels and problem."""
 
 import numpy as np
 
@@ -14,8 +14,8 @@ class Classifier:
 
     monitor, mode = "val/accuracy", "max"
 
-    def __init__(self, spec):
-        self.labels = np.asarray(spec.labels)
+    def __init__(self, labels, problem):
+        self.labels = np.asarray(labels)
 
     def target(self, y):
         return self.labels[y]
@@ -49,14 +49,11 @@ class Classifier:
         yield from supervised_figures(data, self.outcome)
         yield from _explanations(pipeline, data, lambda y, predicted: float((predicted == self.labels[y]).mean()))
 
-    def __getstate__(self):
-        return {"labels": self.labels}
-
 
 class Regressor:
     monitor, mode = "val/rmse", "min"
 
-    def __init__(self, spec):
+    def __init__(self, labels, problem):
         pass
 
     def target(self, y):
@@ -78,17 +75,14 @@ class Regressor:
         yield from supervised_figures(data, self.outcome)
         yield from _explanations(pipeline, data, lambda y, predicted: measures.regression(y, predicted)["r2"])
 
-    def __getstate__(self):
-        return {}
-
 
 class Clusterer:
     """Sees no labels; where the data have classes, the clusters are compared with them."""
 
     monitor, mode = "val/silhouette", "max"
 
-    def __init__(self, spec):
-        self.has_classes = spec.problem == "classification"
+    def __init__(self, labels, problem):
+        self.has_classes = problem == "classification"
 
     def target(self, y):
         return None
@@ -125,7 +119,7 @@ class Decomposer:
 
     monitor, mode = "val/reconstruction_error", "min"
 
-    def __init__(self, spec):
+    def __init__(self, labels, problem):
         pass
 
     def target(self, y):

@@ -1,6 +1,7 @@
 """Classical methods: scikit-learn estimators, or anything with `fit` and `predict`, behind their preprocessing."""
 
 import pickle
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,10 @@ class EstimatorLearner(Learner):
 
     packages = ("mlrun", "scikit-learn", "pandas")
 
-    def __init__(self, pipeline, role, recipe: dict):
-        self.pipeline, self.role, self.recipe = pipeline, role, recipe
-        self.monitor, self.mode = role.monitor, role.mode
+    def __init__(self, pipeline, recipe: dict):
+        self.pipeline, self.recipe = pipeline, recipe
+        self.role = ROLES[recipe["role"]](recipe["labels"], recipe["problem"])
+        self.monitor, self.mode = self.role.monitor, self.role.mode
         self.training = Training()
 
     @classmethod
@@ -32,8 +34,8 @@ class EstimatorLearner(Learner):
         name = role_for(model, spec)
         facts = {**spec.facts, "problem": spec.problem, "seed": cfg["seed"]}
         steps = [data.preprocessor, build(model.get("preprocessing"), facts, "model.preprocessing"), build(model[name], facts, f"model.{name}")]
-        recipe = {"model": model, "dataset": plain(cfg["dataset"]), "labels": spec.labels, "role": name}
-        return cls(make_pipeline(*[step for step in steps if step is not None]), ROLES[name](spec), recipe)
+        recipe = {"model": model, "dataset": plain(cfg["dataset"]), "labels": spec.labels, "problem": spec.problem, "role": name}
+        return cls(make_pipeline(*[step for step in steps if step is not None]), recipe)
 
     def fit(self, data, run, directory, progress):
         arrays = data.arrays("train")
@@ -64,15 +66,17 @@ class EstimatorLearner(Learner):
     def predict(self, x):
         return self.role.predict(self.pipeline, x)
 
+    def flavors(self):
+        return {"sklearn": {"pickled_model": ESTIMATOR, "sklearn_version": version("scikit-learn"), "serialization_format": "pickle", "code": None}}
+
     def _write(self, directory):
         with open(directory / ESTIMATOR, "wb") as file:
-            pickle.dump((self.pipeline, self.role), file, protocol=5)
+            pickle.dump(self.pipeline, file, protocol=5)
 
     @classmethod
     def load(cls, directory: Path, recipe):
         with open(directory / ESTIMATOR, "rb") as file:
-            pipeline, role = pickle.load(file)
-        return cls(pipeline, role, recipe)
+            return cls(pickle.load(file), recipe)
 
 
 def _one_line(error: Exception) -> str:

@@ -76,7 +76,7 @@ class Recorder:
         else:
             self.client.log_artifact(self.run_id, path, folder)
 
-    def model(self, directory: str, example, prediction, requirements: "list[str]", metadata: dict) -> None:
+    def model(self, directory: str, example, prediction, requirements: "list[str]", flavors: "dict[str, dict]") -> None:
         """Logs the learner saved in `directory` as the MLflow model `model`, with signature and input example."""
         import shutil
         import tempfile
@@ -86,13 +86,17 @@ class Recorder:
         from mlflow.models import Model, infer_signature
 
         logged = self.client.create_logged_model(self.experiment_id, name="model", source_run_id=self.run_id)
+        model = Model(run_id=self.run_id, model_id=logged.model_id, artifact_path=logged.artifact_location)
+        inside = f"data/{Path(directory).name}"
+        for flavor, files in flavors.items():
+            model.add_flavor(flavor, **{key: f"{inside}/{value}" if key.endswith("_model") else value for key, value in files.items()})
         made = Path(tempfile.mkdtemp()) / "model"
         try:
             mlflow.pyfunc.save_model(
                 made,
                 loader_module="mlrun.serving",
                 data_path=directory,
-                mlflow_model=Model(run_id=self.run_id, model_id=logged.model_id, artifact_path=logged.artifact_location, metadata=metadata),
+                mlflow_model=model,
                 signature=infer_signature(example, prediction),
                 input_example=example,
                 pip_requirements=requirements,
