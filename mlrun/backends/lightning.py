@@ -90,9 +90,9 @@ class NetworkLearner(Learner):
         self._uninterrupted(self.trainer.fit, self.task, datamodule=Loaders(data))
         self.training.history = reporter.history
         best = checkpoint.best_model_path
-        if best and os.path.exists(best):
+        if settings["keep"] == "best" and best and os.path.exists(best):
             self.task.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["state_dict"])
-        self.training.best_epoch = self._best_epoch(reporter.history)
+            self.training.best_epoch = self._best_epoch(reporter.history)
 
     def _best_epoch(self, history) -> "int | None":
         points = history.get(self.monitor, [])

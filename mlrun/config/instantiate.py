@@ -8,7 +8,9 @@ from omegaconf import DictConfig, OmegaConf
 from mlrun.config.signatures import signature
 from mlrun.errors import ConfigError
 
-METADATA = frozenset({"name", "fits", "facts", "max_epochs"})  # said about a model or dataset, never passed to it
+METADATA = frozenset(  # said about a model or dataset, never passed to it
+    {"name", "fits", "facts", "max_epochs", "keep", "min_image_size", "init_from", "freeze", "unfreeze_every", "lr_scale"}
+)
 
 
 def plain(node: Any) -> Any:

@@ -31,6 +31,7 @@ KEYS: dict[str, tuple] = {
     "tracking.experiment": (Text(),),
     "tracking.run_name": (Text(), Null()),
     "trainer.max_epochs": (COUNT,),
+    "trainer.keep": (Choice(("best", "last")),),
     "trainer.max_time": (Text(), Mapping(), Null()),
     "trainer.accelerator": (Choice(("auto", "cpu", "gpu", "cuda", "mps", "tpu")),),
     "trainer.devices": (COUNT, Choice((-1, "auto")), Items((Number(integral=True, low=0),)), Text()),
@@ -50,6 +51,12 @@ KEYS: dict[str, tuple] = {
     "model.name": (Text(),),
     "model.fits": (Items((Text(),)),),
     "model.max_epochs": (COUNT,),
+    "model.min_image_size": (COUNT, Null()),
+    "model.init_from": (Text(), Null()),
+    "model.freeze": (Text(),),
+    "model.unfreeze_every": (COUNT, Null()),
+    "model.lr_scale": (Mapping(),),
+    "model.keep": (Choice(("best", "last")),),
     "dataset.name": (Text(),),
     "dataset.problem": (Text(),),
     "dataset.facts": (Items((Text(),)),),
@@ -84,7 +91,10 @@ RANGES: dict[str, Number] = {
 BELOW = ("optim", "scheduler", "trainer", "dataset", "model")
 
 # Written in a YAML about its model, dataset or scheduler; handed to the `_target_` only if it asks for it.
-METADATA = frozenset({"name", "fits", "facts", "max_epochs", "problem", "interval"})
+METADATA = frozenset(
+    {"name", "fits", "facts", "max_epochs", "keep", "min_image_size", "problem", "interval",
+     "init_from", "freeze", "unfreeze_every", "lr_scale"}
+)  # fmt: skip
 SPLITS, SPLIT_SETTINGS = ("train", "val", "test"), ("seed", "stratify")
 TOP = tuple(key for key in KEYS if "." not in key)
 CLOSED = ("tracking", "trainer")  # groups that have no keys but these
