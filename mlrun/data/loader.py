@@ -13,11 +13,13 @@ class Batches:
 
     rows: how many there are. shard: (rank, ranks) of a distributed run; shuffling, every rank gets equally many rows.
     `state_dict` tells where in which epoch the reader is; after `load_state_dict` the next iteration goes on there.
+    augment(x, y, generator) -> (x, y) changes every batch at random; its generator is seeded anew for each batch from the
+    epoch's own, so that a resumed run draws the same.
     When shuffling, a last batch of a single row is joined to the one before it: batch norm cannot train on one row.
     """
 
-    def __init__(self, rows, batch_size, shuffle=False, seed=0, shard=(0, 1)):
-        self.rows, self.shuffle, self.shard = rows, shuffle, shard
+    def __init__(self, rows, batch_size, shuffle=False, seed=0, shard=(0, 1), augment=None):
+        self.rows, self.shuffle, self.shard, self.augment = rows, shuffle, shard, augment
         self.generator = torch.Generator().manual_seed(seed)
         rank, ranks = shard
         mine = -(-rows // ranks) if shuffle else len(range(rank, rows, ranks))
@@ -36,9 +38,15 @@ class Batches:
         self._epoch = self.generator.get_state()
         order = self._order()
         self._served, self._resume = self._resume, 0
-        for batch in self._read(order, self.bounds[self._served :]):
+        if self.augment is not None:
+            rank, ranks = self.shard
+            first = int(torch.randint(2**60, (), generator=self.generator))
+            generator = torch.Generator()
+        for x, y in self._read(order, self.bounds[self._served :]):
+            if self.augment is not None:
+                x, y = self.augment(x, y, generator.manual_seed(first + self._served * ranks + rank))
             self._served += 1
-            yield batch
+            yield x, y
 
     def _order(self):
         rank, ranks = self.shard
@@ -68,8 +76,10 @@ class ResidentBatches(Batches):
     Without shuffling a batch may be a view of the data: do not change it in place.
     """
 
-    def __init__(self, x, y, batch_size, device="cpu", shuffle=False, seed=0, shard=(0, 1), normalize=None):
-        super().__init__(len(y), batch_size, shuffle, seed, shard)
+    def __init__(
+        self, x, y, batch_size, device="cpu", shuffle=False, seed=0, shard=(0, 1), normalize=None, augment=None
+    ):
+        super().__init__(len(y), batch_size, shuffle, seed, shard, augment)
         self.x, self.y, self.normalize = x.to(device), y.to(device), normalize
 
     def _read(self, order, bounds):
@@ -91,9 +101,19 @@ class WorkerBatches(Batches):
     """
 
     def __init__(
-        self, read, y, batch_size, device="cpu", shuffle=False, seed=0, shard=(0, 1), normalize=None, num_workers=0
+        self,
+        read,
+        y,
+        batch_size,
+        device="cpu",
+        shuffle=False,
+        seed=0,
+        shard=(0, 1),
+        normalize=None,
+        augment=None,
+        num_workers=0,
     ):
-        super().__init__(len(y), batch_size, shuffle, seed, shard)
+        super().__init__(len(y), batch_size, shuffle, seed, shard, augment)
         self.device, self.normalize = torch.device(device), normalize
         self.indices = []
         pinned = self.device.type == "cuda"

@@ -240,13 +240,19 @@ class ArrayData(DataModule):
             y = ((y - self.transform.target_mean) / self.transform.target_std).astype(np.float32)
         y = torch.from_numpy(y)
         common = dict(batch_size=self.batch_size, device=device, shuffle=shuffle, seed=self.seed, shard=shard)
-        values = len(rows) * int(np.prod(self.input_shape))
-        as_bytes = (
-            isinstance(self.content.x, np.ndarray) and self.content.x.dtype == np.uint8 and 4 * values > FLOAT_LIMIT
-        )
-        normalize = self.transform.on_device(device) if as_bytes else None
-        if values * (1 if as_bytes else 4) > self.resident_limit:
-            read = partial(self._read_batch, rows, None if as_bytes else self.transform)
-            return WorkerBatches(read, y, normalize=normalize, num_workers=self.num_workers, **common)
+        normalize, augment = self.on_batches(part, shuffle, device)
+        raw = normalize is not None or augment is not None
+        common.update(normalize=normalize, augment=augment)
+        size = self.content.x[:1].nbytes if raw else 4 * int(np.prod(self.input_shape))
+        if len(rows) * size > self.resident_limit:
+            read = partial(self._read_batch, rows, None if raw else self.transform)
+            return WorkerBatches(read, y, num_workers=self.num_workers, **common)
         x = self.take(rows)
-        return ResidentBatches(torch.from_numpy(x if as_bytes else self.transform(x)), y, normalize=normalize, **common)
+        return ResidentBatches(torch.from_numpy(x if raw else self.transform(x)), y, **common)
+
+    def on_batches(self, part, shuffle, device):
+        """(normalize, augment): what is done to each batch of raw values; (None, None) where the part is kept normalized."""
+        x = self.content.x
+        large = 4 * len(self.rows(part)) * int(np.prod(self.input_shape)) > FLOAT_LIMIT
+        as_bytes = isinstance(x, np.ndarray) and x.dtype == np.uint8 and large
+        return (self.transform.on_device(device) if as_bytes else None), None

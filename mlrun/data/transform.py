@@ -76,6 +76,38 @@ class Scaling:
         }
 
 
+class ImageScaling(Scaling):
+    """Scaling per channel, then images resized to `image_size` [height, width] if given: bilinear, smoothed when shrinking."""
+
+    def __init__(self, shape, shift, scale, target_mean=0.0, target_std=1.0, image_size=None):
+        super().__init__(shape, shift, scale, target_mean, target_std)
+        self.image_size = None if image_size is None else [int(side) for side in image_size]
+
+    def __call__(self, x):
+        scaled = super().__call__(x)
+        if self.image_size is None:
+            return scaled
+        import torch
+
+        return resize(torch.from_numpy(scaled), self.image_size).numpy()
+
+    def on_device(self, device):
+        scaling = super().on_device(device)
+        return scaling if self.image_size is None else lambda x: resize(scaling(x), self.image_size)
+
+    @property
+    def state(self):
+        return {**super().state, "kind": "images", "image_size": self.image_size}
+
+
+def resize(x, size):
+    """(batch, channels, height, width) float tensor -> (batch, channels, *size)."""
+    from torch.nn import functional as F
+
+    shrinks = any(new < old for new, old in zip(size, x.shape[2:]))
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=shrinks)
+
+
 class ColumnEncoding:
     """A table of named columns as a float matrix: numeric columns imputed by their train median and scaled, then the
     categories of each text column one-hot (missing: the most frequent; unseen: no column set).
@@ -159,7 +191,7 @@ class ColumnEncoding:
 def from_state(state):
     """The transform whose `state` this is."""
     arguments = {key: value for key, value in state.items() if key != "kind"}
-    return {"scaling": Scaling, "columns": ColumnEncoding}[state["kind"]](**arguments)
+    return {"scaling": Scaling, "images": ImageScaling, "columns": ColumnEncoding}[state["kind"]](**arguments)
 
 
 def check_kind(kind):

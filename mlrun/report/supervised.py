@@ -19,8 +19,7 @@ def supervised_figures(data, outcome, part="test"):
         yield "confusion_matrix", figures.confusion_matrix(counts, spec.class_names)
     if outcome.num_classes == 2 and outcome.probabilities is not None and len(np.unique(outcome.y)) == 2:
         yield "roc_and_pr", figures.roc_and_pr(outcome.y, outcome.probabilities[:, 1], spec.class_names)
-    image_shape = spec.facts.get("image_shape")
-    if image_shape and (outcome.y != outcome.predicted).any():
+    if "image_shape" in spec.facts and (outcome.y != outcome.predicted).any():
         confidence = None if outcome.probabilities is None else outcome.probabilities.max(axis=1)
         wrong = np.flatnonzero(outcome.y != outcome.predicted)
         images = data.take(data.rows(part)[wrong])
@@ -29,7 +28,7 @@ def supervised_figures(data, outcome, part="test"):
             outcome.y[wrong],
             outcome.predicted[wrong],
             spec.class_names,
-            image_shape,
+            images.shape[1:],  # as in the files; the network may have seen them enlarged
             confidence=None if confidence is None else confidence[wrong],
             of_rows=len(outcome.y),
         )

@@ -1,0 +1,69 @@
+"""What all sets of images share: their size, and augmentation of what is trained on."""
+
+from functools import cached_property
+
+import numpy as np
+
+from mlrun.data.module import ArrayData
+from mlrun.data.transform import ImageScaling
+from mlrun.errors import DataError
+
+
+class ImageData(ArrayData):
+    """Images (rows, channels, height, width) in memory.
+
+    image_size: height and width that the network is fed, null for those of the files; images are resized batch by batch
+    on the device. enlarge_to: the same, but only for smaller images: what the model's `min_image_size` asks for.
+    augment: steps of `mlrun.data.augment` that change each training batch, in their order.
+    """
+
+    def __init__(self, problem, name, seed, image_size=None, enlarge_to=None, augment=None, **options):
+        super().__init__(problem, name, seed, **options)
+        if problem != "classification":
+            raise DataError(f"dataset.problem={problem}: {name} is a classification set")
+        for key, size in (("image_size", image_size), ("enlarge_to", enlarge_to)):
+            if size is not None and (not isinstance(size, int) or size < 1):
+                raise DataError(f"dataset.{key}={size}: give height and width in pixels as one number, or null")
+        self.image_size, self.enlarge_to = image_size, enlarge_to
+        self.augment = list(augment or [])
+
+    @cached_property
+    def resized_to(self):
+        """Height and width of what the network is fed if that differs from the files, else None."""
+        size = list(self.content.x.shape[2:])
+        if self.image_size is not None:
+            wanted = [self.image_size] * 2
+        else:
+            wanted = [max(side, self.enlarge_to or 0) for side in size]
+        return None if wanted == size else wanted
+
+    @property
+    def input_shape(self):
+        return [self.content.x.shape[1], *(self.resized_to or self.content.x.shape[2:])]
+
+    def fit_transform(self, x, target_mean, target_std):
+        scaling = ImageScaling.fit(x, self.normalize, self.content.value_range, target_mean, target_std)
+        scaling.image_size = self.resized_to
+        return scaling
+
+    def on_batches(self, part, shuffle, device):
+        if self.augments(part, shuffle):
+            return None, self.augmentation(device)
+        if self.resized_to is not None:
+            return self.transform.on_device(device), None
+        return super().on_batches(part, shuffle, device)
+
+    def augments(self, part, shuffle):
+        """Only what is trained on changes; the same rows read in order, to be measured, do not."""
+        return bool(self.augment) and part == "train" and shuffle
+
+    def augmentation(self, device):
+        from mlrun.data.augment import Augmentation
+
+        return Augmentation(self.augment, self.transform, self.content.value_range, len(self.content.labels), device)
+
+
+def shuffled(x, y, seed=0):
+    """Files that are ordered by class are read in another order, so that a cut takes from every class."""
+    order = np.random.default_rng(seed).permutation(len(y))
+    return x[order], y[order]
