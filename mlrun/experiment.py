@@ -108,7 +108,7 @@ def _run(cfg: dict, result: Result, tracked: Run, overrides, report) -> None:
         for name, figure in learner.figures(data):
             _save_figure(figure, directory / "figures" / f"{name}.png")
         learner.save(directory / "model")
-        example = data.arrays(part).x[:5]
+        example = data.example(part)
         tracked.model(directory / "model", example, learner.predict(example), learner.requirements(), learner.flavors())
         _write_config(cfg, overrides, result)
         for name in ("figures", "checkpoints", "config"):

@@ -1,4 +1,4 @@
-"""How a model is trained, measured, saved and loaded: networks through Lightning, estimators through scikit-learn, behind one interface.
+"""How a model is trained, measured, saved and loaded: networks through Lightning, estimators through scikit-learn, controllers by acting.
 
 A backend is imported only when a run needs it: an estimator's run imports neither torch nor lightning.
 """
@@ -9,11 +9,15 @@ from pathlib import Path
 from mlrun.backends.learner import RECIPE, Learner
 
 
-def _backend(is_network: bool) -> "type[Learner]":
-    if is_network:
+def _backend(model: dict) -> "type[Learner]":
+    if is_network(model):
         from mlrun.backends.lightning import NetworkLearner
 
         return NetworkLearner
+    if "controller" in model:
+        from mlrun.backends.control import ControllerLearner
+
+        return ControllerLearner
     from mlrun.backends.sklearn import EstimatorLearner
 
     return EstimatorLearner
@@ -26,10 +30,10 @@ def is_network(model) -> bool:
 
 def make_learner(cfg, data) -> Learner:
     """The learner that `cfg.model` describes, for prepared data. Raises ConfigError where the two do not fit."""
-    return _backend(is_network(cfg["model"])).from_config(cfg, data)
+    return _backend(cfg["model"]).from_config(cfg, data)
 
 
 def load_learner(directory: "Path | str") -> Learner:
     """A learner saved by `Learner.save`, ready to predict."""
     recipe = json.loads((Path(directory) / RECIPE).read_text(encoding="utf-8"))
-    return _backend(is_network(recipe["model"])).load(Path(directory), recipe)
+    return _backend(recipe["model"]).load(Path(directory), recipe)

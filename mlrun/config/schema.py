@@ -98,7 +98,7 @@ METADATA = frozenset(
 SPLITS, SPLIT_SETTINGS = ("train", "val", "test"), ("seed", "stratify")
 TOP = tuple(key for key in KEYS if "." not in key)
 CLOSED = ("tracking", "trainer")  # groups that have no keys but these
-PARTS = ("preprocessing", "classifier", "regressor", "clusterer", "decomposer")  # of a model without `_target_`
+PARTS = ("preprocessing", "classifier", "regressor", "clusterer", "decomposer", "controller")  # of a model without `_target_`
 
 
 def allowed(group: str) -> list[str]:

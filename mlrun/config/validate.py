@@ -241,7 +241,7 @@ def _pairing(plain: dict, config_dir: "str | None") -> Iterator[str]:
     if "_target_" not in model and not any(part in model for part in schema.PARTS):
         yield f"model={named}: names neither a `_target_` nor one of {', '.join(schema.PARTS)}"
         return
-    wanted = needs(model) if "_target_" in model else {}
+    wanted = needs(model) if "_target_" in model else needs(model.get("controller"))  # scikit-learn's take any table
     if suits is not None and isinstance(problem, str) and problem not in (*suits, "auto", MISSING):
         others = datasets_for(suits, set(wanted), config_dir)
         yield (

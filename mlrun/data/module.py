@@ -63,6 +63,10 @@ class DataModule:
         """The part as `Arrays` of raw values."""
         raise DataError(f"dataset {self.name} has no table of features: it cannot be used with scikit-learn estimators")
 
+    def example(self, part):
+        """Some raw inputs, (rows, ...) or a DataFrame: what the finished model can be asked."""
+        return self.arrays(part).x[:5]
+
     def loader(self, part, device="cpu", shuffle=False, shard=(0, 1)):
         """Batches of (x, y) on the device, ready for a network; None when the part is empty."""
         raise DataError(f"dataset {self.name} cannot be used with this kind of network")

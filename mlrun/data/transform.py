@@ -191,6 +191,10 @@ class ColumnEncoding:
 def from_state(state):
     """The transform whose `state` this is."""
     arguments = {key: value for key, value in state.items() if key != "kind"}
+    if state["kind"] == "observations":
+        from mlrun.data.environments import Observations
+
+        return Observations(**arguments)
     return {"scaling": Scaling, "images": ImageScaling, "columns": ColumnEncoding}[state["kind"]](**arguments)
 
 

@@ -45,7 +45,7 @@ def _model_line(model, overrides, problem, network) -> str:
     line = str(model.get("name") or _class_name(model))
     if not network:
         roles = ("classifier", "regressor") if problem == "classification" else ("regressor", "classifier")
-        estimator = next((model.get(role) for role in (*roles, "clusterer", "decomposer") if model.get(role)), None)
+        estimator = next((model.get(role) for role in (*roles, "clusterer", "decomposer", "controller") if model.get(role)), None)
         line = f"{line}: {_call(estimator)}" if estimator else line
     changed = [text.lstrip("+").removeprefix("model.") for text in overrides if text.lstrip("+").startswith("model.")]
     return f"{line}  with {', '.join(changed)}" if changed else line
