@@ -1,6 +1,5 @@
 """One experiment from configuration to result: the recipe, read from top to bottom."""
 
-import hashlib
 import json
 import logging
 import os
@@ -12,19 +11,16 @@ import traceback
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mlrun.config.identity import flatten, identity, relevant
 from mlrun.config.instantiate import build, plain
-from mlrun.errors import UserError
+from mlrun.errors import Pruned, UserError
 from mlrun.report import terminal
 from mlrun.tracking.run import NullRun, Run
 
 log = logging.getLogger("mlrun")
-
-NEEDS_NO_TRAINER = ("optim", "scheduler", "trainer")  # groups without meaning for an estimator
-
 
 @dataclass
 class Result:
@@ -34,6 +30,7 @@ class Result:
     dataset: str
     directory: Path
     monitor: str = ""
+    mode: str = "max"
     status: str = "RUNNING"
     run_id: "str | None" = None
     metrics: "dict[str, float]" = field(default_factory=dict)
@@ -55,23 +52,32 @@ class Result:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
-def run(cfg: DictConfig, directory: "Path | str", overrides: "list[str]" = (), parent: "str | None" = None, report=terminal) -> Result:
+def run(
+    cfg: DictConfig,
+    directory: "Path | str",
+    overrides: "list[str]" = (),
+    parent: "str | None" = None,
+    report=terminal,
+    run_id: "str | None" = None,
+    on_open=None,
+) -> Result:
     """Runs one composed configuration. The MLflow run ends FINISHED, FAILED or KILLED whatever happens.
 
     directory: where checkpoints, figures and the model go; overrides: what the user typed; parent: MLflow run id of a sweep;
     report: who is told while it runs, `mlrun.report.terminal` or something with the same names (`mlrun.report.silent`).
+    run_id: MLflow run of an earlier attempt to go on recording to; on_open(run id): called from another thread once it is open.
     Raises what the experiment raised, after the run is closed.
     """
     cfg = plain(cfg)
     directory = Path(directory).resolve()
     directory.mkdir(parents=True, exist_ok=True)
     result = Result(cfg["model"]["name"], cfg["dataset"]["name"], directory)
-    tracked = _open_run(cfg, overrides, parent)
+    tracked = _open_run(cfg, overrides, parent, run_id, on_open)
     try:
         _run(cfg, result, tracked, overrides, report)
         result.status = "FINISHED"
     except BaseException as error:
-        result.status = "KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "FAILED"
+        result.status = "KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit, Pruned)) else "FAILED"
         _leave_traceback(error, directory, tracked)
         raise
     finally:
@@ -91,7 +97,7 @@ def _run(cfg: dict, result: Result, tracked: Run, overrides, report) -> None:
         from mlrun.backends import make_learner
 
         learner = make_learner(cfg, data)
-    result.monitor = learner.monitor
+    result.monitor, result.mode = learner.monitor, learner.mode
     tracked.check()
     report.config_summary(cfg, overrides, sizes=data.sizes, problem=data.spec.problem, directory=directory)
 
@@ -126,27 +132,7 @@ def seed_everything(seed: int) -> None:
         sys.modules["torch"].manual_seed(seed)
 
 
-def relevant(cfg: dict) -> dict:
-    """The part of a configuration that decides the result: what an estimator ignores is left out, and where things are stored."""
-    from mlrun.backends import is_network
-
-    ignored = {"tracking", "data_dir"} | (set() if is_network(cfg["model"]) else set(NEEDS_NO_TRAINER))
-    return {key: value for key, value in cfg.items() if key not in ignored}
-
-
-def identity(cfg: dict) -> str:
-    """A hash that is the same for runs that must give the same result."""
-    return hashlib.sha256(json.dumps(relevant(cfg), sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def flatten(node: Any, prefix: str = "") -> "dict[str, Any]":
-    """{"optim.lr": 0.1, ...}; lists of plain values stay whole."""
-    if isinstance(node, dict):
-        return {key: value for name, child in node.items() for key, value in flatten(child, f"{prefix}.{name}" if prefix else str(name)).items()}
-    return {prefix: node}
-
-
-def _open_run(cfg: dict, overrides, parent: "str | None") -> "Run | NullRun":
+def _open_run(cfg: dict, overrides, parent: "str | None", run_id: "str | None", on_open) -> "Run | NullRun":
     if int(os.environ.get("LOCAL_RANK", 0)) > 0:  # a further process of a distributed run: the first one records
         return NullRun()
     model, dataset = cfg["model"], cfg["dataset"]
@@ -160,7 +146,7 @@ def _open_run(cfg: dict, overrides, parent: "str | None") -> "Run | NullRun":
     }
     optim = f" {cfg['optim']['_target_'].rpartition('.')[2]}" if model.get("_target_") and cfg.get("optim") else ""
     name = cfg["tracking"]["run_name"] or f"{model['name']} {dataset['name']}{optim} seed={cfg['seed']}"
-    return Run(cfg["tracking"]["experiment"], name, tags, flatten(relevant(cfg)), parent)
+    return Run(cfg["tracking"]["experiment"], name, tags, flatten(relevant(cfg)), parent, run_id, on_open)
 
 
 def _close_run(tracked: "Run | NullRun", result: Result) -> None:
@@ -201,7 +187,8 @@ def _save_figure(figure, path: Path) -> None:
     from mlrun.report.figures import save
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    save(figure, path)
+    own = getattr(figure, "save", None)  # a film knows how it is written
+    own(path) if own else save(figure, path)
 
 
 def _at_epoch(history: dict, epoch: "int | None") -> "dict[str, float]":
