@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from mlrun.backends.learner import RECIPE, Learner
+from mlrun.config.identity import is_network
 
 
 def _backend(model: dict) -> "type[Learner]":
@@ -21,11 +22,6 @@ def _backend(model: dict) -> "type[Learner]":
     from mlrun.backends.sklearn import EstimatorLearner
 
     return EstimatorLearner
-
-
-def is_network(model) -> bool:
-    """Whether a model's configuration names a task (a network) rather than estimators."""
-    return model.get("_target_") is not None
 
 
 def make_learner(cfg, data) -> Learner:

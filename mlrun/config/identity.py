@@ -1,0 +1,31 @@
+"""What of a configuration decides a run's result, as a dictionary, as a hash and as flat parameters."""
+
+import hashlib
+import json
+from typing import Any
+
+GRADIENT_DESCENT = ("optim", "scheduler", "trainer")  # groups without meaning for an estimator
+STORAGE = ("tracking", "data_dir")
+
+
+def is_network(model: "dict | Any") -> bool:
+    """Whether a model's configuration names a task (a network) rather than estimators."""
+    return model.get("_target_") is not None
+
+
+def relevant(cfg: dict) -> dict:
+    """The part of a configuration that decides the result: what an estimator ignores is left out, and where things are stored."""
+    ignored = STORAGE if is_network(cfg["model"]) else (*STORAGE, *GRADIENT_DESCENT)
+    return {key: value for key, value in cfg.items() if key not in ignored}
+
+
+def identity(cfg: dict) -> str:
+    """A hash that is the same for runs that must give the same result."""
+    return hashlib.sha256(json.dumps(relevant(cfg), sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def flatten(node: Any, prefix: str = "") -> "dict[str, Any]":
+    """{"optim.lr": 0.1, ...}; lists of plain values stay whole."""
+    if isinstance(node, dict):
+        return {key: value for name, child in node.items() for key, value in flatten(child, f"{prefix}.{name}" if prefix else str(name)).items()}
+    return {prefix: node}
