@@ -1,0 +1,22 @@
+"""Q-learning: off-policy control by temporal differences (Watkins 1989)."""
+
+from mlrun.estimators.tabular import TabularControl
+
+
+class QLearning(TabularControl):
+    """Q(s, a) += alpha * (r + discount * max_b Q(s', b) - Q(s, a)), the maximum 0 after a terminal step.
+
+    A truncated episode (a time limit) is not over: its last state is still bootstrapped from.
+    """
+
+    def learn_episode(self, epsilon):
+        world, q, discount = self.world, self.q, self.discount
+        state, earned, over = world.reset(), 0.0, False
+        while not over:
+            action = self.explore(state, epsilon)
+            next_state, reward, terminated, truncated = world.step(state, action)
+            self.move(state, action, reward if terminated else reward + discount * max(q[next_state]))
+            earned += reward
+            self.steps += 1
+            state, over = next_state, terminated or truncated
+        return earned
