@@ -59,13 +59,14 @@ def _hydra(argv: "list[str]") -> int:
 
     from mlrun.config.compose import CONF, CONFIG_NAME, register_resolvers
     from mlrun.config.explain import explain
-    from mlrun.errors import ConfigError
+    from mlrun.errors import ConfigError, SweepFailed
 
     register_resolvers()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of Hydra's printer
     sys.argv[1:] = argv
     arguments = _parse(argv)
 
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # as Ctrl-C: the run is closed before the end
     failures = []
 
     def job(cfg):
@@ -74,9 +75,12 @@ def _hydra(argv: "list[str]") -> int:
         from hydra.core.hydra_config import HydraConfig
 
         from mlrun.experiment import run
+        from mlrun.sweep import worker
 
         logging.captureWarnings(True)  # into the run's log, not between the lines of the report
         hydra_cfg = HydraConfig.get()
+        if worker.current is not None:  # this is a job's process of a sweep, which reports for it
+            return worker.current.run(cfg, hydra_cfg)
         try:
             return run(cfg, hydra_cfg.runtime.output_dir, list(hydra_cfg.overrides.task)).objective
         except Exception as error:  # kept from Hydra, which would print it in its own way and end a sweep
@@ -87,6 +91,8 @@ def _hydra(argv: "list[str]") -> int:
         if arguments.runs:
             _check(arguments)
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=CONFIG_NAME)(job)()
+    except SweepFailed:  # which job and why was said
+        return 1
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:  # of composition: the job's own are kept above
         problems = explain(arguments.overrides, arguments.config_dir, error)
         if not problems:
@@ -114,6 +120,8 @@ def _check(arguments) -> None:
 
     if arguments.config_dir and not os.path.isdir(arguments.config_dir):
         raise ConfigError(f"--config-dir {arguments.config_dir}: there is no such directory")
+    if arguments.multirun and not any("hydra/launcher=" in override for override in arguments.overrides):
+        return  # the pool launcher composes and checks every job before it starts one
     if arguments.multirun:
         from mlrun.config.explain import explain
 

@@ -22,6 +22,7 @@ from mlrun.tracking.run import NullRun, Run
 
 log = logging.getLogger("mlrun")
 
+
 @dataclass
 class Result:
     """What is left of a run. `metrics` has the final "test/…" and the best epoch's "val/…"; `seconds` says where the time went."""
