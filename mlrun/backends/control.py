@@ -55,7 +55,7 @@ class ControllerLearner(Learner):
                 table, epoch = controller.table, controller.epoch
                 metrics |= {f"val/{name}": value for name, value in episodes.play(Greedy(table)).metrics().items()}
                 best = dict(history.get(self.monitor, ())).get(self.training.best_epoch, -np.inf)
-                if metrics[self.monitor] > best:
+                if metrics[self.monitor] >= best:  # the last of equals: its values are the most settled
                     self.table, self.training.best_epoch = np.array(table), epoch
                 for name, value in metrics.items():
                     history.setdefault(name, []).append((epoch, value))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mlrun.report.numbers import number
-from mlrun.report.style import BLUE, GREY, INK, ORANGE, SEQUENTIAL, new_axes, new_figure, styled
+from mlrun.report.style import BLUE, INK, ORANGE, SEQUENTIAL, new_axes, new_figure, styled
 
 MAX_STEPS, FILM_WIDTH, FILM_RATE = 1000, 300, 25  # of a film: steps, pixels, pictures per second
 ARROWS = {"FrozenLake": "←↓→↑", "CliffWalking": "↑→↓←"}  # the meaning of the actions, by the environment's name
@@ -64,20 +64,21 @@ def grid_policy(table, rows, columns, letters=None, arrows="←↓→↑"):
     """Each cell with the value of its best action as colour, the four values at its sides, and the action as arrow.
 
     table: (rows * columns, 4). letters: (rows, columns), drawn into the corner: start, frozen, hole, goal.
-    A cell in which all actions are worth the same (a hole, the goal, a cell never seen) has no arrow.
+    A cell in which all actions are worth the same (a hole, the goal, a cell never seen) stays empty.
     """
     size = 1.05 if rows * columns <= 36 else 0.8
-    figure = new_figure(0.8 + size * columns, 1.2 + size * rows, "Values and greedy policy")
-    axes = new_axes(figure, 0.4, 0.3, 0.4, 0.8)[0]
+    figure = new_figure(0.4 + size * columns, 0.7 + size * rows, "Values and greedy policy")
+    axes = new_axes(figure, 0.2, 0.2, 0.2, 0.5)[0]
     best = table.max(axis=1).reshape(rows, columns)
-    axes.imshow(best, cmap=SEQUENTIAL, vmin=best.min(), vmax=best.max() + 0.4 * (np.ptp(best) or 1))
+    axes.imshow(best, cmap=SEQUENTIAL, vmin=best.min(), vmax=best.max() + 0.8 * (np.ptp(best) or 1))
     sides = {"←": (-0.3, 0.0), "→": (0.3, 0.0), "↑": (0.0, -0.34), "↓": (0.0, 0.34)}
     for state, row in enumerate(table):
         y, x = divmod(state, columns)
-        for action, arrow in enumerate(arrows):
-            dx, dy = sides[arrow]
-            axes.text(x + dx, y + dy, number(float(row[action])), ha="center", va="center", fontsize=6, color=GREY if row[action] < row.max() else INK)
         if np.ptp(row) > 0:
+            for action, arrow in enumerate(arrows):
+                dx, dy = sides[arrow]
+                weight = "bold" if row[action] == row.max() else "normal"
+                axes.text(x + dx, y + dy, f"{row[action]:.3g}", ha="center", va="center", fontsize=6, fontweight=weight)
             axes.text(x, y, arrows[int(row.argmax())], ha="center", va="center", fontsize=15, color=INK)
         if letters is not None:
             axes.text(x - 0.44, y - 0.42, letters[y, x], ha="left", va="top", fontsize=8, color=ORANGE, fontweight="bold")
