@@ -15,3 +15,11 @@ class ConfigError(UserError):
 
 class DataError(UserError):
     """A data file or its content cannot be used."""
+
+
+class Pruned(Exception):
+    """A search has ended this run early: its first epochs promised too little."""
+
+
+class SweepFailed(Exception):
+    """Some jobs of a sweep did not finish. Which and why was said before this is raised."""

@@ -21,20 +21,51 @@ class Recorder:
     def __init__(self):
         self.client = None
         self.run_id = None
+        self.children = set()  # runs of this sweep that are under way
         self.points = []
         self.flushed = time.monotonic()
         self.failure = None  # the first thing that MLflow refused after the run was open
 
-    def open(self, uri: str, experiment: str, name: str, tags: dict, params: dict, parent: "str | None", work_tree: str) -> str:
+    def open(
+        self, uri: str, experiment: str, name: str, tags: dict, params: dict, parent: "str | None", work_tree: str, run_id: "str | None" = None
+    ) -> str:
         self.client = store.open_client(uri)
         tags = {**tags, **_git_tags(work_tree), "mlflow.source.type": "LOCAL", "mlflow.source.name": "mlrun"}
         if parent:
             tags["mlflow.parentRunId"] = parent
         self.experiment_id = store.experiment_id(self.client, experiment)
+        if run_id and self._reopened(run_id, tags):
+            return run_id
         run = self.client.create_run(self.experiment_id, run_name=name, tags={key: str(value) for key, value in tags.items()})
         self.run_id = run.info.run_id
         self.params(params)
         return self.run_id
+
+    def _reopened(self, run_id: str, tags: dict) -> bool:
+        """Goes on with an earlier attempt's run, unless that was deleted. Its parameters stay: they are the same."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            if self.client.get_run(run_id).info.lifecycle_stage == "deleted":
+                return False
+        except MlflowException:
+            return False
+        self.client.update_run(run_id, status="RUNNING")
+        self.run_id = run_id
+        for stale in {"error", "mlrun.ended"} & set(self.client.get_run(run_id).data.tags):
+            self.client.delete_tag(run_id, stale)
+        self.tags(tags)
+        return True
+
+    def child(self, run_id: str) -> None:
+        self.children.add(run_id)
+
+    def end_child(self, run_id: str, status: str, reason: str) -> None:
+        self.children.discard(run_id)
+        if self.client.get_run(run_id).info.status == "RUNNING":
+            self.client.set_terminated(run_id, status)
+        if reason:
+            self.client.set_tag(run_id, "mlrun.ended", reason[:500])
 
     def params(self, values: dict) -> None:
         from mlflow.entities import Param
@@ -151,5 +182,7 @@ def serve(receive, reply) -> None:
         elif method == "close":
             return reply((recorder.run_id, recorder.failure))
     if recorder.run_id is not None:  # killed without a chance to say so
+        for child in list(recorder.children):
+            recorder.end_child(child, "KILLED", "the sweep's process disappeared")
         recorder.tags({"mlrun.ended": "the process disappeared"})
         recorder.close("KILLED")

@@ -23,14 +23,18 @@ class Run:
     The recorder is a forked process while that is cheap and safe (nothing heavy imported yet), else a thread.
     """
 
-    def __init__(self, experiment: str, name: str, tags: dict, params: dict, parent: "str | None" = None):
+    def __init__(
+        self, experiment: str, name: str, tags: dict, params: dict, parent: "str | None" = None, run_id: "str | None" = None, on_open=None
+    ):
+        """parent: run id of the sweep; run_id: of an earlier attempt, to go on with; on_open(run id) is called once, from another thread."""
+        self._on_open = on_open
         self._queue = queue.SimpleQueue()
         self._replies = queue.SimpleQueue()
         self._opened = None
         self._child = None
         heavy = {"torch", "mlflow", "numpy"} & set(sys.modules)
         (self._start_thread if heavy or threading.active_count() > 1 or not hasattr(os, "fork") else self._start_process)()
-        self._send("open", tracking_uri(), experiment, name, tags, params, parent, os.getcwd())
+        self._send("open", tracking_uri(), experiment, name, tags, params, parent, os.getcwd(), run_id)
 
     @property
     def id(self) -> str:
@@ -82,11 +86,25 @@ class Run:
             if self._child and self._opened is not None:
                 os.waitpid(self._child, os.WNOHANG)
 
+    def child(self, run_id: str) -> None:
+        """A run of this sweep has begun: if this process disappears, the recorder ends that run too."""
+        self._send("child", run_id)
+
+    def end_child(self, run_id: str, status: str, reason: str) -> None:
+        """A run of this sweep is over; `status` is for one that could not close itself."""
+        self._send("end_child", run_id, status, reason)
+
+    def _reply(self, answer) -> None:
+        self._replies.put(answer)
+        on_open, self._on_open = self._on_open, None
+        if on_open and answer[0]:
+            on_open(answer[0])
+
     def _send(self, method: str, *arguments) -> None:
         self._queue.put((method, arguments))
 
     def _start_thread(self) -> None:
-        threading.Thread(target=recorder.serve, args=(self._queue.get, self._replies.put), daemon=True, name="mlflow").start()
+        threading.Thread(target=recorder.serve, args=(self._queue.get, self._reply), daemon=True, name="mlflow").start()
 
     def _start_process(self) -> None:
         from multiprocessing import Pipe
@@ -110,7 +128,7 @@ class Run:
         def receive():
             try:
                 while True:
-                    self._replies.put(ours.recv())
+                    self._reply(ours.recv())
             except (EOFError, OSError):
                 self._replies.put((None, "the recording process ended early"))
 

@@ -1,0 +1,28 @@
+"""`hydra/launcher=pool`: a queue of jobs over GPUs and CPU slots. Hydra accepts launchers only from this package; the work is in mlrun.sweep."""
+
+from hydra.plugins.launcher import Launcher
+
+
+class PoolLauncher(Launcher):
+    """Its arguments are the keys of conf/hydra/launcher/pool.yaml."""
+
+    def __init__(self, slots="auto", threads="auto", jobs_per_gpu=1, timeout=None, fail_fast=False, resume=False):
+        self.settings = {
+            "slots": slots, "threads": threads, "jobs_per_gpu": jobs_per_gpu, "timeout": timeout, "fail_fast": fail_fast, "resume": resume,
+        }  # fmt: skip
+        self.sweep = None
+        self.prepared = {}
+
+    def setup(self, *, hydra_context, task_function, config):
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+
+    def prepare(self, job_overrides):
+        """Composes and checks all jobs of all batches."""
+        from mlrun.sweep.launcher import prepare
+
+        prepare(self, job_overrides)
+
+    def launch(self, job_overrides, initial_job_idx):
+        from mlrun.sweep.launcher import launch
+
+        return launch(self, job_overrides, initial_job_idx)

@@ -1,0 +1,69 @@
+"""Figures of a sweep: what its settings did to the watched metric."""
+
+import math
+
+from matplotlib.ticker import FuncFormatter
+
+from mlrun.report.style import BLUE, GREY, ORANGE, new_axes, new_figure, shorten, styled
+
+PANELS = 6  # settings that are shown
+
+
+@styled
+def sweep_figure(rows: "list[dict]", settings: "list[dict[str, str]]", title: str = "Sweep"):
+    """A panel per varied setting: every job a dot, the mean of each value a bar.
+
+    rows: of `record.columns`; settings: override -> value as text, one dict per row.
+    """
+    monitors = [row["monitor"] for row in rows]
+    monitor = max(set(monitors), key=monitors.count)
+    pairs = [(chosen, row["objective"]) for row, chosen in zip(rows, settings) if row["monitor"] == monitor]
+    keys = list(dict.fromkeys(key for chosen, _ in pairs for key in chosen))
+    keys = [key for key in keys if len({chosen.get(key) for chosen, _ in pairs}) > 1][:PANELS]
+    columns = max(1, min(3, len(keys)))
+    count = max(1, math.ceil(len(keys) / columns))
+    figure = new_figure(max(5.0, 0.4 + 3.6 * columns), 0.9 + 2.9 * count, f"{title}: {monitor or 'value'}")
+    all_axes = new_axes(figure, 0.75, 0.85, 0.25, 0.7, count, columns, gap_x=0.75, gap_y=1.0)
+    if not keys:
+        values = [value for _, value in pairs]
+        all_axes[0].plot(range(1, len(values) + 1), values, "o", color=BLUE, markersize=4)
+        all_axes[0].set_xlabel("job")
+        return figure
+    for axes in all_axes[len(keys) :]:
+        axes.set_visible(False)
+    for axes, key in zip(all_axes, keys):
+        _panel(axes, key, [(chosen.get(key, ""), value) for chosen, value in pairs if math.isfinite(value)])
+    return figure
+
+
+def _panel(axes, key: str, points: "list[tuple[str, float]]") -> None:
+    groups: "dict[str, list[float]]" = {}
+    for text, value in points:
+        groups.setdefault(text, []).append(value)
+    numbers = {text: _number(text) for text in groups}
+    numeric = all(value is not None for value in numbers.values()) and key != "seed"
+    order = sorted(groups, key=(lambda text: numbers[text]) if numeric else list(groups).index)
+    if numeric:
+        places = [numbers[text] for text in order]
+        if min(places) > 0 and max(places) >= 20 * min(places):
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    else:
+        places = list(range(len(order)))
+        many = len(order) > 5 or max(map(len, order)) > 10
+        axes.set_xticks(places, [shorten(text, 14) for text in order], rotation=30 if many else 0, ha="right" if many else "center")
+        axes.set_xlim(-0.6, len(order) - 0.4)
+    for place, text in zip(places, order):
+        axes.plot([place] * len(groups[text]), groups[text], "o", color=BLUE, markersize=4, alpha=0.7)
+    means = [sum(groups[text]) / len(groups[text]) for text in order]
+    if any(len(values) > 1 for values in groups.values()):
+        style = {"color": ORANGE, "marker": "_", "markersize": 16, "markeredgewidth": 2, "linestyle": "-" if numeric else "none"}
+        axes.plot(places, means, linewidth=1, **style)
+    axes.set_xlabel(key, color=GREY)
+
+
+def _number(text: str) -> "float | None":
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -1,0 +1,120 @@
+"""One job of a sweep, and why it ended."""
+
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlrun.sweep.slots import Demand, Slot
+
+WAITING, RUNNING, FINISHED, FAILED, KILLED, PRUNED = "waiting", "running", "finished", "failed", "killed", "pruned"
+ENDED = (FINISHED, FAILED, KILLED, PRUNED)
+
+
+@dataclass
+class Job:
+    """`number` names its directory; `identity` is the hash of what decides its result."""
+
+    number: int
+    overrides: "list[str]"
+    config: Any  # composed by Hydra, with the node `hydra`
+    identity: str
+    directory: Path
+    demand: Demand = Demand("cpu")
+    state: str = WAITING
+    earlier: bool = False  # finished before this command was given
+    slots: "list[Slot]" = field(default_factory=list)
+    run_id: "str | None" = None
+    attempts: int = 0
+    started: "float | None" = None  # time.monotonic()
+    seconds: float = 0.0
+    epoch: int = 0
+    total_epochs: "int | None" = None
+    monitor: str = ""
+    mode: str = "max"
+    watched: "float | None" = None  # the watched metric's value after the last epoch
+    result: dict = field(default_factory=dict)  # metrics, seconds, parameters ... as mlrun.experiment.Result has them
+    returned: Any = None
+    error: "Exception | None" = None
+    reason: str = ""
+    stop_reason: "tuple[str, str] | None" = None  # (state, reason) once it was told to stop
+    kill_at: "float | None" = None
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self.started if self.state == RUNNING else self.seconds
+
+    @property
+    def objective(self) -> "float | None":
+        return self.returned if isinstance(self.returned, (int, float)) else None
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "output.log"
+
+    def remaining(self) -> "float | None":
+        """Seconds until its last epoch, at the speed so far."""
+        if self.state != RUNNING or not self.epoch or not self.total_epochs:
+            return None
+        return max(0.0, self.elapsed / self.epoch * (self.total_epochs - self.epoch))
+
+
+def reason_of_death(status: int, memory_kills: int, log: Path) -> "tuple[str, str]":
+    """(state, reason) of a process that ended without a report. status: of waitpid; memory_kills: by the kernel in its time."""
+    code = -(status & 0x7F) if status & 0x7F else status >> 8
+    if code >= 0:
+        said = _last_line(log)
+        return FAILED, f"exit status {code} without a result" + (f": {said}" if said else "")
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    if -code == signal.SIGKILL:
+        if memory_kills:
+            return FAILED, "out of memory: killed by the kernel (SIGKILL)"
+        return KILLED, "killed from outside (SIGKILL: kill -9, or a memory limit)"
+    if -code in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        return KILLED, f"killed from outside ({name})"
+    meaning = {signal.SIGSEGV: "segmentation fault", signal.SIGABRT: "aborted", signal.SIGBUS: "bus error"}.get(-code)
+    return FAILED, f"{meaning} ({name})" if meaning else f"ended by {name}"
+
+
+def reason_of_error(error: BaseException) -> str:
+    """One line for an exception."""
+    text = " ".join(str(error).split())
+    name = type(error).__name__
+    if isinstance(error, MemoryError):
+        return f"out of memory: {text or name}"
+    if name == "OutOfMemoryError":  # torch's own
+        return f"out of memory on the GPU: {text}"
+    from mlrun.errors import UserError
+
+    return text if isinstance(error, UserError) else f"{name}: {text}" if text else name
+
+
+def memory_kills() -> int:
+    """How often the kernel has killed a process of this memory cgroup for lack of memory (version 2, then 1)."""
+    paths = []
+    try:
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if not controllers:
+                paths += [f"/sys/fs/cgroup{path}/memory.events", "/sys/fs/cgroup/memory.events"]
+            elif "memory" in controllers.split(","):
+                paths += [f"/sys/fs/cgroup/memory{path}/memory.oom_control", "/sys/fs/cgroup/memory/memory.oom_control"]
+    except OSError:
+        return 0
+    for path in paths:
+        try:
+            for line in Path(path).read_text().splitlines():
+                if line.startswith("oom_kill "):
+                    return int(line.split()[1])
+        except OSError:
+            continue
+    return 0
+
+
+def _last_line(path: Path) -> str:
+    try:
+        lines = path.read_bytes()[-4096:].decode(errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return lines[-1].strip()[:200] if lines else ""

@@ -1,0 +1,79 @@
+"""What Hydra's launcher interface asks for, done by a `Sweep`."""
+
+import atexit
+from pathlib import Path
+
+from hydra.core.utils import JobReturn, JobStatus, setup_globals
+from omegaconf import OmegaConf, open_dict, read_write
+
+from mlrun.errors import SweepFailed
+from mlrun.sweep import job as states
+from mlrun.sweep.job import Job
+from mlrun.sweep.sweep import Sweep, grid_of
+
+
+class Return(JobReturn):
+    """Hydra's own prints to stderr when a failed job's value is asked for; here that was said long before."""
+
+    @property
+    def return_value(self):
+        if self.status != JobStatus.COMPLETED:
+            raise self._return_value
+        return self._return_value
+
+
+def prepare(launcher, job_overrides) -> None:
+    """Composes and checks all jobs, so that nothing is made or started if one of them is wrong."""
+    sweep = _sweep(launcher)
+    try:
+        jobs = sweep.compose_all([list(overrides) for overrides in job_overrides], 0)
+        sweep.check()
+    except BaseException:
+        sweep.close()
+        raise
+    launcher.prepared = dict(enumerate(jobs))
+
+
+def launch(launcher, job_overrides, initial_job_idx: int) -> "list[Return]":
+    """Runs one batch. The sweep stays for further batches."""
+    sweep = _sweep(launcher)
+    try:
+        batch = [list(overrides) for overrides in job_overrides]
+        jobs = [launcher.prepared.get(initial_job_idx + index) for index in range(len(batch))]
+        if None in jobs:
+            jobs = sweep.compose_all(batch, initial_job_idx)
+        sweep.run(jobs, len(sweep.jobs), grid_of([job.overrides for job in sweep.jobs]))
+    except BaseException:
+        sweep.close()
+        raise
+    return [as_return(job) for job in jobs]
+
+
+def _sweep(launcher) -> Sweep:
+    if launcher.sweep is None:
+        setup_globals()
+        launcher.sweep = Sweep(launcher.settings, launcher.hydra_context, launcher.task_function, launcher.config)
+        atexit.register(launcher.sweep.close)
+    return launcher.sweep
+
+
+def as_return(job: Job) -> Return:
+    config = job.config
+    with read_write(config), open_dict(config):
+        config.hydra.runtime.output_dir = str(job.directory)
+    task = config.copy()
+    with read_write(task), open_dict(task):
+        del task["hydra"]
+    hydra = OmegaConf.masked_copy(config, ["hydra"])
+    done = Return(
+        overrides=OmegaConf.to_container(config.hydra.overrides.task),
+        cfg=task,
+        hydra_cfg=hydra,
+        working_dir=job.result.get("working_dir") or str(Path.cwd()),
+        task_name=job.result.get("task_name") or config.hydra.job.name,
+    )
+    if job.state == states.FINISHED:
+        done.status, done._return_value = JobStatus.COMPLETED, job.returned
+    else:
+        done.status, done._return_value = JobStatus.FAILED, SweepFailed(f"job {job.number}: {job.state} {job.reason}".rstrip())
+    return done

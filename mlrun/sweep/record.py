@@ -1,0 +1,105 @@
+"""The parent run of a sweep in MLflow, under which the runs of its jobs are nested."""
+
+import csv
+import shlex
+from pathlib import Path
+
+from mlrun.sweep import job as states
+from mlrun.sweep.display import count_states, ranked
+from mlrun.sweep.job import Job
+from mlrun.sweep.journal import Journal
+from mlrun.tracking.run import Run
+
+KIND = "mlrun.kind"  # tag of parent runs, by which tables of runs leave them out
+
+
+class Record:
+    """Opens the parent run, or opens that of the sweep that is resumed; listens to the pool."""
+
+    def __init__(self, experiment: str, argv: "list[str]", grid: dict, journal: Journal, jobs: "list[Job]", directory: Path):
+        self.jobs, self.directory, self.journal = jobs, directory, journal
+        varied = " ".join(f"{key}={','.join(values)}" for key, values in grid.items())
+        tags = {KIND: "sweep", "command": shlex.join(["mlrun", *argv]), "jobs": len(jobs), "directory": directory}
+        params = {f"grid.{key}": ",".join(values) for key, values in grid.items()}
+        name = f"sweep {varied}"[:200].strip()
+        self.run = Run(experiment, name, tags, params, run_id=journal.sweep.get("run_id"))
+        self.run_id = None
+
+    @property
+    def id(self) -> str:
+        """Waits until the parent run is open; raises UserError if MLflow cannot be reached."""
+        self.run_id = self.run.id
+        return self.run_id
+
+    def opened(self, job: Job) -> None:
+        self.run.child(job.run_id)
+
+    def ended(self, job: Job) -> None:
+        if job.run_id:
+            status = {states.FINISHED: "FINISHED", states.FAILED: "FAILED"}.get(job.state, "KILLED")
+            self.run.end_child(job.run_id, status, job.reason)
+        counts = count_states(self.jobs)
+        done = sum(counts.get(state, 0) for state in states.ENDED)
+        values = {f"jobs/{state}": counts.get(state, 0) for state in states.ENDED}
+        if job.state == states.FINISHED and job.objective is not None and job.monitor:
+            values[job.monitor] = job.objective
+            best = next(other for other in ranked(self.jobs) if other.monitor == job.monitor)
+            values[f"best/{job.monitor}"] = best.objective
+        self.run.metrics(values, step=done)
+
+    def close(self, status: str) -> None:
+        """Writes the table and the figure, says what was best, and ends the parent run."""
+        from mlrun.errors import UserError
+
+        counts = count_states(self.jobs)
+        tags = {"counts": ", ".join(f"{count} {state}" for state, count in counts.items()), "jobs": len(self.jobs)}
+        best = next((job for job in ranked(self.jobs) if job.state == states.FINISHED and job.objective is not None), None)
+        if best is not None:
+            tags |= {"best.run_id": best.run_id, "best.overrides": " ".join(best.overrides), "best.metric": best.monitor}
+            tags |= {f"best.{key}": value for key, _, value in (override.partition("=") for override in best.overrides)}
+        self.run.tags(tags)
+        write_table(self.jobs, self.directory / "sweep.csv")
+        self.run.artifact(self.directory / "sweep.csv")
+        for path in draw(self.jobs, self.directory):
+            self.run.artifact(path, "figures")
+        try:
+            self.run_id = self.run.id
+        except UserError:
+            pass
+        self.run.close(status)
+
+
+def columns(job: Job) -> dict:
+    """A job as one flat row: its state, its overrides, its results."""
+    row = {"job": job.number, "state": job.state, "run_id": job.run_id or ""}
+    row |= {key.lstrip("+"): value for key, _, value in (override.partition("=") for override in job.overrides)}
+    row |= {"monitor": job.monitor, "objective": job.objective}
+    row |= job.result.get("metrics") or {}
+    row |= {f"seconds/{phase}": round(seconds, 4) for phase, seconds in (job.result.get("seconds") or {}).items()}
+    for name in ("parameters", "best_epoch"):
+        row[name] = job.result.get(name)
+    return row | {"elapsed": round(job.seconds, 3), "attempts": job.attempts, "reason": job.reason}
+
+
+def write_table(jobs: "list[Job]", path: Path) -> None:
+    rows = [columns(job) for job in ranked(jobs)]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    tail = [name for name in ("elapsed", "attempts", "reason") if name in names]
+    names = [name for name in names if name not in tail] + tail
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def draw(jobs: "list[Job]", directory: Path) -> "list[Path]":
+    """The watched metric against each setting that was varied; nothing to see in fewer than two values."""
+    done = [job for job in jobs if job.state == states.FINISHED and job.objective is not None]
+    if len(done) < 2:
+        return []
+    from mlrun.report.figures import save
+    from mlrun.sweep.figures import sweep_figure
+
+    path = directory / "sweep.png"
+    save(sweep_figure([columns(job) for job in done], [dict(o.partition("=")[::2] for o in job.overrides) for job in done]), path)
+    return [path]

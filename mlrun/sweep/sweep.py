@@ -1,0 +1,277 @@
+"""One sweep from its jobs' overrides to their results: composed, checked, recorded, run and summed up."""
+
+import hashlib
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from omegaconf import OmegaConf, open_dict
+
+from mlrun.errors import ConfigError, UserError
+from mlrun.sweep import job as states
+from mlrun.sweep import journal as journals
+from mlrun.sweep.display import Display, summary
+from mlrun.sweep.job import Job
+from mlrun.sweep.journal import Journal
+from mlrun.sweep.pool import Pool
+from mlrun.sweep.record import Record
+from mlrun.sweep.server import COMMON, Request, Server
+from mlrun.sweep.slots import demand, share_out, visible_gpus
+
+
+class Sweep:
+    """Keeps a warm server, a journal and the parent run, for one or several batches of jobs.
+
+    settings: conf/hydra/launcher/pool.yaml; config: Hydra's configuration of the sweep.
+    """
+
+    def __init__(self, settings: dict, hydra_context, task_function, config):
+        from mlrun.sweep.worker import run_job
+
+        self.settings, self.context, self.config = settings, hydra_context, config
+        self.directory = Path(str(config.hydra.sweep.dir)).resolve()
+        self.jobs: "list[Job]" = []
+        self.gpus = visible_gpus()
+        self.is_ours = OmegaConf.is_dict(config.get("model")) and "tracking" in config
+        self.journal = Journal(self.directory)
+        self.resumes = bool(settings["resume"])
+        if self.journal.exists and not self.resumes:
+            raise UserError(
+                f"{self.directory} holds a sweep already. To go on with it: mlrun resume {shlex.quote(str(self.directory))}; "
+                f"for a new one choose another hydra.sweep.dir."
+            )
+        self.server = Server(partial(run_job, task_function=task_function, hydra_context=hydra_context))
+        self.record = None
+        self.display = None
+        self.begin = time.monotonic()
+        if self.is_ours:
+            self.server.preload(list(COMMON))
+
+    # --- before the start ------------------------------------------------------------------------------------------
+
+    def compose(self, overrides: "list[str]", number: int) -> Job:
+        """Raises Hydra's or our own errors for overrides that make no valid configuration."""
+        composed = self.context.config_loader.load_sweep_config(self.config, list(overrides))
+        cfg, identity = self._read(composed)
+        taken = {job.number for job in self.jobs}
+        entry = self.journal.recall(identity, taken)
+        number = entry["number"] if entry else self.journal.free_number(number, taken)
+        with open_dict(composed):
+            composed.hydra.job.id = str(number)
+            composed.hydra.job.num = number
+        subdir = str(OmegaConf.select(composed, "hydra.sweep.subdir"))
+        job = Job(number, list(overrides), composed, identity, self.directory / subdir, demand(cfg, len(self.gpus)))
+        if entry:
+            journals.restore(job, entry)
+        self.jobs.append(job)
+        return job
+
+    def compose_all(self, batch: "list[list[str]]", first: int) -> "list[Job]":
+        """All jobs, or a ConfigError with the problems of all. Raises Hydra's own errors where a job cannot even be composed."""
+        problems: "dict[str, list[str]]" = {}
+        jobs = []
+        for number, overrides in enumerate(batch, first):
+            try:
+                jobs.append(self.compose(overrides, number))
+            except ConfigError as error:
+                for line in error.problems:
+                    problems.setdefault(line, []).append(" ".join(overrides))
+        if problems:
+            lines = []
+            for line, where in problems.items():
+                others = f" and {len(where) - 1} more" if len(where) > 1 else ""
+                lines.append(line if len(where) == len(batch) else f"{line}  (job {where[0]}{others})")
+            raise ConfigError(lines)
+        return jobs
+
+    def _read(self, composed) -> "tuple[dict, str]":
+        """The job's plain configuration and identity. Raises ConfigError for a configuration that cannot work."""
+        if not self.is_ours:
+            plain = OmegaConf.to_container(composed, resolve=False)
+            plain.pop("hydra", None)
+            return plain, hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:16]
+        from mlrun.config.compose import without_hydra
+        from mlrun.config.instantiate import plain
+        from mlrun.config.validate import validate
+        from mlrun.experiment import identity
+
+        cfg = without_hydra(composed)
+        errors, _ = validate(cfg, list(composed.hydra.overrides.task))
+        if errors:
+            raise ConfigError(errors)
+        cfg = plain(cfg)
+        return cfg, identity(cfg)
+
+    def check(self) -> None:
+        """A `Pool` for what the jobs ask for. Raises ConfigError if that is more than there is."""
+        settings = self.settings
+        slots, self.threads = share_out(
+            [job.demand for job in self.jobs], self.gpus, settings["slots"], settings["threads"], settings["jobs_per_gpu"]
+        )
+        self.pool = Pool(self.server, slots, self._request, settings["timeout"], settings["fail_fast"])
+
+    # --- running ---------------------------------------------------------------------------------------------------
+
+    def run(self, jobs: "Iterable[Job]", total: "int | None" = None, grid: "dict | None" = None, listeners=()) -> None:
+        """Runs jobs as slots become free. Raises KeyboardInterrupt after Ctrl-C; a failed job raises nothing."""
+        self.check()
+        self._begin(grid or {})
+        status = "KILLED"
+        common = _common([job.overrides for job in self.jobs])
+        self.display = Display(self.jobs, total, common)
+        try:
+            with self.display:
+                places = ", ".join(f"{sum(slot.kind == kind for slot in self.pool.slots.all)} {kind} slots" for kind in self._kinds())
+                self.display.say(f"sweep of {total or '?'} jobs on {places}: {_relative(self.directory)}")
+                self._warm_up()
+                self.pool.listeners = [*listeners, self, self.display, *([self.record] if self.record else [])]
+                self.pool.run(self._pending(jobs))
+            failed = any(job.state in (states.FAILED, states.KILLED) for job in self.jobs)
+            status = "FAILED" if failed or self.pool.draining else "FINISHED"
+        except EOFError:
+            status = "FAILED"
+            for job in self.pool.running.values():
+                job.state, job.reason = states.FAILED, "the sweep's server was ended from outside"
+                self.ended(job)
+        finally:
+            self._end(status)
+
+    def _kinds(self):
+        return sorted({slot.kind for slot in self.pool.slots.all})
+
+    def _pending(self, jobs: "Iterable[Job]") -> "Iterator[Job]":
+        for job in jobs:
+            if job.state in (states.FINISHED, states.PRUNED):
+                if self.record:
+                    self.record.finished_earlier(job)
+                continue
+            yield job
+
+    def _begin(self, grid: dict) -> None:
+        argv = sys.argv[1:]
+        facts = {"argv": argv, "overrides": list(self.config.hydra.overrides.task), "cwd": os.getcwd(), "grid": grid}
+        self.journal.begin(**{key: value for key, value in facts.items() if key not in self.journal.sweep})
+        if self.is_ours and self.record is None:
+            self.record = Record(self.config.tracking.experiment, argv, grid, self.journal, self.jobs, self.directory)
+
+    def _warm_up(self) -> None:
+        if self.is_ours:
+            self.server.preload(modules_of([job.config for job in self.jobs if job.state == states.WAITING]))
+        if self.record is not None:
+            self.journal.begin(run_id=self.record.id)
+        waits = 2 if self.is_ours else 0
+        while waits:
+            report = self.server.receive(1.0)
+            waits -= bool(report and report[0] == "ready")
+
+    def _request(self, job: Job) -> Request:
+        environment = {"CUDA_VISIBLE_DEVICES": ",".join(slot.device for slot in job.slots if slot.device)}
+        if not self.gpus and "CUDA_VISIBLE_DEVICES" not in os.environ:
+            environment = {}
+        environment["MLRUN_SLOTS"] = ",".join(map(str, job.slots))
+        return Request(
+            number=job.number,
+            config=job.config,
+            directory=str(job.directory),
+            argv=[sys.argv[0], *_job_arguments(job.config, sys.argv[1:])],
+            environment=environment,
+            threads=self.threads * len([slot for slot in job.slots if slot.kind == "gpu"] or [1]),
+            parent_run=self.record.id if self.record else None,
+            run_id=job.run_id,
+            attempt=job.attempts,
+            stop_when_told=bool(self.settings.get("prunes")),
+        )
+
+    def started(self, job: Job) -> None:
+        self.journal.write(job)
+
+    def opened(self, job: Job) -> None:
+        self.journal.write(job)
+
+    def ended(self, job: Job) -> None:
+        self.journal.write(job)
+
+    def _end(self, status: str) -> None:
+        resume = shlex.join(["mlrun", "resume", _relative(self.directory)])
+        if self.record:
+            self.record.close(status)
+        summary(self.jobs, self.display, self.directory, resume, time.monotonic() - self.begin, self.record and self.record.run_id)
+        self.record = None
+
+    def close(self) -> None:
+        """Ends the server; safe to call twice."""
+        with suppress(OSError):
+            self.server.close()
+
+
+def modules_of(configs: list) -> "list[str]":
+    """Modules that jobs will import: those of their targets, and the backends."""
+    found: "dict[str, None]" = {}
+
+    def visit(node):
+        if isinstance(node, dict):
+            target = node.get("_target_")
+            if isinstance(target, str) and "." in target:
+                found[target.rpartition(".")[0]] = None
+            for child in node.values():
+                visit(child)
+        elif isinstance(node, list):
+            for child in node:
+                visit(child)
+
+    for config in configs:
+        cfg = OmegaConf.to_container(config, resolve=False)
+        model = cfg.get("model") or {}
+        network = model.get("_target_") is not None
+        found["mlrun.backends.lightning" if network else "mlrun.backends.sklearn"] = None
+        for group in ("model", "dataset", *(("optim", "scheduler") if network else ())):
+            visit(cfg.get(group))
+        if not network:
+            found.update(dict.fromkeys(("sklearn.pipeline", "sklearn.inspection", "pandas")))
+    return list(found)
+
+
+def grid_of(overrides: "list[list[str]]") -> "dict[str, list[str]]":
+    """What is varied: key -> its values in order."""
+    values: "dict[str, dict]" = {}
+    for job in overrides:
+        for override in job:
+            key, _, value = override.partition("=")
+            values.setdefault(key, {})[value] = None
+    return {key: list(seen) for key, seen in values.items() if len(seen) > 1}
+
+
+def _common(overrides: "list[list[str]]") -> "list[str]":
+    """Overrides that all jobs have."""
+    if len(overrides) < 2:
+        return []
+    return [override for override in overrides[0] if all(override in other for other in overrides)]
+
+
+def _job_arguments(config, typed: "list[str]") -> "list[str]":
+    """The command line that would run this job alone: the user's options, without those of the sweep, and the job's overrides."""
+    options = []
+    arguments = iter(typed)
+    for argument in arguments:
+        if argument in ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp"):
+            options += [argument, next(arguments, "")]
+        elif argument.startswith(("--config-dir=", "--config-name=", "--config-path=")):
+            options.append(argument)
+    hydra = [override for override in config.hydra.overrides.hydra if not _of_the_sweep(override)]
+    return [*options, *hydra, *config.hydra.overrides.task]
+
+
+def _of_the_sweep(override: str) -> bool:
+    key = override.lstrip("+~").partition("=")[0]
+    return key.startswith(("hydra/launcher", "hydra/sweeper", "hydra.launcher", "hydra.sweeper", "hydra.sweep", "hydra.mode", "hydra.run"))
+
+
+def _relative(path: Path) -> str:
+    relative = os.path.relpath(path)
+    return relative if not relative.startswith("..") else str(path)
