@@ -160,15 +160,15 @@ class Loaders(LightningDataModule):
         super().__init__()
         self.data = data
 
-    def _loader(self, part: str, shuffle: bool):
+    def _place(self) -> dict:
         trainer = self.trainer
-        return self.data.loader(part, trainer.strategy.root_device, shuffle, shard=(trainer.global_rank, trainer.world_size))
+        return {"device": trainer.strategy.root_device, "shard": (trainer.global_rank, trainer.world_size)}
 
     def train_dataloader(self):
-        return self._loader("train", True)
+        return self.trainer.lightning_module.train_loader(self.data, **self._place())
 
     def val_dataloader(self):
-        return self._loader("val", False) or []
+        return self.data.loader("val", shuffle=False, **self._place()) or []
 
     def transfer_batch_to_device(self, batch, device, dataloader_idx):
         return batch  # it is there

@@ -38,6 +38,10 @@ class Task(LightningModule):
     def on_before_optimizer_step(self, optimizer):
         self.optimization.add_penalty_gradients(self)
 
+    def train_loader(self, data, device, shard):
+        """What training is fed with; shard: (rank, ranks). A task that makes its own training data overrides this."""
+        return data.loader("train", device, shuffle=True, shard=shard)
+
     def tally(self, stage: str, count: int, **sums: torch.Tensor) -> None:
         """Adds sums over `count` samples to the stage's means; stays on the device, so that no step waits for the GPU."""
         stage_sums = self._sums.setdefault(stage, {})
