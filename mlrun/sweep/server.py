@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 MESSAGE_BYTES = 1 << 17  # a larger report does not fit through the socket
-COMMON = ("numpy", "mlflow.tracking", "mlflow.pyfunc", "mlflow.models", "mlrun.report.figures", "mlrun.experiment")
+COMMON = ("numpy", "mlrun.tracking.warm", "mlrun.report.supervised", "mlrun.experiment", "PIL.PngImagePlugin", "threadpoolctl")
 
 
 @dataclass

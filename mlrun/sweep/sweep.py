@@ -230,10 +230,11 @@ def modules_of(configs: list) -> "list[str]":
         model = cfg.get("model") or {}
         network = model.get("_target_") is not None
         found["mlrun.backends.lightning" if network else "mlrun.backends.sklearn"] = None
+        found["mlrun.data.loader" if network else "mlrun.backends.roles"] = None
         for group in ("model", "dataset", *(("optim", "scheduler") if network else ())):
             visit(cfg.get(group))
         if not network:
-            found.update(dict.fromkeys(("sklearn.pipeline", "sklearn.inspection", "pandas")))
+            found.update(dict.fromkeys(("sklearn.pipeline", "pandas")))
     return list(found)
 
 
