@@ -109,7 +109,7 @@ class Clusterer:
             y_true=arrays.y if self.has_classes else None,
             class_names=data.spec.class_names or None,
         )
-        image_shape = data.spec.facts.get("image_shape")
+        image_shape = getattr(data, "file_shape", None)
         if image_shape and hasattr(pipeline[-1], "cluster_centers_"):
             yield "cluster_centers", figures.component_images(pipeline[-1].cluster_centers_, image_shape, title="Cluster centers")
 
@@ -143,7 +143,7 @@ class Decomposer:
         shares = getattr(decomposition, "explained_variance_ratio_", None)
         if shares is not None:
             yield "explained_variance", figures.pca_variance(shares)
-        image_shape = data.spec.facts.get("image_shape")
+        image_shape = getattr(data, "file_shape", None)
         if image_shape and hasattr(decomposition, "components_"):
             yield "components", figures.component_images(decomposition.components_, image_shape, explained_variance_ratio=shares)
 
@@ -175,7 +175,7 @@ def _explanations(pipeline, data, score):
     from mlrun.report import figures
 
     estimator, spec = pipeline[-1], data.spec
-    image_shape = spec.facts.get("image_shape")
+    image_shape = getattr(data, "file_shape", None)
     names = _feature_names(pipeline, spec)
     coefficients = getattr(estimator, "coef_", None)
     if hasattr(estimator, "tree_"):

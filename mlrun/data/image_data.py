@@ -38,6 +38,11 @@ class ImageData(ArrayData):
         return None if wanted == size else wanted
 
     @property
+    def file_shape(self):
+        """[channels, height, width] as in the files: what an estimator sees, flattened."""
+        return list(self.content.x.shape[1:])
+
+    @property
     def input_shape(self):
         return [self.content.x.shape[1], *(self.resized_to or self.content.x.shape[2:])]
 
@@ -60,7 +65,29 @@ class ImageData(ArrayData):
     def augmentation(self, device):
         from mlrun.data.augment import Augmentation
 
+        for step in self.augment:
+            if hasattr(step, "fit"):
+                rows, scale = self.rows("train"), self.content.value_range
+                step.fit(self.take(rows[start : start + 4096]) / scale for start in range(0, len(rows), 4096))
         return Augmentation(self.augment, self.transform, self.content.value_range, len(self.content.labels), device)
+
+    def augmented_examples(self, images=4, versions=7):
+        """The first training images as they are and changed: pixels (images, 1 + versions, channels, height, width) from 0
+        to 1, and their shares of the classes (images, 1 + versions, classes)."""
+        import torch
+        from torch.nn import functional as F
+
+        augmentation, x = self.augmentation("cpu"), torch.from_numpy(self.take(self.rows("train")[:images]))
+        y = torch.from_numpy(self.content.y[self.rows("train")[:images]])
+        pixels, shares = [], []
+        for version in range(1 + versions):
+            steps = augmentation.steps
+            augmentation.steps = steps if version else []
+            changed, labels = augmentation.change(x, y, torch.Generator().manual_seed(self.seed + version))
+            augmentation.steps = steps
+            pixels.append(changed)
+            shares.append(labels if labels.is_floating_point() else F.one_hot(labels, augmentation.classes).float())
+        return torch.stack(pixels, 1).numpy(), torch.stack(shares, 1).numpy()
 
 
 def shuffled(x, y, seed=0):

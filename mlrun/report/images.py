@@ -13,14 +13,15 @@ def as_image(values, image_shape):
     return image[0] if image.shape[0] == 1 else image.mean(axis=0)
 
 
-def mosaic_figure(images, captions, title, cmap="gray_r", limits=None, colour_bar=None, tile=1.15, colours=None):
+def mosaic_figure(images, captions, title, cmap="gray_r", limits=None, colour_bar=None, tile=1.15, colours=None, columns=None):
     """A grid of equally large images (height, width) or (height, width, 3), a caption of up to two lines over each."""
     images = [np.asarray(image) for image in images]
     captions = [str(caption) for caption in captions]
     lines = max((caption.count("\n") + 1 for caption in captions), default=1)
     size = 8.5
     tile = max(tile, min(2.2, text_width([line for c in captions for line in c.split("\n")], size) - 0.05))
-    columns = max(1, min(len(images), int(9.5 / tile), max(4, int(np.ceil(np.sqrt(2 * len(images)))))))
+    fitting = max(1, min(len(images), int(9.5 / tile), max(4, int(np.ceil(np.sqrt(2 * len(images)))))))
+    columns = columns or fitting
     rows = -(-len(images) // columns)
     h, w = images[0].shape[:2]
     # gaps in pixels of the images: the caption stands in the gap above its image
@@ -109,3 +110,19 @@ def component_images(components, image_shape, explained_variance_ratio=None, lim
         ratio = "" if explained_variance_ratio is None else f":  {explained_variance_ratio[at]:.1%}"
         captions.append(f"{at + 1}{ratio}")
     return mosaic_figure(shown, captions, title, cmap=DIVERGING, limits=(-1, 1))
+
+
+@styled
+def augmented_images(pixels, shares, class_names, title="Augmented training images"):
+    """A row per image: first as it is, then changed at random, with the class of each or the shares of two.
+
+    pixels: (images, versions, channels, height, width) from 0 to 1; shares: (images, versions, classes).
+    """
+    shown, captions = [], []
+    for image, share in zip(pixels.reshape(-1, *pixels.shape[2:]), shares.reshape(-1, shares.shape[-1])):
+        shown.append(as_image(image, image.shape))
+        first, second = np.argsort(-share, kind="stable")[:2] if len(share) > 1 else (0, 0)
+        name = shorten(class_names[first], 12)
+        mixed = share[first] < 0.995
+        captions.append(f"{name} {share[first]:.0%}\n{shorten(class_names[second], 12)} {share[second]:.0%}" if mixed else name)
+    return mosaic_figure(shown, captions, title, limits=(0, 1), columns=pixels.shape[1])

@@ -42,11 +42,12 @@ class Supervised(Task):
         return self.network(x)
 
     def criterion(self, scores: Tensor, y: Tensor) -> Tensor:
-        """Mean loss of scores (batch, num_outputs) against classes (batch,) int64 or standardized values (batch,) float32."""
+        """Mean loss of scores (batch, num_outputs) against classes (batch,) int64, shares of them (batch, num_outputs) float32,
+        or standardized values (batch,) float32."""
         if self.loss == "cross_entropy":
             return F.cross_entropy(scores, y, label_smoothing=self.label_smoothing)
         if self.classifies:
-            return F.mse_loss(scores, F.one_hot(y, scores.shape[1]).to(scores.dtype))
+            return F.mse_loss(scores, y if y.is_floating_point() else F.one_hot(y, scores.shape[1]).to(scores.dtype))
         return F.mse_loss(scores.squeeze(1), y)
 
     def training_step(self, batch, batch_index):
@@ -58,10 +59,16 @@ class Supervised(Task):
     def _step(self, stage: str, batch) -> Tensor:
         x, y = batch
         scores = self.network(x)
+        extra = ()
+        if isinstance(scores, tuple):  # in training, a network with auxiliary heads gives their scores too
+            scores, *extra = scores
         loss = self.criterion(scores, y)
         detached = loss.detach() * len(y)
+        for auxiliary in extra:
+            loss = loss + self.network.auxiliary_weight * self.criterion(auxiliary, y)
         if self.classifies:
-            self.tally(stage, len(y), loss=detached, accuracy=(scores.detach().argmax(1) == y).sum())
+            classes = y.argmax(1) if y.is_floating_point() else y  # of a mixed image, the larger share
+            self.tally(stage, len(y), loss=detached, accuracy=(scores.detach().argmax(1) == classes).sum())
         else:
             self.tally(stage, len(y), loss=detached)
         return loss
@@ -94,3 +101,7 @@ class Supervised(Task):
         from mlrun.report.supervised import supervised_figures
 
         yield from supervised_figures(data, self.outcome)
+        if getattr(data, "augment", None):
+            from mlrun.report.images import augmented_images
+
+            yield "augmented", augmented_images(*data.augmented_examples(), data.spec.class_names)
