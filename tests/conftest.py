@@ -1,0 +1,60 @@
+"""What tests share: runs in directories of their own, in this process or as a user starts them."""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: the tests share the cores
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SHARED_DATA = Path(os.environ.get("MLRUN_DATA_DIR") or REPOSITORY.parent / "shared" / "data")
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """An empty working directory without settings from outside."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def mlrun(workplace):
+    """Runs the command as a user does; returns the finished process."""
+
+    def command(*arguments, timeout=120, **environment):
+        return subprocess.run(
+            [sys.executable, "-m", "mlrun", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            cwd=workplace,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment},
+        )
+
+    return command
+
+
+@pytest.fixture
+def experiment(workplace):
+    """Runs one experiment in this process; returns its Result."""
+    from mlrun.config.compose import compose
+    from mlrun.experiment import run
+    from mlrun.report import silent
+
+    def start(*overrides):
+        return run(compose(list(overrides)), workplace / "outputs" / f"{len(os.listdir(workplace))}", list(overrides), report=silent)
+
+    return start
+
+
+@pytest.fixture
+def fashion_mnist():
+    """The data directory with Fashion-MNIST's files; skips the test where they are absent."""
+    if not (SHARED_DATA / "fashion_mnist").is_dir():
+        pytest.skip("Fashion-MNIST's files are not here (MLRUN_DATA_DIR, or ../shared/data)")
+    return SHARED_DATA

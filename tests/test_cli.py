@@ -1,0 +1,180 @@
+"""The command as a user meets it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+HEAVY = ("torch", "lightning", "mlflow", "sklearn", "numpy", "pandas")
+
+
+def imported_by(workplace, *arguments):
+    """Heavy modules that the command has imported when it ends."""
+    script = (
+        "import sys\nfrom mlrun.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        f"finally: print('HEAVY', [m for m in {HEAVY} if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, cwd=workplace, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    )
+    return done, re.search(r"HEAVY \[(.*)\]", done.stderr)[1]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--help",), ("--cfg", "job", "model=random_forest"), ("list",), ("list", "model"), ("--info", "defaults"), ("optim.lrr=1",), ("model=transfomer",), ("-m", "model=mlp,lenett")],
+)
+def test_looking_imports_nothing_heavy(workplace, arguments):
+    done, heavy = imported_by(workplace, *arguments)
+    assert heavy == ""
+    assert done.stdout or done.returncode == 2
+
+
+def test_help_names_groups_and_keys(mlrun):
+    text = mlrun("--help").stdout
+    for part in ("model:", "dataset:", "mlp", "random_forest", "optim", "seed: 1", "list"):
+        assert part in text
+
+
+def test_the_main_job(mlrun, workplace):
+    """`mlrun` in an empty directory: a good model, a table that names the run, and everything in MLflow."""
+    done = mlrun()
+    assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stdout
+    run_id = re.search(r"^run +([0-9a-f]{32})$", done.stdout, re.M)[1]
+    accuracy = float(re.search(r"^test/accuracy +([0-9.]+)$", done.stdout, re.M)[1])
+    assert accuracy >= 0.96
+
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{workplace / 'mlflow.db'}")
+    run = client.get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["test/accuracy"] == pytest.approx(accuracy, abs=1e-3)
+    assert len(client.get_metric_history(run_id, "val/accuracy")) >= 20
+    assert run.data.params["model.network.hidden"] == "[256]"
+    for tag in ("model", "dataset", "problem", "seed", "config_hash", "command"):
+        assert tag in run.data.tags
+    assert run.inputs.dataset_inputs[0].dataset.digest
+    files = {item.path for folder in ("figures", "config", "checkpoints") for item in client.list_artifacts(run_id, folder)}
+    assert {"figures/confusion_matrix.png", "figures/learning_curves.png", "figures/misclassified.png"} <= files
+    assert {"config/config.yaml", "config/overrides.yaml", "checkpoints/best.ckpt"} <= files
+    assert "mlrun.log" in {item.path for item in client.list_artifacts(run_id)}
+
+
+def test_an_estimators_run_imports_no_torch(workplace):
+    done, heavy = imported_by(workplace, "model=random_forest")
+    assert done.returncode == 0, done.stderr
+    assert "torch" not in heavy and "lightning" not in heavy
+    assert "mlflow" not in heavy  # it works in a process of its own
+
+
+def test_estimators_say_that_they_have_no_optimizer(mlrun):
+    done = mlrun("model=knn", "optim=sgd")
+    assert done.returncode == 0
+    assert "optim=sgd has no effect" in done.stderr
+
+
+def test_eight_at_once_in_an_empty_directory(workplace):
+    command = [sys.executable, "-m", "mlrun", "model=naive_bayes"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    runs = [subprocess.Popen([*command, f"seed={seed}"], cwd=workplace, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for seed in range(8)]
+    outputs = [run.communicate(timeout=120)[0].decode() for run in runs]
+    assert [run.returncode for run in runs] == [0] * 8, outputs
+    assert statuses(workplace) == ["FINISHED"] * 8
+    assert len(os.listdir(workplace / "outputs")) == 8
+
+
+def test_a_users_own_model(mlrun, workplace):
+    """Two files in the working directory: a network and its YAML."""
+    (workplace / "mine.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self, input_shape, num_outputs, width=16):\n"
+        "        super().__init__()\n"
+        "        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(input_shape[0], width), nn.Tanh(), nn.Linear(width, num_outputs))\n"
+        "    def forward(self, x):\n"
+        "        return self.layers(x)\n"
+    )
+    (workplace / "conf" / "model").mkdir(parents=True)
+    (workplace / "conf" / "model" / "mine.yaml").write_text(
+        "# My network.\ndefaults:\n  - override /dataset@_global_.dataset: iris\n_target_: mlrun.tasks.supervised.Supervised\n"
+        "fits: [classification]\nnetwork: {_target_: mine.Net, width: 8}\n"
+    )
+    assert re.search(r"mine \(yours\) +My network", mlrun("list", "model").stdout)
+    done = mlrun("model=mine", "trainer.max_epochs=30", "optim.lr=0.01")
+    assert done.returncode == 0, done.stderr
+    assert float(re.search(r"^test/accuracy +([0-9.]+)$", done.stdout, re.M)[1]) >= 0.8
+    typo = mlrun("model=mine", "model.network.widht=9")
+    assert typo.returncode == 2 and "did you mean" in typo.stderr
+
+
+def test_a_failing_run_is_failed_and_keeps_its_traceback(mlrun, workplace):
+    (workplace / "mine.py").write_text("class Broken:\n    def __init__(self):\n        raise RuntimeError('the dog ate it')\n")
+    (workplace / "conf" / "model").mkdir(parents=True)
+    (workplace / "conf" / "model" / "broken.yaml").write_text("# Broken.\nfits: [classification]\n_target_: mine.Broken\n")
+    done = mlrun("model=broken")
+    assert done.returncode == 1
+    assert "the dog ate it" in done.stderr
+    assert statuses(workplace) == ["FAILED"]
+    (traceback,) = workplace.glob("mlruns/*/*/artifacts/error.txt")
+    assert "the dog ate it" in traceback.read_text()
+
+
+def test_wrong_data_are_one_message(mlrun, workplace):
+    (workplace / "table.csv").write_text("a,b\n1,2\n3,4\n")
+    done = mlrun("model=knn", "dataset=csv", "dataset.path=table.csv", "dataset.target=c")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr and "'c'" in done.stderr
+    assert statuses(workplace) == ["FAILED"]
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_is_killed(workplace, number, status):
+    command = [sys.executable, "-m", "mlrun", "model=mlp", "trainer.max_epochs=100000"]
+    process = subprocess.Popen(command, cwd=workplace, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if line.startswith("epoch 1/"):
+            break
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == status
+    assert statuses(workplace) == ["KILLED"]
+
+
+def test_a_run_that_disappears_is_killed(workplace):
+    command = [sys.executable, "-m", "mlrun", "model=mlp", "trainer.max_epochs=100000"]
+    process = subprocess.Popen(command, cwd=workplace, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if line.startswith("epoch 1/"):
+            break
+    process.kill()
+    process.wait()
+    for _ in range(100):
+        if statuses(workplace) == ["KILLED"]:
+            return
+        time.sleep(0.1)
+    assert statuses(workplace) == ["KILLED"]
+
+
+def test_same_seed_same_numbers_also_in_a_sweep(mlrun, workplace):
+    assert mlrun("trainer.max_epochs=2", "seed=5").returncode == 0
+    assert mlrun("-m", "trainer.max_epochs=2", "seed=5,6").returncode == 0
+    metrics = [json.loads(path.read_text()) for path in sorted(workplace.glob("outputs/**/metrics.json"), key=os.path.getmtime)]
+    assert len(metrics) == 3
+    assert metrics[0] in metrics[1:] and metrics[1] != metrics[2]
+
+
+def statuses(workplace):
+    import sqlite3
+
+    with sqlite3.connect(workplace / "mlflow.db") as connection:
+        return [row[0] for row in connection.execute("select status from runs where run_uuid not in (select run_uuid from tags where key = 'mlrun.sweep')")]

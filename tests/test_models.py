@@ -1,0 +1,148 @@
+"""Every model YAML, found by glob: it learns, and what is saved predicts the same."""
+
+import numpy as np
+import pytest
+import yaml
+
+from mlrun.backends import load_learner, make_learner
+from mlrun.config.compose import CONF, compose
+from mlrun.config.instantiate import build, plain
+from mlrun.report import silent
+
+BODIES = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted((CONF / "model").glob("*.yaml"))}
+ESTIMATORS = [name for name, body in BODIES.items() if "_target_" not in body and "controller" not in body]
+TABULAR = ("classification", "regression")
+
+
+class Nobody:
+    """A tracked run that nobody reads."""
+
+    def __getattr__(self, name):
+        return lambda *arguments, **options: None
+
+
+def prepared(*overrides):
+    cfg = plain(compose(list(overrides)))
+    data = build(cfg["dataset"], {"seed": cfg["seed"], "data_dir": None, "name": cfg["dataset"]["name"]})
+    data.prepare()
+    return cfg, data
+
+
+def trained(directory, *overrides):
+    cfg, data = prepared(*overrides)
+    learner = make_learner(cfg, data)
+    learner.fit(data, Nobody(), directory, silent.Progress())
+    return learner, data
+
+
+def same(one, other):
+    if np.asarray(one).dtype.kind == "f":
+        np.testing.assert_array_equal(one, other)
+    else:
+        assert list(one) == list(other)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_a_saved_estimator_predicts_the_same(name, tmp_path):
+    learner, data = trained(tmp_path, f"model={name}")
+    learner.save(tmp_path / "model")
+    x = data.arrays("test").x
+    same(learner.predict(x), load_learner(tmp_path / "model").predict(x))
+
+
+def direct(name, estimator_of, x, y, seed):
+    """The same method by a direct call of scikit-learn."""
+    from sklearn import cluster, decomposition, ensemble, linear_model, multiclass, naive_bayes, neighbors, svm, tree
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    made = {
+        "linear_regression": lambda: linear_model.LinearRegression(),
+        "ridge": lambda: make_pipeline(StandardScaler(), linear_model.Ridge()),
+        "lasso": lambda: make_pipeline(StandardScaler(), linear_model.Lasso()),
+        "logistic_regression": lambda: make_pipeline(StandardScaler(), multiclass.OneVsRestClassifier(linear_model.LogisticRegression(max_iter=1000))),
+        "softmax_regression": lambda: make_pipeline(StandardScaler(), linear_model.LogisticRegression(max_iter=1000)),
+        "perceptron": lambda: make_pipeline(StandardScaler(), linear_model.Perceptron(random_state=seed)),
+        "decision_tree": lambda: tree.DecisionTreeClassifier(criterion="entropy", random_state=seed),
+        "random_forest": lambda: ensemble.RandomForestClassifier(random_state=seed),
+        "naive_bayes": lambda: naive_bayes.GaussianNB(),
+        "multinomial_nb": lambda: naive_bayes.MultinomialNB(),
+        "knn": lambda: make_pipeline(StandardScaler(), neighbors.KNeighborsClassifier()),
+        "svm": lambda: make_pipeline(StandardScaler(), svm.SVC(C=10.0)),
+        "svr": lambda: make_pipeline(StandardScaler(), svm.SVR(kernel="linear", C=10.0, epsilon=10.0)),
+        "kmeans": lambda: make_pipeline(StandardScaler(), cluster.KMeans(3, n_init=10, random_state=seed)),
+        "pca": lambda: make_pipeline(decomposition.PCA(10, random_state=seed)),
+    }
+    return made[name]().fit(x, y)
+
+
+@pytest.mark.parametrize("name", [name for name in ESTIMATORS if str(BODIES[name]).find("sklearn.") >= 0])
+def test_metrics_equal_a_direct_call(name, tmp_path):
+    from sklearn import metrics
+
+    learner, data = trained(tmp_path, f"model={name}", "seed=3")
+    train, test = data.arrays("train"), data.arrays("test")
+    reference = direct(name, None, train.x, train.y, 3)
+    measured = learner.evaluate(data, "test")
+    if name == "kmeans":
+        scaled = reference[:-1].transform(test.x)
+        expected = {
+            "inertia": -reference.score(test.x),
+            "silhouette": metrics.silhouette_score(scaled, reference.predict(test.x)),
+            "ari": metrics.adjusted_rand_score(test.y, reference.predict(test.x)),
+        }
+    elif name == "pca":
+        restored = reference.inverse_transform(reference.transform(test.x))
+        expected = {"reconstruction_error": np.mean((test.x - restored) ** 2), "explained_variance": reference[-1].explained_variance_ratio_.sum()}
+    elif data.problem == "classification":
+        predicted = reference.predict(test.x)
+        expected = {"accuracy": metrics.accuracy_score(test.y, predicted), "f1_macro": metrics.f1_score(test.y, predicted, average="macro")}
+        if hasattr(reference, "predict_proba"):
+            expected["log_loss"] = metrics.log_loss(test.y, reference.predict_proba(test.x))
+    else:
+        predicted = reference.predict(test.x)
+        expected = {"rmse": metrics.root_mean_squared_error(test.y, predicted), "r2": metrics.r2_score(test.y, predicted)}
+    for metric, value in expected.items():
+        assert measured[metric] == pytest.approx(value, abs=1e-9, rel=1e-9), metric
+
+
+FLOORS = {  # reached by the method, missed on shuffled labels
+    "decision_tree": 0.85, "knn": 0.9, "logistic_regression": 0.93, "multinomial_nb": 0.85, "naive_bayes": 0.88,
+    "perceptron": 0.9, "random_forest": 0.9, "softmax_regression": 0.93, "svm": 0.95, "ridge": 0.35, "lasso": 0.35,
+    "linear_regression": 0.35, "svr": 0.35,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FLOORS)
+def test_estimators_learn_and_not_from_shuffled_labels(name, tmp_path):
+    learner, data = trained(tmp_path, f"model={name}")
+    metric = "accuracy" if data.problem == "classification" else "r2"
+    assert learner.evaluate(data, "test")[metric] >= FLOORS[name]
+
+    cfg, data = prepared(f"model={name}")
+    shuffle_labels(data)
+    learner = make_learner(cfg, data)
+    learner.fit(data, Nobody(), tmp_path, silent.Progress())
+    assert learner.evaluate(data, "test")[metric] < FLOORS[name]
+
+
+def shuffle_labels(data):
+    rows = data.rows("train")
+    data.content.y[rows] = np.random.default_rng(0).permutation(data.content.y[rows])
+
+
+def test_both_forms_of_a_model_by_the_dataset(tmp_path):
+    for name, dataset, metric in [("random_forest", "diabetes", "rmse"), ("random_forest", "iris", "accuracy"), ("ridge", "iris", "accuracy"), ("knn", "diabetes", "rmse")]:
+        learner, data = trained(tmp_path, f"model={name}", f"dataset={dataset}")
+        assert metric in learner.evaluate(data, "test")
+
+
+def test_an_estimator_of_strings_answers_with_strings(tmp_path):
+    rows = "\n".join(f"{i % 7},{'a' if i % 3 else 'b'},{'yes' if i % 7 > 3 else 'no'}" for i in range(90))
+    (tmp_path / "table.csv").write_text(f"number,letter,answer\n{rows}\n", encoding="utf-8")
+    for model in ("decision_tree", "mlp"):
+        learner, data = trained(tmp_path, f"model={model}", "dataset=csv", f"dataset.path={tmp_path / 'table.csv'}", "optim.lr=0.01")
+        learner.save(tmp_path / model)
+        answers = load_learner(tmp_path / model).predict(data.arrays("test").x)
+        assert set(answers) == {"yes", "no"}
+        assert learner.evaluate(data, "test")["accuracy"] >= 0.95
