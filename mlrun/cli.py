@@ -21,6 +21,7 @@ def main(argv: "list[str] | None" = None) -> None:
         print(_message(str(error)), file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
+        print("mlrun: interrupted", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # `mlrun list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -47,10 +48,10 @@ def _dispatch(argv: "list[str]") -> int:
             hint = f"did you mean '{near[0]}'?" if near else f"commands are {', '.join(verbs())}; a run takes overrides such as model=mlp."
             raise UserError(f"unknown command '{word}': {hint}")
         return import_module(f"mlrun.commands.{word}").run(argv[1:])
-    return _hydra(argv)
+    return hydra_application(argv)
 
 
-def _hydra(argv: "list[str]") -> int:
+def hydra_application(argv: "list[str]") -> int:
     """Runs the Hydra application. What Hydra would print as an error of composition is explained, all problems at once."""
     import hydra
     from hydra.errors import HydraException
@@ -62,6 +63,7 @@ def _hydra(argv: "list[str]") -> int:
     from mlrun.errors import ConfigError, SweepFailed
 
     register_resolvers()
+    argv = _resumed(argv)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of Hydra's printer
     sys.argv[1:] = argv
     arguments = _parse(argv)
@@ -101,6 +103,22 @@ def _hydra(argv: "list[str]") -> int:
     if failures:
         raise failures[0]
     return 0
+
+
+def _resumed(argv: "list[str]") -> "list[str]":
+    """`mlrun -m ... resume=true` goes on with the sweep in hydra.sweep.dir, else with the newest one of the same command."""
+    if "resume=true" not in argv or not {"-m", "--multirun"} & set(argv):
+        return argv
+    from mlrun.errors import UserError
+    from mlrun.sweep.journal import latest
+
+    argv = [argument for argument in argv if argument != "resume=true"]
+    if not any(argument.startswith("hydra.sweep.dir=") for argument in argv):
+        directory = latest(argv)
+        if directory is None:
+            raise UserError("resume=true: no sweep of this command in ./outputs; give its directory: hydra.sweep.dir=DIR")
+        argv = [*argv, f"hydra.sweep.dir={directory}"]
+    return [*argv, "hydra.launcher.resume=true"]
 
 
 def _parse(argv: "list[str]"):

@@ -105,8 +105,8 @@ class NetworkLearner(Learner):
         """Lightning turns Ctrl-C into SystemExit; the experiment wants to know what it was."""
         try:
             return work(*arguments, **options)
-        except SystemExit:
-            if self.trainer.interrupted:
+        except SystemExit as end:
+            if self.trainer.interrupted and end.code == 1:
                 raise KeyboardInterrupt from None
             raise
 
