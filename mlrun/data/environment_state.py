@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 _SKIP = object()
-_CHILDREN = ("env", "envs")  # a wrapper's environment, a vector's environments
 
 
 def capture(environment: Any) -> dict:
@@ -22,7 +21,7 @@ def capture(environment: Any) -> dict:
             kept[name] = capture(value)
         elif name == "envs":
             kept[name] = [capture(child) for child in value]
-        elif (encoded := _encode(value)) is not _SKIP:
+        elif (encoded := encode(value)) is not _SKIP:
             kept[name] = encoded
     return kept
 
@@ -36,10 +35,11 @@ def restore(environment: Any, state: dict) -> None:
             for child, kept in zip(environment.envs, value, strict=True):
                 restore(child, kept)
         else:
-            vars(environment)[name] = _decode(value, vars(environment).get(name))
+            vars(environment)[name] = decode(value, vars(environment).get(name))
 
 
-def _encode(value: Any) -> Any:
+def encode(value: Any) -> Any:
+    """A value as plain containers and tensors; `_SKIP` where it is of no kind that is kept."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return {"plain": value}
     if isinstance(value, np.generic):
@@ -49,15 +49,16 @@ def _encode(value: Any) -> Any:
     if isinstance(value, np.random.Generator):
         return {"generator": value.bit_generator.state}
     if isinstance(value, (list, tuple)):
-        items = [_encode(item) for item in value]
+        items = [encode(item) for item in value]
         return _SKIP if _SKIP in items else {type(value).__name__: items} if type(value) in (list, tuple) else _SKIP
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        items = {key: _encode(item) for key, item in value.items()}
+        items = {key: encode(item) for key, item in value.items()}
         return _SKIP if _SKIP in items.values() else {"dict": items}
     return _SKIP
 
 
-def _decode(encoded: dict, present: Any) -> Any:
+def decode(encoded: dict, present: Any) -> Any:
+    """The value again; an array or a generator of the same form as `present` is changed in place."""
     ((kind, value),) = encoded.items()
     if kind == "plain":
         return value
@@ -75,5 +76,5 @@ def _decode(encoded: dict, present: Any) -> Any:
         return generator
     if kind == "dict":
         present = present if isinstance(present, dict) else {}
-        return {key: _decode(item, present.get(key)) for key, item in value.items()}
-    return {"list": list, "tuple": tuple}[kind](_decode(item, None) for item in value)
+        return {key: decode(item, present.get(key)) for key, item in value.items()}
+    return {"list": list, "tuple": tuple}[kind](decode(item, None) for item in value)

@@ -293,18 +293,18 @@ class Stream:
 
     def state(self) -> dict:
         """Plain containers and tensors, from which `restore` goes on exactly."""
-        from mlrun.data.environment_state import _encode, capture
+        from mlrun.data.environment_state import encode, capture
 
-        own = {name: _encode(np.asarray(getattr(self, name))) for name in ("raw", "resets", "returns", "lengths")}
+        own = {name: encode(np.asarray(getattr(self, name))) for name in ("raw", "resets", "returns", "lengths")}
         return {"vector": capture(self.vector), "own": own, "finished": [list(pair) for pair in self.finished]}
 
     def restore(self, state: dict) -> None:
-        from mlrun.data.environment_state import _decode, restore
+        from mlrun.data.environment_state import decode, restore
 
         restore(self.vector, state["vector"])
-        self._see(_decode(state["own"]["raw"], None))
+        self._see(decode(state["own"]["raw"], None))
         for name in ("resets", "returns", "lengths"):
-            setattr(self, name, _decode(state["own"][name], None))
+            setattr(self, name, decode(state["own"][name], None))
         self.finished = [tuple(pair) for pair in state["finished"]]
 
 

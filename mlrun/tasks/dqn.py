@@ -1,0 +1,128 @@
+"""Deep Q-learning (Mnih et al. 2015), with double (van Hasselt et al. 2016) and n-step targets as options."""
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mlrun.data.replay import Replay
+from mlrun.tasks.control import Control
+
+
+class DQN(Control):
+    """Minimizes the Huber loss between Q(s, a) and r + discount * max_b Q_target(s', b) over transitions drawn from a replay.
+
+    Args:
+        network: maps observations (batch, *input_shape) to action values (batch, num_actions).
+        epsilon: share of the training that is over -> share of random actions.
+        updates_per_round: gradient steps after each round of acting.
+        batch_size: transitions of one update.
+        replay_size: transitions kept; as small as a round, it is no replay.
+        learning_starts: environment steps before the first update.
+        target_period: environment steps between copies of the network into the target network, in whole rounds; None: no
+            target network, the targets come from the network that is being trained.
+        n_step: rewards summed before the value of the state reached.
+        double: the network chooses the action of s', the target network says what it is worth.
+        save_replay: whether checkpoints hold the replay; without it a resumed run fills a new one.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        epsilon: "Callable[[float], float]",
+        discount: float = 0.99,
+        steps_per_epoch: int = 2500,
+        steps_per_round: int = 250,
+        updates_per_round: int = 125,
+        batch_size: int = 64,
+        replay_size: int = 100_000,
+        learning_starts: int = 1000,
+        target_period: "int | None" = 250,
+        n_step: int = 1,
+        double: bool = False,
+        max_grad_norm: "float | None" = 10.0,
+        save_replay: bool = True,
+    ):
+        super().__init__(steps_per_epoch, steps_per_round, max_grad_norm)
+        if n_step < 1:
+            raise ValueError(f"n_step={n_step}: must be at least 1")
+        self.network, self.epsilon, self.discount = network, epsilon, discount
+        self.updates_per_round, self.batch_size = updates_per_round, batch_size
+        self.replay_size, self.learning_starts = replay_size, learning_starts
+        self.target_period, self.n_step, self.double, self.save_replay = target_period, n_step, double, save_replay
+
+    def begin(self):
+        shape = self.data.spec.facts["input_shape"]
+        self.replay = Replay(self.replay_size, self.stream.num_envs, shape, self.device)
+        self.replay.begin(self.stream.observations)
+        # Hidden from Lightning: a copy is neither trained nor part of the model.
+        self._target = [copy.deepcopy(self.network).requires_grad_(False)]
+        self._target_age = 0
+
+    @property
+    def target(self) -> nn.Module:
+        return self._target[0] if self.target_period is not None else self.network
+
+    @torch.inference_mode()
+    def act(self):
+        stream, count = self.stream, self.stream.num_envs
+        for _ in range(max(1, self.steps_per_round // count)):
+            epsilon = self.epsilon(self.progress)
+            actions = self.random.integers(0, self.data.spec.facts["num_actions"], size=count)
+            greedy = self.random.random(count) >= epsilon
+            if greedy.any():
+                scores = self.scores(torch.from_numpy(stream.observations).to(self.device))
+                actions = np.where(greedy, scores.argmax(1).cpu().numpy(), actions)
+            valid = ~stream.resets
+            self.replay.append(actions, *stream.step(actions), valid, stream.observations)
+            self.steps += count
+            self._target_age += count
+
+    def learn(self):
+        if self.steps < self.learning_starts or self.replay.size < self.n_step:
+            return {}
+        if self.target_period is not None and self._target_age >= self.target_period:
+            self.target.load_state_dict(self.network.state_dict())
+            self._target_age = 0
+        # Everything of a round at once: neither the replay nor the target network change while the updates are made.
+        seen = self.replay.sample(self.updates_per_round * self.batch_size, self.n_step, self.discount, self.random)
+        still = self.target_period is not None and not self.double
+        targets = self.targets(seen.returns, seen.next_observations, seen.weights) if still else None
+        losses, values = [], []
+        for start in range(0, len(seen.actions), self.batch_size):
+            rows = slice(start, start + self.batch_size)
+            target = targets[rows] if still else self.targets(seen.returns[rows], seen.next_observations[rows], seen.weights[rows])
+            q = self.network(seen.observations[rows]).gather(1, seen.actions[rows, None]).squeeze(1)
+            loss = F.smooth_l1_loss(q, target)
+            self.descend(loss)
+            losses.append(loss.detach())
+            values.append(q.detach().mean())
+        return {"loss": torch.stack(losses).mean(), "q": torch.stack(values).mean(), "epsilon": torch.tensor(self.epsilon(self.progress))}
+
+    @torch.no_grad()
+    def targets(self, returns: Tensor, next_observations: Tensor, weights: Tensor) -> Tensor:
+        """(rows,): returns + weights * value of the next observations."""
+        following = self.target(next_observations)
+        if self.double:
+            value = following.gather(1, self.network(next_observations).argmax(1, keepdim=True)).squeeze(1)
+        else:
+            value = following.max(1).values
+        return returns + weights * value
+
+    def values(self, data):
+        return lambda observations: self.predict_step((torch.from_numpy(data.transform(observations)).to(self.device),)).cpu().numpy()
+
+    def memory(self):
+        kept = {"target": self.target.state_dict(), "target_age": self._target_age}
+        return {**kept, "replay": self.replay.state()} if self.save_replay else kept
+
+    def remember(self, state):
+        self._target[0].load_state_dict(state["target"])
+        self._target_age = state["target_age"]
+        if "replay" in state:
+            self.replay.restore(state["replay"])
+        else:
+            self.replay.begin(self.stream.observations)
