@@ -94,11 +94,11 @@ def open_sweep(directory: "Path | str") -> Journal:
     return journal
 
 
-def latest(overrides: "list[str]", root: "Path | str" = "outputs") -> "Path | None":
-    """The newest sweep directory in `root` that was made by the same command."""
+def latest(argv: "list[str]", root: "Path | str" = "outputs") -> "Path | None":
+    """The newest sweep directory in `root` that was made by the same command line."""
     found = [(path.stat().st_mtime, path.parent) for path in Path(root).glob(f"*/{SWEEP}")]
     for _, directory in sorted(found, reverse=True):
-        if _read_json(directory / SWEEP).get("overrides") == list(overrides):
+        if _read_json(directory / SWEEP).get("argv") == list(argv):
             return directory
     return None
 

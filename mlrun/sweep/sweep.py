@@ -148,14 +148,12 @@ class Sweep:
     def _pending(self, jobs: "Iterable[Job]") -> "Iterator[Job]":
         for job in jobs:
             if job.state in (states.FINISHED, states.PRUNED):
-                if self.record:
-                    self.record.finished_earlier(job)
                 continue
             yield job
 
     def _begin(self, grid: dict) -> None:
         argv = sys.argv[1:]
-        facts = {"argv": argv, "overrides": list(self.config.hydra.overrides.task), "cwd": os.getcwd(), "grid": grid}
+        facts = {"argv": argv, "cwd": os.getcwd(), "grid": grid}
         self.journal.begin(**{key: value for key, value in facts.items() if key not in self.journal.sweep})
         if self.is_ours and self.record is None:
             self.record = Record(self.config.tracking.experiment, argv, grid, self.journal, self.jobs, self.directory)

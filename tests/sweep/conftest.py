@@ -1,0 +1,111 @@
+"""Sweeps as a user starts them, in one workspace with one database; jobs fail on request."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+TROUBLE = '''
+import os, signal, time
+from mlrun.data.tables import BundledTable
+
+
+class Trouble(BundledTable):
+    """Iris, unless the environment says that this seed is a bad one: then what `way` asks for happens instead."""
+
+    def __init__(self, way, hold=0.0, **options):
+        super().__init__("iris", **options)
+        self.way, self.hold = way, hold
+
+    def read(self):
+        time.sleep(self.hold)
+        if os.environ.get("BAD_SEED") == str(self.seed):
+            if self.way == "raise":
+                raise RuntimeError("the sky fell")
+            if self.way == "abort":
+                os.abort()
+            if self.way == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if self.way == "slow":
+                time.sleep(600)
+            if self.way == "memory":
+                bytearray(1 << 60)
+        return super().read()
+'''
+
+DATASET = """
+# Iris with trouble, for tests.
+_target_: trouble.Trouble
+problem: classification
+facts: [input_shape, num_outputs]
+way: fine
+hold: 0.0
+split: {train: 0.6, val: 0.2, test: 0.2, seed: "${seed}", stratify: true}
+batch_size: 16
+"""
+
+
+class Workspace:
+    def __init__(self, path):
+        self.path = path
+        (path / "conf" / "dataset").mkdir(parents=True)
+        (path / "trouble.py").write_text(TROUBLE)
+        (path / "conf" / "dataset" / "trouble.yaml").write_text(DATASET)
+
+    def environment(self, **changes):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": "", **changes}
+        environment.pop("CUDA_VISIBLE_DEVICES", None) if "CUDA_VISIBLE_DEVICES" not in changes else None
+        return environment
+
+    def start(self, *arguments, **changes):
+        """A running `mlrun`."""
+        command = [sys.executable, "-m", "mlrun", *arguments]
+        return subprocess.Popen(
+            command, cwd=self.path, env=self.environment(**changes), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            start_new_session=True,
+        )  # fmt: skip
+
+    def mlrun(self, *arguments, timeout=120, **changes):
+        """(exit status, stdout, stderr) of a finished `mlrun`."""
+        process = self.start(*arguments, **changes)
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        return process.returncode, out, err
+
+    def jobs(self, directory):
+        """Job number -> its last line in the journal."""
+        path = self.path / directory / "jobs.jsonl"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return {entry["number"]: entry for entry in map(json.loads, lines)}
+
+    def runs(self, experiment):
+        """(run id, status, tags) of an experiment, straight from the database."""
+        with sqlite3.connect(self.path / "mlflow.db") as database:
+            rows = database.execute(
+                "select run_uuid, status from runs join experiments using (experiment_id) where experiments.name = ?", (experiment,)
+            ).fetchall()
+            return [(run, status, dict(database.execute("select key, value from tags where run_uuid = ?", (run,)))) for run, status in rows]
+
+    def children(self, experiment):
+        """(status, tags) of the runs below the one parent, and the parent's."""
+        runs = self.runs(experiment)
+        parents = [run for run in runs if run[2].get("mlrun.kind") == "sweep"]
+        assert len(parents) == 1
+        nested = [(status, tags) for _, status, tags in runs if tags.get("mlflow.parentRunId") == parents[0][0]]
+        assert len(nested) == len(runs) - 1
+        return nested, parents[0][1:]
+
+    def add_python(self, name, text):
+        (self.path / name).write_text(textwrap.dedent(text))
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory):
+    return Workspace(tmp_path_factory.mktemp("sweeps"))
