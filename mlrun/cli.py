@@ -69,6 +69,11 @@ def hydra_application(argv: "list[str]") -> int:
     arguments = _parse(argv)
 
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # as Ctrl-C: the run is closed before the end
+    follows = int(os.environ.get("LOCAL_RANK", 0)) > 0  # a further process of a distributed run, started by the first
+    if follows:
+        from mlrun.sweep.server import die_with_parent
+
+        die_with_parent(os.getppid())
     failures = []
 
     def job(cfg):
@@ -77,14 +82,16 @@ def hydra_application(argv: "list[str]") -> int:
         from hydra.core.hydra_config import HydraConfig
 
         from mlrun.experiment import run
+        from mlrun.report import silent, terminal
         from mlrun.sweep import worker
 
         logging.captureWarnings(True)  # into the run's log, not between the lines of the report
         hydra_cfg = HydraConfig.get()
         if worker.current is not None:  # this is a job's process of a sweep, which reports for it
             return worker.current.run(cfg, hydra_cfg)
+        told = silent if follows else terminal
         try:
-            return run(cfg, hydra_cfg.runtime.output_dir, list(hydra_cfg.overrides.task)).objective
+            return run(cfg, hydra_cfg.runtime.output_dir, list(hydra_cfg.overrides.task), report=told).objective
         except Exception as error:  # kept from Hydra, which would print it in its own way and end a sweep
             failures.append(error)
             return None

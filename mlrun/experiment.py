@@ -104,6 +104,8 @@ def _run(cfg: dict, result: Result, tracked: Run, overrides, report) -> None:
 
     with result.phase("fit"):
         learner.fit(data, tracked, directory, report.Progress())
+    if isinstance(tracked, NullRun):
+        return  # the first process of the distributed run evaluates and writes
     result.parameters, result.best_epoch = learner.training.parameters, learner.training.best_epoch
     result.metrics.update(_at_epoch(learner.training.history, result.best_epoch))
     with result.phase("evaluate"):
