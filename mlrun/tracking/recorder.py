@@ -4,6 +4,8 @@ It works beside the experiment, in a process of its own or in a thread, so that 
 nor a slow server holds the experiment up.
 """
 
+import getpass
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -30,7 +32,7 @@ class Recorder:
         self, uri: str, experiment: str, name: str, tags: dict, params: dict, parent: "str | None", work_tree: str, run_id: "str | None" = None
     ) -> str:
         self.client = store.open_client(uri)
-        tags = {**tags, **_git_tags(work_tree), "mlflow.source.type": "LOCAL", "mlflow.source.name": "mlrun"}
+        tags = {**tags, **_git_tags(work_tree), "mlflow.source.type": "LOCAL", "mlflow.source.name": "mlrun", "mlflow.user": _user()}
         if parent:
             tags["mlflow.parentRunId"] = parent
         self.experiment_id = store.experiment_id(self.client, experiment)
@@ -141,6 +143,13 @@ class Recorder:
     def close(self, status: str) -> None:
         self.flush()
         self.client.set_terminated(self.run_id, status)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return str(os.getuid())
 
 
 def _git_tags(work_tree: str) -> dict:

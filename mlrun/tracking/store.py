@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from mlrun.errors import UserError
 
 DATABASE = "mlflow.db"
+TRAINING_VIEW = {"mlflow.experimentKind": "custom_model_development"}  # MLflow's page then shows runs and models, not traces and prompts
 
 
 def tracking_uri() -> str:
@@ -57,7 +58,7 @@ def experiment_id(client, name: str) -> str:
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         try:
-            return client.create_experiment(name)
+            return client.create_experiment(name, tags=TRAINING_VIEW)
         except MlflowException:
             experiment = client.get_experiment_by_name(name)
             if experiment is None:
