@@ -1,6 +1,16 @@
 """`hydra/launcher=pool`: a queue of jobs over GPUs and CPU slots. Hydra accepts launchers only from this package; the work is in mlrun.sweep."""
 
+from hydra.core.config_store import ConfigStore
 from hydra.plugins.launcher import Launcher
+
+from mlrun.config.compose import CONF
+
+# For other Hydra applications, in whose search path our conf/ is not; there it is a file like any other.
+_PATH = CONF / "hydra" / "launcher" / "pool.yaml"
+if _PATH.is_file():
+    from omegaconf import OmegaConf
+
+    ConfigStore.instance().store(group="hydra/launcher", name="pool", node=OmegaConf.load(_PATH), provider="mlrun")
 
 
 class PoolLauncher(Launcher):

@@ -28,6 +28,12 @@ class Journal:
     def exists(self) -> bool:
         return bool(self.sweep)
 
+    def forget(self) -> None:
+        """Begins anew in this directory."""
+        for name in (SWEEP, JOBS):
+            (self.directory / name).unlink(missing_ok=True)
+        self.sweep, self.entries = {}, {}
+
     def begin(self, **facts) -> None:
         """Writes what concerns the whole sweep; what was known before stays."""
         self.directory.mkdir(parents=True, exist_ok=True)

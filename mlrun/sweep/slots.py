@@ -133,11 +133,9 @@ class Demand:
 
 def demand(cfg: dict, gpus: int) -> Demand:
     """Read off a job's configuration. Raises ConfigError for a list of devices: which ones a job gets is decided here."""
-    model = cfg.get("model")
-    if not isinstance(model, dict):  # not an experiment of ours
-        return Demand("gpu" if gpus else "cpu")
-    trainer = cfg.get("trainer") or {}
-    if model.get("_target_") is None:  # estimators compute on the CPU
+    model, trainer = cfg.get("model"), cfg.get("trainer")
+    trainer = trainer if isinstance(trainer, dict) else {}
+    if isinstance(model, dict) and model.get("_target_") is None and "trainer" in cfg:  # estimators compute on the CPU
         return Demand("cpu")
     devices, accelerator = trainer.get("devices", 1), trainer.get("accelerator", "auto")
     kind = "gpu" if gpus and accelerator in ("auto", "gpu", "cuda") else "cpu"

@@ -41,7 +41,9 @@ class Sweep:
         self.is_ours = OmegaConf.is_dict(config.get("model")) and "tracking" in config
         self.journal = Journal(self.directory)
         self.resumes = bool(settings["resume"])
-        if self.journal.exists and not self.resumes:
+        if self.journal.exists and not self.resumes and not self.is_ours:
+            self.journal.forget()  # other applications of Hydra are used to that
+        elif self.journal.exists and not self.resumes:
             raise UserError(
                 f"{self.directory} holds a sweep already. To go on with it: mlrun resume {shlex.quote(str(self.directory))}; "
                 f"for a new one choose another hydra.sweep.dir."

@@ -1,0 +1,151 @@
+"""The pool as a launcher of any Hydra application: Hydra's own test suite for launchers, and slots seen from inside the jobs."""
+
+import os
+import time
+
+import pytest
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.test_utils.launcher_common_tests import IntegrationTestSuite, LauncherTestSuite
+
+from hydra_plugins.mlrun_pool import PoolLauncher
+from mlrun.errors import ConfigError, SweepFailed
+
+
+def test_hydra_finds_it():
+    assert PoolLauncher.__name__ in [plugin.__name__ for plugin in Plugins.instance().discover(Launcher)]
+
+
+@pytest.mark.parametrize("launcher_name, overrides", [("pool", [])])
+class TestPoolLauncher(LauncherTestSuite):
+    pass
+
+
+@pytest.mark.parametrize(
+    "task_launcher_cfg, extra_flags", [({}, ["-m", "hydra/job_logging=disabled", "hydra/hydra_logging=disabled", "hydra/launcher=pool"])]
+)
+class TestPoolLauncherIntegration(IntegrationTestSuite):
+    pass
+
+
+@pytest.fixture
+def sweep(hydra_sweep_runner, tmpdir):
+    """Runs a function as the jobs of a sweep; returns their JobReturns."""
+
+    def run(task, *overrides):
+        runner = hydra_sweep_runner(
+            calling_file=None, calling_module="hydra.test_utils.a_module", task_function=task, config_path="configs",
+            config_name="compose.yaml", overrides=["hydra/launcher=pool", *overrides], temp_dir=tmpdir,
+        )  # fmt: skip
+        with runner:
+            return runner.returns[0]
+
+    return run
+
+
+def stay(cfg):
+    """Where this job was, and from when to when."""
+    start = time.monotonic()
+    time.sleep(0.25)
+    return os.environ["CUDA_VISIBLE_DEVICES"], os.environ["MLRUN_SLOTS"], start, time.monotonic()
+
+
+def most_at_once(intervals):
+    events = sorted([(start, 1) for start, _ in intervals] + [(end, -1) for _, end in intervals])
+    most = now = 0
+    for _, change in events:
+        now += change
+        most = max(most, now)
+    return most
+
+
+def by_slot(returns):
+    """Slot -> the times at which it was used; device -> likewise."""
+    slots, devices = {}, {}
+    for job in returns:
+        visible, places, start, end = job.return_value
+        for place in places.split(","):
+            slots.setdefault(place, []).append((start, end))
+        for device in visible.split(","):
+            devices.setdefault(device, []).append((start, end))
+    return slots, devices
+
+
+def test_one_job_per_gpu(sweep, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    slots, devices = by_slot(sweep(stay, "+a=range(12)"))
+    assert set(devices) == {"0", "1", "2", "3"}  # all are used
+    assert {most_at_once(times) for times in slots.values()} == {1}
+    assert {most_at_once(times) for times in devices.values()} == {1}
+
+
+def test_two_jobs_per_gpu(sweep, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    slots, devices = by_slot(sweep(stay, "+a=range(16)", "hydra.launcher.jobs_per_gpu=2"))
+    assert len(slots) == 8 and {most_at_once(times) for times in slots.values()} == {1}
+    assert {device: most_at_once(times) for device, times in devices.items()} == dict.fromkeys("0123", 2)
+
+
+def test_a_job_on_two_gpus_takes_two_slots(sweep, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    returns = sweep(stay, "+a=range(5)", "+trainer.devices=1,2")
+    slots, devices = by_slot(returns)
+    for job in returns:
+        assert len(job.return_value[0].split(",")) == job.cfg.trainer.devices
+    assert set(devices) == {"0", "1", "2", "3"} and {most_at_once(times) for times in devices.values()} == {1}
+
+
+def test_the_users_own_list_of_devices_is_respected(sweep, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,MIG-7d9cba3c-8dc6-5d2f-8e4a-8b2a9e3b5c11")
+    _, devices = by_slot(sweep(stay, "+a=range(4)"))
+    assert set(devices) == {"5", "MIG-7d9cba3c-8dc6-5d2f-8e4a-8b2a9e3b5c11"}
+
+
+def test_more_gpus_than_there_are(sweep, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with pytest.raises(ConfigError, match="trainer.devices=3: there are 2 GPUs"):
+        sweep(stay, "+trainer.devices=3")
+
+
+def test_jobs_are_alone(sweep):
+    """Each has its own process, arguments, environment, directory and random numbers."""
+    import random
+
+    def task(cfg):
+        import sys
+
+        os.environ["LEAK"] = os.environ.get("LEAK", "") + "x"
+        return os.getpid(), sys.argv[1:], os.environ["LEAK"], random.random()
+
+    returns = [job.return_value for job in sweep(task, "+a=range(3)")]
+    assert len({pid for pid, *_ in returns}) == 3 and os.getpid() not in {pid for pid, *_ in returns}
+    assert [arguments for _, arguments, *_ in returns] == [[f"+a={a}"] for a in range(3)]
+    assert {leak for *_, leak, _ in returns} == {"x"}
+    assert len({number for *_, number in returns}) == 3
+
+
+def test_a_failure_does_not_stop_the_others(sweep, tmpdir):
+    def task(cfg):
+        if cfg.a == 1:
+            raise ValueError("not one")
+        return cfg.a
+
+    from hydra.core.utils import JobStatus
+
+    with pytest.raises(SweepFailed, match="job 1: failed ValueError: not one"):
+        sweep(task, "+a=range(4)")
+    text = (tmpdir / "jobs.jsonl").read()
+    assert text.count('"finished"') == 3 and JobStatus.FAILED
+
+
+def test_fail_fast_stops_the_others(sweep, tmpdir):
+    def task(cfg):
+        if cfg.a == 0:
+            raise ValueError
+        time.sleep(20)
+
+    start = time.monotonic()
+    with pytest.raises(SweepFailed):
+        sweep(task, "+a=range(6)", "hydra.launcher.fail_fast=true", "hydra.launcher.slots=2")
+    assert time.monotonic() - start < 10
+    assert "because job 0 failed" in (tmpdir / "jobs.jsonl").read()

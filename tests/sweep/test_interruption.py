@@ -1,0 +1,141 @@
+"""Ctrl-C, Ctrl-C twice, and a parent that is killed: nothing trains on, MLflow tells the truth, and the sweep can be finished."""
+
+import csv
+import os
+import signal
+import time
+
+import pytest
+
+SLOW = ["-m", "model=naive_bayes", "dataset=trouble", "dataset.way=slow", "hydra.launcher.slots=2"]
+
+
+def jobs_of(process):
+    """Living processes of a sweep: those in the session of its server, a child of the parent."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/environ", "rb") as file:
+                environment = file.read()
+            with open(f"/proc/{name}/stat") as file:
+                state = file.read().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if f"SWEEP_TEST={process.mark}".encode() in environment and state != "Z":
+            found.append(int(name))
+    return found
+
+
+def start(workspace, *arguments, running=2, **changes):
+    """A sweep, once `running` of its jobs have begun."""
+    mark = os.urandom(4).hex()
+    process = workspace.start(*arguments, SWEEP_TEST=mark, **changes)
+    process.mark = mark
+    begun, lines = 0, []
+    while begun < running:
+        line = process.stdout.readline()
+        assert line, "".join(lines) + process.stderr.read()
+        lines.append(line)
+        begun += " started on " in line
+    return process
+
+
+def wait_until(condition, seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return condition()
+
+
+def test_ctrl_c_ends_all_jobs_cleanly(workspace):
+    process = start(
+        workspace, *SLOW, "seed=1,1,1", "dataset.hold=0.5,0.6", "tracking.experiment=ctrl_c", "hydra.sweep.dir=outputs/ctrl_c", BAD_SEED="1"
+    )
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and "Traceback" not in err
+    assert not jobs_of(process)
+    assert "stopping" in out and "resume: mlrun resume outputs/ctrl_c" in out
+    children, (parent, _) = workspace.children("ctrl_c")
+    assert parent == "KILLED" and {status for status, _ in children} == {"KILLED"} and len(children) == 2
+    states = [job["state"] for job in workspace.jobs("outputs/ctrl_c").values()]
+    assert states == ["killed", "killed"]  # the others were not begun
+
+
+def test_second_ctrl_c_does_not_wait(workspace):
+    workspace.add_python("deaf.py", '''
+        import signal, time
+        from trouble import Trouble
+
+        class Deaf(Trouble):
+            def read(self):
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                time.sleep(60)
+    ''')  # fmt: skip
+    process = start(
+        workspace, *SLOW, "dataset._target_=deaf.Deaf", "seed=1,2", "tracking.experiment=twice", "hydra.sweep.dir=outputs/twice"
+    )
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None  # the jobs have time to close their runs
+    before = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert time.monotonic() - before < 6 and process.returncode == 130
+    assert not jobs_of(process)
+    children, (parent, _) = workspace.children("twice")
+    assert parent == "KILLED" and {status for status, _ in children} == {"KILLED"}
+
+
+@pytest.fixture(scope="module")
+def orphaned(workspace):
+    """A sweep of 6 jobs whose parent was killed while its second pair was running."""
+    command = [
+        "-m", "model=naive_bayes,knn", "dataset=trouble", "dataset.hold=1.0", "seed=1,2,3", "tracking.experiment=orphaned",
+        "hydra.sweep.dir=outputs/orphaned", "hydra.launcher.slots=2",
+    ]  # fmt: skip
+    process = start(workspace, *command, running=4)
+    time.sleep(0.5)
+    process.kill()
+    process.wait()
+    return process
+
+
+def test_no_orphans(workspace, orphaned):
+    assert wait_until(lambda: not jobs_of(orphaned), 10)
+    assert wait_until(lambda: workspace.children("orphaned")[1][0] == "KILLED", 5)
+    children, _ = workspace.children("orphaned")
+    assert "RUNNING" not in {status for status, _ in children}
+
+
+def test_resumed_sweep_ends_as_an_unbroken_one(workspace, orphaned):
+    status, out, err = workspace.mlrun("resume", "outputs/orphaned")
+    assert status == 0, out + err
+    status, out, err = workspace.mlrun(
+        "-m", "model=naive_bayes,knn", "dataset=trouble", "dataset.hold=0.0", "seed=1,2,3", "tracking.experiment=unbroken",
+        "hydra.sweep.dir=outputs/unbroken",
+    )  # fmt: skip
+    assert status == 0, out + err
+
+    def table(name):
+        with open(workspace.path / "outputs" / name / "sweep.csv") as file:
+            rows = list(csv.DictReader(file))
+        return [{key: row[key] for key in row if key in ("model", "seed", "state", "objective") or "/" in key and "seconds" not in key} for row in rows]
+
+    assert table("orphaned") == table("unbroken") and len(table("orphaned")) == 6
+    children, (parent, _) = workspace.children("orphaned")
+    assert parent == "FINISHED" and [status for status, _ in children] == ["FINISHED"] * 6
+
+
+def test_resume_true_finds_the_sweep_of_the_same_command(workspace):
+    command = ["-m", "model=naive_bayes", "dataset=trouble", "seed=1,2", "dataset.way=raise", "tracking.experiment=again"]
+    status, out, _ = workspace.mlrun(*command, BAD_SEED="2")
+    assert status == 1
+    directory = out.splitlines()[0].rpartition(" ")[2]
+    status, out, _ = workspace.mlrun(*command, "resume=true")
+    assert status == 0 and directory in out and out.count(" started on ") == 1
+    assert len(workspace.children("again")[0]) == 2
