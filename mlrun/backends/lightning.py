@@ -2,7 +2,9 @@
 
 import logging
 import os
+import sys
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,9 @@ from mlrun.config.instantiate import fill, instantiate, plain, without_metadata
 from mlrun.data.transform import from_state
 from mlrun.errors import ConfigError
 from mlrun.optimization import Optimization
+from mlrun.transfer import Freezing, load_weights, parameter_groups
 
+log = logging.getLogger("mlrun")
 WEIGHTS = "weights.pt"
 PREDICT_ROWS, PREDICT_VALUES = 4096, 2**22  # most rows and input values that go through the network at once when predicting
 SMALL_NETWORK = 100_000  # parameters
@@ -50,6 +54,13 @@ class NetworkLearner(Learner):
         learner = cls(instantiate(model), transform, spec.labels, recipe, plain(cfg))
         settings = learner.cfg["trainer"]
         penalties = {key: settings[key] for key in ("l1", "l2", "penalize_bias_and_norm")}
+        start, lr_scale = learner.cfg["model"].get("init_from"), learner.cfg["model"].get("lr_scale")
+        if start:
+            loaded = load_weights(learner.task, start)
+            log.info("%s", loaded)
+            print(f"mlrun: {loaded}", file=sys.stderr)
+        if lr_scale:
+            learner.task.parts = partial(parameter_groups, learner.task.network, plain(cfg["optim"])["lr"], lr_scale)
         fused = settings["precision"] != "16-mixed"  # a fused step would undo the gradient scaling after penalties and clipping
         learner.task.optimization = Optimization(learner.cfg["optim"], learner.cfg["scheduler"], **penalties, fused=fused)
         return learner
@@ -71,6 +82,9 @@ class NetworkLearner(Learner):
             if not validates:
                 raise ConfigError("trainer.early_stopping_patience watches the validation part, which is empty: set dataset.split.val.")
             callbacks.append(EarlyStopping(self.monitor, mode=self.mode, patience=settings["early_stopping_patience"]))
+        freeze = self.cfg["model"].get("freeze", "none")
+        if freeze != "none":
+            callbacks.append(Freezing(self.task.network, freeze, self.cfg["model"].get("unfreeze_every")))
         torch.set_float32_matmul_precision("high")
         torch.set_num_threads(_threads(settings["threads"], self.training.parameters))
         self.task.data = data

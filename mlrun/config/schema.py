@@ -55,7 +55,7 @@ KEYS: dict[str, tuple] = {
     "model.init_from": (Text(), Null()),
     "model.freeze": (Text(),),
     "model.unfreeze_every": (COUNT, Null()),
-    "model.lr_scale": (Mapping(),),
+    "model.lr_scale": (Mapping(), Null()),
     "model.keep": (Choice(("best", "last")),),
     "dataset.name": (Text(),),
     "dataset.problem": (Text(),),

@@ -1,5 +1,6 @@
 """What all sets of images share: their size, and augmentation of what is trained on."""
 
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -14,10 +15,11 @@ class ImageData(ArrayData):
 
     image_size: height and width that the network is fed, null for those of the files; images are resized batch by batch
     on the device. enlarge_to: the same, but only for smaller images: what the model's `min_image_size` asks for.
+    classes: labels of the classes to keep, null for all; the rest of the images is left out.
     augment: steps of `mlrun.data.augment` that change each training batch, in their order.
     """
 
-    def __init__(self, problem, name, seed, image_size=None, enlarge_to=None, augment=None, **options):
+    def __init__(self, problem, name, seed, image_size=None, enlarge_to=None, classes=None, augment=None, **options):
         super().__init__(problem, name, seed, **options)
         if problem != "classification":
             raise DataError(f"dataset.problem={problem}: {name} is a classification set")
@@ -25,7 +27,28 @@ class ImageData(ArrayData):
             if size is not None and (not isinstance(size, int) or size < 1):
                 raise DataError(f"dataset.{key}={size}: give height and width in pixels as one number, or null")
         self.image_size, self.enlarge_to = image_size, enlarge_to
-        self.augment = list(augment or [])
+        self.augment, self.classes = list(augment or []), classes
+
+    def prepare(self):
+        if self._rows is None:
+            self._content = self.read() if self.classes is None else self._kept(self.read())
+            self._rows = self._split()
+
+    def _kept(self, content):
+        unknown = [label for label in self.classes if label not in content.labels]
+        if unknown or len(set(self.classes)) < 2:
+            known = ", ".join(map(str, content.labels))
+            raise DataError(f"dataset.classes={self.classes}: give at least two of the labels of {self.name}, which are {known}")
+        places = sorted({content.labels.index(label) for label in self.classes})
+        chosen = np.isin(content.y, places)
+        return replace(
+            content,
+            x=content.x[chosen],
+            y=np.searchsorted(places, content.y[chosen]),
+            labels=[content.labels[place] for place in places],
+            class_names=[content.class_names[place] for place in places],
+            test_rows=None if content.test_rows is None else int(chosen[: content.test_rows].sum()),
+        )
 
     @cached_property
     def resized_to(self):

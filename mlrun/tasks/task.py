@@ -24,8 +24,12 @@ class Task(LightningModule):
         super().__init__()
         self._sums: "dict[str, dict[str, torch.Tensor]]" = {}
 
+    def parts(self):
+        """What the optimizer is made for: all parameters alike, unless the backend set groups with their own rates."""
+        return self
+
     def configure_optimizers(self):
-        optimizer = self.optimization.optimizer(self)
+        optimizer = self.optimization.optimizer(self.parts())
         scheduler = self.optimization.scheduler(
             optimizer,
             total_steps=self.trainer.estimated_stepping_batches,

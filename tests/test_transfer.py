@@ -1,0 +1,110 @@
+"""Transfer: weights from elsewhere, frozen parts, gradual unfreezing, learning rates of parts."""
+
+import pytest
+import torch
+
+from mlrun.backends import make_learner
+from mlrun.errors import ConfigError
+from mlrun.networks.cnn import CNN
+from mlrun.networks.resnet import ResNet
+from mlrun.report import silent
+from mlrun.transfer import layers, load_weights, parameter_groups, parts_to_freeze
+from tests.test_models import Nobody, prepared, trained
+
+SMALL = ["model=cnn", "model.network.channels=[8,16]", "model.network.hidden=[32]"]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("source")
+    learner, _ = trained(directory, *SMALL, "dataset.classes=[0,1,2,3,4]", "trainer.max_epochs=4")
+    learner.save(directory / "model")
+    return directory
+
+
+def started(source, *overrides):
+    return make_learner(*prepared(*SMALL, "dataset.classes=[5,6,7]", f"model.init_from={source}", *overrides))
+
+
+def test_a_head_for_other_classes_is_drawn_anew_and_the_rest_is_loaded(source, capsys):
+    learner = started(source)
+    stored = torch.load(source / "model" / "weights.pt", weights_only=True)
+    for name, tensor in learner.task.state_dict().items():
+        assert torch.equal(tensor, stored[name]) == (not name.startswith("network.head")), name
+    assert learner.task.network.head.out_features == 3
+    assert "2 of another shape, left as drawn: network.head.weight, network.head.bias" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("file", ["model", "model/weights.pt", "checkpoints/best.ckpt"])
+def test_sources_of_weights(source, file):
+    learner = started(source / file)
+    assert learner.task.network.body[0].weight.shape == (8, 1, 3, 3)
+
+
+def test_weights_of_a_bare_network(tmp_path):
+    network = CNN([1, 8, 8], 3)
+    torch.save(network.state_dict(), tmp_path / "bare.pt")
+    holder = torch.nn.Module()
+    holder.network = CNN([1, 8, 8], 3)
+    report = load_weights(holder, str(tmp_path / "bare.pt"))
+    assert len(report.loaded) == len(network.state_dict()) and not report.absent and not report.unused
+    assert torch.equal(holder.network.head.weight, network.head.weight)
+
+
+def test_sources_that_do_not_fit_are_refused(source, tmp_path):
+    with pytest.raises(ConfigError, match="no such file"):
+        started(tmp_path / "nothing")
+    with pytest.raises(ConfigError, match="none of its"):
+        make_learner(*prepared("model=mlp", "model.network.hidden=[7]", f"model.init_from={source}"))
+
+
+def test_torchvision_is_asked_for_in_words():
+    try:
+        import torchvision.models  # noqa: F401
+    except ImportError:
+        with pytest.raises(ConfigError, match=r"pip install 'mlrun\[vision\]'"):
+            started("torchvision:resnet18")
+
+
+def fitted(learner, data, directory):
+    before = {name: tensor.clone() for name, tensor in learner.task.state_dict().items()}
+    learner.fit(data, Nobody(), directory, silent.Progress())
+    return {name for name, tensor in learner.task.state_dict().items() if not torch.equal(tensor, before[name])}
+
+
+@pytest.mark.parametrize("freeze, moving", [("all_but_head", ("head",)), ("first_2", ("classifier", "head")), ("none", ("body", "classifier", "head"))])
+def test_frozen_parts_stay_as_they_are_norm_statistics_included(source, tmp_path, freeze, moving):
+    cfg, data = prepared(*SMALL, "dataset.classes=[5,6,7]", f"model.init_from={source}", f"model.freeze={freeze}", "trainer.max_epochs=1", "trainer.keep=last")
+    changed = fitted(make_learner(cfg, data), data, tmp_path)
+    assert {name.split(".")[1] for name in changed} == set(moving)
+
+
+def test_gradual_unfreezing(tmp_path):
+    cfg, data = prepared(*SMALL, "model.freeze=all_but_head", "model.unfreeze_every=1", "trainer.keep=last", "trainer.max_epochs=2")
+    changed = fitted(make_learner(cfg, data), data, tmp_path)
+    assert {name.split(".")[1] for name in changed} == {"classifier", "head"}
+    cfg["trainer"]["max_epochs"] = 4
+    changed = fitted(make_learner(cfg, data), data, tmp_path)
+    assert {name.split(".")[1] for name in changed} == {"body", "classifier", "head"}
+
+
+def test_learning_rates_of_parts(tmp_path):
+    cfg, data = prepared(*SMALL, "model.lr_scale={body: 0.1, body.0: 0, head: 2}", "optim.lr=0.01", "trainer.max_epochs=1", "trainer.keep=last")
+    learner = make_learner(cfg, data)
+    changed = fitted(learner, data, tmp_path)
+    groups = learner.trainer.optimizers[0].param_groups
+    assert sorted(group["lr"] for group in groups) == pytest.approx([0, 0.001, 0.01, 0.02])
+    assert sum(len(group["params"]) for group in groups) == len(list(learner.task.parameters()))
+    assert "network.body.0.weight" not in changed and "network.body.4.weight" in changed
+    with pytest.raises(ConfigError, match="lr_scale.tail.*body, classifier, head"):
+        parameter_groups(learner.task.network, 0.01, {"tail": 1})
+
+
+def test_layers_and_their_names():
+    network = ResNet([1, 8, 8], 3, depth=8)
+    assert len(layers(network)) == 1 + 6 + 2 + 1  # stem, three blocks of two, two projections, head
+    assert all(len(layer) == 2 for layer in layers(network)[:-1]), "a convolution and its norm"
+    with pytest.raises(ConfigError, match="first_N"):
+        parts_to_freeze(network, "half")
+    with pytest.raises(ConfigError, match="10 layers"):
+        parts_to_freeze(network, "first_10")
