@@ -29,7 +29,7 @@ class Recorder:
         self.failure = None  # the first thing that MLflow refused after the run was open
 
     def open(
-        self, uri: str, experiment: str, name: str, tags: dict, params: dict, parent: "str | None", work_tree: str, run_id: "str | None" = None
+        self, uri: str, experiment: str, name: str, tags: dict, params: dict, parent: "str | None", work_tree: str, started: int, run_id: "str | None" = None
     ) -> str:
         self.client = store.open_client(uri)
         tags = {**tags, **_git_tags(work_tree), "mlflow.source.type": "LOCAL", "mlflow.source.name": "mlrun", "mlflow.user": _user()}
@@ -38,7 +38,8 @@ class Recorder:
         self.experiment_id = store.experiment_id(self.client, experiment)
         if run_id and self._reopened(run_id, tags):
             return run_id
-        run = self.client.create_run(self.experiment_id, run_name=name, tags={key: str(value) for key, value in tags.items()})
+        tags = {key: str(value) for key, value in tags.items()}
+        run = self.client.create_run(self.experiment_id, start_time=started, run_name=name, tags=tags)
         self.run_id = run.info.run_id
         self.params(params)
         return self.run_id

@@ -34,7 +34,7 @@ class Run:
         self._child = None
         heavy = {"torch", "mlflow", "numpy"} & set(sys.modules)
         (self._start_thread if heavy or threading.active_count() > 1 or not hasattr(os, "fork") else self._start_process)()
-        self._send("open", tracking_uri(), experiment, name, tags, params, parent, os.getcwd(), run_id)
+        self._send("open", tracking_uri(), experiment, name, tags, params, parent, os.getcwd(), _milliseconds(), run_id)
 
     @property
     def id(self) -> str:
@@ -55,7 +55,7 @@ class Run:
         self._send("params", values)
 
     def metrics(self, values: "dict[str, float]", step: int = 0) -> None:
-        self._send("metrics", {key: float(value) for key, value in values.items()}, step, int(time.time() * 1000))
+        self._send("metrics", {key: float(value) for key, value in values.items()}, step, _milliseconds())
 
     def tags(self, values: dict) -> None:
         self._send("tags", values)
@@ -134,6 +134,10 @@ class Run:
 
         for work in (forward, receive):
             threading.Thread(target=work, daemon=True, name="mlflow").start()
+
+
+def _milliseconds() -> int:
+    return int(time.time() * 1000)
 
 
 def _serve_in_child(connection, parent: int) -> None:
