@@ -5,12 +5,12 @@ from hydra.plugins.launcher import Launcher
 
 from mlrun.config.compose import CONF
 
-# For other Hydra applications, in whose search path our conf/ is not; there it is a file like any other.
+# For other Hydra applications, in whose search path our conf/ is not: `hydra/launcher=mlrun_pool`.
 _PATH = CONF / "hydra" / "launcher" / "pool.yaml"
 if _PATH.is_file():
     from omegaconf import OmegaConf
 
-    ConfigStore.instance().store(group="hydra/launcher", name="pool", node=OmegaConf.load(_PATH), provider="mlrun")
+    ConfigStore.instance().store(group="hydra/launcher", name="mlrun_pool", node=OmegaConf.load(_PATH), provider="mlrun")
 
 
 class PoolLauncher(Launcher):

@@ -20,7 +20,7 @@ class Display:
         self.jobs, self.total, self.common, self.stream = jobs, total, set(common), stream
         self.console = new_console(stream)
         self.live = None
-        self.message = ""
+        self.message = self.hint = ""
         self.begin = time.monotonic()
         self._drawn = 0.0
 
@@ -42,6 +42,12 @@ class Display:
         if self.live is None:
             self._print(text)
         else:
+            self._draw()
+
+    def note(self, text: str) -> None:
+        """What is going on before jobs run; on a terminal only."""
+        if self.live is not None:
+            self.hint = text
             self._draw()
 
     def started(self, job: Job) -> None:
@@ -109,7 +115,7 @@ class Display:
         remaining = self._remaining()
         if remaining is not None:
             line += f"  about {clock(remaining)} left"
-        return Group(table, Text(line, style="bold"), Text(self.message, style="dim"))
+        return Group(table, Text(line, style="bold"), Text(self.hint or self.message, style="dim"))
 
     def _remaining(self) -> "float | None":
         """From the mean time of finished jobs and the slots in use."""

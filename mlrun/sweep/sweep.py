@@ -162,6 +162,7 @@ class Sweep:
 
     def _warm_up(self) -> None:
         if self.is_ours:
+            self.display.note("importing what the jobs need")
             self.server.preload(modules_of([job.config for job in self.jobs if job.state == states.WAITING]))
         if self.record is not None:
             self.journal.begin(run_id=self.record.id)
@@ -169,6 +170,7 @@ class Sweep:
         while waits:
             report = self.server.receive(1.0)
             waits -= bool(report and report[0] == "ready")
+        self.display.note("")
 
     def _request(self, job: Job) -> Request:
         environment = {"CUDA_VISIBLE_DEVICES": ",".join(slot.device for slot in job.slots if slot.device)}

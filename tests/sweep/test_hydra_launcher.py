@@ -16,13 +16,13 @@ def test_hydra_finds_it():
     assert PoolLauncher.__name__ in [plugin.__name__ for plugin in Plugins.instance().discover(Launcher)]
 
 
-@pytest.mark.parametrize("launcher_name, overrides", [("pool", [])])
+@pytest.mark.parametrize("launcher_name, overrides", [("mlrun_pool", [])])
 class TestPoolLauncher(LauncherTestSuite):
     pass
 
 
 @pytest.mark.parametrize(
-    "task_launcher_cfg, extra_flags", [({}, ["-m", "hydra/job_logging=disabled", "hydra/hydra_logging=disabled", "hydra/launcher=pool"])]
+    "task_launcher_cfg, extra_flags", [({}, ["-m", "hydra/job_logging=disabled", "hydra/hydra_logging=disabled", "hydra/launcher=mlrun_pool"])]
 )
 class TestPoolLauncherIntegration(IntegrationTestSuite):
     pass
@@ -35,7 +35,7 @@ def sweep(hydra_sweep_runner, tmpdir):
     def run(task, *overrides):
         runner = hydra_sweep_runner(
             calling_file=None, calling_module="hydra.test_utils.a_module", task_function=task, config_path="configs",
-            config_name="compose.yaml", overrides=["hydra/launcher=pool", *overrides], temp_dir=tmpdir,
+            config_name="compose.yaml", overrides=["hydra/launcher=mlrun_pool", *overrides], temp_dir=tmpdir,
         )  # fmt: skip
         with runner:
             return runner.returns[0]
@@ -46,7 +46,7 @@ def sweep(hydra_sweep_runner, tmpdir):
 def stay(cfg):
     """Where this job was, and from when to when."""
     start = time.monotonic()
-    time.sleep(0.25)
+    time.sleep(0.6)  # long enough that all slots are taken before the first is free, also on a busy machine
     return os.environ["CUDA_VISIBLE_DEVICES"], os.environ["MLRUN_SLOTS"], start, time.monotonic()
 
 
@@ -73,7 +73,7 @@ def by_slot(returns):
 
 def test_one_job_per_gpu(sweep, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
-    slots, devices = by_slot(sweep(stay, "+a=range(12)"))
+    slots, devices = by_slot(sweep(stay, "+a=range(8)"))
     assert set(devices) == {"0", "1", "2", "3"}  # all are used
     assert {most_at_once(times) for times in slots.values()} == {1}
     assert {most_at_once(times) for times in devices.values()} == {1}
