@@ -1,5 +1,6 @@
 """Networks: a task trained by Lightning, its best epoch kept."""
 
+import csv
 import logging
 import os
 import sys
@@ -103,12 +104,32 @@ class NetworkLearner(Learner):
             )
         except Exception as error:  # Lightning's MisconfigurationException and torch's own: no such accelerator, too many devices
             raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
+        self._write_layers(data, directory / "figures")
         self._uninterrupted(self.trainer.fit, self.task, datamodule=Loaders(data))
         self.training.history = reporter.history
         best = checkpoint.best_model_path
         if settings["keep"] == "best" and best and os.path.exists(best):
             self.task.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["state_dict"])
             self.training.best_epoch = self._best_epoch(reporter.history)
+
+    def _write_layers(self, data, directory):
+        """The network layer by layer, for reading and as CSV; nothing for tasks and inputs that are not one tensor of numbers."""
+        from mlrun.networks.summary import Layer, as_rows, as_text, layer_table
+
+        shape, network = data.spec.facts.get("input_shape"), getattr(self.task, "network", None)
+        if shape is None or network is None:
+            return
+        try:
+            rows = layer_table(network, shape)
+        except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
+            log.info("no table of layers: %s", error)
+            return
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "layers.txt").write_text(as_text(rows) + "\n", encoding="utf-8")
+        with open(directory / "layers.csv", "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(Layer.__dataclass_fields__))
+            writer.writeheader()
+            writer.writerows(as_rows(rows))
 
     def _best_epoch(self, history) -> "int | None":
         points = history.get(self.monitor, [])

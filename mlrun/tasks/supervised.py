@@ -101,7 +101,17 @@ class Supervised(Task):
         from mlrun.report.supervised import supervised_figures
 
         yield from supervised_figures(data, self.outcome)
+        if len(data.spec.facts.get("image_shape", ())) == 3 and self.classifies:
+            yield from self._convolution_figures(data)
         if getattr(data, "augment", None):
             from mlrun.report.images import augmented_images
 
             yield "augmented", augmented_images(*data.augmented_examples(), data.spec.class_names)
+
+    def _convolution_figures(self, data, part="test", images=8):
+        """Of the first images of the part, as the network is fed."""
+        from mlrun.report.convolution import convolution_figures
+
+        for x, y in data.loader(part, self.device) or ():
+            yield from convolution_figures(self.network, x[:images], y[:images].cpu().numpy(), data.spec.class_names)
+            return

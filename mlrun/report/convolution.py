@@ -1,0 +1,69 @@
+"""What a convolutional network has learned and looks at: filters, feature maps, Grad-CAM."""
+
+import numpy as np
+import torch
+
+from mlrun.networks.activation_maps import convolutions, feature_maps, grad_cam
+from mlrun.report.images import as_image, mosaic_figure
+from mlrun.report.style import DIVERGING, shorten, styled
+
+
+def convolution_figures(network, images, y, class_names):
+    """Yields (name, Figure). images: (rows, channels, height, width) float tensor as the network is fed; y: (rows,) classes."""
+    found = convolutions(network)
+    if not found:
+        return
+    name, first = found[0]
+    if min(first.kernel_size) > 1:
+        yield "filters", filters(first.weight.detach().cpu().numpy(), f"Filters of the first convolution ({name})")
+    x = images[:1]
+    yield "feature_maps", maps(x[0].cpu().numpy(), feature_maps(network, x, first)[0].cpu().numpy(), f"Feature maps of {name}")
+    with torch.no_grad():
+        training = network.training
+        network.eval()
+        predicted = network(images).argmax(1)
+        network.train(training)
+    cams = grad_cam(network, images, predicted).cpu().numpy()
+    yield "grad_cam", cam_figure(images.cpu().numpy(), cams, np.asarray(y), predicted.cpu().numpy(), class_names)
+
+
+@styled
+def filters(weights, title="Filters", limit=64):
+    """weights: (filters, channels, height, width); three channels in colour, others as their mean over channels."""
+    shown = []
+    for weight in weights[:limit]:
+        if len(weight) == 3:
+            low, high = weight.min(), weight.max()
+            shown.append(((weight - low) / max(high - low, 1e-12)).transpose(1, 2, 0))
+        else:
+            mean = weight.mean(axis=0)
+            shown.append(mean / max(np.abs(mean).max(), 1e-12))
+    cmap, limits = (None, (0, 1)) if shown[0].ndim == 3 else (DIVERGING, (-1, 1))
+    return mosaic_figure(shown, [str(at) for at in range(len(shown))], title, cmap=cmap, limits=limits, tile=0.75)
+
+
+@styled
+def maps(image, activations, title="Feature maps", limit=31):
+    """image: (channels, height, width); activations: (maps, height', width'), each shown on its own scale after the image."""
+    side = activations.shape[1:]
+    pixels = as_image(image, image.shape)
+    pixels = pixels if pixels.ndim == 2 else pixels.mean(axis=2)
+    rows, columns = (np.linspace(0, have - 1, want).round().astype(int) for have, want in zip(pixels.shape, side))
+    tiles = [pixels[rows][:, columns], *activations[:limit]]
+    tiles = [(tile - tile.min()) / max(tile.max() - tile.min(), 1e-12) for tile in tiles]
+    return mosaic_figure(tiles, ["input", *map(str, range(len(tiles) - 1))], title, limits=(0, 1), tile=0.9)
+
+
+@styled
+def cam_figure(images, cams, y, predicted, class_names, title="Grad-CAM: where the predicted class is seen"):
+    """images: (rows, channels, height, width); cams: (rows, height, width) from 0 to 1, laid over them in red."""
+    low, high = images.min(), images.max()
+    shown, captions = [], []
+    for image, cam, true, guess in zip(images, cams, y, predicted):
+        grey = 1 - (image.mean(axis=0) - low) / max(high - low, 1e-12)  # dark on white, as the other figures show it
+        if len(image) == 3:
+            grey = 1 - grey
+        weight = 0.6 * cam[..., None]
+        shown.append((1 - weight) * grey[..., None] + weight * np.array([0.84, 0.15, 0.16]))
+        captions.append(f"true {shorten(class_names[true], 14)}\n→ {shorten(class_names[guess], 14)}")
+    return mosaic_figure(shown, captions, title, cmap=None, limits=(0, 1))
