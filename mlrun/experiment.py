@@ -10,6 +10,7 @@ import time
 import traceback
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -73,6 +74,7 @@ def run(
     directory = Path(directory).resolve()
     directory.mkdir(parents=True, exist_ok=True)
     result = Result(cfg["model"]["name"], cfg["dataset"]["name"], directory)
+    log.info("mlrun %s: %s", version("mlrun"), shlex.join(["mlrun", *overrides]))
     tracked = _open_run(cfg, overrides, parent, run_id, on_open)
     try:
         _run(cfg, result, tracked, overrides, report)
@@ -112,6 +114,9 @@ def _run(cfg: dict, result: Result, tracked: Run, overrides, report) -> None:
         part = "test" if data.sizes["test"] else "val"
         result.metrics.update({f"{part}/{name}": value for name, value in learner.evaluate(data, part).items()})
     tracked.metrics(result.metrics, step=result.best_epoch or 0)
+    log.info("result: %s", ", ".join(f"{name} {value:.6g}" for name, value in result.metrics.items()))
+    facts = {"monitor": learner.monitor, "mode": learner.mode, "parameters": result.parameters}
+    tracked.tags({name: value for name, value in facts.items() if value is not None})
 
     with result.phase("report"):
         for name, figure in learner.figures(data):

@@ -21,6 +21,8 @@ from mlrun.optimization import Optimization
 from mlrun.transfer import Freezing, load_weights, parameter_groups
 
 log = logging.getLogger("mlrun")
+log = logging.getLogger("mlrun")
+
 WEIGHTS = "weights.pt"
 PREDICT_ROWS, PREDICT_VALUES = 4096, 2**22  # most rows and input values that go through the network at once when predicting
 SMALL_NETWORK = 100_000  # parameters
@@ -74,11 +76,12 @@ class NetworkLearner(Learner):
             filename="best",
             monitor=self.monitor if validates else None,
             mode=self.mode,
-            save_last=True,
             enable_version_counter=False,
         )
+        # Of every epoch: ModelCheckpoint's own `save_last` writes only where an epoch was also the best so far.
+        last = ModelCheckpoint(dirpath=directory / "checkpoints", filename="last", enable_version_counter=False)
         reporter = Reporter(run, progress, self.monitor)
-        callbacks = [checkpoint, reporter]
+        callbacks = [checkpoint, last, reporter]
         if settings["early_stopping_patience"] is not None:
             if not validates:
                 raise ConfigError("trainer.early_stopping_patience watches the validation part, which is empty: set dataset.split.val.")
@@ -232,6 +235,7 @@ class Reporter(Callback):
         for key, value in metrics.items():
             self.history.setdefault(key, []).append((epoch, value))
         self.run.metrics(metrics, step=epoch)
+        log.info("epoch %d: %s", epoch, ", ".join(f"{key} {value:.6g}" for key, value in metrics.items()))
         self.progress.epoch(epoch, metrics)
 
     def on_train_end(self, trainer, task):
