@@ -95,13 +95,15 @@ class ImageData(ArrayData):
         return Augmentation(self.augment, self.transform, self.content.value_range, len(self.content.labels), device)
 
     def augmented_examples(self, images=4, versions=7):
-        """The first training images as they are and changed: pixels (images, 1 + versions, channels, height, width) from 0
+        """Training images of several classes as they are and changed: pixels (images, 1 + versions, channels, height, width) from 0
         to 1, and their shares of the classes (images, 1 + versions, classes)."""
         import torch
         from torch.nn import functional as F
 
-        augmentation, x = self.augmentation("cpu"), torch.from_numpy(self.take(self.rows("train")[:images]))
-        y = torch.from_numpy(self.content.y[self.rows("train")[:images]])
+        rows = self.rows("train")
+        _, first = np.unique(self.content.y[rows], return_index=True)  # one of each class
+        rows = rows[first[:images]]
+        augmentation, x, y = self.augmentation("cpu"), torch.from_numpy(self.take(rows)), torch.from_numpy(self.content.y[rows])
         pixels, shares = [], []
         for version in range(1 + versions):
             steps = augmentation.steps
