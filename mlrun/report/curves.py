@@ -4,17 +4,11 @@ import math
 
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from mlrun.report.direction import mode_of
 from mlrun.report.numbers import number
 from mlrun.report.style import BLUE, GREEN, GREY, INK, ORANGE, new_axes, new_figure, styled
 
-SMALLER_IS_BETTER = ("loss", "error", "rmse", "mae", "mse", "perplexity", "nll", "fid", "wer", "cer", "inertia")
 COLOURS = {"train": BLUE, "val": ORANGE, "": GREEN}
-
-
-def mode_of(metric: str) -> str:
-    """"min" or "max", judged by the metric's name, for callers that do not know the task's own mode."""
-    name = metric.split("/")[-1]
-    return "min" if any(part in SMALLER_IS_BETTER for part in name.split("_")) else "max"
 
 
 @styled

@@ -109,8 +109,12 @@ def die_with_parent(parent: int) -> None:
 
 
 def _server(commands: Connection, reports: socket.socket, work, parent: int) -> None:
-    """Never returns."""
+    """Never returns. What imports print is not for the terminal, where a table may be standing."""
+    stderr = os.dup(2)
     try:
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(nothing, stream)
         os.setsid()  # Ctrl-C on the terminal is for the parent, which tells the jobs
         die_with_parent(parent)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -120,7 +124,7 @@ def _server(commands: Connection, reports: socket.socket, work, parent: int) -> 
     except BaseException:
         import traceback
 
-        traceback.print_exc()
+        os.write(stderr, traceback.format_exc().encode())
     finally:
         os._exit(0)
 

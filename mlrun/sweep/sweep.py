@@ -155,7 +155,8 @@ class Sweep:
 
     def _begin(self, grid: dict) -> None:
         argv = sys.argv[1:]
-        facts = {"argv": argv, "cwd": os.getcwd(), "grid": grid}
+        experiment = OmegaConf.select(self.config, "tracking.experiment")
+        facts = {"argv": argv, "cwd": os.getcwd(), "grid": grid, "experiment": experiment}
         self.journal.begin(**{key: value for key, value in facts.items() if key not in self.journal.sweep})
         if self.is_ours and self.record is None:
             self.record = Record(self.config.tracking.experiment, argv, grid, self.journal, self.jobs, self.directory)

@@ -1,0 +1,167 @@
+"""Runs that differ only in their seed, as one row: mean, standard deviation, best."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mlrun.report.direction import mode_of
+from mlrun.tracking.read import StoredRun
+
+SEEDS = ("seed", "random_state")  # last parts of parameters that may follow the run's seed
+SILENT = {"model._target_", "model.name", "dataset.name", "dataset._target_"}  # said by the tags model and dataset
+
+
+@dataclass
+class Row:
+    """One group. `values`: of the metric, one per seed; std is numpy's (divided by n)."""
+
+    keys: "dict[str, str]"
+    values: "list[float]" = field(default_factory=list)
+    seeds: "list[str]" = field(default_factory=list)
+    seconds: "list[float]" = field(default_factory=list)
+    parameters: "int | None" = None
+    unfinished: int = 0  # seeds without a finished run
+    best_run: str = ""
+    incomplete: bool = False
+
+    @property
+    def n(self) -> int:
+        return len(self.values)
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.values)) if self.values else float("nan")
+
+    @property
+    def std(self) -> float:
+        return float(np.std(self.values)) if self.values else float("nan")
+
+    def best(self, mode: str) -> float:
+        return (max if mode == "max" else min)(self.values) if self.values else float("nan")
+
+
+@dataclass
+class Board:
+    metric: str
+    mode: str
+    rows: "list[Row]"
+    others: "list[str]"  # metrics that other runs watch
+    shown: "list[str]"  # keys in which rows differ
+
+
+def leaderboard(runs: "list[StoredRun]", metric: "str | None" = None, by: "list[str] | None" = None) -> Board:
+    """Best group first. metric: default is the test value of what most runs watched; by: keys that make a group instead of all settings."""
+    runs = [run for run in runs if run.params and "mlrun.kind" not in run.tags]
+    usual = _usual_metrics(runs)
+    chosen = metric or (usual[0] if usual else "")
+    mode = _mode(runs, chosen)
+    groups: "dict[tuple, list[StoredRun]]" = {}
+    for run in runs:
+        settings = _by(run, by) if by else _settings(run)
+        groups.setdefault(tuple(sorted(settings.items())), []).append(run)
+    if not by:
+        groups = _split_by_fixed_seeds(groups)
+    watched = {key: group for key, group in groups.items() if metric or _has(group, chosen)}
+    rows = [_row(dict(key), group, chosen, mode, one_per_seed=not by) for key, group in watched.items()]
+    if metric:
+        rows = [row for row in rows if row.n]
+    wanted = max((row.n for row in rows), default=0)
+    for row in rows:
+        row.incomplete = row.unfinished > 0 or (not by and row.n < wanted)
+    sign = -1 if mode == "max" else 1
+    rows.sort(key=lambda row: (row.n == 0 or row.mean != row.mean, sign * row.mean if row.n and row.mean == row.mean else 0, str(row.keys)))
+    keys = list(dict.fromkeys(key for row in rows for key in row.keys))
+    differ = [key for key in keys if len({row.keys.get(key) for row in rows}) > 1 and key not in SILENT]
+    shown = by or [key for key in ("model", "dataset") if key in keys] + [key for key in differ if key not in ("model", "dataset")]
+    return Board(chosen, mode, rows, [name for name in usual if name != chosen], _without_consequences(shown, rows, by))
+
+
+def _usual_metrics(runs: "list[StoredRun]") -> "list[str]":
+    """Test values of the watched metrics, that of most runs first."""
+    counts: "dict[str, int]" = {}
+    for run in runs:
+        monitor = run.tags.get("monitor")
+        if monitor:
+            name = f"test/{monitor.rpartition('/')[2]}"
+            name = name if name in run.metrics else monitor
+            counts[name] = counts.get(name, 0) + 1
+    if not counts:  # recorded by something else
+        for run in runs:
+            for name in run.metrics:
+                if name.startswith("test/"):
+                    counts[name] = counts.get(name, 0) + 1
+        return sorted(counts, key=lambda name: (-counts[name], name))[:1]
+    return sorted(counts, key=lambda name: (-counts[name], name))
+
+
+def _mode(runs: "list[StoredRun]", metric: str) -> str:
+    last = metric.rpartition("/")[2]
+    for run in runs:
+        if run.tags.get("monitor", "").rpartition("/")[2] == last and run.tags.get("mode"):
+            return run.tags["mode"]
+    return mode_of(metric)
+
+
+def _settings(run: StoredRun) -> "dict[str, str]":
+    """Everything but seeds, with model and dataset by name."""
+    settings = {key: value for key, value in run.params.items() if key.rpartition(".")[2] not in SEEDS}
+    return settings | {key: run.tags[key] for key in ("model", "dataset") if key in run.tags}
+
+
+def _by(run: StoredRun, keys: "list[str]") -> "dict[str, str]":
+    return {key: run.tags.get(key, run.params.get(key, "")) if key in ("model", "dataset") else run.params.get(key, "") for key in keys}
+
+
+def _split_by_fixed_seeds(groups: dict) -> dict:
+    """A seed below the top that does not follow the run's (a split that stays the same) is a setting like any other."""
+    split: "dict[tuple, list[StoredRun]]" = {}
+    for key, group in groups.items():
+        names = sorted({name for run in group for name in run.params if "." in name and name.rpartition(".")[2] in SEEDS})
+        fixed = {name: {run.params.get(name) for run in group if run.params.get(name) != run.params.get("seed")} for name in names}
+        for run in group:
+            extra = [(name, run.params.get(name, "")) for name in names if run.params.get(name) in fixed[name]]
+            split.setdefault((*key, *extra), []).append(run)
+    return split
+
+
+def _has(group: "list[StoredRun]", metric: str) -> bool:
+    """Whether a group has the metric, or might have had it: nothing of it finished."""
+    return any(metric in run.metrics for run in group) or not any(run.status == "FINISHED" for run in group)
+
+
+def _row(keys: dict, group: "list[StoredRun]", metric: str, mode: str, one_per_seed: bool) -> Row:
+    row = Row(keys)
+    latest: "dict[object, StoredRun]" = {}
+    unfinished = set()
+    for run in sorted(group, key=lambda run: run.started):
+        seed = run.params.get("seed", "") if one_per_seed else run.run_id
+        if run.status == "FINISHED" and metric in run.metrics:
+            latest[seed] = run  # the same again: the later one counts
+        else:
+            unfinished.add(seed)
+    row.unfinished = len(unfinished - set(latest))
+    for seed in sorted(latest, key=lambda seed: (len(str(seed)), str(seed))):
+        run = latest[seed]
+        row.values.append(run.metrics[metric])
+        row.seeds.append(run.params.get("seed", ""))
+        row.seconds.append(sum(value for name, value in run.metrics.items() if name.startswith("seconds/")))
+        if run.tags.get("parameters", "").isdigit():
+            row.parameters = int(run.tags["parameters"])
+    if latest:
+        pick = max if mode == "max" else min
+        row.best_run = pick(latest.values(), key=lambda run: run.metrics[metric]).run_id
+    return row
+
+
+def _without_consequences(shown: "list[str]", rows: "list[Row]", by: "list[str] | None") -> "list[str]":
+    """Leaves out settings that a shown one already tells apart: `optim=sgd` brings a dozen arguments with it."""
+    if by:
+        return shown
+    kept: "list[str]" = []
+    for key in sorted(shown, key=lambda key: (key not in ("model", "dataset"), not key.endswith("_target_"), key.count("."), shown.index(key))):
+        told = {}
+        for row in rows:
+            told.setdefault(tuple(row.keys.get(other) for other in kept), set()).add(row.keys.get(key))
+        if key in ("model", "dataset") or any(len(values) > 1 for values in told.values()):
+            kept.append(key)
+    return kept

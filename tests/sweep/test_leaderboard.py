@@ -1,0 +1,131 @@
+"""`mlrun leaderboard` over synthetic runs, against numpy."""
+
+import csv
+import io
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from mlrun.sweep.leaderboard import leaderboard
+from mlrun.tracking.read import StoredRun
+from mlrun.tracking.store import open_client
+
+MODELS, RATES, SEEDS = ("mlp", "linear", "svm", "knn"), tuple(f"{10.0**-power:g}" for power in range(50)), range(1, 6)
+
+
+def value_of(model, rate, seed):
+    return float(np.random.default_rng([MODELS.index(model), RATES.index(rate), seed]).normal(0.9, 0.05))
+
+
+@pytest.fixture(scope="module")
+def thousand(tmp_path_factory):
+    """1,000 runs of 80 parameters each in a database that MLflow made; a few are unfinished."""
+    directory = tmp_path_factory.mktemp("board")
+    client = open_client(f"sqlite:///{directory / 'mlflow.db'}")
+    experiment = client.create_experiment("board")
+    with sqlite3.connect(directory / "mlflow.db") as database:
+        for number, (model, rate, seed) in enumerate((m, r, s) for m in MODELS for r in RATES for s in SEEDS):
+            run = f"{number:032x}"
+            status = "FAILED" if (model, rate, seed) == ("knn", "1", 5) else "FINISHED"
+            database.execute(
+                "insert into runs (run_uuid, name, source_type, source_name, entry_point_name, user_id, status, start_time, end_time, "
+                "deleted_time, source_version, lifecycle_stage, artifact_uri, experiment_id) "
+                "values (?, 'x', 'LOCAL', '', '', '', ?, ?, ?, null, '', 'active', '', ?)",
+                (run, status, number, number + 1, experiment),
+            )
+            params = {"optim.lr": rate, "seed": seed, "dataset.split.seed": seed, **{f"model.p{i}": i for i in range(77)}}
+            database.executemany("insert into params (key, value, run_uuid) values (?, ?, ?)", [(k, str(v), run) for k, v in params.items()])
+            tags = {"model": model, "dataset": "digits", "monitor": "val/accuracy", "mode": "max", "parameters": "123"}
+            database.executemany("insert into tags (key, value, run_uuid) values (?, ?, ?)", [(k, v, run) for k, v in tags.items()])
+            if status == "FINISHED":
+                metrics = {"test/accuracy": value_of(model, rate, seed), "seconds/fit": 2.0, "val/loss": 1.0}
+                rows = [(k, v, 0, 0, 0, run) for k, v in metrics.items()]
+                database.executemany("insert into latest_metrics (key, value, timestamp, step, is_nan, run_uuid) values (?, ?, ?, ?, ?, ?)", rows)
+    return directory
+
+
+def command(directory, *arguments):
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": ""}
+    return subprocess.run([sys.executable, "-m", "mlrun", "leaderboard", *arguments], cwd=directory, env=environment, capture_output=True, text=True)
+
+
+def test_a_thousand_runs(thousand):
+    start = time.monotonic()
+    done = command(thousand, "board", "--format", "csv")
+    seconds = time.monotonic() - start
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert len(rows) == 200
+    for row in rows:
+        values = [value_of(row["model"], row["optim.lr"], seed) for seed in SEEDS]
+        unfinished = (row["model"], row["optim.lr"]) == ("knn", "1")
+        values = values[:4] if unfinished else values
+        assert float(row["mean"]) == pytest.approx(np.mean(values), abs=1e-12) and float(row["std"]) == pytest.approx(np.std(values), abs=1e-12)
+        assert float(row["best"]) == max(values) and int(row["n"]) == len(values) and row["incomplete"] == str(unfinished).lower()
+        assert row["seconds"] == "2.00" and row["parameters"] == "123"
+    means = [float(row["mean"]) for row in rows]
+    assert means == sorted(means, reverse=True)
+    assert seconds < 3
+
+
+def test_by_model(thousand):
+    done = command(thousand, "board", "--by", "model,dataset", "--format", "md")
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("| model | dataset | test/accuracy mean | std | n |") and len([line for line in lines if "digits" in line]) == 4
+    best = max(MODELS, key=lambda model: np.mean([value_of(model, rate, seed) for rate in RATES for seed in SEEDS if (model, rate, seed) != ("knn", "1", 5)]))
+    assert lines[2].startswith(f"| {best} | digits |")
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["bord"], "there is no experiment 'bord' (there is board)"),
+        (["board", "--by", "optm.lr"], "did you mean 'optim.lr'"),
+        (["board", "--metric", "test/acc"], "no runs with test/acc; measured are test/accuracy, val/loss"),
+    ],
+)
+def test_mistakes(thousand, arguments, said):
+    done = command(thousand, *arguments)
+    assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+
+
+def run(model, seed, value, started=0, status="FINISHED", monitor="val/accuracy", mode="max", **params):
+    params = {"seed": str(seed), "optim.lr": "0.1", "dataset.split.seed": str(seed), **params}
+    metrics = {} if value is None else {monitor.replace("val", "test"): value}
+    tags = {"model": model, "dataset": "iris", "monitor": monitor, "mode": mode}
+    return StoredRun(f"{model}{seed}{started}", "", status, params, metrics, tags, "", started)
+
+
+def test_groups():
+    runs = [run("a", 1, 0.5), run("a", 2, 0.7), run("b", 1, 0.9), run("b", 2, None, status="KILLED")]
+    a, b = sorted(leaderboard(runs).rows, key=lambda row: row.keys["model"])
+    assert (a.n, a.mean, a.incomplete, a.best_run) == (2, pytest.approx(0.6), False, "a20")
+    assert (b.n, b.unfinished, b.incomplete) == (1, 1, True)
+
+
+def test_the_same_seed_twice_counts_once():
+    (row,) = leaderboard([run("a", 1, 0.5), run("a", 1, 0.6, started=5)]).rows
+    assert row.values == [0.6]
+
+
+def test_a_fixed_split_is_not_a_following_one():
+    fixed = {"dataset.split.seed": "7"}
+    following, other = [run("a", 1, 0.5), run("a", 2, 0.5)], [run("a", seed, 0.6, started=1, **fixed) for seed in (1, 2, 7)]
+    assert [row.n for row in leaderboard(following).rows] == [2]
+    assert sorted(row.n for row in leaderboard([*following, *other]).rows) == [2, 3]
+
+
+def test_smaller_may_be_better():
+    runs = [run("a", 1, 3.0, monitor="val/rmse", mode="min"), run("b", 1, 2.0, monitor="val/rmse", mode="min")]
+    assert [row.keys["model"] for row in leaderboard(runs).rows] == ["b", "a"]
+    assert leaderboard(runs).mode == "min"
+
+
+def test_parents_are_left_out():
+    parent = StoredRun("p", "", "FINISHED", {"grid.seed": "1,2"}, {"val/accuracy": 1.0}, {"mlrun.kind": "sweep"}, "", 0)
+    assert [row.keys["model"] for row in leaderboard([run("a", 1, 0.5), parent]).rows] == ["a"]
