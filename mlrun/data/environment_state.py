@@ -40,10 +40,10 @@ def restore(environment: Any, state: dict) -> None:
 
 def encode(value: Any) -> Any:
     """A value as plain containers and tensors; `_SKIP` where it is of no kind that is kept."""
+    if isinstance(value, np.generic):  # asked first: a np.float64 is a float, too
+        return {"scalar": torch.from_numpy(np.array([value]))} if value.dtype.kind in "biuf" else _SKIP
     if value is None or isinstance(value, (bool, int, float, str)):
         return {"plain": value}
-    if isinstance(value, np.generic):
-        return {"scalar": torch.from_numpy(np.array([value]))} if value.dtype.kind in "biuf" else _SKIP
     if isinstance(value, np.ndarray):
         return {"array": torch.from_numpy(np.array(value))} if value.dtype.kind in "biuf" else _SKIP
     if isinstance(value, np.random.Generator):

@@ -65,6 +65,7 @@ class Control(Task):
         seed = self.data.seeds("train", 2)[1]
         self.random = np.random.default_rng(seed)
         self.generator = torch.Generator().manual_seed(seed)
+        self._trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         self.begin()
         if self._restored is not None:
             self._continue(self._restored)
@@ -101,7 +102,7 @@ class Control(Task):
         loss.backward()
         self.optimization.add_penalty_gradients(self)
         if self.max_grad_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.parameters(), self.max_grad_norm, foreach=True)
+            torch.nn.utils.clip_grad_norm_(self._trained, self.max_grad_norm, foreach=True)
         optimizer.step()
 
     def on_before_optimizer_step(self, optimizer):

@@ -116,10 +116,19 @@ class Reinforce(PolicyGradient):
     def __init__(self, network: nn.Module, critic: nn.Module, baseline_updates: int = 0, **options):
         super().__init__(network, critic, **options)
         self.baseline_updates = baseline_updates
+        self.epoch_end = np.inf  # in steps; known while an epoch is under way
 
     def train_loader(self, data, device, shard):
         super().train_loader(data, device, shard)
-        return UntilSteps(self)
+        return UntilDone(self)
+
+    def on_train_epoch_start(self):
+        super().on_train_epoch_start()
+        self.epoch_end = (self.steps // self.steps_per_epoch + 1) * self.steps_per_epoch
+
+    def on_train_epoch_end(self):
+        super().on_train_epoch_end()
+        self.epoch_end = np.inf
 
     @torch.inference_mode()
     def act(self):
@@ -214,13 +223,15 @@ def advantage_estimates(rewards, values, terminated, truncated, discount: float,
     return advantages
 
 
-class UntilSteps:
-    """Empty batches until the epoch's number of environment steps is reached; how many, nobody knows before."""
+class UntilDone:
+    """Empty batches until the epoch's number of environment steps is reached; how many, nobody knows before.
+
+    Lightning asks for the first one before the epoch, or even the training, has begun.
+    """
 
     def __init__(self, task: Reinforce):
         self.task = task
 
     def __iter__(self):
-        end = (self.task.trainer.current_epoch + 1) * self.task.steps_per_epoch
-        while self.task.steps < end:
+        while self.task.steps < self.task.epoch_end:
             yield 0

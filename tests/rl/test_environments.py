@@ -1,0 +1,133 @@
+"""Environments as data: refusals, episodes with seeds, streams for training and their state."""
+
+import numpy as np
+import pytest
+import torch
+
+from mlrun.data.environment_state import capture, restore
+from mlrun.data.environments import Environment, TransitionTable
+from mlrun.errors import DataError
+
+
+def test_facts(environment):
+    assert environment("CartPole-v1").spec.facts == {"num_actions": 2, "num_outputs": 2, "input_shape": [4], "observation_shape": [4]}
+    facts = environment("FrozenLake8x8-v1").spec.facts
+    assert (facts["num_states"], facts["num_actions"], facts["input_shape"]) == (64, 4, [64])
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"id": "Pendulum-v1"}, ["continuous", "finitely many", "cartpole", "frozen_lake"]),
+        ({"id": "CartPole-v9"}, ["CartPole-v9", "cannot make"]),
+        ({"id": "nowhere_to_be_found:Some-v0"}, ["nowhere_to_be_found"]),
+        ({"id": "FrozenLake-v1", "options": {"is_sliperry": True}}, ["is_sliperry"]),
+        ({"id": "Blackjack-v1"}, ["observations are of the kind Tuple"]),
+        ({"id": "CartPole-v1", "num_envs": 0}, ["dataset.num_envs=0"]),
+        ({"id": "CartPole-v1", "test_episodes": 0}, ["dataset.test_episodes=0"]),
+    ],
+)
+def test_refusals(environment, options, words):
+    with pytest.raises(DataError) as refused:
+        environment(**options)
+    for word in words:
+        assert word in str(refused.value)
+
+
+def test_an_environment_of_ones_own(tmp_path, monkeypatch, environment):
+    (tmp_path / "my_world.py").write_text(
+        "import gymnasium\nfrom tests.rl.conftest import Corridor\ngymnasium.register('Mine-v0', entry_point=Corridor, max_episode_steps=9)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert environment("my_world:Mine-v0").spec.facts["num_states"] == 5
+
+
+def test_one_hot_states(environment):
+    x = environment("FrozenLake-v1").transform(np.array([0, 3]))
+    assert x.dtype == np.float32 and x.argmax(axis=1).tolist() == [0, 3] and x.sum() == 2
+
+
+def test_episodes_are_the_same_for_everyone_and_differ_between_parts(environment):
+    data = environment("FrozenLake-v1", val_episodes=120, test_episodes=120)
+    right = lambda states: np.full(len(states), 2)  # noqa: E731
+    test = data.loader("test")
+    first = test.play(right)
+    assert np.array_equal(first.lengths, test.play(right).lengths)
+    assert np.array_equal(first.lengths, environment("FrozenLake-v1", test_episodes=120).loader("test").play(right).lengths)
+    assert not np.array_equal(first.lengths, data.loader("val").play(right).lengths)
+    assert not np.array_equal(first.lengths, Environment("FrozenLake-v1", "control", "x", 2, test_episodes=120).loader("test").play(right).lengths)
+    seeds = [set(data.seeds(part, 200)) for part in ("train", "val", "test")]
+    assert not (seeds[0] & seeds[1] or seeds[1] & seeds[2] or seeds[0] & seeds[2])
+
+
+def test_an_episode_is_played_as_by_hand(environment):
+    data = environment("CartPole-v1", test_episodes=70)
+    lean = lambda x: (x[:, 2] > 0).astype(int)  # noqa: E731
+    played = data.loader("test").play(lean)
+    for episode in (0, 49, 50, 69):
+        world = data.make()
+        observation, _ = world.reset(seed=data.seeds("test")[episode])
+        earned, over = 0.0, False
+        while not over:
+            observation, reward, terminated, truncated, _ = world.step(int(observation[2] > 0))
+            earned, over = earned + reward, terminated or truncated
+        assert played.returns[episode] == earned == played.lengths[episode]
+
+
+@pytest.mark.parametrize("id", ["CartPole-v1", "test/Corridor-v0"])
+def test_stream_says_which_rows_are_transitions(environment, id):
+    """After an end the last observation stands for one step, which earns nothing and begins a new episode. Both kinds of vectors."""
+    stream = environment(id, num_envs=3).stream()
+    ends, earned = 0, np.zeros(3)
+    for _ in range(120):
+        resets, before = stream.resets.copy(), stream.observations.copy()
+        rewards, terminated, truncated = stream.step(np.ones(3, dtype=np.int64))
+        assert (rewards[resets] == 0).all() and not (terminated | truncated)[resets].any()
+        assert np.array_equal(stream.resets, terminated | truncated)
+        if id == "test/Corridor-v0":
+            assert (stream.observations.argmax(axis=1) == np.where(resets, 0, np.minimum(before.argmax(axis=1) + 1, 4))).all()
+        ends += int(stream.resets.sum())
+        earned += rewards
+    assert len(stream.finished) == ends > 20
+    assert sum(result for result, _ in stream.finished) + stream.returns.sum() == earned.sum()
+    if id == "test/Corridor-v0":
+        assert set(stream.finished) == {(1.0, 4)}
+
+
+@pytest.mark.parametrize("id", ["CartPole-v1", "Acrobot-v1", "MountainCar-v0", "FrozenLake-v1", "Taxi-v4", "CliffWalking-v1"])
+def test_a_restored_stream_goes_on_exactly(environment, tmp_path, id):
+    data = environment(id, num_envs=3, max_episode_steps=30)
+    random = np.random.default_rng(0)
+    actions = random.integers(0, data.spec.facts["num_actions"], size=(90, 3))
+    stream, other = data.stream(), data.stream()
+    for row in actions[:50]:
+        stream.step(row)
+    torch.save(stream.state(), tmp_path / "state.pt")
+    other.step(actions[0])
+    other.restore(torch.load(tmp_path / "state.pt", weights_only=True))
+    for row in actions[50:]:
+        assert np.array_equal(stream.observations, other.observations)
+        for one, two in zip(stream.step(row), other.step(row)):
+            assert np.array_equal(one, two)
+    assert stream.finished == other.finished
+
+
+def test_state_of_an_environment_is_plain(tmp_path):
+    class Odd:
+        def __init__(self, start):
+            self.count, self.where, self.draw = start, np.arange(start, start + 3), np.random.default_rng(start)
+            self.nested = {"a": [1, (2.5, None)], "b": np.float32(start)}
+            self.function = lambda: 0
+
+    one, other = Odd(1), Odd(2)
+    one.draw.random(3)
+    torch.save(capture(one), tmp_path / "state.pt")
+    restore(other, torch.load(tmp_path / "state.pt", weights_only=True))
+    assert other.count == 1 and other.where.tolist() == [1, 2, 3] and other.nested == one.nested
+    assert other.draw.random() == one.draw.random()
+
+
+def test_transition_table_with_unequal_outcomes():
+    table = TransitionTable.read({0: {0: [(1.0, 1, 2.0, True)]}, 1: {0: [(0.25, 0, 0.0, False), (0.75, 1, 1.0, False)]}}, [1, 0])
+    assert table.probability.tolist() == [[[1, 0]], [[0.25, 0.75]]]
+    assert table.reward[1, 0].tolist() == [0, 1] and table.terminated[0, 0].tolist() == [True, False]
