@@ -6,6 +6,7 @@ import sys
 import traceback
 from difflib import get_close_matches
 from importlib import import_module
+from importlib.metadata import version
 
 
 def main(argv: "list[str] | None" = None) -> None:
@@ -38,6 +39,9 @@ def _message(text: str) -> str:
 
 def _dispatch(argv: "list[str]") -> int:
     word = argv[0] if argv else ""
+    if word == "--version":
+        print(f"mlrun {version('mlrun')} (Hydra {version('hydra-core')})")
+        return 0
     if word and not word.startswith(("-", "+", "~")) and "=" not in word:
         from mlrun.commands import verbs
 
