@@ -92,8 +92,10 @@ class NetworkLearner(Learner):
         torch.set_float32_matmul_precision("high")
         torch.set_num_threads(_threads(settings["threads"], self.training.parameters))
         self.task.data = data
-        # Convolutions run 1.1 to 1.8 times as fast with the channels of a pixel side by side (measured on CPU, five networks).
-        self.task.to(memory_format=torch.channels_last)
+        for module in self.task.modules():
+            # Images run 1.1 to 1.8 times as fast with the channels of a pixel side by side (measured on CPU, five networks).
+            if isinstance(module, (torch.nn.Conv2d, torch.nn.ConvTranspose2d)):
+                module.to(memory_format=torch.channels_last)
         try:
             self.trainer = Trainer(
                 **{key: settings[key] for key in PASSED_ON},

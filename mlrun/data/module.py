@@ -178,12 +178,16 @@ class ArrayData(DataModule):
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
+    @property
+    def facts(self):
+        """What a network may ask for by name."""
+        shape = self.input_shape
+        facts = {"input_shape": shape, "num_outputs": len(self.content.labels) if self.problem == "classification" else 1}
+        return {**facts, "image_shape": shape} if self.content.x.ndim == 4 else facts
+
     @cached_property
     def spec(self):
-        content, shape = self.content, self.input_shape
-        facts = {"input_shape": shape, "num_outputs": len(content.labels) if self.problem == "classification" else 1}
-        if len(shape) == 3:
-            facts["image_shape"] = shape
+        content, facts = self.content, self.facts
         return Spec(
             self.problem,
             facts,
