@@ -6,7 +6,7 @@ from pathlib import Path
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from omegaconf import OmegaConf, open_dict, read_write
 
-from mlrun.errors import SweepFailed
+from mlrun.errors import SweepFailed, UserError
 from mlrun.sweep import job as states
 from mlrun.sweep.job import Job
 from mlrun.sweep.sweep import Sweep, grid_of
@@ -47,6 +47,27 @@ def launch(launcher, job_overrides, initial_job_idx: int) -> "list[Return]":
         sweep.close()
         raise
     return [as_return(job) for job in jobs]
+
+
+def search(launcher, settings, arguments: "list[str]") -> "float | None":
+    """Runs a search; returns the best value. Raises SweepFailed if it found none."""
+    from omegaconf import OmegaConf
+
+    from mlrun.sweep.search import Search
+
+    if not hasattr(launcher, "sweep"):
+        raise UserError("hydra/sweeper=optuna asks for a trial whenever a slot is free, which only hydra/launcher=pool can do")
+    settings = {key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value for key, value in settings.items()}
+    sweep = _sweep(launcher)
+    try:
+        searching = Search(settings, sweep, list(arguments))
+        searching.check()
+        best = searching.run()
+    finally:
+        sweep.close()
+    if best is None:
+        raise SweepFailed("no trial finished")
+    return best
 
 
 def _sweep(launcher) -> Sweep:

@@ -47,7 +47,7 @@ class Record:
             values[f"best/{job.monitor}"] = best.objective
         self.run.metrics(values, step=done)
 
-    def close(self, status: str) -> None:
+    def close(self, status: str, artifacts: "list[Path]" = ()) -> None:
         """Writes the table and the figure, says what was best, and ends the parent run."""
         from mlrun.errors import UserError
 
@@ -60,6 +60,8 @@ class Record:
         self.run.tags(tags)
         write_table(self.jobs, self.directory / "sweep.csv")
         self.run.artifact(self.directory / "sweep.csv")
+        for path in artifacts:
+            self.run.artifact(path, "figures" if path.suffix == ".png" else None)
         for path in draw(self.jobs, self.directory):
             self.run.artifact(path, "figures")
         try:

@@ -50,6 +50,7 @@ class Sweep:
             )
         self.server = Server(partial(run_job, task_function=task_function, hydra_context=hydra_context))
         self.record = None
+        self.closing = ""  # a last line of the report
         self.display = None
         self.begin = time.monotonic()
         if self.is_ours:
@@ -58,9 +59,9 @@ class Sweep:
     # --- before the start ------------------------------------------------------------------------------------------
 
     def compose(self, overrides: "list[str]", number: int) -> Job:
-        """Raises Hydra's or our own errors for overrides that make no valid configuration."""
-        composed = self.context.config_loader.load_sweep_config(self.config, list(overrides))
-        cfg, identity = self._read(composed)
+        """The next job. Raises Hydra's or our own errors for overrides that make no valid configuration."""
+        job = self.sample(overrides)
+        composed, identity = job.config, job.identity
         taken = {job.number for job in self.jobs}
         entry = self.journal.recall(identity, taken)
         number = entry["number"] if entry else self.journal.free_number(number, taken)
@@ -68,11 +69,17 @@ class Sweep:
             composed.hydra.job.id = str(number)
             composed.hydra.job.num = number
         subdir = str(OmegaConf.select(composed, "hydra.sweep.subdir"))
-        job = Job(number, list(overrides), composed, identity, self.directory / subdir, demand(cfg, len(self.gpus)))
+        job.number, job.directory = number, self.directory / subdir
         if entry:
             journals.restore(job, entry)
         self.jobs.append(job)
         return job
+
+    def sample(self, overrides: "list[str]") -> Job:
+        """What a job with these overrides would be; it is not part of the sweep."""
+        composed = self.context.config_loader.load_sweep_config(self.config, list(overrides))
+        cfg, identity = self._read(composed)
+        return Job(-1, list(overrides), composed, identity, self.directory, demand(cfg, len(self.gpus)))
 
     def compose_all(self, batch: "list[list[str]]", first: int) -> "list[Job]":
         """All jobs, or a ConfigError with the problems of all. Raises Hydra's own errors where a job cannot even be composed."""
@@ -110,28 +117,30 @@ class Sweep:
         cfg = plain(cfg)
         return cfg, identity(cfg)
 
-    def check(self) -> None:
-        """A `Pool` for what the jobs ask for. Raises ConfigError if that is more than there is."""
+    def check(self, like: "list[Job] | None" = None) -> None:
+        """A `Pool` for what the jobs (or, of a search, jobs like these) ask for. Raises ConfigError if that is more than there is."""
         settings = self.settings
         slots, self.threads = share_out(
-            [job.demand for job in self.jobs], self.gpus, settings["slots"], settings["threads"], settings["jobs_per_gpu"]
+            [job.demand for job in like or self.jobs], self.gpus, settings["slots"], settings["threads"], settings["jobs_per_gpu"]
         )
         self.pool = Pool(self.server, slots, self._request, settings["timeout"], settings["fail_fast"])
 
     # --- running ---------------------------------------------------------------------------------------------------
 
-    def run(self, jobs: "Iterable[Job]", total: "int | None" = None, grid: "dict | None" = None, listeners=()) -> None:
-        """Runs jobs as slots become free. Raises KeyboardInterrupt after Ctrl-C; a failed job raises nothing."""
-        self.check()
-        self._begin(grid or {})
+    def run(self, jobs: "Iterable[Job]", total: int, grid: dict, listeners=(), like: "list[Job] | None" = None, artifacts=None) -> None:
+        """Runs jobs as slots become free. Raises KeyboardInterrupt after Ctrl-C; a failed job raises nothing.
+
+        like: for a search, whose jobs are not known yet, samples of them; artifacts(): files for the parent run, made at the end.
+        """
+        self.check(like)
+        self.begin_record(grid)
         status = "KILLED"
-        common = _common([job.overrides for job in self.jobs])
-        self.display = Display(self.jobs, total, common)
+        self.display = Display(self.jobs, total, _common([job.overrides for job in like or self.jobs]))
         try:
             with self.display:
                 places = ", ".join(f"{sum(slot.kind == kind for slot in self.pool.slots.all)} {kind} slots" for kind in self._kinds())
                 self.display.say(f"sweep of {total or '?'} jobs on {places}: {_relative(self.directory)}")
-                self._warm_up()
+                self._warm_up(like or self.jobs)
                 self.pool.listeners = [*listeners, self, self.display, *([self.record] if self.record else [])]
                 self.pool.run(self._pending(jobs))
             failed = any(job.state in (states.FAILED, states.KILLED) for job in self.jobs)
@@ -142,7 +151,7 @@ class Sweep:
                 job.state, job.reason = states.FAILED, "the sweep's server was ended from outside"
                 self.ended(job)
         finally:
-            self._end(status)
+            self._end(status, artifacts)
 
     def _kinds(self):
         return sorted({slot.kind for slot in self.pool.slots.all})
@@ -153,7 +162,8 @@ class Sweep:
                 continue
             yield job
 
-    def _begin(self, grid: dict) -> None:
+    def begin_record(self, grid: dict) -> None:
+        """Opens journal and parent run; before anything heavy is imported here, so that the recorder is a process and outlives this one."""
         argv = sys.argv[1:]
         experiment = OmegaConf.select(self.config, "tracking.experiment")
         facts = {"argv": argv, "cwd": os.getcwd(), "grid": grid, "experiment": experiment}
@@ -161,10 +171,10 @@ class Sweep:
         if self.is_ours and self.record is None:
             self.record = Record(self.config.tracking.experiment, argv, grid, self.journal, self.jobs, self.directory)
 
-    def _warm_up(self) -> None:
+    def _warm_up(self, like: "list[Job]") -> None:
         if self.is_ours:
             self.display.note("importing what the jobs need")
-            self.server.preload(modules_of([job.config for job in self.jobs if job.state == states.WAITING]))
+            self.server.preload(modules_of([job.config for job in like if job.state == states.WAITING]))
         if self.record is not None:
             self.journal.begin(run_id=self.record.id)
         waits = 2 if self.is_ours else 0
@@ -200,11 +210,13 @@ class Sweep:
     def ended(self, job: Job) -> None:
         self.journal.write(job)
 
-    def _end(self, status: str) -> None:
+    def _end(self, status: str, artifacts=None) -> None:
         resume = shlex.join(["mlrun", "resume", _relative(self.directory)])
         if self.record:
-            self.record.close(status)
+            self.record.close(status, artifacts() if artifacts else [])
         summary(self.jobs, self.display, self.directory, resume, time.monotonic() - self.begin, self.record and self.record.run_id)
+        if self.closing:
+            print(self.closing)
         self.record = None
 
     def close(self) -> None:

@@ -1,0 +1,156 @@
+"""The search space: Hydra's sweep grammar, on the command line or in YAML, as choices and ranges.
+
+    choice(a, b) | a,b              one of these
+    range(16, 129, 16)              a number on a grid
+    interval(0.0, 0.5)              a real number; int(interval(1, 8)) a whole one
+    tag(log, interval(1e-5, 1e-1))  its logarithm is uniform
+    tag(one_minus_log, interval(0.8, 0.999))   the logarithm of 1 - x is uniform: momentum, decay rates
+
+In YAML a mapping `when KEY=VALUE: {...}` holds settings that exist only with that choice of another one.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+
+from mlrun.errors import ConfigError
+
+TAGS = {"log", "one_minus_log"}
+WHEN = "when "
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One searched key. `kind`: "choice" (of texts), "int" or "float"."""
+
+    key: str
+    kind: str
+    choices: "tuple[str, ...]" = ()
+    low: float = 0
+    high: float = 0
+    step: "float | None" = None
+    log: bool = False
+    one_minus: bool = False
+    condition: "tuple[tuple[str, str], ...]" = ()  # (key, value) that must have been chosen
+
+    def suggest(self, trial) -> str:
+        """The value as an override's text, from an Optuna trial."""
+        if self.kind == "choice":
+            return trial.suggest_categorical(self.key, list(self.choices))
+        if self.kind == "int":
+            return str(trial.suggest_int(self.key, int(self.low), int(self.high), step=int(self.step or 1), log=self.log))
+        if self.one_minus:
+            return f"{1 - trial.suggest_float(f'1 - {self.key}', 1 - self.high, 1 - self.low, log=True):.10g}"
+        return f"{trial.suggest_float(self.key, self.low, self.high, step=self.step, log=self.log):.10g}"
+
+    def corners(self) -> "list[str]":
+        """Every choice, or both ends of the range: what is checked before the search starts."""
+        if self.kind == "choice":
+            return list(self.choices)
+        return [f"{value:.10g}" for value in (self.low, self.high)]
+
+    def grid(self) -> "list[str]":
+        """All values, for an exhaustive search. Raises ConfigError for a continuous range."""
+        if self.kind == "choice":
+            return list(self.choices)
+        if self.kind == "int" and not self.log:
+            return [str(value) for value in range(int(self.low), int(self.high) + 1, int(self.step or 1))]
+        raise ConfigError(f"{self.key}: a grid needs choices or a range, not an interval")
+
+
+@dataclass
+class Space:
+    """fixed: overrides that all trials share; settings: in the order of their dependence."""
+
+    fixed: "list[str]" = field(default_factory=list)
+    settings: "list[Setting]" = field(default_factory=list)
+
+    def suggest(self, trial) -> "list[str]":
+        """Overrides of one trial."""
+        chosen: "dict[str, str]" = {}
+        for setting in self.settings:
+            if all(chosen.get(key) == value for key, value in setting.condition):
+                chosen[setting.key] = setting.suggest(trial)
+        return [*self.fixed, *(f"{key}={value}" for key, value in chosen.items())]
+
+    def samples(self) -> "list[list[str]]":
+        """Overrides in which every choice and both ends of every range occur, with what it takes to reach them."""
+        first = {setting.key: setting.corners()[0] for setting in self.settings if not setting.condition}
+        found = []
+        for setting in self.settings:
+            for value in setting.corners():
+                chosen = {**first, **dict(setting.condition), setting.key: value}
+                reached = {key: text for key, text in chosen.items()}
+                found.append([*self.fixed, *(f"{key}={text}" for key, text in reached.items())])
+        return found
+
+
+def parse_space(params: "dict[str, Any]", arguments: "list[str]") -> Space:
+    """From `hydra.sweeper.params` and the command line, which wins. Raises ConfigError."""
+    parser = OverridesParser.create()
+    space = Space()
+    given = [parser.parse_override(text) for text in arguments]
+    own = {override.get_key_element() for override in given}
+    for override in given:
+        _add(space, override, ())
+    _read(space, params or {}, (), own, parser)
+    known = {setting.key: setting for setting in space.settings}
+    for setting in space.settings:
+        for key, value in setting.condition:
+            if key not in known:
+                fixed = dict(text.partition("=")[::2] for text in space.fixed)
+                if fixed.get(key) != value:
+                    raise ConfigError(f"hydra.sweeper.params: `when {key}={value}`: {key} is not searched")
+            elif known[key].kind == "choice" and value not in known[key].choices:
+                raise ConfigError(f"hydra.sweeper.params: `when {key}={value}`: {key} has the choices {', '.join(known[key].choices)}")
+    fixed = dict(text.partition("=")[::2] for text in space.fixed)
+    space.settings = [
+        Setting(**{**vars(setting), "condition": tuple(pair for pair in setting.condition if fixed.get(pair[0]) != pair[1])})
+        for setting in sorted(space.settings, key=lambda setting: len(setting.condition))
+        if all(fixed.get(key, value) == value for key, value in setting.condition)
+    ]
+    return space
+
+
+def _read(space: Space, params: dict, condition: tuple, own: "set[str]", parser) -> None:
+    for key, value in params.items():
+        if str(key).startswith(WHEN):
+            other, _, choice = str(key)[len(WHEN) :].partition("=")
+            if not choice or not isinstance(value, dict):
+                raise ConfigError(f"hydra.sweeper.params: '{key}' must be `when KEY=VALUE:` above a mapping")
+            _read(space, value, (*condition, (other.strip(), choice.strip())), own, parser)
+        elif key not in own:
+            text = str(value).lower() if isinstance(value, bool) else "null" if value is None else str(value)
+            _add(space, parser.parse_override(f"{key}={text}"), condition)
+
+
+def _add(space: Space, override: Override, condition: tuple) -> None:
+    key = override.get_key_element()
+    if not override.is_sweep_override():
+        if condition:
+            space.settings.append(Setting(key, "choice", (override.get_value_element_as_str(),), condition=condition))
+        else:
+            space.fixed.append(f"{key}={override.get_value_element_as_str()}" if not override.is_delete() else override.input_line)
+        return
+    sweep = override.value()
+    unknown = set(sweep.tags) - TAGS
+    if unknown:
+        raise ConfigError(f"{key}: there is no tag '{', '.join(sorted(unknown))}' (tags are {', '.join(sorted(TAGS))})")
+    if isinstance(sweep, IntervalSweep):
+        kind = "int" if isinstance(sweep.start, int) and isinstance(sweep.end, int) else "float"
+        log, one_minus = "log" in sweep.tags, "one_minus_log" in sweep.tags
+        if not sweep.start < sweep.end:
+            raise ConfigError(f"{key}: interval({sweep.start}, {sweep.end}) is empty")
+        if log and sweep.start <= 0:
+            raise ConfigError(f"{key}: a logarithmic interval must begin above 0")
+        if one_minus and sweep.end >= 1:
+            raise ConfigError(f"{key}: an interval with one_minus_log must end below 1")
+        setting = Setting(key, kind, low=sweep.start, high=sweep.end, log=log, one_minus=one_minus, condition=condition)
+    elif isinstance(sweep, RangeSweep) and len(values := list(sweep.range())) > 1:
+        kind = "int" if all(isinstance(value, int) for value in values) else "float"
+        setting = Setting(key, kind, low=min(values), high=max(values), step=abs(sweep.step), condition=condition)
+    else:
+        setting = Setting(key, "choice", tuple(override.sweep_string_iterator()), condition=condition)
+    space.settings.append(setting)
