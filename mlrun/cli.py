@@ -42,6 +42,8 @@ def _dispatch(argv: "list[str]") -> int:
     if word == "--version":
         print(f"mlrun {version('mlrun')} (Hydra {version('hydra-core')})")
         return 0
+    if {"--help", "-h"} & set(argv) and (not word or word.startswith("-") or "=" in word):
+        word, argv = "help", ["help"]
     if word and not word.startswith(("-", "+", "~")) and "=" not in word:
         from mlrun.commands import verbs
 

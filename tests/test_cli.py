@@ -38,9 +38,9 @@ def test_looking_imports_nothing_heavy(workplace, arguments):
     assert done.stdout or done.returncode == 2
 
 
-def test_help_names_groups_and_keys(mlrun):
+def test_help_names_groups_and_commands(mlrun):
     text = mlrun("--help").stdout
-    for part in ("model:", "dataset:", "mlp", "random_forest", "optim", "seed: 1", "list"):
+    for part in ("model:", "dataset:", "mlp", "random_forest", "optim", "trainer", "list", "ui"):
         assert part in text
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ def explain(overrides: "list[str]", config_dir: "str | None" = None, error: "Exc
     Without `error` (a sweep before its start) the list may be empty: nothing is wrong."""
     if config_dir is not None and not Path(config_dir).is_dir():
         return [f"--config-dir {config_dir}: there is no such directory"]
+    _composition.cache_clear()  # files may have changed since the last call
     problems: list[str] = []
     given = list(_parsed(overrides, problems))
     groups = catalogue.groups(config_dir)
@@ -158,11 +160,17 @@ def _listed(group: str, names: "list[str]") -> str:
     return f"`mlrun list {group}` shows all {len(names)}"
 
 
+@lru_cache(maxsize=64)
+def _composition(overrides: "tuple[str, ...]", config_dir: "str | None") -> DictConfig:
+    """Composing takes most of the time of an answer, so nothing is composed twice for one."""
+    return compose(list(overrides), config_dir)
+
+
 def _composed(chosen: "list[_Given]", config_dir, problems: "list[str]") -> "tuple[DictConfig | None, list[_Given]]":
     """The configuration of all choices that compose, and those choices."""
     first = [one.alternatives[0] for one in chosen]
     try:
-        return compose(first, config_dir), chosen
+        return _composition(tuple(first), config_dir), chosen
     except _REFUSED as error:
         whole = error
     good: list[_Given] = []
@@ -282,7 +290,7 @@ def _judged(good: "list[_Given]", config_dir: "str | None") -> "list[str]":
     problems: list[str] = []
     for texts in combinations[:_ALTERNATIVES]:
         try:
-            problems += validate(compose(texts, config_dir), texts, config_dir)[0]
+            problems += validate(_composition(tuple(texts), config_dir), texts, config_dir)[0]
         except _REFUSED as error:
             problems.append(_short(error))
     return problems

@@ -21,7 +21,7 @@ class Recorder:
     """One MLflow run from `open` to `close`. Methods are called by name with a message's arguments, in the order of sending."""
 
     def __init__(self):
-        self.client = None
+        self.uri = self.client = None
         self.run_id = None
         self.children = set()  # runs of this sweep that are under way
         self.points = []
@@ -31,7 +31,7 @@ class Recorder:
     def open(
         self, uri: str, experiment: str, name: str, tags: dict, params: dict, parent: "str | None", work_tree: str, started: int, run_id: "str | None" = None
     ) -> str:
-        self.client = store.open_client(uri)
+        self.uri, self.client = uri, store.open_client(uri)
         tags = {**tags, **_git_tags(work_tree), "mlflow.source.type": "LOCAL", "mlflow.source.name": "mlrun", "mlflow.user": _user()}
         if parent:
             tags["mlflow.parentRunId"] = parent
@@ -144,6 +144,7 @@ class Recorder:
     def close(self, status: str) -> None:
         self.flush()
         self.client.set_terminated(self.run_id, status)
+        store.settle(self.uri)
 
 
 def _user() -> str:

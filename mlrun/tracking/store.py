@@ -73,6 +73,15 @@ def sqlite_file(uri: str) -> "Path | None":
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 
+def settle(uri: str) -> None:
+    """Moves what was written from SQLite's log into the database file, so that the file alone is a complete copy."""
+    database = sqlite_file(uri)
+    if database is not None:
+        connection = sqlite3.connect(database)
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        connection.close()
+
+
 def _is_ready(database: Path) -> bool:
     if not database.is_file():
         return False
