@@ -16,7 +16,7 @@ class Volumes(ArrayData):
 
     names = ()
 
-    def __init__(self, problem, name, seed, rows=1200, size=16, noise=0.3, data_seed=0, **options):
+    def __init__(self, problem, name, seed, rows=1200, size=16, noise=0.2, data_seed=0, **options):
         super().__init__(problem, name, seed, **options)
         if problem != "classification":
             raise DataError(f"dataset.problem={problem}: {name} is a classification set")
@@ -45,7 +45,7 @@ class Volumes(ArrayData):
 
 
 class Solids(Volumes):
-    """Solids of about the same volume, at a random place, turned at random about all three axes."""
+    """Solids of about the same volume, at a random place, turned at random about the axis of depth."""
 
     names = SOLIDS
 
@@ -55,7 +55,8 @@ class Solids(Volumes):
         for row, kind in enumerate(y):
             radius = rng.uniform(0.27, 0.36) * self.size
             centre = self.size / 2 + rng.uniform(-1, 1, 3) * (self.size / 2 - radius) * 0.5
-            turn, _ = np.linalg.qr(rng.standard_normal((3, 3)))
+            angle = rng.uniform(0, 2 * np.pi)
+            turn = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
             result[row] = solid(SOLIDS[kind], (grid - centre) @ turn / radius)
         return result
 
