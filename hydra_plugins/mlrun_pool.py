@@ -16,9 +16,10 @@ if _PATH.is_file():
 class PoolLauncher(Launcher):
     """Its arguments are the keys of conf/hydra/launcher/pool.yaml."""
 
-    def __init__(self, slots="auto", threads="auto", jobs_per_gpu=1, timeout=None, fail_fast=False, resume=False):
+    def __init__(self, slots="auto", threads="auto", jobs_per_gpu=1, timeout=None, fail_fast=False, preload=(), resume=False):
         self.settings = {
-            "slots": slots, "threads": threads, "jobs_per_gpu": jobs_per_gpu, "timeout": timeout, "fail_fast": fail_fast, "resume": resume,
+            "slots": slots, "threads": threads, "jobs_per_gpu": jobs_per_gpu, "timeout": timeout, "fail_fast": fail_fast,
+            "preload": list(preload), "resume": resume,
         }  # fmt: skip
         self.sweep = None
         self.prepared = {}

@@ -57,7 +57,8 @@ class Display:
     def ended(self, job: Job) -> None:
         if self.live is None:
             value = f"  {job.monitor} {number(job.objective)}" if job.objective is not None else ""
-            said = f": {job.reason}  (log: {_short(job.log)})" if job.reason else ""
+            log = "" if job.state == states.PRUNED else f"  (log: {_short(job.log)})"
+            said = f": {job.reason}{log}" if job.reason else ""
             self._print(f"{self._head(job)} {job.state} after {duration(job.seconds)}{value}{said}")
         elif job.state in (states.FAILED, states.KILLED):
             from rich.text import Text

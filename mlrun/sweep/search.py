@@ -3,6 +3,7 @@
 import ast
 import os
 import socket
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,8 +31,8 @@ class Search:
             if settings[name] not in known:
                 raise ConfigError(f"hydra.sweeper.{name}={settings[name]}: must be one of {', '.join(known)}")
         self.total = settings["n_trials"]
-        if settings["sampler"] == "grid":
-            self.total = min(self.total or 10**9, _product(len(setting.grid()) for setting in self.space.settings))
+        self.grid = self.space.combinations() if settings["sampler"] == "grid" else []
+        self.total = len(self.grid) or self.total
         self.trials: dict = {}  # job number -> trial
         sweep.settings["prunes"] = settings["pruner"] != "none"
         self.owner = f"{socket.gethostname()}:{sweep.directory}"
@@ -65,6 +66,7 @@ class Search:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # `group`, which conditional settings need
         self.states = optuna.trial.TrialState
         storage = self.settings["storage"] or str(self.sweep.directory / "study.journal")
         if "://" not in storage:
@@ -77,6 +79,8 @@ class Search:
             storage=storage, study_name=name, direction=self.direction, load_if_exists=True, sampler=self._sampler(optuna),
             pruner=self._pruner(optuna),
         )  # fmt: skip
+        for values in self.grid:
+            self.study.enqueue_trial(values, skip_if_exists=True)
         for trial in self.study.get_trials(states=(self.states.RUNNING,)):
             if trial.user_attrs.get(OWNER) == self.owner:  # this sweep was killed while it ran
                 self._lose(trial._trial_id, trial)
@@ -92,13 +96,8 @@ class Search:
         kind = self.settings["sampler"]
         if kind == "tpe":
             return samplers.TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=self.settings["n_startup_trials"])
-        if kind == "random":
+        if kind in ("random", "grid"):  # a grid is a queue of trials; Optuna's own sampler for it cannot be asked and told
             return samplers.RandomSampler(seed=seed)
-        if kind == "grid":
-            values = {}
-            for setting in self.space.settings:
-                values[setting.key] = [int(value) if setting.kind == "int" else value for value in setting.grid()]
-            return samplers.GridSampler(values, seed=seed)
         try:
             import cmaes  # noqa: F401
         except ImportError:
@@ -253,10 +252,3 @@ def _written(setting) -> str:
         return "|".join(setting.choices)
     scale = "log " if setting.log else "1-log " if setting.one_minus else ""
     return f"{scale}{setting.low:g}..{setting.high:g}"
-
-
-def _product(numbers) -> int:
-    total = 1
-    for number in numbers:
-        total *= number
-    return total

@@ -9,7 +9,7 @@
 In YAML a mapping `when KEY=VALUE: {...}` holds settings that exist only with that choice of another one.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -42,21 +42,21 @@ class Setting:
         if self.kind == "int":
             return str(trial.suggest_int(self.key, int(self.low), int(self.high), step=int(self.step or 1), log=self.log))
         if self.one_minus:
-            return f"{1 - trial.suggest_float(f'1 - {self.key}', 1 - self.high, 1 - self.low, log=True):.10g}"
-        return f"{trial.suggest_float(self.key, self.low, self.high, step=self.step, log=self.log):.10g}"
+            return f"{1 - trial.suggest_float(f'1 - {self.key}', 1 - self.high, 1 - self.low, log=True):.6g}"
+        return f"{trial.suggest_float(self.key, self.low, self.high, step=self.step, log=self.log):.6g}"
 
     def corners(self) -> "list[str]":
         """Every choice, or both ends of the range: what is checked before the search starts."""
         if self.kind == "choice":
             return list(self.choices)
-        return [f"{value:.10g}" for value in (self.low, self.high)]
+        return [f"{value:.6g}" for value in (self.low, self.high)]
 
-    def grid(self) -> "list[str]":
-        """All values, for an exhaustive search. Raises ConfigError for a continuous range."""
+    def grid(self) -> list:
+        """All values as Optuna knows them, for an exhaustive search. Raises ConfigError for a continuous range."""
         if self.kind == "choice":
             return list(self.choices)
         if self.kind == "int" and not self.log:
-            return [str(value) for value in range(int(self.low), int(self.high) + 1, int(self.step or 1))]
+            return list(range(int(self.low), int(self.high) + 1, int(self.step or 1)))
         raise ConfigError(f"{self.key}: a grid needs choices or a range, not an interval")
 
 
@@ -74,6 +74,19 @@ class Space:
             if all(chosen.get(key) == value for key, value in setting.condition):
                 chosen[setting.key] = setting.suggest(trial)
         return [*self.fixed, *(f"{key}={value}" for key, value in chosen.items())]
+
+    def combinations(self) -> "list[dict]":
+        """Optuna parameters of every combination, conditional settings only where they apply."""
+        found: "list[dict]" = [{}]
+        for setting in self.settings:
+            values = setting.grid()
+            found = [
+                {**chosen, **({setting.key: value} if applies else {})}
+                for chosen in found
+                for applies in [all(str(chosen.get(key)) == wanted for key, wanted in setting.condition)]
+                for value in (values if applies else values[:1])
+            ]
+        return found
 
     def samples(self) -> "list[list[str]]":
         """Overrides in which every choice and both ends of every range occur, with what it takes to reach them."""
@@ -96,21 +109,19 @@ def parse_space(params: "dict[str, Any]", arguments: "list[str]") -> Space:
     for override in given:
         _add(space, override, ())
     _read(space, params or {}, (), own, parser)
+    fixed = dict(text.partition("=")[::2] for text in space.fixed)
     known = {setting.key: setting for setting in space.settings}
+    kept = []
     for setting in space.settings:
         for key, value in setting.condition:
-            if key not in known:
-                fixed = dict(text.partition("=")[::2] for text in space.fixed)
-                if fixed.get(key) != value:
-                    raise ConfigError(f"hydra.sweeper.params: `when {key}={value}`: {key} is not searched")
-            elif known[key].kind == "choice" and value not in known[key].choices:
+            if key not in known and key not in fixed:
+                raise ConfigError(f"hydra.sweeper.params: `when {key}={value}`: {key} is not searched")
+            if key in known and known[key].kind == "choice" and value not in known[key].choices:
                 raise ConfigError(f"hydra.sweeper.params: `when {key}={value}`: {key} has the choices {', '.join(known[key].choices)}")
-    fixed = dict(text.partition("=")[::2] for text in space.fixed)
-    space.settings = [
-        Setting(**{**vars(setting), "condition": tuple(pair for pair in setting.condition if fixed.get(pair[0]) != pair[1])})
-        for setting in sorted(space.settings, key=lambda setting: len(setting.condition))
-        if all(fixed.get(key, value) == value for key, value in setting.condition)
-    ]
+        if all(fixed.get(key, value) == value for key, value in setting.condition):
+            open_conditions = tuple((key, value) for key, value in setting.condition if key not in fixed)
+            kept.append(replace(setting, condition=open_conditions))
+    space.settings = sorted(kept, key=lambda setting: len(setting.condition))
     return space
 
 

@@ -53,8 +53,9 @@ class Sweep:
         self.closing = ""  # a last line of the report
         self.display = None
         self.begin = time.monotonic()
+        self._importing = 0  # requests to the server that it has not answered
         if self.is_ours:
-            self.server.preload(list(COMMON))
+            self._import(list(COMMON))
 
     # --- before the start ------------------------------------------------------------------------------------------
 
@@ -172,16 +173,19 @@ class Sweep:
             self.record = Record(self.config.tracking.experiment, argv, grid, self.journal, self.jobs, self.directory)
 
     def _warm_up(self, like: "list[Job]") -> None:
-        if self.is_ours:
-            self.display.note("importing what the jobs need")
-            self.server.preload(modules_of([job.config for job in like if job.state == states.WAITING]))
+        modules = modules_of([job.config for job in like if job.state == states.WAITING]) if self.is_ours else []
+        self.display.note("importing what the jobs need")
+        self._import([*modules, *self.settings["preload"]])
         if self.record is not None:
             self.journal.begin(run_id=self.record.id)
-        waits = 2 if self.is_ours else 0
-        while waits:
+        while self._importing:
             report = self.server.receive(1.0)
-            waits -= bool(report and report[0] == "ready")
+            self._importing -= bool(report and report[0] == "ready")
         self.display.note("")
+
+    def _import(self, modules: "list[str]") -> None:
+        self.server.preload(modules)
+        self._importing += 1
 
     def _request(self, job: Job) -> Request:
         environment = {"CUDA_VISIBLE_DEVICES": ",".join(slot.device for slot in job.slots if slot.device)}

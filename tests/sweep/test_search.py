@@ -1,0 +1,161 @@
+"""The search space, and a search that is killed and started again."""
+
+import json
+import signal
+import time
+
+import optuna
+import pytest
+from omegaconf import OmegaConf
+
+from mlrun.errors import ConfigError
+from mlrun.sweep.search import best_yaml
+from mlrun.sweep.space import parse_space
+
+
+def values(space, trials=200, **first):
+    """Overrides that a random search tries."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    found = []
+    for _ in range(trials):
+        trial = study.ask()
+        found.append(dict(text.split("=", 1) for text in space.suggest(trial)))
+        study.tell(trial, 0.0)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+@pytest.mark.parametrize(
+    "text, check",
+    [
+        ("a,b", {"a", "b"}),
+        ("choice([32],[64,32])", {"[32]", "[64,32]"}),
+        ("range(16,65,16)", {"16", "32", "48", "64"}),
+        ("int(interval(1,4))", {"1", "2", "3", "4"}),
+        ("tag(log, int(interval(1,4)))", {"1", "2", "3", "4"}),
+        ("range(0,1,0.25)", {"0", "0.25", "0.5", "0.75"}),
+    ],
+)
+def test_discrete_settings(text, check):
+    assert {chosen["x"] for chosen in values(parse_space({"x": text}, []))} == check
+    assert {chosen["x"] for chosen in values(parse_space({}, [f"x={text}"]))} == check
+
+
+def test_scales():
+    space = parse_space({"a": "interval(0, 1)", "b": "tag(log, interval(1e-4, 1))", "c": "tag(one_minus_log, interval(0.9, 0.9999))"}, [])
+    tried = values(space, 400)
+    for key, low, high, middle in (("a", 0, 1, 0.5), ("b", 1e-4, 1, 1e-2), ("c", 0.9, 0.9999, 1 - 10**-2.5)):
+        numbers = sorted(float(chosen[key]) for chosen in tried)
+        assert low <= numbers[0] and numbers[-1] <= high
+        assert 0.4 < sum(number < middle for number in numbers) / 400 < 0.6, key  # half of them on each side, on the scale of the tag
+
+
+def test_conditional_settings():
+    space = parse_space({"optim": "adam, momentum", "when optim=momentum": {"optim.momentum": "interval(0.5, 0.9)"}}, ["seed=3"])
+    for chosen in values(space):
+        assert ("optim.momentum" in chosen) == (chosen["optim"] == "momentum") and chosen["seed"] == "3"
+    assert {"optim.momentum" in chosen for chosen in values(space)} == {True, False}
+    fixed = parse_space({"optim": "adam, momentum", "when optim=momentum": {"optim.momentum": "interval(0.5, 0.9)"}}, ["optim=adam", "a=1,2"])
+    assert [setting.key for setting in fixed.settings] == ["a"]
+
+
+def test_combinations():
+    space = parse_space({"optim": "adam, momentum", "when optim=momentum": {"m": "0.5, 0.9"}, "n": "range(1,3)"}, [])
+    found = {tuple(sorted(chosen.items())) for chosen in space.combinations()}
+    assert len(found) == len(space.combinations()) == 2 + 2 * 2
+    assert (("n", 1), ("optim", "adam")) in found and (("m", "0.9"), ("n", 2), ("optim", "momentum")) in found
+
+
+@pytest.mark.parametrize(
+    "params, said",
+    [
+        ({"x": "tag(logg, interval(1,2))"}, "there is no tag 'logg'"),
+        ({"x": "tag(log, interval(0,2))"}, "must begin above 0"),
+        ({"x": "tag(one_minus_log, interval(0.5,1))"}, "must end below 1"),
+        ({"x": "interval(2,1)"}, "is empty"),
+        ({"when optim=sgd": {"x": "1,2"}}, "optim is not searched"),
+        ({"optim": "adam,sgd", "when optim=momentum": {"x": "1,2"}}, "optim has the choices adam, sgd"),
+        ({"when optim": {"x": "1,2"}}, "must be `when KEY=VALUE:`"),
+    ],
+)
+def test_mistakes_in_the_space(params, said):
+    with pytest.raises(ConfigError, match=said.replace("'", ".").replace("`", ".")):
+        parse_space(params, [])
+
+
+def test_best_is_a_preset():
+    text = best_yaml(["optim=sgd", "optim.lr=0.1", "model.network.hidden=[8,8]", "experiment=tune/mlp_digits"], {"optim", "model"}, 0.9, 10)
+    cfg = OmegaConf.create(text)
+    assert text.startswith("# @package _global_")
+    assert cfg.defaults == ["tune/mlp_digits", {"override /optim": "sgd"}, "_self_"]
+    assert cfg.optim.lr == 0.1 and cfg.model.network.hidden == [8, 8]
+
+
+SEARCH = [
+    "-m", "hydra/sweeper=optuna", "model=knn", "dataset=trouble", "model.classifier.n_neighbors=range(1,60)", "hydra.sweeper.n_trials=8",
+    "tracking.experiment=search", "hydra.sweep.dir=outputs/search", "hydra.launcher.slots=2",
+]  # fmt: skip
+
+
+def study_of(workspace):
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    return optuna.load_study(study_name="study", storage=JournalStorage(JournalFileBackend(str(workspace.path / "outputs/search/study.journal"))))
+
+
+def test_a_killed_search_ends_at_its_number_of_trials(workspace):
+    process = workspace.start(*SEARCH, "dataset.hold=0.3")
+    while "[3/8]" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    time.sleep(0.5)
+    before = [trial.state.name for trial in study_of(workspace).trials]
+    assert "RUNNING" in before and before.count("COMPLETE") < 8
+    status, out, err = workspace.mlrun("resume", "outputs/search")
+    assert status == 0, out + err
+    study = study_of(workspace)
+    states = [trial.state.name for trial in study.trials]
+    assert states.count("COMPLETE") == 8 and "RUNNING" not in states and "WAITING" not in states
+    assert states.count("FAIL") == before.count("RUNNING")  # those that were cut off, each tried again
+    jobs = workspace.jobs("outputs/search")
+    assert len(jobs) == 8 and {job["state"] for job in jobs.values()} == {"finished"}
+    children, (parent, tags) = workspace.children("search")
+    assert parent == "FINISHED" and len(children) == 8 and {status for status, _ in children} == {"FINISHED"}
+    best = max(job["objective"] for job in jobs.values())
+    assert study.best_value == best and f"{best:g}" in (workspace.path / "outputs/search/experiment/best.yaml").read_text()
+    status, out, err = workspace.mlrun("--config-dir", "outputs/search", "experiment=best", "--cfg", "job")
+    assert status == 0, err
+    wanted = next(job for job in jobs.values() if job["objective"] == best)
+    assert any(text.split("=")[1] in out for text in wanted["overrides"] if "n_neighbors" in text)
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["hydra.sweeper.sampler=tpee", "seed=1,2"], "hydra.sweeper.sampler=tpee: must be one of tpe, random, grid, cmaes"),
+        (["model.classifier.n_neighbors=1,many"], "n_neighbors=many: must be"),
+        (["seed=1"], "nothing to search over"),
+        (["hydra.sweeper.sampler=grid", "model.classifier.p=interval(1,2)"], "a grid needs choices or a range"),
+    ],
+)
+def test_mistakes_are_told_before_the_start(workspace, arguments, said):
+    before = sorted(path.name for path in (workspace.path / "outputs").iterdir()) if (workspace.path / "outputs").exists() else []
+    status, out, err = workspace.mlrun("-m", "hydra/sweeper=optuna", "model=knn", "dataset=trouble", *arguments)
+    assert status == 2 and said in err and "Traceback" not in err, err
+    assert before == (sorted(path.name for path in (workspace.path / "outputs").iterdir()) if before else [])
+
+
+def test_a_grid_sampler_tries_everything_once(workspace):
+    status, out, err = workspace.mlrun(
+        "-m", "hydra/sweeper=optuna", "hydra.sweeper.sampler=grid", "model=knn", "dataset=trouble", "model.classifier.n_neighbors=range(1,4)",
+        "seed=1,2", "tracking.experiment=grid", "hydra.sweep.dir=outputs/grid",
+    )  # fmt: skip
+    assert status == 0, out + err
+    tried = [tuple(job["overrides"]) for job in workspace.jobs("outputs/grid").values()]
+    assert len(tried) == len(set(tried)) == 6 and json.dumps(tried)
