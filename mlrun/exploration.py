@@ -11,6 +11,9 @@ class Linear:
     end: float = 0.05
     fraction: float = 0.5
 
+    def __post_init__(self):
+        _check(self, low=0.0)
+
     def __call__(self, progress: float) -> float:
         """progress: 0 (begin) to 1 (end of the training) -> epsilon."""
         if progress >= self.fraction:
@@ -26,7 +29,17 @@ class Exponential:
     end: float = 0.01
     fraction: float = 1.0
 
+    def __post_init__(self):
+        _check(self, low=1e-12)
+
     def __call__(self, progress: float) -> float:
         if progress >= self.fraction:
             return self.end
         return self.start * (self.end / self.start) ** (progress / self.fraction)
+
+
+def _check(schedule, low: float) -> None:
+    for name, least in (("start", low), ("end", low), ("fraction", 1e-12)):
+        value = getattr(schedule, name)
+        if not least <= value <= 1:
+            raise ValueError(f"{name}={value}: must be in {'[' if least == 0 else '('}0, 1]")

@@ -34,9 +34,9 @@ class ControllerLearner(Learner):
     def from_config(cls, cfg, data):
         model, spec = plain(cfg["model"]), data.spec
         if "num_states" not in spec.facts:
-            fitting = ", ".join(datasets_for(["control"], {"num_states"}))
+            fitting = ", ".join(name for name in datasets_for(["control"], {"num_states"}) if name != data.name)
             raise ConfigError(
-                f"model={model.get('name')} dataset={data.name}: a table needs numbered states, which {data.title} does not have. "
+                f"model={model.get('name')} dataset={data.name}: a table needs numbered states, which {data.id} does not have. "
                 f"Datasets that fit: {fitting}; or a network: dqn, ppo"
             )
         controller = build(model["controller"], {**spec.facts, "seed": cfg["seed"]}, "model.controller")

@@ -106,11 +106,16 @@ def find(group: str, name: str, config_dir: "str | Path | None" = None) -> Entry
     return next((entry for entry in entries(group, config_dir) if entry.name == name), None)
 
 
+def suits(problem: "str | None", fits: "list[str]") -> bool:
+    """Whether a dataset's problem is one that a model fits; `auto` is a table, of which only the file tells which of two it is."""
+    return problem in fits or (problem == "auto" and bool({"classification", "regression"} & set(fits)))
+
+
 def datasets_for(fits: list[str], needs: "set[str] | frozenset" = frozenset(), config_dir=None) -> list[str]:
     """Names of the datasets on which a model works: by problem, and by the facts that it needs."""
     suitable = []
     for entry in entries("dataset", config_dir):
         facts = entry.get("facts") or []
-        if entry.get("problem") in (*fits, "auto") and set(needs) <= set(facts):
+        if suits(entry.get("problem"), fits) and set(needs) <= set(facts):
             suitable.append(entry.name)
     return suitable

@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mlrun.config import schema
+from mlrun.config import catalogue, schema
 from mlrun.config.catalogue import datasets_for
 from mlrun.config.signatures import Signature, signature
 from mlrun.config.sources import NoSuchTarget
@@ -242,7 +242,7 @@ def _pairing(plain: dict, config_dir: "str | None") -> Iterator[str]:
         yield f"model={named}: names neither a `_target_` nor one of {', '.join(schema.PARTS)}"
         return
     wanted = needs(model) if "_target_" in model else needs(model.get("controller"))  # scikit-learn's take any table
-    if suits is not None and isinstance(problem, str) and problem not in (*suits, "auto", MISSING):
+    if suits is not None and isinstance(problem, str) and problem != MISSING and not catalogue.suits(problem, suits):
         others = datasets_for(suits, set(wanted), config_dir)
         yield (
             f"model={named} dataset={on}: {named} is for {' or '.join(map(str, suits))}, and {on} is a {problem} dataset"
