@@ -1,0 +1,214 @@
+"""`python -m benchmarks.gallery [NAME ...]`: every model's default run with three seeds, from real runs to docs/gallery.md and .csv.
+
+NAME: model names, or commands in quotes such as "model=cnn dataset=fashion_mnist"; none for all models and the comparisons below.
+A run whose configuration was measured before is not repeated (docs/gallery_runs.csv), so an interrupted gallery goes on where
+it stopped; --again repeats it. Each run is a process of its own in an empty directory.
+"""
+
+import argparse
+import csv
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from datetime import date
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RUNS, CSV, MARKDOWN = (ROOT / "docs" / name for name in ("gallery_runs.csv", "gallery.csv", "gallery.md"))
+RUN_HEADER = ("command", "seed", "config", "dataset", "metric", "value", "parameters", "fit_seconds", "seconds", "device", "date")
+HEADER = ("model", "command", "dataset", "metric", "mean", "std", "seeds", "parameters", "fit_seconds", "seconds", "device", "reference")
+FEW = "model=cnn dataset=fashion_mnist dataset.split.train=1000 trainer.max_epochs=40 scheduler=cosine scheduler.interval=step"
+COMPARISONS = (  # beyond the default runs: what a setting changes
+    "experiment=fashion_mnist/softmax",
+    "experiment=fashion_mnist/mlp",
+    "experiment=fashion_mnist/lenet",
+    FEW,
+    f"{FEW} augment=crop_flip",
+    f"{FEW} augment=strong",
+    f"{FEW} augment=mixup",
+    f"{FEW} augment=cutmix",
+    "model=cnn3d dataset=moving_squares",
+)
+NEEDS_FILES = "fashion_mnist"
+
+
+def main(argv: "list[str] | None" = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gallery", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--again", action="store_true", help="repeat runs that were measured before")
+    parser.add_argument("--timeout", type=float, default=1800, help="seconds after which a run counts as failed")
+    parser.add_argument("--only-write", action="store_true", help="write the tables from what was measured")
+    parser.add_argument("--one", help=argparse.SUPPRESS)  # the child process: a command, its result as JSON on the last line
+    arguments = parser.parse_args(argv)
+    if arguments.one is not None:
+        print(json.dumps(measure(arguments.one)))
+        return 0
+    commands = [name if "=" in name else f"model={name}" for name in arguments.names] or [*defaults(), *COMPARISONS]
+    failed = [] if arguments.only_write else measure_all(commands, arguments)
+    write()
+    for line in failed:
+        print(f"failed: {line}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def defaults() -> "list[str]":
+    from mlrun.config.catalogue import entries
+
+    return [f"model={entry.name}" for entry in entries("model") if not entry.own and "experiment" not in entry.body]
+
+
+def measure_all(commands, arguments) -> "list[str]":
+    rows, failed = read_runs(), []
+    for command in commands:
+        for seed in arguments.seeds:
+            known = rows.get((command, seed))
+            if known is not None and not arguments.again and known["config"] == config_hash(f"{command} seed={seed}"):
+                continue
+            result, error = in_a_process(command, seed, arguments.timeout)
+            if result is None:
+                failed.append(f"{command} seed={seed}: {error}")
+                print(failed[-1], flush=True)
+                if NEEDS_FILES in command:
+                    break
+                continue
+            rows[command, seed] = {"command": command, "seed": seed, **result, "date": date.today().isoformat()}
+            save_runs(rows)
+            print(f"{command} seed={seed}: {result['metric']} {float(result['value']):.4f}, {float(result['seconds']):.1f} s", flush=True)
+    return failed
+
+
+def config_hash(command: str) -> str:
+    from mlrun.config.compose import compose
+    from mlrun.config.instantiate import plain
+    from mlrun.experiment import identity
+
+    return identity(plain(compose(command.split())))
+
+
+def in_a_process(command: str, seed: int, timeout: float) -> "tuple[dict | None, str]":
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE"}
+        environment.pop("MLFLOW_TRACKING_URI", None)
+        if "MLRUN_DATA_DIR" not in environment and (ROOT.parent / "shared" / "data").is_dir():
+            environment["MLRUN_DATA_DIR"] = str(ROOT.parent / "shared" / "data")
+        call = [sys.executable, "-m", "benchmarks.gallery", "--one", f"{command} seed={seed}"]
+        try:
+            done = subprocess.run(call, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout)
+        except subprocess.TimeoutExpired:
+            return None, f"took more than {timeout:g} s"
+    lines = done.stdout.strip().splitlines()
+    if done.returncode or not lines:
+        return None, (done.stderr.strip().splitlines() or ["no output"])[-1]
+    return json.loads(lines[-1]), ""
+
+
+def measure(command: str) -> dict:
+    from mlrun.config.compose import compose
+    from mlrun.experiment import run
+    from mlrun.report import silent
+
+    cfg = compose(command.split())
+    result = run(cfg, "outputs", command.split(), report=silent)
+    watched = result.monitor
+    tested = f"test/{watched.rpartition('/')[2]}"
+    metric = tested if tested in result.metrics else watched if watched in result.metrics else next(iter(result.metrics))
+    return {
+        "config": config_hash(command),
+        "dataset": result.dataset,
+        "metric": metric,
+        "value": result.metrics[metric],
+        "parameters": result.parameters or "",
+        "fit_seconds": round(result.seconds["fit"], 2),
+        "seconds": round(sum(result.seconds.values()), 2),
+        "device": device(),
+    }
+
+
+def device() -> str:
+    if "torch" in sys.modules and sys.modules["torch"].cuda.is_available():
+        return sys.modules["torch"].cuda.get_device_name()
+    return f"CPU, {len(os.sched_getaffinity(0))} cores"
+
+
+def read_runs() -> "dict[tuple[str, int], dict]":
+    if not RUNS.is_file():
+        return {}
+    with open(RUNS, newline="", encoding="utf-8") as file:
+        return {(row["command"], int(row["seed"])): row for row in csv.DictReader(file)}
+
+
+def save_runs(rows: dict) -> None:
+    RUNS.parent.mkdir(exist_ok=True)
+    with open(RUNS, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, RUN_HEADER, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows[key] for key in sorted(rows))
+
+
+def summarize() -> "list[dict]":
+    """A row per command, its seeds together."""
+    from mlrun.config.catalogue import find
+
+    groups: "dict[str, list[dict]]" = {}
+    for (command, _), row in sorted(read_runs().items()):
+        groups.setdefault(command, []).append(row)
+    table = []
+    for command, rows in groups.items():
+        values = [float(row["value"]) for row in rows]
+        first = command.split()[0].partition("=")
+        entry = find(first[0], first[2])
+        if entry is None:  # a model that is no more
+            continue
+        lines = entry.head.splitlines()
+        table.append({
+            "model": first[2],
+            "command": f"mlrun {command}",
+            "dataset": rows[0]["dataset"],
+            "metric": rows[0]["metric"],
+            "mean": statistics.fmean(values),
+            "std": statistics.stdev(values) if len(values) > 1 else "",
+            "seeds": len(rows),
+            "parameters": rows[0]["parameters"],
+            "fit_seconds": round(statistics.fmean(float(row["fit_seconds"]) for row in rows), 1),
+            "seconds": round(statistics.fmean(float(row["seconds"]) for row in rows), 1),
+            "device": rows[0]["device"],
+            "reference": lines[1] if len(lines) > 1 else "",
+        })  # fmt: skip
+    return table
+
+
+def write() -> None:
+    from mlrun.report.numbers import number
+
+    table = summarize()
+    CSV.parent.mkdir(exist_ok=True)
+    with open(CSV, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, HEADER, lineterminator="\n")
+        writer.writeheader()
+        for row in table:
+            writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()})
+    lines = [
+        "# Gallery",
+        "",
+        "Every model as it is configured, from real runs: mean and standard deviation over seeds (1, 2, 3 if there are three).",
+        "Seconds are of a whole run, imports and report included, and of its training alone. Made by `python -m benchmarks.gallery`;",
+        "the same numbers for machines are in [gallery.csv](gallery.csv), each run in [gallery_runs.csv](gallery_runs.csv).",
+        "",
+        "| command | dataset | metric | mean ± std | seeds | parameters | training s | run s | device | reference |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in table:
+        spread = f"{number(row['mean'])} ± {number(row['std'], 2)}" if row["std"] != "" else number(row["mean"])
+        parameters = f"{int(row['parameters']):,}" if row["parameters"] else ""
+        cells = (f"`{row['command']}`", row["dataset"], row["metric"], spread, row["seeds"], parameters,
+                 row["fit_seconds"], row["seconds"], row["device"], row["reference"])  # fmt: skip
+        lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
+    MARKDOWN.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
