@@ -1,0 +1,125 @@
+"""CIFAR's files in both forms, and folders of images."""
+
+import pickle
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mlrun.data.cifar import Cifar
+from mlrun.data.image_folder import ImageFolder
+from mlrun.errors import DataError
+
+
+@pytest.fixture
+def rows():
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (60, 3, 32, 32), dtype=np.uint8), np.arange(60) % 10
+
+
+def write_binary(folder, x, y, coarse=False):
+    folder.mkdir(parents=True)
+    labels = np.stack([y * 0 + 7, y], 1) if coarse else y[:, None]
+    table = np.concatenate([labels, x.reshape(len(x), -1)], 1).astype(np.uint8)
+    files = ["train.bin", "test.bin"] if coarse else [*(f"data_batch_{at}.bin" for at in range(1, 6)), "test_batch.bin"]
+    for at, file in enumerate(files):
+        part = table[10 * at : 10 * at + 10] if not coarse else table[50 * at : 50 * at + (50 if at == 0 else 10)]
+        part.tofile(folder / file)
+
+
+def cifar(root, collection="cifar10", **options):
+    return Cifar(collection, "classification", collection, 1, str(root), split={"train": 0.8, "val": 0.2}, **options)
+
+
+def test_cifar10_binary(tmp_path, rows):
+    x, y = rows
+    write_binary(tmp_path / "cifar-10-batches-bin", x, y)
+    data = cifar(tmp_path)
+    np.testing.assert_array_equal(data.content.x, x)
+    np.testing.assert_array_equal(data.content.y, y)
+    assert data.sizes == {"train": 40, "val": 10, "test": 10} and data.spec.facts["image_shape"] == [3, 32, 32]
+    assert data.spec.class_names[3] == "cat"
+
+
+def test_cifar10_pickled_and_in_an_archive(tmp_path, rows):
+    x, y = rows
+    folder = tmp_path / "a" / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    for at, file in enumerate([*(f"data_batch_{at}" for at in range(1, 6)), "test_batch"]):
+        part = slice(10 * at, 10 * at + 10)
+        with open(folder / file, "wb") as out:
+            pickle.dump({b"data": x[part].reshape(10, -1), b"labels": y[part].tolist()}, out, protocol=2)
+    np.testing.assert_array_equal(cifar(tmp_path / "a").content.x, x)
+    write_binary(tmp_path / "made" / "cifar-10-batches-bin", x, y)
+    with tarfile.open(tmp_path / "cifar-10-binary.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "made" / "cifar-10-batches-bin", "cifar-10-batches-bin")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "cifar-10-binary.tar.gz").rename(tmp_path / "b" / "cifar-10-binary.tar.gz")
+    np.testing.assert_array_equal(cifar(tmp_path / "b").content.y, y)
+
+
+def test_a_pickle_that_runs_something_is_refused(tmp_path, rows):
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+
+    class Evil:
+        def __reduce__(self):
+            return print, ("owned",)
+
+    for file in [*(f"data_batch_{at}" for at in range(1, 6)), "test_batch"]:
+        (folder / file).write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(DataError, match="no place in a CIFAR file"):
+        cifar(tmp_path).prepare()
+
+
+def test_cifar100_takes_the_fine_label(tmp_path, rows):
+    x, y = rows
+    write_binary(tmp_path / "cifar100" / "cifar-100-binary", x, y, coarse=True)
+    (tmp_path / "cifar100" / "cifar-100-binary" / "fine_label_names.txt").write_text("\n".join(f"thing{at}" for at in range(100)))
+    data = cifar(tmp_path, "cifar100", classes=[0, 1, 2])
+    assert data.spec.class_names == ["thing0", "thing1", "thing2"] and data.sizes["test"] == 3
+    np.testing.assert_array_equal(data.content.x, x[y < 3])
+
+
+def test_damaged_cifar_is_refused(tmp_path, rows):
+    write_binary(tmp_path / "cifar-10-batches-bin", *rows)
+    path = tmp_path / "cifar-10-batches-bin" / "test_batch.bin"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DataError, match="test_batch.bin.*not whole images"):
+        cifar(tmp_path).prepare()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for part, count in (("train", 6), ("test", 2)):
+        for place, name in enumerate(("cat", "dog")):
+            (tmp_path / part / name).mkdir(parents=True)
+            for at in range(count):
+                Image.new("RGB", (40, 30), (200 * place, at, 50)).save(tmp_path / part / name / f"{at}.png")
+    return tmp_path
+
+
+def images(path, **options):
+    return ImageFolder(str(path), "classification", "image_folder", 1, split={"train": 0.5, "val": 0.5}, side=16, **options)
+
+
+def test_a_folder_for_each_class(folder):
+    data = images(folder)
+    assert data.spec.labels == ["cat", "dog"] and data.sizes == {"train": 6, "val": 6, "test": 4}
+    assert data.content.x.shape == (16, 3, 16, 16) and data.content.x.dtype == np.uint8
+    assert (data.content.x[:, 0] == 200 * data.content.y[:, None, None]).all()
+    assert images(folder, grey=True).spec.facts["image_shape"] == [1, 16, 16]
+    alone = ImageFolder(str(folder / "train"), "classification", "image_folder", 1, side=8, split={"train": 0.5, "val": 0.25, "test": 0.25})
+    assert alone.sizes == {"train": 6, "val": 3, "test": 3}
+
+
+def test_folders_that_do_not_work_are_refused(folder, tmp_path):
+    (folder / "train" / "cat" / "broken.png").write_text("no image")
+    with pytest.raises(DataError, match="broken.png: not an image"):
+        images(folder).prepare()
+    with pytest.raises(DataError, match="no such folder"):
+        images(folder / "nothing").prepare()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="at least two classes, found none"):
+        images(tmp_path / "empty").prepare()
