@@ -19,4 +19,6 @@ class OptunaSweeper(Sweeper):
     def sweep(self, arguments):
         from mlrun.sweep.launcher import search
 
+        if self.settings.pop("resume", False) and hasattr(self.launcher, "settings"):
+            self.launcher.settings["resume"] = True
         return search(self.launcher, self.settings, arguments)

@@ -3,7 +3,9 @@
 from hydra.core.config_store import ConfigStore
 from hydra.plugins.launcher import Launcher
 
-from mlrun.config.compose import CONF
+from mlrun.config.compose import CONF, register_resolvers
+
+register_resolvers()  # also in processes that other launchers start, which import this to unpickle their job
 
 # For other Hydra applications, in whose search path our conf/ is not: `hydra/launcher=mlrun_pool`.
 _PATH = CONF / "hydra" / "launcher" / "pool.yaml"
@@ -27,10 +29,11 @@ class PoolLauncher(Launcher):
     def setup(self, *, hydra_context, task_function, config):
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
-    def prepare(self, job_overrides):
+    def prepare(self, job_overrides, resume=False):
         """Composes and checks all jobs of all batches."""
         from mlrun.sweep.launcher import prepare
 
+        self.settings["resume"] = self.settings["resume"] or resume
         prepare(self, job_overrides)
 
     def launch(self, job_overrides, initial_job_idx):

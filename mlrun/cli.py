@@ -93,6 +93,10 @@ def hydra_application(argv: "list[str]") -> int:
 
         logging.captureWarnings(True)  # into the run's log, not between the lines of the report
         hydra_cfg = HydraConfig.get()
+        if "MLRUN_SWEEP" in os.environ:  # so is this, in the hands of another launcher
+            from mlrun.sweep import remote
+
+            return remote.run(cfg, hydra_cfg)
         if worker.current is not None:  # this is a job's process of a sweep, which reports for it
             return worker.current.run(cfg, hydra_cfg)
         told = silent if follows else terminal
@@ -131,7 +135,7 @@ def _resumed(argv: "list[str]") -> "list[str]":
         if directory is None:
             raise UserError("resume=true: no sweep of this command in ./outputs; give its directory: hydra.sweep.dir=DIR")
         argv = [*argv, f"hydra.sweep.dir={directory}"]
-    return [*argv, "hydra.launcher.resume=true"]
+    return [*argv, "hydra.sweeper.resume=true"]
 
 
 def _parse(argv: "list[str]"):

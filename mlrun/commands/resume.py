@@ -26,5 +26,5 @@ def run(argv: "list[str]") -> int:
         os.chdir(sweep["cwd"])  # where its database and its data lie
     except OSError as error:
         raise UserError(f"the sweep was started in {sweep['cwd']}, which is not there: {error.strerror}") from None
-    kept = [argument for argument in sweep["argv"] if not argument.startswith(("hydra.sweep.dir=", "hydra.launcher.resume="))]
-    return hydra_application([*kept, f"hydra.sweep.dir='{directory}'", "hydra.launcher.resume=true", *arguments.overrides])
+    kept = [argument for argument in sweep["argv"] if not argument.startswith(("hydra.sweep.dir=", "hydra.sweeper.resume="))]
+    return hydra_application([*kept, f"hydra.sweep.dir='{directory}'", "hydra.sweeper.resume=true", *arguments.overrides])

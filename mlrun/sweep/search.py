@@ -82,14 +82,16 @@ class Search:
         for values in self.grid:
             self.study.enqueue_trial(values, skip_if_exists=True)
         for trial in self.study.get_trials(states=(self.states.RUNNING,)):
-            if trial.user_attrs.get(OWNER) == self.owner:  # this sweep was killed while it ran
+            own = trial.user_attrs.get(OWNER, self.owner if not self.settings["storage"] else None)
+            if own == self.owner:  # this sweep was killed while it ran
                 self._lose(trial._trial_id, trial)
 
     def _lose(self, trial_id: int, trial) -> None:
         """Ends a trial that was cut off, and asks for the same again."""
         self.study._storage.set_trial_user_attr(trial_id, LOST, True)
         self.study._storage.set_trial_state_values(trial_id, self.states.FAIL)
-        self.study.enqueue_trial(trial.params)
+        if trial.params:
+            self.study.enqueue_trial(trial.params)
 
     def _sampler(self, optuna):
         seed, samplers = self.settings["seed"], optuna.samplers

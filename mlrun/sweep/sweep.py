@@ -28,10 +28,10 @@ from mlrun.sweep.slots import demand, share_out, visible_gpus
 class Sweep:
     """Keeps a warm server, a journal and the parent run, for one or several batches of jobs.
 
-    settings: conf/hydra/launcher/pool.yaml; config: Hydra's configuration of the sweep.
+    settings: conf/hydra/launcher/pool.yaml; config: Hydra's configuration of the sweep; warm: whether its own server runs the jobs.
     """
 
-    def __init__(self, settings: dict, hydra_context, task_function, config):
+    def __init__(self, settings: dict, hydra_context, task_function, config, warm: bool = True):
         from mlrun.sweep.worker import run_job
 
         self.settings, self.context, self.config = settings, hydra_context, config
@@ -48,13 +48,13 @@ class Sweep:
                 f"{self.directory} holds a sweep already. To go on with it: mlrun resume {shlex.quote(str(self.directory))}; "
                 f"for a new one choose another hydra.sweep.dir."
             )
-        self.server = Server(partial(run_job, task_function=task_function, hydra_context=hydra_context))
+        self.server = warm and Server(partial(run_job, task_function=task_function, hydra_context=hydra_context))
         self.record = None
         self.closing = ""  # a last line of the report
         self.display = None
         self.begin = time.monotonic()
         self._importing = 0  # requests to the server that it has not answered
-        if self.is_ours:
+        if self.is_ours and warm:
             self._import(list(COMMON))
 
     # --- before the start ------------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ class Sweep:
                 job.state, job.reason = states.FAILED, "the sweep's server was ended from outside"
                 self.ended(job)
         finally:
-            self._end(status, artifacts)
+            self.end(status, artifacts)
 
     def _kinds(self):
         return sorted({slot.kind for slot in self.pool.slots.all})
@@ -214,7 +214,8 @@ class Sweep:
     def ended(self, job: Job) -> None:
         self.journal.write(job)
 
-    def _end(self, status: str, artifacts=None) -> None:
+    def end(self, status: str, artifacts=None) -> None:
+        """Closes the parent run and says what came out."""
         resume = shlex.join(["mlrun", "resume", _relative(self.directory)])
         if self.record:
             self.record.close(status, artifacts() if artifacts else [])

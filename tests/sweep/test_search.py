@@ -96,7 +96,7 @@ def test_best_is_a_preset():
 
 
 SEARCH = [
-    "-m", "hydra/sweeper=optuna", "model=knn", "dataset=trouble", "model.classifier.n_neighbors=range(1,60)", "hydra.sweeper.n_trials=8",
+    "-m", "hydra/sweeper=optuna", "model=knn", "dataset=trouble", "model.classifier.p=interval(1.0,3.0)", "hydra.sweeper.n_trials=8",
     "tracking.experiment=search", "hydra.sweep.dir=outputs/search", "hydra.launcher.slots=2",
 ]  # fmt: skip
 
@@ -132,7 +132,7 @@ def test_a_killed_search_ends_at_its_number_of_trials(workspace):
     status, out, err = workspace.mlrun("--config-dir", "outputs/search", "experiment=best", "--cfg", "job")
     assert status == 0, err
     wanted = next(job for job in jobs.values() if job["objective"] == best)
-    assert any(text.split("=")[1] in out for text in wanted["overrides"] if "n_neighbors" in text)
+    assert any(text.split("=")[1] in out for text in wanted["overrides"] if ".p=" in text)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,122 @@
+"""Sweeps through other launchers (Ray, Slurm): the same checks, parent run, journal and resume; where and when a job runs is theirs.
+
+What a job must know travels in `hydra.job.env_set`, which every launcher hands on. Each job writes its end into the sweep's journal itself:
+the machine that started the sweep may be gone by then.
+"""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+from mlrun.errors import SweepFailed
+from mlrun.sweep import job as states
+from mlrun.sweep.display import Display
+from mlrun.sweep.job import Job, reason_of_error
+from mlrun.sweep.journal import Journal, restore
+from mlrun.sweep.slots import Demand
+from mlrun.sweep.sweep import Sweep, grid_of
+
+DIRECTORY, PARENT, NUMBER, IDENTITY = "MLRUN_SWEEP", "MLRUN_PARENT_RUN", "MLRUN_JOB", "MLRUN_IDENTITY"
+
+
+def sweep(launcher, hydra_context, config, batch: "list[list[str]]", resume: bool) -> list:
+    """Runs the jobs of a grid that are not finished yet. Returns what Hydra's launcher returned. Raises SweepFailed."""
+    from omegaconf import open_dict
+
+    from mlrun.tracking.store import tracking_uri
+
+    engine = Sweep({"resume": resume, "preload": []}, hydra_context, None, config, warm=False)
+    jobs = engine.compose_all(batch, 0)
+    engine.begin_record(grid_of(batch))
+    engine.display = Display(engine.jobs, len(jobs))
+    todo = [job for job in jobs if not job.earlier]
+    engine.display.say(f"sweep of {len(jobs)} jobs through {type(launcher).__name__}: {engine.directory}")
+    returned, status = [], "KILLED"
+    try:
+        engine.journal.begin(run_id=engine.record.id)
+        common = {DIRECTORY: engine.directory, PARENT: engine.record.id, "MLFLOW_TRACKING_URI": tracking_uri()}
+        with open_dict(config):
+            config.hydra.overrides.hydra += [f"++hydra.job.env_set.{key}='{value}'" for key, value in common.items()]
+            config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{engine.directory}'")
+        _ask_for_gpus(launcher, max((job.demand for job in todo), key=lambda demand: demand.count, default=Demand("cpu")))
+        for job in todo:
+            engine.journal.write(job)
+        overrides = [
+            [*job.overrides, f"hydra.sweep.subdir='{job.number}'", f"++hydra.job.env_set.{NUMBER}='{job.number}'",
+             f"++hydra.job.env_set.{IDENTITY}='{job.identity}'"]
+            for job in todo
+        ]  # fmt: skip
+        try:
+            returned = list(launcher.launch(overrides, initial_job_idx=0)) if overrides else []
+        except Exception as error:  # a job that died without a word ends the launcher's waiting, not the other jobs
+            logging.getLogger("mlrun").exception("the launcher gave up")
+            engine.display.say(f"{type(launcher).__name__}: {reason_of_error(error)}")
+        entries = Journal(engine.directory).entries
+        for job in todo:
+            entry = entries[job.number]
+            restore(job, entry)
+            job.earlier, job.state, job.reason = False, entry["state"], entry["reason"]
+            if job.state not in states.ENDED:
+                job.state, job.reason = states.FAILED, "its process ended without a report; see the launcher's own logs"
+            engine.record.ended(job)
+            engine.journal.write(job)
+        failed = [job for job in jobs if job.state != states.FINISHED]
+        status = "FAILED" if failed else "FINISHED"
+    finally:
+        engine.end(status)
+    if failed:
+        raise SweepFailed(f"{len(failed)} of {len(jobs)} jobs failed")
+    return returned
+
+
+def _ask_for_gpus(launcher, demand: Demand) -> None:
+    """As many GPUs as a job uses, unless the user has said how many."""
+    if demand.kind != "gpu":
+        return
+    if hasattr(launcher, "ray_cfg"):
+        launcher.ray_cfg.remote.setdefault("num_gpus", demand.count)
+    elif getattr(launcher, "_EXECUTOR", "") == "slurm" and not any(launcher.params.get(key) for key in ("gpus_per_node", "gres", "gpus_per_task")):
+        launcher.params["gpus_per_node"] = demand.count
+
+
+def run(cfg, hydra_cfg) -> "float | None":
+    """The job, in a process that another launcher has made."""
+    from mlrun.experiment import run as run_experiment
+    from mlrun.report import terminal
+    from mlrun.sweep.worker import forget_attempt
+
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    environment, directory = os.environ, Path(hydra_cfg.runtime.output_dir)
+    journal = Journal(environment[DIRECTORY])
+    overrides = [override for override in hydra_cfg.overrides.task if not override.lstrip("+").startswith("hydra.")]
+    job = Job(int(environment[NUMBER]), overrides, None, environment[IDENTITY], directory, state=states.RUNNING)
+    entry = journal.entries.get(job.number)
+    if entry:
+        job.run_id, job.attempts = entry["run_id"], entry["attempts"]
+    job.attempts += 1
+    forget_attempt(directory)
+
+    def opened(run_id):
+        job.run_id = run_id
+        if job.state == states.RUNNING:
+            journal.write(job)
+
+    import time
+
+    begin = time.monotonic()
+    try:
+        result = run_experiment(cfg, directory, overrides, environment[PARENT], terminal, job.run_id, opened)
+    except BaseException as error:
+        job.state, job.reason = (states.FAILED if isinstance(error, Exception) else states.KILLED), reason_of_error(error)
+        raise
+    else:
+        names = ("model", "dataset", "monitor", "mode", "metrics", "seconds", "parameters", "best_epoch")
+        job.result = {name: getattr(result, name) for name in names}
+        job.state, job.returned, job.run_id = states.FINISHED, result.objective, result.run_id
+        job.monitor, job.mode = result.monitor, result.mode
+        return result.objective
+    finally:
+        job.seconds = time.monotonic() - begin
+        journal.write(job)
