@@ -83,7 +83,7 @@ def _ask_for_gpus(launcher, demand: Demand) -> None:
 def run(cfg, hydra_cfg) -> "float | None":
     """The job, in a process that another launcher has made."""
     from mlrun.experiment import run as run_experiment
-    from mlrun.report import terminal
+    from mlrun.report import silent, terminal
     from mlrun.sweep.worker import forget_attempt
 
     if os.getcwd() not in sys.path:
@@ -107,7 +107,8 @@ def run(cfg, hydra_cfg) -> "float | None":
 
     begin = time.monotonic()
     try:
-        result = run_experiment(cfg, directory, overrides, environment[PARENT], terminal, job.run_id, opened)
+        report = silent if "ray" in sys.modules else terminal  # Ray would show every job's output between the lines of the sweep
+        result = run_experiment(cfg, directory, overrides, environment[PARENT], report, job.run_id, opened)
     except BaseException as error:
         job.state, job.reason = (states.FAILED if isinstance(error, Exception) else states.KILLED), reason_of_error(error)
         raise
