@@ -1,8 +1,11 @@
 """Fetches what was stored with a run."""
 
+import os
 from pathlib import Path
 
 from mlrun.tracking.store import open_client, tracking_uri
+
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar for each of eight small files
 
 
 def checkpoint_of(run_id: str) -> "Path | None":
@@ -13,3 +16,15 @@ def checkpoint_of(run_id: str) -> "Path | None":
         return Path(open_client(tracking_uri()).download_artifacts(run_id, "checkpoints/best.ckpt"))
     except (MlflowException, OSError):
         return None
+
+
+def stored_config(run_id: str) -> Path:
+    """The resolved configuration of a run. Raises MlflowException or OSError where there is none."""
+    return Path(open_client(tracking_uri()).download_artifacts(run_id, "config/config.yaml"))
+
+
+def stored_model(run_id: str) -> Path:
+    """The directory of a run's logged model. Raises MlflowException or OSError where there is none."""
+    import mlflow.artifacts
+
+    return Path(mlflow.artifacts.download_artifacts(f"runs:/{run_id}/model", tracking_uri=tracking_uri()))

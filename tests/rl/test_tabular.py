@@ -66,12 +66,16 @@ def test_value_iteration_needs_a_table(environment):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_values_of_a_corridor(environment, method):
-    """Going right from cell s reaches the reward after 4 - s steps: Q = discount^(3 - s). Wrong sign, discount or end: another number."""
+    """Going right from cell s reaches the reward after 4 - s steps: Q = discount^(3 - s). Wrong sign, discount or end: another number.
+
+    The table begins at 1, so that the worth of the last cell, in which nothing is ever done, would be seen.
+    """
     data = environment("test/Corridor-v0")
-    table, _ = learned(method, data, epsilon=Linear(1.0, 0.0, 0.9), epochs=1, steps_per_epoch=8000, discount=0.9, step_size=0.5, step_size_decay=0.0)
+    options = dict(epsilon=Linear(1.0, 0.0, 0.9), epochs=1, steps_per_epoch=8000, discount=0.9, step_size=0.5, step_size_decay=0.0)
+    table, _ = learned(method, data, initial_value=1.0, **options)
     np.testing.assert_allclose(table[:4, 1], 0.9 ** np.array([3, 2, 1, 0]), atol=1e-3)
     assert (table[:4].argmax(axis=1) == 1).all()
-    assert (table[4] == 0).all()
+    assert (table[4] == 1).all()
 
 
 @pytest.mark.parametrize("method", METHODS)

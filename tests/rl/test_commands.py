@@ -1,0 +1,65 @@
+"""What can be done with a finished run of an environment, as a user does it."""
+
+import csv
+
+import pytest
+from PIL import Image
+
+from mlrun.commands import evaluate, predict
+from mlrun.errors import UserError
+
+
+@pytest.fixture
+def lake(experiment):
+    return experiment("model=value_iteration", "dataset=frozen_lake", "dataset.options.is_slippery=false", "dataset.val_episodes=2")
+
+
+def test_evaluate_and_predict(lake, workplace, capsys):
+    assert lake.metrics["test/return"] == 1.0 and lake.metrics["test/episode_length"] == 6
+    assert (lake.directory / "figures" / "policy.png").is_file()
+    film = Image.open(lake.directory / "figures" / "episode.gif")
+    assert film.n_frames == 7 and film.info["comment"] == b"return 1.000 in 6 steps"
+    for run in (str(lake.directory), lake.run_id):
+        assert evaluate.run([run, "--episodes", "3"]) == 0
+        assert capsys.readouterr().out.split() == ["test/return", "1.000", "test/return_std", "0", "test/episode_length", "6.000"]
+    assert predict.run([lake.run_id, "--episodes", "2", "--output", str(workplace / "played")]) == 0
+    rows = list(csv.DictReader(open(workplace / "played" / "transitions.csv")))
+    assert len(rows) == 12 and {row["episode"] for row in rows} == {"0", "1"}
+    assert rows[5]["next_state"] == "15" and rows[5]["terminated"] == "True" and float(rows[5]["reward"]) == 1
+    assert rows[1]["state"] == rows[0]["next_state"]
+    assert Image.open(workplace / "played" / "episode.gif").n_frames == 7
+
+
+def test_evaluate_with_other_episodes(experiment, capsys):
+    lake = experiment("model=value_iteration", "dataset.val_episodes=2", "dataset.test_episodes=200")
+    assert evaluate.run([str(lake.directory)]) == 0
+    same = capsys.readouterr().out
+    assert float(same.split()[1]) == pytest.approx(lake.metrics["test/return"])
+    assert evaluate.run([str(lake.directory), "--seed", "7"]) == 0
+    assert capsys.readouterr().out != same
+
+
+def test_a_run_that_is_not_there(workplace):
+    with pytest.raises(UserError, match="neither a run directory nor a finished run"):
+        evaluate.run(["0123456789abcdef"])
+    (workplace / "empty").mkdir()
+    with pytest.raises(UserError, match="not finished"):
+        predict.run(["empty"])
+
+
+def test_a_table_does_not_play(experiment):
+    iris = experiment("model=naive_bayes", "dataset=iris")
+    assert evaluate.run([str(iris.directory)]) == 0
+    with pytest.raises(UserError, match="only models of environments can play"):
+        predict.run([str(iris.directory)])
+    with pytest.raises(UserError, match="--episodes and --seed are for environments"):
+        evaluate.run([str(iris.directory), "--episodes", "3"])
+
+
+def test_without_pygame_there_is_no_film_but_a_result(experiment, monkeypatch, caplog):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "pygame", None)
+    lake = experiment("model=value_iteration", "dataset.val_episodes=2")
+    assert not (lake.directory / "figures" / "episode.gif").exists() and (lake.directory / "figures" / "policy.png").is_file()
+    assert "no film of an episode" in (lake.directory / "mlrun.log").read_text() if (lake.directory / "mlrun.log").is_file() else caplog.text
