@@ -93,20 +93,24 @@ def test_second_ctrl_c_does_not_wait(workspace):
 
 @pytest.fixture(scope="module")
 def orphaned(workspace):
-    """A sweep of 6 jobs whose parent was killed while its second pair was running."""
+    """A sweep of 6 jobs whose parent was killed while two of them, which would have taken ten minutes, were running."""
     command = [
-        "-m", "model=naive_bayes,knn", "dataset=trouble", "dataset.hold=1.0", "seed=1,2,3", "tracking.experiment=orphaned",
+        "-m", "model=naive_bayes,knn", "dataset=trouble", "dataset.way=slow", "seed=1,2,3", "tracking.experiment=orphaned",
         "hydra.sweep.dir=outputs/orphaned", "hydra.launcher.slots=2",
     ]  # fmt: skip
-    process = start(workspace, *command, running=4)
-    time.sleep(0.5)
+    process = start(workspace, *command, running=5, BAD_SEED="2")
+    time.sleep(1)
     process.kill()
     process.wait()
     return process
 
 
 def test_no_orphans(workspace, orphaned):
-    assert wait_until(lambda: not jobs_of(orphaned), 10)
+    try:
+        assert wait_until(lambda: not jobs_of(orphaned), 10)
+    finally:
+        for process in jobs_of(orphaned):
+            os.kill(process, signal.SIGKILL)
     assert wait_until(lambda: workspace.children("orphaned")[1][0] == "KILLED", 5)
     children, _ = workspace.children("orphaned")
     assert "RUNNING" not in {status for status, _ in children}
@@ -116,7 +120,7 @@ def test_resumed_sweep_ends_as_an_unbroken_one(workspace, orphaned):
     status, out, err = workspace.mlrun("resume", "outputs/orphaned")
     assert status == 0, out + err
     status, out, err = workspace.mlrun(
-        "-m", "model=naive_bayes,knn", "dataset=trouble", "dataset.hold=0.0", "seed=1,2,3", "tracking.experiment=unbroken",
+        "-m", "model=naive_bayes,knn", "dataset=trouble", "dataset.way=slow", "seed=1,2,3", "tracking.experiment=unbroken",
         "hydra.sweep.dir=outputs/unbroken",
     )  # fmt: skip
     assert status == 0, out + err
