@@ -1,5 +1,6 @@
 """Starting from weights that were learned elsewhere: loading them, freezing parts, slower learning rates for parts."""
 
+import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ class Loaded:
     source: str
     loaded: "list[str]" = field(default_factory=list)
     reshaped: "list[str]" = field(default_factory=list)
+    reclassed: "list[str]" = field(default_factory=list)  # a head for other classes
     absent: "list[str]" = field(default_factory=list)  # in the network, not in the source
     unused: "list[str]" = field(default_factory=list)  # in the source, not in the network
 
@@ -27,6 +29,7 @@ class Loaded:
         lines = [f"{len(self.loaded)} tensors loaded from {self.source}"]
         for names, what in (
             (self.reshaped, "of another shape, left as drawn"),
+            (self.reclassed, "for other classes, left as drawn"),
             (self.absent, "not in the source, left as drawn"),
             (self.unused, "of the source not used"),
         ):
@@ -36,23 +39,28 @@ class Loaded:
         return "; ".join(lines)
 
 
-def load_weights(task: nn.Module, source: str) -> Loaded:
+def load_weights(task: nn.Module, source: str, labels: "list | None" = None) -> Loaded:
     """Copies into `task` every tensor of the source that has the same name and shape.
 
+    labels: the classes now; a head that was trained for others is not taken, where the source tells.
     source: directory of a run, id of an MLflow run, a checkpoint or state file, or `torchvision:NAME`, whose tensors are
     matched by their order. Raises ConfigError where nothing is found or nothing fits.
     """
-    mine = task.state_dict()
+    mine, other_classes = task.state_dict(), False
     if source.startswith("torchvision:"):
         theirs = _torchvision(source.partition(":")[2], task.network)
     else:
-        theirs = _state(torch.load(find_weights(source), weights_only=True, map_location="cpu"))
+        path = find_weights(source)
+        theirs = _state(torch.load(path, weights_only=True, map_location="cpu"))
+        other_classes = labels is not None and _labels(path) not in (None, list(labels))
     report = Loaded(source)
     for name, tensor in mine.items():
         if name not in theirs:
             report.absent.append(name)
         elif theirs[name].shape != tensor.shape:
             report.reshaped.append(name)
+        elif other_classes and name.startswith("network.head."):
+            report.reclassed.append(name)
         else:
             report.loaded.append(name)
             tensor.copy_(theirs[name])
@@ -79,6 +87,14 @@ def find_weights(source: str) -> Path:
         f"model.init_from={source}: no such file, and no run directory with model/weights.pt; "
         "give a run's directory or MLflow id, a .ckpt or .pt file, or torchvision:NAME"
     )
+
+
+def _labels(path: Path) -> "list | None":
+    """The classes that the weights were trained for, where the run's recipe lies beside them."""
+    for recipe in (path.with_name("recipe.json"), path.parent.parent / "model" / "recipe.json"):
+        if recipe.is_file():
+            return json.loads(recipe.read_text(encoding="utf-8")).get("labels")
+    return None
 
 
 def _state(content) -> "dict[str, torch.Tensor]":

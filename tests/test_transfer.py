@@ -35,6 +35,14 @@ def test_a_head_for_other_classes_is_drawn_anew_and_the_rest_is_loaded(source, c
     assert "2 of another shape, left as drawn: network.head.weight, network.head.bias" in capsys.readouterr().err
 
 
+def test_a_head_for_as_many_other_classes_is_drawn_anew_too(source, capsys):
+    other = make_learner(*prepared(*SMALL, "dataset.classes=[5,6,7,8,9]", f"model.init_from={source}"))
+    assert "2 for other classes" in capsys.readouterr().err
+    same = make_learner(*prepared(*SMALL, "dataset.classes=[0,1,2,3,4]", f"model.init_from={source}"))
+    stored = torch.load(source / "model" / "weights.pt", weights_only=True)["network.head.weight"]
+    assert torch.equal(same.task.network.head.weight, stored) and not torch.equal(other.task.network.head.weight, stored)
+
+
 @pytest.mark.parametrize("file", ["model", "model/weights.pt", "checkpoints/best.ckpt"])
 def test_sources_of_weights(source, file):
     learner = started(source / file)
@@ -108,3 +116,11 @@ def test_layers_and_their_names():
         parts_to_freeze(network, "half")
     with pytest.raises(ConfigError, match="10 layers"):
         parts_to_freeze(network, "first_10")
+
+
+def test_the_presets(tmp_path):
+    first, _ = trained(tmp_path / "a", "experiment=transfer_source", "trainer.max_epochs=8")
+    first.save(tmp_path / "a" / "model")
+    second, data = trained(tmp_path / "b", "experiment=transfer", f"model.init_from={tmp_path / 'a'}")
+    assert data.spec.labels == [5, 6, 7, 8, 9]
+    assert second.evaluate(data, "test")["accuracy"] >= 0.94

@@ -21,11 +21,11 @@ from mlrun.optimization import Optimization
 from mlrun.transfer import Freezing, load_weights, parameter_groups
 
 log = logging.getLogger("mlrun")
-log = logging.getLogger("mlrun")
 
 WEIGHTS = "weights.pt"
 PREDICT_ROWS, PREDICT_VALUES = 4096, 2**22  # most rows and input values that go through the network at once when predicting
 SMALL_NETWORK = 100_000  # parameters
+THREADS = torch.get_num_threads()  # as the process was given them, before any run changed the number
 PASSED_ON = (  # keys of `trainer` that are Lightning's own
     "max_epochs", "max_time", "accelerator", "devices", "strategy", "precision", "accumulate_grad_batches",
     "gradient_clip_val", "gradient_clip_algorithm", "deterministic", "fast_dev_run",
@@ -59,7 +59,7 @@ class NetworkLearner(Learner):
         penalties = {key: settings[key] for key in ("l1", "l2", "penalize_bias_and_norm")}
         start, lr_scale = learner.cfg["model"].get("init_from"), learner.cfg["model"].get("lr_scale")
         if start:
-            loaded = load_weights(learner.task, start)
+            loaded = load_weights(learner.task, start, spec.labels)
             log.info("%s", loaded)
             print(f"mlrun: {loaded}", file=sys.stderr)
         if lr_scale:
@@ -86,6 +86,8 @@ class NetworkLearner(Learner):
             if not validates:
                 raise ConfigError("trainer.early_stopping_patience watches the validation part, which is empty: set dataset.split.val.")
             callbacks.append(EarlyStopping(self.monitor, mode=self.mode, patience=settings["early_stopping_patience"]))
+        if not validates and str((self.cfg["scheduler"] or {}).get("_target_")).endswith(".plateau"):
+            raise ConfigError("scheduler=plateau watches the validation part, which is empty: set dataset.split.val.")
         freeze = self.cfg["model"].get("freeze", "none")
         if freeze != "none":
             callbacks.append(Freezing(self.task.network, freeze, self.cfg["model"].get("unfreeze_every")))
@@ -110,10 +112,12 @@ class NetworkLearner(Learner):
                 default_root_dir=directory,
             )
         except Exception as error:  # Lightning's MisconfigurationException and torch's own: no such accelerator, too many devices
-            raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
+            hint = " Use trainer=default, which takes what is there." if settings["accelerator"] not in ("auto", "cpu") else ""
+            raise ConfigError(f"trainer: {' '.join(str(error).split())}{hint}") from error
         self._write_layers(data, directory / "figures")
         self._uninterrupted(self.trainer.fit, self.task, datamodule=Loaders(data))
         self.training.history = reporter.history
+        self.task.float()  # a network trained in half or double precision answers in single precision
         best = checkpoint.best_model_path
         if settings["keep"] == "best" and best and os.path.exists(best):
             self.task.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["state_dict"])
@@ -139,7 +143,7 @@ class NetworkLearner(Learner):
             writer.writerows(as_rows(rows))
 
     def _best_epoch(self, history) -> "int | None":
-        points = history.get(self.monitor, [])
+        points = [point for point in history.get(self.monitor, []) if np.isfinite(point[1])]
         pick = max if self.mode == "max" else min
         return pick(points, key=lambda point: point[1])[0] if points else None  # the first of equals, as the checkpoint
 
@@ -158,12 +162,12 @@ class NetworkLearner(Learner):
         loader = data.loader(part, device)
         return {} if loader is None else self.task.evaluate(loader, data)
 
-    def figures(self, data):
+    def figures(self, data, part):
         from mlrun.report import figures
 
         if self.training.history:
             yield "learning_curves", figures.learning_curves(self.training.history, self.monitor, self.mode, self.training.best_epoch)
-        yield from self.task.figures(data)
+        yield from self.task.figures(data, part)
 
     @torch.inference_mode()
     def predict(self, x):
@@ -176,7 +180,7 @@ class NetworkLearner(Learner):
         outputs = torch.cat(outputs).float().cpu().numpy() if outputs else np.zeros((0,))
         if len(self.labels):
             return self.labels[outputs.argmax(axis=1)]
-        return outputs * self.transform.target_std + self.transform.target_mean
+        return outputs.astype(np.float64) * self.transform.target_std + self.transform.target_mean
 
     def _write(self, directory):
         torch.save(self.task.state_dict(), directory / WEIGHTS)
@@ -192,7 +196,7 @@ def _threads(wanted: "int | str", parameters: int) -> int:
     """Threads of the CPU's kernels. Sharing out the work of a small network costs more than it saves, above all on a busy machine."""
     if wanted != "auto":
         return wanted
-    return 1 if parameters < SMALL_NETWORK else min(torch.get_num_threads(), len(os.sched_getaffinity(0)))
+    return 1 if parameters < SMALL_NETWORK else THREADS
 
 
 class Loaders(LightningDataModule):
@@ -222,9 +226,14 @@ class Reporter(Callback):
     def __init__(self, run, progress, monitor: str):
         self.run, self.progress, self.monitor = run, progress, monitor
         self.history: "dict[str, list[tuple[int, float]]]" = {}
+        self.rates: "list[float]" = []
 
     def on_train_start(self, trainer, task):
         self.progress.start(trainer.max_epochs, trainer.num_training_batches, self.monitor, task.mode)
+
+    def on_train_batch_start(self, trainer, task, batch, batch_index):
+        if batch_index == trainer.num_training_batches - 1:  # at the end of the epoch schedules have moved on
+            self.rates = [float(optimizer.param_groups[0]["lr"]) for optimizer in trainer.optimizers]
 
     def on_train_batch_end(self, trainer, task, outputs, batch, batch_index):
         if self.progress.due:
@@ -234,8 +243,7 @@ class Reporter(Callback):
     def on_train_epoch_end(self, trainer, task):
         epoch = trainer.current_epoch + 1
         metrics = {**task.epoch_metrics("train"), **{key: value.item() for key, value in trainer.callback_metrics.items()}}
-        for group_index, optimizer in enumerate(trainer.optimizers):
-            metrics["lr" if group_index == 0 else f"lr_{group_index}"] = float(optimizer.param_groups[0]["lr"])
+        metrics.update({"lr" if index == 0 else f"lr_{index}": rate for index, rate in enumerate(self.rates)})
         for key, value in metrics.items():
             self.history.setdefault(key, []).append((epoch, value))
         self.run.metrics(metrics, step=epoch)
