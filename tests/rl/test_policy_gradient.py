@@ -100,3 +100,18 @@ def test_ppo_balances_the_pole(tmp_path):
     learner, data = learner_of("model=ppo", "trainer.max_epochs=4", "model.steps_per_epoch=3840", "scheduler=none")
     learner.fit(data, Nobody(), tmp_path, silent.Progress())
     assert learner.evaluate(data, "test")["return"] > 150
+
+
+@pytest.mark.parametrize("model", ["reinforce", "a2c"])
+def test_steps_that_only_begin_an_episode_are_not_learned_from(tmp_path, monkeypatch, model):
+    """The last cell is seen once an episode is over, and nothing that is done there does anything."""
+    learner, data = learner_of(f"model={model}", *TINY, "dataset.id=test/Corridor-v0", "trainer.max_epochs=1")
+    update, rows = type(learner.task).update, []
+
+    def recorded(self, observations, actions, advantages, returns):
+        rows.append(observations.argmax(1))
+        return update(self, observations, actions, advantages, returns)
+
+    monkeypatch.setattr(type(learner.task), "update", recorded)
+    learner.fit(data, Nobody(), tmp_path, silent.Progress())
+    assert set(torch.cat(rows).tolist()) == {0, 1, 2, 3}
