@@ -91,6 +91,8 @@ class NetworkLearner(Learner):
         freeze = self.cfg["model"].get("freeze", "none")
         if freeze != "none":
             callbacks.append(Freezing(self.task.network, freeze, self.cfg["model"].get("unfreeze_every")))
+        if not self.task.automatic_optimization:
+            _refuse_automatic(settings, type(self.task).__name__)
         torch.set_float32_matmul_precision("high")
         torch.set_num_threads(_threads(settings["threads"], self.training.parameters))
         self.task.data = data
@@ -190,6 +192,13 @@ class NetworkLearner(Learner):
         task = instantiate(recipe["model"])
         task.load_state_dict(torch.load(directory / WEIGHTS, weights_only=True, map_location="cpu"))
         return cls(task.eval(), from_state(recipe["transform"]), recipe["labels"], recipe)
+
+
+def _refuse_automatic(settings: dict, task: str) -> None:
+    """Raises ConfigError for what Lightning does to gradients only where it makes the updates itself."""
+    for key, usual in (("gradient_clip_val", None), ("accumulate_grad_batches", 1)):
+        if settings[key] != usual:
+            raise ConfigError(f"trainer.{key}={settings[key]}: {task} makes its updates itself; see the settings of the model (max_grad_norm, batch_size)")
 
 
 def _threads(wanted: "int | str", parameters: int) -> int:
