@@ -22,7 +22,7 @@ class Display:
         self.live = None
         self.message = self.hint = ""
         self.begin = time.monotonic()
-        self._drawn = 0.0
+        self._drawn, self._ended = 0.0, 0
 
     def __enter__(self):
         if self.console is not None:
@@ -55,6 +55,7 @@ class Display:
             self._print(f"{self._head(job)} started on {_slots(job)}: {self.varied(job)}")
 
     def ended(self, job: Job) -> None:
+        self._ended += 1
         if self.live is None:
             value = f"  {job.monitor} {number(job.objective)}" if job.objective is not None else ""
             log = "" if job.state == states.PRUNED else f"  (log: {_short(job.log)})"
@@ -77,8 +78,7 @@ class Display:
         return " ".join(override for override in job.overrides if override not in self.common) or "(no overrides)"
 
     def _head(self, job: Job) -> str:
-        done = sum(other.state in states.ENDED for other in self.jobs)
-        return f"[{done}/{self.total or '?'}] job {job.number}"
+        return f"[{self._ended + sum(other.earlier for other in self.jobs)}/{self.total or '?'}] job {job.number}"
 
     def _print(self, text: str) -> None:
         print(text, file=self.stream, flush=True)

@@ -4,6 +4,7 @@ import ast
 import os
 import socket
 import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,9 +77,9 @@ class Search:
             storage = JournalStorage(JournalFileBackend(storage))
         name = self.settings["study_name"] or "study"
         self.study = optuna.create_study(
-            storage=storage, study_name=name, direction=self.direction, load_if_exists=True, sampler=self._sampler(optuna),
-            pruner=self._pruner(optuna),
-        )  # fmt: skip
+            storage=storage, study_name=name, direction=self.direction, load_if_exists=True, pruner=self._pruner(optuna)
+        )
+        self.study.sampler = self._sampler(optuna, self._seed(len(self.study.get_trials(deepcopy=False))))
         for values in self.grid:
             self.study.enqueue_trial(values, skip_if_exists=True)
         for trial in self.study.get_trials(states=(self.states.RUNNING,)):
@@ -93,8 +94,15 @@ class Search:
         if trial.params:
             self.study.enqueue_trial(trial.params)
 
-    def _sampler(self, optuna):
-        seed, samplers = self.settings["seed"], optuna.samplers
+    def _seed(self, trials: int) -> "int | None":
+        """A resumed search must not draw its first points again, nor two machines the same ones."""
+        seed = self.settings["seed"]
+        if seed is None or not (trials or self.settings["storage"]):
+            return seed
+        return zlib.crc32(f"{seed} {trials} {self.owner if self.settings['storage'] else ''}".encode())
+
+    def _sampler(self, optuna, seed: "int | None"):
+        samplers = optuna.samplers
         kind = self.settings["sampler"]
         if kind == "tpe":
             return samplers.TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=self.settings["n_startup_trials"])
