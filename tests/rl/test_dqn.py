@@ -9,6 +9,7 @@ from mlrun.backends import make_learner
 from mlrun.config.compose import compose
 from mlrun.config.instantiate import build, plain
 from mlrun.data.replay import Replay
+from mlrun.errors import ConfigError
 from mlrun.exploration import Linear
 from mlrun.networks.dueling import DuelingMLP
 from mlrun.report import silent
@@ -187,3 +188,10 @@ def test_the_same_seed_learns_the_same(tmp_path):
     np.random.seed(5)
     two.fit(data, Nobody(), tmp_path / "2", silent.Progress())
     assert steady(one.training.history) == steady(two.training.history)
+
+
+@pytest.mark.parametrize("setting", ["trainer.gradient_clip_val=1", "trainer.accumulate_grad_batches=2"])
+def test_what_lightning_cannot_do_here_is_refused(tmp_path, setting):
+    learner, data = learner_of(*QUICK, setting)
+    with pytest.raises(ConfigError, match=setting.split("=")[0]):
+        learner.fit(data, Nobody(), tmp_path, silent.Progress())
