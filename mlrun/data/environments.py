@@ -64,9 +64,14 @@ class Environment(DataModule):
     def prepare(self):
         if self._facts is None:
             environment = self.make()
-            self._facts = self._check(environment)
-            self.limit = environment.spec.max_episode_steps if environment.spec else None
+            facts, self._registered = self._check(environment), environment.spec
+            self.limit = self._registered.max_episode_steps
             environment.close()
+            if self.limit is None:
+                raise DataError(
+                    f"dataset.id={self.id}: its episodes have no time limit, so a bad policy might play for ever; set dataset.max_episode_steps=500 or so"
+                )
+            self._facts = facts
 
     def _check(self, environment) -> dict:
         from gymnasium import spaces
@@ -147,15 +152,14 @@ class Environment(DataModule):
         import gymnasium
 
         limit = {} if self.max_episode_steps is None else {"max_episode_steps": self.max_episode_steps}
-        spec = gymnasium.spec(self.id)
-        own = self.vectorization == "auto" and spec.vector_entry_point is not None and not self.options
+        own = self.vectorization == "auto" and self._registered.vector_entry_point is not None and not self.options
         settings = {"vectorization_mode": "vector_entry_point"} if own else {
             "vectorization_mode": "sync" if self.vectorization == "auto" else self.vectorization,
             "vector_kwargs": {"copy": False} if self.vectorization != "async" else {},
         }  # fmt: skip
         if not own:
             limit["disable_env_checker"] = True
-        vector = gymnasium.make_vec(self.id, num_envs=self.num_envs, **settings, **limit, **self.options)
+        vector = gymnasium.make_vec(self._registered.id, num_envs=self.num_envs, **settings, **limit, **self.options)
         if vector.metadata.get("autoreset_mode") is not gymnasium.vector.AutoresetMode.NEXT_STEP:
             raise DataError(f"dataset.id={self.id}: a vectorized environment must reset in the step after an episode's end")
         return vector

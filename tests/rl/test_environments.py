@@ -23,6 +23,7 @@ def test_facts(environment):
         ({"id": "nowhere_to_be_found:Some-v0"}, ["nowhere_to_be_found"]),
         ({"id": "FrozenLake-v1", "options": {"is_sliperry": True}}, ["is_sliperry"]),
         ({"id": "Blackjack-v1"}, ["observations are of the kind Tuple"]),
+        ({"id": "CliffWalking-v1"}, ["no time limit", "dataset.max_episode_steps"]),
         ({"id": "CartPole-v1", "num_envs": 0}, ["dataset.num_envs=0"]),
         ({"id": "CartPole-v1", "test_episodes": 0}, ["dataset.test_episodes=0"]),
     ],
@@ -36,10 +37,16 @@ def test_refusals(environment, options, words):
 
 def test_an_environment_of_ones_own(tmp_path, monkeypatch, environment):
     (tmp_path / "my_world.py").write_text(
-        "import gymnasium\nfrom tests.rl.conftest import Corridor\ngymnasium.register('Mine-v0', entry_point=Corridor, max_episode_steps=9)\n"
+        "import gymnasium\nfrom gymnasium.envs.toy_text.frozen_lake import FrozenLakeEnv\n"
+        "gymnasium.register('Mine-v0', entry_point=FrozenLakeEnv, max_episode_steps=9)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    assert environment("my_world:Mine-v0").spec.facts["num_states"] == 5
+    data = environment("my_world:Mine-v0", options={"map_name": "8x8"})
+    assert data.spec.facts["num_states"] == 64
+    stream = data.stream()
+    for _ in range(30):
+        stream.step(np.zeros(8, dtype=np.int64))
+    assert max(length for _, length in stream.finished) == 9 and data.loader("test").play(lambda x: np.zeros(len(x))).lengths.max() == 9
 
 
 def test_one_hot_states(environment):
