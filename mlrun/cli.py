@@ -66,7 +66,7 @@ def hydra_application(argv: "list[str]") -> int:
 
     from mlrun.config.compose import CONF, CONFIG_NAME, register_resolvers
     from mlrun.config.explain import explain
-    from mlrun.errors import ConfigError, SweepFailed
+    from mlrun.errors import ConfigError, SweepFailed, UserError
 
     register_resolvers()
     argv = _resumed(argv)
@@ -80,7 +80,7 @@ def hydra_application(argv: "list[str]") -> int:
         from mlrun.sweep.server import die_with_parent
 
         die_with_parent(os.getppid())
-    failures = []
+    failures, unrecorded = [], []
 
     def job(cfg):
         import logging
@@ -101,15 +101,19 @@ def hydra_application(argv: "list[str]") -> int:
             return worker.current.run(cfg, hydra_cfg)
         told = silent if follows else terminal
         try:
-            return run(cfg, hydra_cfg.runtime.output_dir, list(hydra_cfg.overrides.task), report=told).objective
+            result = run(cfg, hydra_cfg.runtime.output_dir, list(hydra_cfg.overrides.task), report=told)
         except Exception as error:  # kept from Hydra, which would print it in its own way and end a sweep
             failures.append(error)
             return None
+        unrecorded.extend([] if result.recorded else [result])
+        return result.objective
 
     try:
         if arguments.runs:
             _check(arguments)
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=CONFIG_NAME)(job)()
+    except PermissionError as error:
+        raise UserError(f"cannot write here: {error}. Go to another directory, or set hydra.run.dir=DIRECTORY.") from None
     except SweepFailed:  # which job and why was said
         return 1
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:  # of composition: the job's own are kept above
@@ -119,7 +123,7 @@ def hydra_application(argv: "list[str]") -> int:
         raise ConfigError(problems) from None
     if failures:
         raise failures[0]
-    return 0
+    return 1 if unrecorded else 0
 
 
 def _resumed(argv: "list[str]") -> "list[str]":

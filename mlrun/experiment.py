@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import random
 import shlex
@@ -35,6 +36,7 @@ class Result:
     mode: str = "max"
     status: str = "RUNNING"
     run_id: "str | None" = None
+    recorded: bool = True  # False: MLflow refused something, or never answered
     metrics: "dict[str, float]" = field(default_factory=dict)
     seconds: "dict[str, float]" = field(default_factory=dict)
     parameters: "int | None" = None
@@ -77,6 +79,7 @@ def run(
     log.info("mlrun %s: %s", version("mlrun"), shlex.join(["mlrun", *overrides]))
     tracked = _open_run(cfg, overrides, parent, run_id, on_open)
     try:
+        tracked.artifact(_write_config(cfg, overrides, directory), "config")
         _run(cfg, result, tracked, overrides, report)
         result.status = "FINISHED"
     except BaseException as error:
@@ -111,21 +114,21 @@ def _run(cfg: dict, result: Result, tracked: Run, overrides, report) -> None:
     result.parameters, result.best_epoch = learner.training.parameters, learner.training.best_epoch
     result.metrics.update(_at_epoch(learner.training.history, result.best_epoch))
     with result.phase("evaluate"):
-        part = "test" if data.sizes["test"] else "val"
+        part = next((part for part in ("test", "val", "train") if data.sizes[part]), "test")
         result.metrics.update({f"{part}/{name}": value for name, value in learner.evaluate(data, part).items()})
+    _warn_of_divergence(result, tracked)
     tracked.metrics(result.metrics, step=result.best_epoch or 0)
     log.info("result: %s", ", ".join(f"{name} {value:.6g}" for name, value in result.metrics.items()))
     facts = {"monitor": learner.monitor, "mode": learner.mode, "parameters": result.parameters}
     tracked.tags({name: value for name, value in facts.items() if value is not None})
 
     with result.phase("report"):
-        for name, figure in learner.figures(data):
-            _save_figure(figure, directory / "figures" / f"{name}.png")
+        _write_metrics(result)
         learner.save(directory / "model")
         example = data.example(part)
         tracked.model(directory / "model", example, learner.predict(example), learner.requirements(), learner.flavors())
-        _write_config(cfg, overrides, result)
-        for name in ("figures", "checkpoints", "config"):
+        _draw(learner.figures(data, part), directory / "figures")
+        for name in ("figures", "checkpoints"):
             if (directory / name).is_dir():
                 tracked.artifact(directory / name, name)
 
@@ -165,14 +168,15 @@ def _close_run(tracked: "Run | NullRun", result: Result) -> None:
     if result.status == "FINISHED":
         tracked.metrics({f"seconds/{phase}": seconds for phase, seconds in result.seconds.items()}, step=0)
     refused = tracked.close(result.status)
+    if refused:
+        result.recorded = False
+        message = f"MLflow did not take everything ({refused}). The results are in {result.directory}."
+        log.error(message)
+        print(f"mlrun: {message}", file=sys.stderr)
     try:
         result.run_id = tracked.id
     except UserError:
         pass
-    if refused:
-        message = f"MLflow did not take everything ({refused}). The results are in {result.directory}."
-        log.error(message)
-        print(f"mlrun: {message}", file=sys.stderr)
 
 
 def _leave_traceback(error: BaseException, directory: Path, tracked: "Run | NullRun") -> None:
@@ -183,20 +187,43 @@ def _leave_traceback(error: BaseException, directory: Path, tracked: "Run | Null
     tracked.artifact(path)
 
 
-def _write_config(cfg: dict, overrides, result: Result) -> None:
-    folder = result.directory / "config"
+def _write_config(cfg: dict, overrides, directory: Path) -> Path:
+    folder = directory / "config"
     folder.mkdir(exist_ok=True)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(cfg)), encoding="utf-8")
     (folder / "overrides.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(list(overrides))), encoding="utf-8")
-    (result.directory / "metrics.json").write_text(json.dumps(result.metrics, indent=2), encoding="utf-8")
+    return folder
 
 
-def _save_figure(figure, path: Path) -> None:
+def _write_metrics(result: Result) -> None:
+    finite = {name: value if math.isfinite(value) else None for name, value in result.metrics.items()}  # JSON has no NaN
+    (result.directory / "metrics.json").write_text(json.dumps(finite, indent=2), encoding="utf-8")
+
+
+def _warn_of_divergence(result: Result, tracked: "Run | NullRun") -> None:
+    watched = result.metrics.get(result.monitor)
+    if watched is not None and not math.isfinite(watched):
+        message = f"{result.monitor} is {watched}: training diverged. Try a smaller optim.lr, or trainer.gradient_clip_val=1."
+        log.warning(message)
+        print(f"mlrun: warning: {message}", file=sys.stderr)
+        tracked.tags({"diverged": "true"})
+
+
+def _draw(figures, folder: Path) -> None:
+    """Writes figures one by one. One that cannot be drawn is logged; the trained model does not depend on it."""
     from mlrun.report.figures import save
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    own = getattr(figure, "save", None)  # a film knows how it is written
-    own(path) if own else save(figure, path)
+    folder.mkdir(parents=True, exist_ok=True)
+    while True:
+        try:
+            name, figure = next(figures)
+            path = folder / f"{name}.png"
+            own = getattr(figure, "save", None)  # a film knows how it is written
+            own(path) if own else save(figure, path)
+        except StopIteration:
+            return
+        except Exception:  # a generator that raised is exhausted: the next turn ends the loop
+            log.exception("a figure could not be drawn")
 
 
 def _at_epoch(history: dict, epoch: "int | None") -> "dict[str, float]":

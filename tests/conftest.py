@@ -6,6 +6,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: the tests share
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ def experiment(workplace):
     from mlrun.report import silent
 
     def start(*overrides):
-        return run(compose(list(overrides)), workplace / "outputs" / f"{len(os.listdir(workplace))}", list(overrides), report=silent)
+        return run(compose(list(overrides)), tempfile.mkdtemp(dir=workplace), list(overrides), report=silent)
 
     return start
 

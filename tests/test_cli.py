@@ -178,3 +178,37 @@ def statuses(workplace):
 
     with sqlite3.connect(workplace / "mlflow.db") as connection:
         return [row[0] for row in connection.execute("select status from runs where run_uuid not in (select run_uuid from tags where key = 'mlrun.sweep')")]
+
+
+@pytest.mark.parametrize("arguments", [("model=kmeans", "dataset=iris", "dataset.split.test=0"), ("model=mlp", "dataset=iris", "dataset.split.test=0", "dataset.split.val=0"), ("model=knn", "dataset.split.test=0", "dataset.split.val=0")])
+def test_parts_may_be_empty(mlrun, arguments):
+    done = mlrun(*arguments)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (("model=mlp", "scheduler=plateau", "dataset.split.val=0"), "set dataset.split.val"),
+        (("model=knn", "model.classifier.n_neighbors=5000"), "model.classifier"),
+        (("trainer=gpu",), "trainer=default"),
+    ],
+)
+def test_what_is_found_late_is_one_message_too(mlrun, arguments, said):
+    if said == "trainer=default" and __import__("torch").cuda.is_available():
+        pytest.skip("there is a GPU")
+    done = mlrun(*arguments)
+    assert done.returncode == 2
+    assert said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_divergence_is_told(mlrun):
+    done = mlrun("model=linear", "dataset=diabetes", "optim.lr=1000", "trainer.max_epochs=40")
+    assert "diverged" in done.stderr
+
+
+def test_a_server_that_is_not_there(mlrun):
+    """Told in one message: before the training if MLflow has given up by then, else after it, with the results on the disk."""
+    done = mlrun("model=naive_bayes", MLFLOW_TRACKING_URI="http://127.0.0.1:9", MLFLOW_HTTP_REQUEST_MAX_RETRIES="1")
+    assert done.returncode in (1, 2)
+    assert "MLflow" in done.stderr and "refused" in done.stderr and "Traceback" not in done.stderr

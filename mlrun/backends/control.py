@@ -86,7 +86,7 @@ class ControllerLearner(Learner):
         self.outcome: Played = data.loader(part).play(Greedy(self.table))
         return self.outcome.metrics()
 
-    def figures(self, data):
+    def figures(self, data, part):
         from mlrun.report import figures
         from mlrun.report.control import control_figures
 

@@ -44,8 +44,8 @@ class Learner(ABC):
         """Metrics on a part, without the part's prefix."""
 
     @abstractmethod
-    def figures(self, data) -> "Iterator[tuple[str, Any]]":
-        """(file name without suffix, matplotlib Figure), from what the last `evaluate` saw."""
+    def figures(self, data, part) -> "Iterator[tuple[str, Any]]":
+        """(file name without suffix, matplotlib Figure), from what the last `evaluate` saw, which was `part`."""
 
     @abstractmethod
     def predict(self, x) -> np.ndarray:

@@ -43,10 +43,10 @@ class Classifier:
     def parameters(self, estimator):
         return _coefficient_count(estimator)
 
-    def figures(self, pipeline, data):
+    def figures(self, pipeline, data, part):
         from mlrun.report.supervised import supervised_figures
 
-        yield from supervised_figures(data, self.outcome)
+        yield from supervised_figures(data, self.outcome, part)
         yield from _explanations(pipeline, data, lambda y, predicted: float((predicted == self.labels[y]).mean()))
 
 
@@ -69,10 +69,10 @@ class Regressor:
     def parameters(self, estimator):
         return _coefficient_count(estimator)
 
-    def figures(self, pipeline, data):
+    def figures(self, pipeline, data, part):
         from mlrun.report.supervised import supervised_figures
 
-        yield from supervised_figures(data, self.outcome)
+        yield from supervised_figures(data, self.outcome, part)
         yield from _explanations(pipeline, data, lambda y, predicted: measures.regression(y, predicted)["r2"])
 
 
@@ -97,10 +97,10 @@ class Clusterer:
     def parameters(self, estimator):
         return int(np.size(getattr(estimator, "cluster_centers_", ()))) or None
 
-    def figures(self, pipeline, data):
+    def figures(self, pipeline, data, part):
         from mlrun.report import figures
 
-        arrays = data.arrays("test")
+        arrays = data.arrays(part)
         seen = pipeline[:-1].transform(arrays.x) if len(pipeline) > 1 else arrays.x
         yield "clusters", figures.clusters_2d(
             np.asarray(seen),
@@ -136,7 +136,7 @@ class Decomposer:
     def parameters(self, estimator):
         return int(np.size(getattr(estimator, "components_", ()))) or None
 
-    def figures(self, pipeline, data):
+    def figures(self, pipeline, data, part):
         from mlrun.report import figures
 
         decomposition = pipeline[-1]

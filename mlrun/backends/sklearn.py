@@ -43,13 +43,14 @@ class EstimatorLearner(Learner):
             raise DataError(f"{data.name}: no training rows (dataset.split.train)")
         try:
             self.pipeline.fit(arrays.x, self.role.target(arrays.y))
+            for part in ("train", "val"):
+                if 0 < data.sizes[part] <= (TRAIN_METRICS_ROWS if part == "train" else np.inf):
+                    for metric, value in self.evaluate(data, part).items():
+                        self.training.history[f"{part}/{metric}"] = [(1, value)]
         except ValueError as error:  # sklearn refuses a parameter or the data
-            raise ConfigError(f"{type(self.estimator).__name__} cannot be fitted: {_one_line(error)}") from error
+            where = f"model.{self.recipe['role']}"
+            raise ConfigError(f"{where}: {type(self.estimator).__name__} cannot be fitted to {data.name}: {_one_line(error)}") from error
         self.training.parameters = self.role.parameters(self.estimator)
-        for part in ("train", "val"):
-            if 0 < data.sizes[part] <= (TRAIN_METRICS_ROWS if part == "train" else np.inf):
-                for metric, value in self.evaluate(data, part).items():
-                    self.training.history[f"{part}/{metric}"] = [(1, value)]
 
     @property
     def estimator(self):
@@ -60,8 +61,8 @@ class EstimatorLearner(Learner):
         arrays = data.arrays(part)
         return self.role.measure(self.pipeline, arrays.x, arrays.y)
 
-    def figures(self, data):
-        yield from self.role.figures(self.pipeline, data)
+    def figures(self, data, part):
+        yield from self.role.figures(self.pipeline, data, part)
 
     def predict(self, x):
         return self.role.predict(self.pipeline, x)

@@ -17,6 +17,9 @@ def run(argv: "list[str]") -> int:
     from mlrun.tracking.store import sqlite_file, tracking_uri
 
     uri = tracking_uri()
+    if uri.startswith("http"):
+        print(f"the runs are on the server {uri}: open that address in a browser")
+        return 0
     database = sqlite_file(uri)
     if database is not None and not database.is_file():
         raise UserError(f"there are no runs here: {database} does not exist. Start one with `mlrun`, or go to the directory of your runs.")

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from mlrun.config.values import Choice, Flag, Items, Mapping, Null, Number, Text, describe, fits
+from mlrun.config.values import Choice, Duration, Flag, Items, Mapping, Null, Number, Text, describe, fits
 
 COUNT = Number(integral=True, low=1)
 POSITIVE = Number(low=0, high=math.inf, closed="neither")
@@ -32,7 +32,7 @@ KEYS: dict[str, tuple] = {
     "tracking.run_name": (Text(), Null()),
     "trainer.max_epochs": (COUNT,),
     "trainer.keep": (Choice(("best", "last")),),
-    "trainer.max_time": (Text(), Mapping(), Null()),
+    "trainer.max_time": (Duration(), Mapping(), Null()),
     "trainer.accelerator": (Choice(("auto", "cpu", "gpu", "cuda", "mps", "tpu")),),
     "trainer.devices": (COUNT, Choice((-1, "auto")), Items((Number(integral=True, low=0),)), Text()),
     "trainer.threads": (COUNT, Choice(("auto",))),
@@ -46,7 +46,7 @@ KEYS: dict[str, tuple] = {
     "trainer.penalize_bias_and_norm": (Flag(),),
     "trainer.early_stopping_patience": (COUNT, Null()),
     "trainer.deterministic": (Flag(), Choice(("warn",))),
-    "trainer.fast_dev_run": (Flag(), COUNT),
+    "trainer.fast_dev_run": (Flag(),),
     "scheduler.interval": (Choice(("step", "epoch")),),
     "model.name": (Text(),),
     "model.fits": (Items((Text(),)),),

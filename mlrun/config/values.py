@@ -1,6 +1,7 @@
 """What a configuration value may be. Each kind can judge a plain YAML value and name itself in an error message."""
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +70,15 @@ class Text:
 
     def __str__(self) -> str:
         return "text"
+
+
+@dataclass(frozen=True)
+class Duration:
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, str) and re.fullmatch(r"\d+:\d\d:\d\d:\d\d", value) is not None
+
+    def __str__(self) -> str:
+        return 'a time such as "00:01:30:00" (days:hours:minutes:seconds)'
 
 
 @dataclass(frozen=True)

@@ -186,5 +186,6 @@ def _facts(result) -> list[tuple[str, str]]:
     if result.best_epoch is not None:
         facts.append(("best epoch", f"{result.best_epoch}" + (f" by {result.monitor}" if result.monitor else "")))
     facts += [("run", str(result.run_id)), ("directory", _short_path(result.directory))]
-    facts.append(("next", "mlrun ui  shows metrics, figures and the model of this run"))
+    if result.run_id:
+        facts.append(("next", "mlrun ui  shows metrics, figures and the model of this run"))
     return facts

@@ -85,10 +85,10 @@ class Control(Task):
     def training_step(self, batch, batch_index):
         self.act()
         means = self.learn()
-        if not means:
-            return {"loss": torch.zeros(())}
         self.trainer.optimizers[0].zero_grad(set_to_none=True)
         self.optimizers().step()  # the updates were made past Lightning: without gradients this only counts a step
+        if not means:
+            return {"loss": torch.zeros(())}
         self.tally("train", 1, **means)
         for config in self.trainer.lr_scheduler_configs:
             if config.interval == "step":
@@ -158,7 +158,7 @@ class Control(Task):
         self.outcome = episodes.play(self.greedy(data))
         return self.outcome.metrics()
 
-    def figures(self, data):
+    def figures(self, data, part):
         from mlrun.report.control import control_figures
 
         yield from control_figures(data, self.outcome, self.greedy(data), values=self.values(data))

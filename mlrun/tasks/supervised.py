@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -63,7 +64,7 @@ class Supervised(Task):
         if isinstance(scores, tuple):  # in training, a network with auxiliary heads gives their scores too
             scores, *extra = scores
         loss = self.criterion(scores, y)
-        detached = loss.detach() * len(y)
+        detached = loss.detach().float() * len(y)
         for auxiliary in extra:
             loss = loss + self.network.auxiliary_weight * self.criterion(auxiliary, y)
         if self.classifies:
@@ -94,13 +95,13 @@ class Supervised(Task):
             self.outcome = Outcome("classification", y, outputs.argmax(axis=1), outputs, outputs.shape[1])
         else:
             mean, std = data.transform.target_mean, data.transform.target_std
-            self.outcome = Outcome("regression", y * std + mean, outputs * std + mean)
+            self.outcome = Outcome("regression", y.astype(np.float64) * std + mean, outputs.astype(np.float64) * std + mean)
         return self.outcome.metrics()
 
-    def figures(self, data):
+    def figures(self, data, part):
         from mlrun.report.supervised import supervised_figures
 
-        yield from supervised_figures(data, self.outcome)
+        yield from supervised_figures(data, self.outcome, part)
         if len(data.spec.facts.get("image_shape", ())) == 3 and self.classifies:
             yield from self._convolution_figures(data)
         if getattr(data, "augment", None):

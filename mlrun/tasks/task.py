@@ -56,14 +56,14 @@ class Task(LightningModule):
     def means(self, stage: str) -> "dict[str, float]":
         """The means tallied since the last call; one transfer from the device."""
         sums = self._sums.pop(stage, {})
-        count = sums.pop("count", 0)
-        if not count:
+        if not sums:
             return {}
         values = torch.stack([torch.as_tensor(value, dtype=torch.float32, device=self.device) for value in sums.values()])
         if self.trainer.world_size > 1:
-            values = self.all_gather(torch.cat([values, values.new_tensor([count])])).sum(0)
-            values, count = values[:-1], float(values[-1])
-        return dict(zip(sums, (values.double() / count).tolist()))
+            values = self.all_gather(values).sum(0)
+        totals = dict(zip(sums, values.tolist(), strict=True))
+        count = totals.pop("count")
+        return {name: total / count for name, total in totals.items()}
 
     def summarize(self, means: "dict[str, float]") -> "dict[str, float]":
         """Metrics from an epoch's means; a task that reports a function of a mean (a root, an exponential) overrides this."""
@@ -80,6 +80,6 @@ class Task(LightningModule):
         """Metrics of the trained network on a part of the data, without prefix. `loader` yields batches on the network's device."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it is evaluated")
 
-    def figures(self, data):
-        """Yields (name, Figure) of what the last `evaluate` saw."""
+    def figures(self, data, part):
+        """Yields (name, Figure) of what the last `evaluate` saw, which was `part` of the data."""
         yield from ()

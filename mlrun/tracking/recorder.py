@@ -186,6 +186,8 @@ def serve(receive, reply) -> None:
         except Exception as problem:  # whatever a server or a disk does, the experiment goes on and hears of it at its end
             value, error = None, f"{type(problem).__name__}: {problem}"
             recorder.failure = recorder.failure or f"{method}: {error}"
+            if method == "open" and recorder.run_id is not None:
+                recorder.client.set_terminated(recorder.run_id, "FAILED")
         if method == "open":
             reply((value, error))
             if error:

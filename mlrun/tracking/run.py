@@ -81,7 +81,9 @@ class Run:
                 return self._opened[1]
             return self._replies.get(timeout=CLOSE_SECONDS)[1]
         except queue.Empty:
-            return f"no answer from {tracking_uri()} within {CLOSE_SECONDS:.0f} s"
+            silence = f"no answer from {tracking_uri()} within {CLOSE_SECONDS:.0f} s"
+            self._opened = self._opened or (None, silence)  # `id` need not wait again
+            return silence
         finally:
             if self._child and self._opened is not None:
                 os.waitpid(self._child, os.WNOHANG)
@@ -124,6 +126,9 @@ class Run:
                 ours.send(message)
             except OSError:
                 pass  # the receiver reports it
+            except Exception:
+                ours.close()  # what cannot be sent ends the recording, and the receiver reports that
+                raise
 
         def receive():
             try:

@@ -15,6 +15,8 @@ def tracking_uri() -> str:
     """The URI of the tracking store. Raises UserError for a scheme that MLflow cannot record to."""
     uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
     if not uri:
+        if set(str(Path.cwd())) & set("?#%"):
+            raise UserError(f"{Path.cwd()}: MLflow cannot keep its database in a directory with ?, # or % in its name. Set MLFLOW_TRACKING_URI.")
         return f"sqlite:///{Path.cwd() / DATABASE}"
     scheme = urlsplit(uri).scheme.split("+")[0]
     if scheme in ("", "file"):
@@ -31,6 +33,8 @@ def open_client(uri: str):
     """An `MlflowClient` on `uri`. An SQLite database is created once, under a lock: concurrent first use corrupts its migration."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # about 15 s, not four minutes, until a dead server is told
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     import logging
 
     from mlflow.tracking import MlflowClient
@@ -70,7 +74,7 @@ def experiment_id(client, name: str) -> str:
 
 def sqlite_file(uri: str) -> "Path | None":
     """The file of an SQLite store, None for any other."""
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+    return Path(uri.removeprefix("sqlite:///").partition("?")[0]) if uri.startswith("sqlite:///") else None
 
 
 def settle(uri: str) -> None:
