@@ -112,7 +112,7 @@ def _torchvision(name: str, network: nn.Module) -> "dict[str, torch.Tensor]":
     except ImportError as error:
         raise ConfigError(
             f"model.init_from=torchvision:{name} needs torchvision, which is not here ({error}): pip install 'mlrun[vision]'; "
-            "beside a CPU-only torch take it from https://download.pytorch.org/whl/cpu"
+            "beside a CPU-only torch take its CPU build"
         ) from None
     try:
         theirs = get_model(name, weights="DEFAULT").state_dict()
