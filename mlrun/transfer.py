@@ -39,11 +39,11 @@ class Loaded:
         return "; ".join(lines)
 
 
-def load_weights(task: nn.Module, source: str, labels: "list | None" = None) -> Loaded:
+def load_weights(task: nn.Module, source: str, labels: "list | None" = None, only: "list[str] | None" = None) -> Loaded:
     """Copies into `task` every tensor of the source that has the same name and shape.
 
     labels: the classes now; a head that was trained for others is not taken, where the source tells.
-    source: directory of a run, id of an MLflow run, a checkpoint or state file, or `torchvision:NAME`, whose tensors are
+    only: parts of the network to take, null for all. source: directory of a run, id of an MLflow run, a checkpoint or state file, or `torchvision:NAME`, whose tensors are
     matched by their order. Raises ConfigError where nothing is found or nothing fits.
     """
     mine, other_classes = task.state_dict(), False
@@ -53,6 +53,8 @@ def load_weights(task: nn.Module, source: str, labels: "list | None" = None) -> 
         path = find_weights(source)
         theirs = _state(torch.load(path, weights_only=True, map_location="cpu"))
         other_classes = labels is not None and _labels(path) not in (None, list(labels))
+    if only is not None:
+        theirs = {name: tensor for name, tensor in theirs.items() if name.startswith(tuple(f"network.{part}." for part in only))}
     report = Loaded(source)
     for name, tensor in mine.items():
         if name not in theirs:

@@ -59,6 +59,15 @@ def test_weights_of_a_bare_network(tmp_path):
     assert torch.equal(holder.network.head.weight, network.head.weight)
 
 
+def test_only_some_parts(source, capsys):
+    learner = started(source, "model.init_only=[body]")
+    stored = torch.load(source / "model" / "weights.pt", weights_only=True)
+    same = {name for name, tensor in learner.task.state_dict().items() if torch.equal(tensor, stored[name])}
+    assert {name.split(".")[1] for name in same} == {"body"} and "network.body.4.weight" in same
+    with pytest.raises(ConfigError, match="none of its"):
+        started(source, "model.init_only=[tail]")
+
+
 def test_sources_that_do_not_fit_are_refused(source, tmp_path):
     with pytest.raises(ConfigError, match="no such file"):
         started(tmp_path / "nothing")

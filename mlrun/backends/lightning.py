@@ -59,7 +59,7 @@ class NetworkLearner(Learner):
         penalties = {key: settings[key] for key in ("l1", "l2", "penalize_bias_and_norm")}
         start, lr_scale = learner.cfg["model"].get("init_from"), learner.cfg["model"].get("lr_scale")
         if start:
-            loaded = load_weights(learner.task, start, spec.labels)
+            loaded = load_weights(learner.task, start, spec.labels, learner.cfg["model"].get("init_only"))
             log.info("%s", loaded)
             print(f"mlrun: {loaded}", file=sys.stderr)
         if lr_scale:

@@ -53,6 +53,7 @@ KEYS: dict[str, tuple] = {
     "model.max_epochs": (COUNT,),
     "model.min_image_size": (COUNT, Null()),
     "model.init_from": (Text(), Null()),
+    "model.init_only": (Items((Text(),)), Null()),
     "model.freeze": (Text(),),
     "model.unfreeze_every": (COUNT, Null()),
     "model.lr_scale": (Mapping(), Null()),
@@ -93,7 +94,7 @@ BELOW = ("optim", "scheduler", "trainer", "dataset", "model")
 # Written in a YAML about its model, dataset or scheduler; handed to the `_target_` only if it asks for it.
 METADATA = frozenset(
     {"name", "fits", "facts", "max_epochs", "keep", "min_image_size", "problem", "interval",
-     "init_from", "freeze", "unfreeze_every", "lr_scale"}
+     "init_from", "init_only", "freeze", "unfreeze_every", "lr_scale"}
 )  # fmt: skip
 SPLITS, SPLIT_SETTINGS = ("train", "val", "test"), ("seed", "stratify")
 TOP = tuple(key for key in KEYS if "." not in key)
