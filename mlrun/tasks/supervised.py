@@ -103,13 +103,13 @@ class Supervised(Task):
 
         yield from supervised_figures(data, self.outcome, part)
         if len(data.spec.facts.get("image_shape", ())) == 3 and self.classifies:
-            yield from self._convolution_figures(data)
+            yield from self._convolution_figures(data, part)
         if getattr(data, "augment", None):
             from mlrun.report.images import augmented_images
 
             yield "augmented", augmented_images(*data.augmented_examples(), data.spec.class_names)
 
-    def _convolution_figures(self, data, part="test", images=8):
+    def _convolution_figures(self, data, part, images=8):
         """Of the first images of the part, as the network is fed."""
         from mlrun.report.convolution import convolution_figures
 

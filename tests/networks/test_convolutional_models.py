@@ -66,7 +66,7 @@ def test_every_augmentation_trains_and_is_shown(augment, tmp_path):
     learner, data = trained(tmp_path, "model=cnn", *TINY["cnn"], f"augment={augment}", "trainer.max_epochs=1")
     assert 0 < learner.training.history["train/loss"][0][1] < 4
     learner.evaluate(data, "test")
-    assert {"augmented", "filters", "feature_maps", "grad_cam"} <= {name for name, _ in learner.figures(data)}
+    assert {"augmented", "filters", "feature_maps", "grad_cam"} <= {name for name, _ in learner.figures(data, "test")}
 
 
 def test_images_come_at_the_size_that_the_model_asks_for_or_the_user():
