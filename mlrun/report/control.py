@@ -108,7 +108,7 @@ def value_map(values, low, high, points=80):
     grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
     q = np.asarray(values(grid))
     figure = new_figure(9.0, 4.2, "Over the state space")
-    best, action = new_axes(figure, 0.75, 0.6, 0.25, 0.85, 1, 2, gap_x=0.75)
+    best, action = new_axes(figure, 0.75, 0.6, 0.25, 0.85, 1, 2, gap_x=0.95)
     extent = (float(low[0]), float(high[0]), float(low[1]), float(high[1]))
     for axes, picture, title in ((best, q.max(axis=1), "value of the best action"), (action, q.argmax(axis=1), "best action")):
         image = axes.imshow(picture.reshape(points, points), origin="lower", extent=extent, aspect="auto", cmap=SEQUENTIAL)
@@ -116,7 +116,8 @@ def value_map(values, low, high, points=80):
         axes.set_xlabel("observation 0")
         axes.set_ylabel("observation 1")
         axes.grid(False)
-        figure.colorbar(image, ax=axes)
+        ticks = np.unique(picture) if title == "best action" else None
+        figure.colorbar(image, ax=axes, ticks=ticks)
     return figure
 
 
