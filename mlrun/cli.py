@@ -153,6 +153,7 @@ def _parse(argv: "list[str]"):
 
 def _check(arguments) -> None:
     """Refuses a wrong configuration before any work: no directory, no heavy import. Warnings go to stderr."""
+    from mlrun.config.catalogue import hidden
     from mlrun.config.compose import compose
     from mlrun.config.validate import validate
     from mlrun.errors import ConfigError
@@ -168,6 +169,7 @@ def _check(arguments) -> None:
     else:
         cfg = compose(arguments.overrides, arguments.config_dir, arguments.config_name or "config")
         errors, warnings = validate(cfg, arguments.overrides, arguments.config_dir)
+        warnings += [f"conf/{name} has no effect: mlrun has a file of that name; give yours another" for name in hidden()]
         for line in warnings:
             print(f"mlrun: warning: {line}", file=sys.stderr)
     if errors:

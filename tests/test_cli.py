@@ -212,3 +212,10 @@ def test_a_server_that_is_not_there(mlrun):
     done = mlrun("model=naive_bayes", MLFLOW_TRACKING_URI="http://127.0.0.1:9", MLFLOW_HTTP_REQUEST_MAX_RETRIES="1")
     assert done.returncode in (1, 2)
     assert "MLflow" in done.stderr and "refused" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_file_that_has_no_effect_is_told(mlrun, workplace):
+    (workplace / "conf" / "model").mkdir(parents=True)
+    (workplace / "conf" / "model" / "knn.yaml").write_text("# Mine.\nfits: [classification]\n")
+    done = mlrun("model=knn")
+    assert done.returncode == 0 and "conf/model/knn.yaml has no effect" in done.stderr

@@ -102,6 +102,13 @@ def entries(group: str, config_dir: "str | Path | None" = None) -> list[Entry]:
     return [found[name] for name in sorted(found)]
 
 
+def hidden() -> list[str]:
+    """The user's files in ./conf that have no effect, because a packaged file of that name comes first."""
+    own = user_conf()
+    names = [path.relative_to(own).as_posix() for path in own.rglob("*.yaml")] if own else []
+    return sorted(name for name in names if "/" in name and (CONF / name).is_file())
+
+
 def find(group: str, name: str, config_dir: "str | Path | None" = None) -> Entry | None:
     return next((entry for entry in entries(group, config_dir) if entry.name == name), None)
 
