@@ -160,7 +160,11 @@ def _serve(commands: Connection, reports: socket.socket, work) -> None:
             _signal_group(process, signal.SIGKILL)
 
 
+_libraries = None  # threadpoolctl's view of the loaded BLAS and OpenMP libraries: looking for them takes 20 ms, so the server does it once
+
+
 def _preload(modules: "list[str]") -> float:
+    global _libraries
     import time
 
     start = time.perf_counter()
@@ -169,6 +173,10 @@ def _preload(modules: "list[str]") -> float:
             importlib.import_module(name)
         except Exception:  # a job that needs it will say so in its own log
             continue
+    with suppress(ImportError):
+        from threadpoolctl import ThreadpoolController
+
+        _libraries = ThreadpoolController()
     gc.collect()
     gc.freeze()  # a collection in a job would otherwise copy every page of what is shared
     return time.perf_counter() - start
@@ -234,10 +242,8 @@ def _own_environment(request: Request) -> None:
         os.environ[name] = str(request.threads)  # for what is loaded from now on, and for processes of the job's own
     if "torch" in sys.modules:  # before any parallel region: OpenMP cannot be told later in a forked process
         sys.modules["torch"].set_num_threads(request.threads)
-    with suppress(ImportError):
-        from threadpoolctl import threadpool_limits
-
-        threadpool_limits(request.threads)
+    if _libraries is not None:
+        _libraries.limit(limits=request.threads)
 
 
 def _ended(jobs: "dict[int, int]"):
