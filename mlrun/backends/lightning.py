@@ -70,6 +70,8 @@ class NetworkLearner(Learner):
 
     def fit(self, data, run, directory, progress):
         settings = self.cfg["trainer"]
+        if not self.task.automatic_optimization:
+            _refuse_automatic(settings, type(self.task).__name__)
         reporter = Reporter(run, progress, self.monitor)
         checkpoint, *others = self._callbacks(directory, validates=bool(data.sizes["val"]))
         torch.set_float32_matmul_precision("high")
