@@ -18,8 +18,33 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS, CSV, MARKDOWN = (ROOT / "docs" / name for name in ("gallery_runs.csv", "gallery.csv", "gallery.md"))
-RUN_HEADER = ("command", "seed", "config", "dataset", "metric", "value", "parameters", "fit_seconds", "seconds", "device", "date")
-HEADER = ("model", "command", "dataset", "metric", "mean", "std", "seeds", "parameters", "fit_seconds", "seconds", "device", "reference")
+RUN_HEADER = (
+    "command",
+    "seed",
+    "config",
+    "dataset",
+    "metric",
+    "value",
+    "parameters",
+    "fit_seconds",
+    "seconds",
+    "device",
+    "date",
+)
+HEADER = (
+    "model",
+    "command",
+    "dataset",
+    "metric",
+    "mean",
+    "std",
+    "seeds",
+    "parameters",
+    "fit_seconds",
+    "seconds",
+    "device",
+    "reference",
+)
 FEW = "model=cnn dataset=fashion_mnist dataset.split.train=1000 trainer.max_epochs=40 scheduler=cosine scheduler.interval=step"
 COMPARISONS = (  # beyond the default runs: what a setting changes
     "experiment=fashion_mnist/softmax",
@@ -36,13 +61,17 @@ NEEDS_FILES = "fashion_mnist"
 
 
 def main(argv: "list[str] | None" = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gallery", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gallery", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--again", action="store_true", help="repeat runs that were measured before")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds after which a run counts as failed")
     parser.add_argument("--only-write", action="store_true", help="write the tables from what was measured")
-    parser.add_argument("--one", help=argparse.SUPPRESS)  # the child process: a command, its result as JSON on the last line
+    parser.add_argument(
+        "--one", help=argparse.SUPPRESS
+    )  # the child process: a command, its result as JSON on the last line
     arguments = parser.parse_args(argv)
     if arguments.one is not None:
         print(json.dumps(measure(arguments.one)))
@@ -77,7 +106,10 @@ def measure_all(commands, arguments) -> "list[str]":
                 continue
             rows[command, seed] = {"command": command, "seed": seed, **result, "date": date.today().isoformat()}
             save_runs(rows)
-            print(f"{command} seed={seed}: {result['metric']} {float(result['value']):.4f}, {float(result['seconds']):.1f} s", flush=True)
+            print(
+                f"{command} seed={seed}: {result['metric']} {float(result['value']):.4f}, {float(result['seconds']):.1f} s",
+                flush=True,
+            )
     return failed
 
 
@@ -115,7 +147,9 @@ def measure(command: str) -> dict:
     result = run(cfg, "outputs", command.split(), report=silent)
     watched = result.monitor
     tested = f"test/{watched.rpartition('/')[2]}"
-    metric = tested if tested in result.metrics else watched if watched in result.metrics else next(iter(result.metrics))
+    metric = (
+        tested if tested in result.metrics else watched if watched in result.metrics else next(iter(result.metrics))
+    )
     return {
         "config": config_hash(command),
         "dataset": result.dataset,

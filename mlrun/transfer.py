@@ -43,8 +43,8 @@ def load_weights(task: nn.Module, source: str, labels: "list | None" = None, onl
     """Copies into `task` every tensor of the source that has the same name and shape.
 
     labels: the classes now; a head that was trained for others is not taken, where the source tells.
-    only: parts of the network to take, null for all. source: directory of a run, id of an MLflow run, a checkpoint or state file, or `torchvision:NAME`, whose tensors are
-    matched by their order. Raises ConfigError where nothing is found or nothing fits.
+    only: parts of the network to take, null for all. source: directory of a run, id of an MLflow run, a checkpoint or
+    state file, or `torchvision:NAME`, whose tensors are matched by their order. Raises ConfigError where nothing is found or nothing fits.
     """
     mine, other_classes = task.state_dict(), False
     if source.startswith("torchvision:"):
@@ -54,7 +54,11 @@ def load_weights(task: nn.Module, source: str, labels: "list | None" = None, onl
         theirs = _state(torch.load(path, weights_only=True, map_location="cpu"))
         other_classes = labels is not None and _labels(path) not in (None, list(labels))
     if only is not None:
-        theirs = {name: tensor for name, tensor in theirs.items() if name.startswith(tuple(f"network.{part}." for part in only))}
+        theirs = {
+            name: tensor
+            for name, tensor in theirs.items()
+            if name.startswith(tuple(f"network.{part}." for part in only))
+        }
     report = Loaded(source)
     for name, tensor in mine.items():
         if name not in theirs:
@@ -68,7 +72,9 @@ def load_weights(task: nn.Module, source: str, labels: "list | None" = None, onl
             tensor.copy_(theirs[name])
     report.unused = [name for name in theirs if name not in mine]
     if not report.loaded:
-        raise ConfigError(f"model.init_from={source}: none of its {len(theirs)} tensors fits this network by name and shape")
+        raise ConfigError(
+            f"model.init_from={source}: none of its {len(theirs)} tensors fits this network by name and shape"
+        )
     return report
 
 
@@ -160,7 +166,9 @@ def parts_to_freeze(network: nn.Module, freeze: str) -> "list[nn.Module]":
     every = layers(network)
     count = int(match.group(1))
     if count >= len(every):
-        raise ConfigError(f"model.freeze={freeze}: the network has {len(every)} layers with weights; nothing would be left to train")
+        raise ConfigError(
+            f"model.freeze={freeze}: the network has {len(every)} layers with weights; nothing would be left to train"
+        )
     return [module for layer in every[:count] for module in layer]
 
 
@@ -202,6 +210,8 @@ def parameter_groups(network: nn.Module, lr: float, scale: "dict[str, float]") -
         groups[max(matching, key=len, default="")].append(parameter)
     for prefix in scale:
         if not groups[prefix]:
-            parts = ", ".join(name for name, part in network.named_children() if next(part.parameters(), None) is not None)
+            parts = ", ".join(
+                name for name, part in network.named_children() if next(part.parameters(), None) is not None
+            )
             raise ConfigError(f"model.lr_scale.{prefix}: no parameter's name starts so; the parts are {parts}")
     return [{"params": params, "lr": lr * scale.get(prefix, 1.0)} for prefix, params in groups.items() if params]

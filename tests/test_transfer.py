@@ -40,7 +40,9 @@ def test_a_head_for_as_many_other_classes_is_drawn_anew_too(source, capsys):
     assert "2 for other classes" in capsys.readouterr().err
     same = make_learner(*prepared(*SMALL, "dataset.classes=[0,1,2,3,4]", f"model.init_from={source}"))
     stored = torch.load(source / "model" / "weights.pt", weights_only=True)["network.head.weight"]
-    assert torch.equal(same.task.network.head.weight, stored) and not torch.equal(other.task.network.head.weight, stored)
+    assert torch.equal(same.task.network.head.weight, stored) and not torch.equal(
+        other.task.network.head.weight, stored
+    )
 
 
 @pytest.mark.parametrize("file", ["model", "model/weights.pt", "checkpoints/best.ckpt"])
@@ -89,15 +91,27 @@ def fitted(learner, data, directory):
     return {name for name, tensor in learner.task.state_dict().items() if not torch.equal(tensor, before[name])}
 
 
-@pytest.mark.parametrize("freeze, moving", [("all_but_head", ("head",)), ("first_2", ("classifier", "head")), ("none", ("body", "classifier", "head"))])
+@pytest.mark.parametrize(
+    "freeze, moving",
+    [("all_but_head", ("head",)), ("first_2", ("classifier", "head")), ("none", ("body", "classifier", "head"))],
+)
 def test_frozen_parts_stay_as_they_are_norm_statistics_included(source, tmp_path, freeze, moving):
-    cfg, data = prepared(*SMALL, "dataset.classes=[5,6,7]", f"model.init_from={source}", f"model.freeze={freeze}", "trainer.max_epochs=1", "trainer.keep=last")
+    cfg, data = prepared(
+        *SMALL,
+        "dataset.classes=[5,6,7]",
+        f"model.init_from={source}",
+        f"model.freeze={freeze}",
+        "trainer.max_epochs=1",
+        "trainer.keep=last",
+    )
     changed = fitted(make_learner(cfg, data), data, tmp_path)
     assert {name.split(".")[1] for name in changed} == set(moving)
 
 
 def test_gradual_unfreezing(tmp_path):
-    cfg, data = prepared(*SMALL, "model.freeze=all_but_head", "model.unfreeze_every=1", "trainer.keep=last", "trainer.max_epochs=2")
+    cfg, data = prepared(
+        *SMALL, "model.freeze=all_but_head", "model.unfreeze_every=1", "trainer.keep=last", "trainer.max_epochs=2"
+    )
     changed = fitted(make_learner(cfg, data), data, tmp_path)
     assert {name.split(".")[1] for name in changed} == {"classifier", "head"}
     cfg["trainer"]["max_epochs"] = 4
@@ -106,7 +120,13 @@ def test_gradual_unfreezing(tmp_path):
 
 
 def test_learning_rates_of_parts(tmp_path):
-    cfg, data = prepared(*SMALL, "model.lr_scale={body: 0.1, body.0: 0, head: 2}", "optim.lr=0.01", "trainer.max_epochs=1", "trainer.keep=last")
+    cfg, data = prepared(
+        *SMALL,
+        "model.lr_scale={body: 0.1, body.0: 0, head: 2}",
+        "optim.lr=0.01",
+        "trainer.max_epochs=1",
+        "trainer.keep=last",
+    )
     learner = make_learner(cfg, data)
     changed = fitted(learner, data, tmp_path)
     groups = learner.trainer.optimizers[0].param_groups

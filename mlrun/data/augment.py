@@ -45,7 +45,9 @@ class Augmentation:
         return x, y
 
 
-def uniform(generator: torch.Generator, count: int, low: float = 0.0, high: float = 1.0, like: "Tensor | None" = None) -> Tensor:
+def uniform(
+    generator: torch.Generator, count: int, low: float = 0.0, high: float = 1.0, like: "Tensor | None" = None
+) -> Tensor:
     """(count,) numbers between low and high, drawn on the CPU and moved to where `like` lies."""
     drawn = low + (high - low) * torch.rand(count, generator=generator)
     return drawn if like is None else drawn.to(like.device)
@@ -91,10 +93,14 @@ class Affine:
         batch, _, height, width = x.shape
         angle = uniform(generator, batch, -math.radians(self.degrees), math.radians(self.degrees))
         factor = uniform(generator, batch, *self.scale)
-        across, down = uniform(generator, 2 * batch, -2 * self.shift, 2 * self.shift).view(2, batch)  # the image is 2 wide
+        across, down = uniform(generator, 2 * batch, -2 * self.shift, 2 * self.shift).view(
+            2, batch
+        )  # the image is 2 wide
         cos, sin, aspect = angle.cos() / factor, angle.sin() / factor, height / width
         # output to input: columns are x and y in [-1, 1], hence the aspect; positive angles turn counter-clockwise
-        matrix = torch.stack([torch.stack([cos, -sin * aspect, -across], 1), torch.stack([sin / aspect, cos, -down], 1)], 1)
+        matrix = torch.stack(
+            [torch.stack([cos, -sin * aspect, -across], 1), torch.stack([sin / aspect, cos, -down], 1)], 1
+        )
         grid = F.affine_grid(matrix.to(x), list(x.shape), align_corners=False)
         return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
@@ -176,7 +182,13 @@ class Erase:
     area: share of the image, drawn evenly; ratio: of height to width, drawn evenly in its logarithm.
     """
 
-    def __init__(self, p: float = 0.5, area: Sequence[float] = (0.02, 0.33), ratio: Sequence[float] = (0.3, 3.3), value: float = 0.0):
+    def __init__(
+        self,
+        p: float = 0.5,
+        area: Sequence[float] = (0.02, 0.33),
+        ratio: Sequence[float] = (0.3, 3.3),
+        value: float = 0.0,
+    ):
         self.p, self.area, self.ratio, self.value = p, area, ratio, value
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -184,7 +196,9 @@ class Erase:
         chosen = uniform(generator, batch) < self.p
         area = uniform(generator, batch, *self.area) * height * width
         ratio = uniform(generator, batch, math.log(self.ratio[0]), math.log(self.ratio[1])).exp()
-        inside = rectangles((area * ratio).sqrt(), (area / ratio).sqrt(), height, width, generator) & chosen[:, None, None]
+        inside = (
+            rectangles((area * ratio).sqrt(), (area / ratio).sqrt(), height, width, generator) & chosen[:, None, None]
+        )
         return x.masked_fill(inside[:, None].to(x.device), self.value)
 
 

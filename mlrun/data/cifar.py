@@ -59,7 +59,12 @@ class Cifar(ImageData):
         classes = known["classes"] or _names(folder / known["names_file"], 100)
         if y.max() >= len(classes):
             raise DataError(f"{folder}: label {y.max()}, but {self.collection} has the classes 0 to {len(classes) - 1}")
-        pixels = [f"{colour}_{row}_{column}" for colour in ("red", "green", "blue") for row in range(32) for column in range(32)]
+        pixels = [
+            f"{colour}_{row}_{column}"
+            for colour in ("red", "green", "blue")
+            for row in range(32)
+            for column in range(32)
+        ]
         first_test = sum(len(labels) for _, labels in parts[0])
         return Content(x, y, str(folder), list(range(len(classes))), classes, pixels, test_rows=first_test)
 

@@ -38,7 +38,9 @@ class ImageData(ArrayData):
         unknown = [label for label in self.classes if label not in content.labels]
         if unknown or len(set(self.classes)) < 2:
             known = ", ".join(map(str, content.labels))
-            raise DataError(f"dataset.classes={self.classes}: give at least two of the labels of {self.name}, which are {known}")
+            raise DataError(
+                f"dataset.classes={self.classes}: give at least two of the labels of {self.name}, which are {known}"
+            )
         places = sorted({content.labels.index(label) for label in self.classes})
         chosen = np.isin(content.y, places)
         return replace(
@@ -103,7 +105,11 @@ class ImageData(ArrayData):
         rows = self.rows("train")
         _, first = np.unique(self.content.y[rows], return_index=True)  # one of each class
         rows = rows[first[:images]]
-        augmentation, x, y = self.augmentation("cpu"), torch.from_numpy(self.take(rows)), torch.from_numpy(self.content.y[rows])
+        augmentation, x, y = (
+            self.augmentation("cpu"),
+            torch.from_numpy(self.take(rows)),
+            torch.from_numpy(self.content.y[rows]),
+        )
         pixels, shares = [], []
         for version in range(1 + versions):
             steps = augmentation.steps
@@ -113,9 +119,3 @@ class ImageData(ArrayData):
             pixels.append(changed)
             shares.append(labels if labels.is_floating_point() else F.one_hot(labels, augmentation.classes).float())
         return torch.stack(pixels, 1).numpy(), torch.stack(shares, 1).numpy()
-
-
-def shuffled(x, y, seed=0):
-    """Files that are ordered by class are read in another order, so that a cut takes from every class."""
-    order = np.random.default_rng(seed).permutation(len(y))
-    return x[order], y[order]

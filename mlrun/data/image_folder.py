@@ -32,16 +32,30 @@ class ImageFolder(ImageData):
             raise DataError(f"{self.path}: has {parts[0].name}, but no train")
         training = [self.path] if not parts else [part for part in parts if part.name != "test"] or parts
         testing = [part for part in parts if part.name == "test"]
-        classes = sorted({folder.name for root in (*training, *testing) for folder in root.iterdir() if folder.is_dir() and _images(folder)})
+        classes = sorted(
+            {
+                folder.name
+                for root in (*training, *testing)
+                for folder in root.iterdir()
+                if folder.is_dir() and _images(folder)
+            }
+        )
         if len(classes) < 2:
-            raise DataError(f"{self.path}: needs a folder of images for each of at least two classes, found {', '.join(classes) or 'none'}")
-        listed = [[(file, place) for root in roots for place, name in enumerate(classes) for file in _images(root / name)] for roots in (training, testing)]
+            raise DataError(
+                f"{self.path}: needs a folder of images for each of at least two classes, found {', '.join(classes) or 'none'}"
+            )
+        listed = [
+            [(file, place) for root in roots for place, name in enumerate(classes) for file in _images(root / name)]
+            for roots in (training, testing)
+        ]
         files = listed[0] + listed[1]
         x = np.empty((len(files), 1 if self.grey else 3, self.side, self.side), dtype=np.uint8)
         for row, (file, _) in enumerate(files):
             x[row] = read_image(file, self.side, self.grey)
         y = np.array([place for _, place in files], dtype=np.int64)
-        return Content(x, y, str(self.path), list(classes), list(classes), test_rows=len(listed[0]) if testing else None)
+        return Content(
+            x, y, str(self.path), list(classes), list(classes), test_rows=len(listed[0]) if testing else None
+        )
 
 
 def _images(folder):

@@ -56,7 +56,12 @@ class CylinderBellFunnel(SeriesData):
         x = height * shape * ((start <= t) & (t <= end)) + rng.standard_normal((self.count, self.length))
         times = [f"time_{at}" for at in range(self.length)]
         return Content(
-            x[:, None].astype(np.float32), y.astype(np.int64), "generated", [0, 1, 2], ["cylinder", "bell", "funnel"], times
+            x[:, None].astype(np.float32),
+            y.astype(np.int64),
+            "generated",
+            [0, 1, 2],
+            ["cylinder", "bell", "funnel"],
+            times,
         )
 
 
@@ -82,7 +87,9 @@ class SeriesFile(SeriesData):
         x, classes = train if test is None else (None, np.concatenate([train[1], test[1]]))
         if test is not None:
             if train[0].shape[1:] != test[0].shape[1:]:
-                raise DataError(f"{beside}: series of {test[0].shape[1:]} (channels, time), but {stem} has {train[0].shape[1:]}")
+                raise DataError(
+                    f"{beside}: series of {test[0].shape[1:]} (channels, time), but {stem} has {train[0].shape[1:]}"
+                )
             x = np.concatenate([train[0], test[0]])
         labels, y = np.unique(classes, return_inverse=True)
         names = [f"channel_{channel}_time_{at}" for channel in range(x.shape[1]) for at in range(x.shape[2])]
@@ -133,7 +140,7 @@ def read_series(path):
 
 
 def _class(label):
-    """"1.0000000e+00", as some files have it, is class 1."""
+    """ "1.0000000e+00", as some files have it, is class 1."""
     label = label.strip()
     try:
         value = float(label)

@@ -27,7 +27,11 @@ def grad_cam(network: nn.Module, x: Tensor, classes: Tensor, layer: "nn.Module |
     if layer is None:
         layer = convolutions(network)[-1][1]
     seen = []
-    with _evaluating(network), torch.enable_grad(), layer.register_forward_hook(lambda module, inputs, output: seen.append(output)):
+    with (
+        _evaluating(network),
+        torch.enable_grad(),
+        layer.register_forward_hook(lambda module, inputs, output: seen.append(output)),
+    ):
         scores = network(x.detach().requires_grad_())  # so that there is a gradient where all weights are frozen
         chosen = scores.gather(1, classes[:, None].to(scores.device)).sum()
         (gradient,) = torch.autograd.grad(chosen, seen[0])

@@ -36,12 +36,16 @@ class AlexNet(nn.Module):
     ):
         super().__init__()
         if len(channels) != 5 or len(stem) != 3:
-            raise ValueError(f"AlexNet has five convolutions and a stem of (kernel, stride, padding), not {channels}, {stem}")
+            raise ValueError(
+                f"AlexNet has five convolutions and a stem of (kernel, stride, padding), not {channels}, {stem}"
+            )
         kernel, stride, padding = stem
         c1, c2, c3, c4, c5 = channels
 
         def normalization():
-            return [nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)] if local_response_norm else []  # torch divides alpha by 5
+            return (
+                [nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)] if local_response_norm else []
+            )  # torch divides alpha by 5
 
         self.body = nn.Sequential(
             nn.Conv2d(image_shape[0], c1, kernel, stride, padding), nn.ReLU(), *normalization(), nn.MaxPool2d(3, 2),
@@ -53,7 +57,12 @@ class AlexNet(nn.Module):
         )  # fmt: skip
         (units,) = output_shape(self.body, image_shape)
         self.classifier = nn.Sequential(
-            nn.Dropout(dropout), nn.Linear(units, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, hidden), nn.ReLU()
+            nn.Dropout(dropout),
+            nn.Linear(units, hidden),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
         )
         self.head = nn.Linear(hidden, num_outputs)
         initialize(self, init)

@@ -88,7 +88,11 @@ class CNN(nn.Module):
                 first, bias = not layers, norm is None
                 if bottleneck > 1 and not first:
                     narrow = max(1, depth // bottleneck)
-                    layers += [nn.Conv2d(depth, narrow, 1, bias=bias), *normalization(narrow), make_activation(activation)]
+                    layers += [
+                        nn.Conv2d(depth, narrow, 1, bias=bias),
+                        *normalization(narrow),
+                        make_activation(activation),
+                    ]
                     depth = narrow
                 if separable and not first:
                     layers += [

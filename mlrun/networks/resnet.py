@@ -8,7 +8,13 @@ from torch.nn import functional as F
 
 from mlrun.networks.initialization import initialize
 
-BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}  # per stage, table 1
+BLOCKS = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}  # per stage, table 1
 
 
 def conv_bn(channels: int, out: int, kernel: int, stride: int = 1) -> "list[nn.Module]":
@@ -37,7 +43,13 @@ class Residual(nn.Module):
         super().__init__()
         if bottleneck:
             out = 4 * width
-            layers = [*conv_bn(channels, width, 1), nn.ReLU(), *conv_bn(width, width, 3, stride), nn.ReLU(), *conv_bn(width, out, 1)]
+            layers = [
+                *conv_bn(channels, width, 1),
+                nn.ReLU(),
+                *conv_bn(width, width, 3, stride),
+                nn.ReLU(),
+                *conv_bn(width, out, 1),
+            ]
         else:
             out = width
             layers = [*conv_bn(channels, width, 3, stride), nn.ReLU(), *conv_bn(width, width, 3)]
@@ -45,7 +57,9 @@ class Residual(nn.Module):
         if stride == 1 and channels == out:
             self.shortcut = nn.Identity()
         else:
-            self.shortcut = nn.Sequential(*conv_bn(channels, out, 1, stride)) if projection else ZeroPadding(channels, out, stride)
+            self.shortcut = (
+                nn.Sequential(*conv_bn(channels, out, 1, stride)) if projection else ZeroPadding(channels, out, stride)
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.residual(x) + self.shortcut(x))

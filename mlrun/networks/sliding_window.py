@@ -6,7 +6,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-ELEMENTWISE = (nn.ReLU, nn.Sigmoid, nn.Tanh, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Identity, nn.Dropout, nn.Dropout2d, nn.BatchNorm2d)
+ELEMENTWISE = (
+    nn.ReLU,
+    nn.Sigmoid,
+    nn.Tanh,
+    nn.LeakyReLU,
+    nn.ELU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Identity,
+    nn.Dropout,
+    nn.Dropout2d,
+    nn.BatchNorm2d,
+)
 WINDOWS = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 
 
@@ -37,7 +49,9 @@ class SlidingWindow(nn.Module):
                     kernel = (layer.out_features, 1, 1)
                 elif isinstance(layer, WINDOWS):
                     if _largest(layer.padding):
-                        raise ValueError(f"{type(network).__name__}: padding makes windows differ from crops; train it with padding 0")
+                        raise ValueError(
+                            f"{type(network).__name__}: padding makes windows differ from crops; train it with padding 0"
+                        )
                     self.stride *= _largest(layer.stride)
                     self.layers.append(layer)
                 elif isinstance(layer, ELEMENTWISE):

@@ -61,7 +61,9 @@ def layer_table(network: nn.Module, input_shape: Sequence[int]) -> "list[Layer]"
     def record(module, inputs, output):
         x = inputs[0]
         if isinstance(module, WINDOWS) and x.field is not None:
-            kernel, stride, dilation = (_each(getattr(module, key, 1), len(x.field)) for key in ("kernel_size", "stride", "dilation"))
+            kernel, stride, dilation = (
+                _each(getattr(module, key, 1), len(x.field)) for key in ("kernel_size", "stride", "dilation")
+            )
             output.field = tuple(f + (k - 1) * d * j for f, k, d, j in zip(x.field, kernel, dilation, x.jump))
             output.jump = tuple(j * s for j, s in zip(x.jump, stride))
         elif isinstance(module, nn.LocalResponseNorm):
@@ -70,7 +72,16 @@ def layer_table(network: nn.Module, input_shape: Sequence[int]) -> "list[Layer]"
             output.field = output.jump = None
         parameters = sum(parameter.numel() for parameter in module.parameters(recurse=False))
         field = output.field if len(output.shape) > 2 else None
-        rows.append(Layer(names[module], type(module).__name__, tuple(output.shape[1:]), parameters, _multiply_adds(module, x, output), field))
+        rows.append(
+            Layer(
+                names[module],
+                type(module).__name__,
+                tuple(output.shape[1:]),
+                parameters,
+                _multiply_adds(module, x, output),
+                field,
+            )
+        )
 
     hooks = [module.register_forward_hook(record) for module in network.modules() if not next(module.children(), None)]
     tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
@@ -108,11 +119,18 @@ def as_text(rows: "list[Layer]") -> str:
     table = [("layer", "kind", "output", "parameters", "multiply-adds", "sees")]
     for row in shown:
         field = "all" if row.receptive_field is None else "x".join(map(str, row.receptive_field))
-        table.append((row.name, row.kind, "x".join(map(str, row.output)), f"{row.parameters:,}", f"{row.multiply_adds:,}", field))
-    table.append(("total", "", "", f"{sum(r.parameters for r in rows):,}", f"{sum(r.multiply_adds for r in rows):,}", ""))
+        table.append(
+            (row.name, row.kind, "x".join(map(str, row.output)), f"{row.parameters:,}", f"{row.multiply_adds:,}", field)
+        )
+    table.append(
+        ("total", "", "", f"{sum(r.parameters for r in rows):,}", f"{sum(r.multiply_adds for r in rows):,}", "")
+    )
     widths = [max(map(len, column)) for column in zip(*table)]
     return "\n".join(
-        "  ".join(cell.rjust(width) if place in (3, 4) else cell.ljust(width) for place, (cell, width) in enumerate(zip(line, widths))).rstrip()
+        "  ".join(
+            cell.rjust(width) if place in (3, 4) else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(line, widths))
+        ).rstrip()
         for line in table
     )
 
@@ -120,5 +138,6 @@ def as_text(rows: "list[Layer]") -> str:
 def as_rows(rows: "list[Layer]") -> "list[dict]":
     """For a CSV file: shapes as text."""
     return [
-        {key: "x".join(map(str, value)) if isinstance(value, tuple) else value for key, value in asdict(row).items()} for row in rows
+        {key: "x".join(map(str, value)) if isinstance(value, tuple) else value for key, value in asdict(row).items()}
+        for row in rows
     ]

@@ -8,7 +8,12 @@ from torch import Tensor, nn
 from mlrun.networks.initialization import initialize
 from mlrun.networks.shapes import output_shape
 
-CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}  # per block; the paper's A, B, D, E
+CONVOLUTIONS = {
+    11: (1, 1, 2, 2, 2),
+    13: (2, 2, 2, 2, 2),
+    16: (2, 2, 3, 3, 3),
+    19: (2, 2, 4, 4, 4),
+}  # per block; the paper's A, B, D, E
 CHANNELS = (64, 128, 256, 512, 512)
 
 
@@ -48,7 +53,12 @@ class VGG(nn.Module):
         (units,) = output_shape(self.body, image_shape)
         hidden = max(1, round(hidden * width))
         self.classifier = nn.Sequential(
-            nn.Linear(units, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(dropout)
+            nn.Linear(units, hidden),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.Dropout(dropout),
         )
         self.head = nn.Linear(hidden, num_outputs)
         initialize(self, init)

@@ -32,7 +32,11 @@ class CNN3d(nn.Module):
         layers, before = [], volume_shape[0]
         size = list(volume_shape[1:])
         for place, width in enumerate(channels):
-            layers += [nn.Conv3d(before, width, kernel, padding=kernel // 2, bias=False), nn.BatchNorm3d(width), nn.ReLU()]
+            layers += [
+                nn.Conv3d(before, width, kernel, padding=kernel // 2, bias=False),
+                nn.BatchNorm3d(width),
+                nn.ReLU(),
+            ]
             window = [min(2, side) for side in size]
             window[0] = 1 if keep_depth and place == 0 else window[0]
             layers.append(nn.MaxPool3d(tuple(window)))

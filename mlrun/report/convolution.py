@@ -17,7 +17,10 @@ def convolution_figures(network, images, y, class_names):
     if min(first.kernel_size) > 1:
         yield "filters", filters(first.weight.detach().cpu().numpy(), f"Filters of the first convolution ({name})")
     x = images[:1]
-    yield "feature_maps", maps(x[0].cpu().numpy(), feature_maps(network, x, first)[0].cpu().numpy(), f"Feature maps of {name}")
+    yield (
+        "feature_maps",
+        maps(x[0].cpu().numpy(), feature_maps(network, x, first)[0].cpu().numpy(), f"Feature maps of {name}"),
+    )
     with torch.no_grad():
         training = network.training
         network.eval()

@@ -7,7 +7,16 @@ import torch
 from mlrun.data.augment import Affine, Blur, ColourJitter, Crop, CutMix, Erase, FancyPCA, Flip, Mixup, Noise, grey
 from mlrun.data.images import Digits
 
-STEPS = [Flip(), Flip(vertical=True), Crop(2), Affine(20, (0.8, 1.2), 0.1), ColourJitter(hue=0.1), Noise(0.2), Blur(), Erase(1.0)]
+STEPS = [
+    Flip(),
+    Flip(vertical=True),
+    Crop(2),
+    Affine(20, (0.8, 1.2), 0.1),
+    ColourJitter(hue=0.1),
+    Noise(0.2),
+    Blur(),
+    Erase(1.0),
+]
 
 
 def generator(seed=0):

@@ -76,7 +76,9 @@ def test_a_pickle_that_runs_something_is_refused(tmp_path, rows):
 def test_cifar100_takes_the_fine_label(tmp_path, rows):
     x, y = rows
     write_binary(tmp_path / "cifar100" / "cifar-100-binary", x, y, coarse=True)
-    (tmp_path / "cifar100" / "cifar-100-binary" / "fine_label_names.txt").write_text("\n".join(f"thing{at}" for at in range(100)))
+    (tmp_path / "cifar100" / "cifar-100-binary" / "fine_label_names.txt").write_text(
+        "\n".join(f"thing{at}" for at in range(100))
+    )
     data = cifar(tmp_path, "cifar100", classes=[0, 1, 2])
     assert data.spec.class_names == ["thing0", "thing1", "thing2"] and data.sizes["test"] == 3
     np.testing.assert_array_equal(data.content.x, x[y < 3])
@@ -101,7 +103,9 @@ def folder(tmp_path):
 
 
 def images(path, **options):
-    return ImageFolder(str(path), "classification", "image_folder", 1, split={"train": 0.5, "val": 0.5}, side=16, **options)
+    return ImageFolder(
+        str(path), "classification", "image_folder", 1, split={"train": 0.5, "val": 0.5}, side=16, **options
+    )
 
 
 def test_a_folder_for_each_class(folder):
@@ -110,7 +114,14 @@ def test_a_folder_for_each_class(folder):
     assert data.content.x.shape == (16, 3, 16, 16) and data.content.x.dtype == np.uint8
     assert (data.content.x[:, 0] == 200 * data.content.y[:, None, None]).all()
     assert images(folder, grey=True).spec.facts["image_shape"] == [1, 16, 16]
-    alone = ImageFolder(str(folder / "train"), "classification", "image_folder", 1, side=8, split={"train": 0.5, "val": 0.25, "test": 0.25})
+    alone = ImageFolder(
+        str(folder / "train"),
+        "classification",
+        "image_folder",
+        1,
+        side=8,
+        split={"train": 0.5, "val": 0.25, "test": 0.25},
+    )
     assert alone.sizes == {"train": 6, "val": 3, "test": 3}
 
 

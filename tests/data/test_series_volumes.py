@@ -8,7 +8,8 @@ from mlrun.data.volumes import MovingSquares, Solids
 from mlrun.errors import DataError
 
 UCR = "1.0000000e+00\t0.5\t1.5\t-2\n2.0000000e+00\t3\tNaN\t5\n" * 5
-TS = """#comment
+TS = (
+    """#comment
 @problemName Two
 @timeStamps false
 @univariate false
@@ -16,7 +17,9 @@ TS = """#comment
 @data
 1,2,3:4,5,6:walk
 7,?,9:1,1,1:run
-""" + "1,2,3:4,5,6:walk\n7,8,9:1,1,1:run\n" * 4
+"""
+    + "1,2,3:4,5,6:walk\n7,8,9:1,1,1:run\n" * 4
+)
 
 
 def series(path, **options):
@@ -43,7 +46,12 @@ def test_ts_files_with_several_channels_and_a_test_part(tmp_path):
 
 @pytest.mark.parametrize(
     "content, message",
-    [("1,2,3\n1,2\n", "line 2: 1 channels of 1 values, but 1 of 2"), ("1,2,x\n", "line 1"), ("\n", "no series"), ("1\n", "line 1: no series")],
+    [
+        ("1,2,3\n1,2\n", "line 2: 1 channels of 1 values, but 1 of 2"),
+        ("1,2,x\n", "line 1"),
+        ("\n", "no series"),
+        ("1\n", "line 1: no series"),
+    ],
 )
 def test_broken_files_are_refused_with_their_line(tmp_path, content, message):
     (tmp_path / "x.csv").write_text(content)
@@ -58,7 +66,10 @@ def test_cylinder_bell_funnel_by_its_definition():
     assert x.shape == (3000, 128) and np.bincount(y).tolist() == [1000] * 3
     np.testing.assert_allclose(x[:, :15].std(), 1, atol=0.02)  # before the earliest start there is noise alone
     middle = [x[y == kind][:, 32:48].mean() for kind in range(3)]
-    early, late = [x[y == kind][:, 24:32].mean() for kind in range(3)], [x[y == kind][:, 90:110].mean() for kind in range(3)]
+    early, late = (
+        [x[y == kind][:, 24:32].mean() for kind in range(3)],
+        [x[y == kind][:, 90:110].mean() for kind in range(3)],
+    )
     assert middle[0] == pytest.approx(6, abs=0.3), "between the latest start and the earliest end a cylinder is 6 high"
     assert early[2] > early[1] + 1 and late[1] > late[2] + 1, "a funnel is high early, a bell late"
 

@@ -70,7 +70,12 @@ def test_published_parameter_counts_at_imagenet_size(network, options, published
         (ResNet, [3, 32, 32], dict(depth=32, shortcut="zero_padding"), 464_154),
         (ResNet, [3, 32, 32], dict(depth=56, shortcut="zero_padding"), 853_018),
         (DenseNet, [3, 32, 32], dict(blocks=(16, 16, 16)), 769_162),
-        (NiN, [3, 32, 32], dict(widths=[[192, 160, 96], [192, 192, 192]], kernels=(5, 5), paddings=(2, 2), head_widths=(192, 192)), 966_986),
+        (
+            NiN,
+            [3, 32, 32],
+            dict(widths=[[192, 160, 96], [192, 192, 192]], kernels=(5, 5), paddings=(2, 2), head_widths=(192, 192)),
+            966_986,
+        ),
     ],
 )
 def test_published_parameter_counts_of_small_images(network, image_shape, options, published):
@@ -80,7 +85,11 @@ def test_published_parameter_counts_of_small_images(network, image_shape, option
 def shapes_of(network, kind, image_shape):
     """Output shape of every layer of a kind, in the order of the forward pass."""
     found = []
-    hooks = [m.register_forward_hook(lambda m, i, o: found.append(tuple(o.shape[1:]))) for m in network.modules() if isinstance(m, kind)]
+    hooks = [
+        m.register_forward_hook(lambda m, i, o: found.append(tuple(o.shape[1:])))
+        for m in network.modules()
+        if isinstance(m, kind)
+    ]
     network.eval()(torch.empty(1, *image_shape, device="meta"))
     for hook in hooks:
         hook.remove()
@@ -104,7 +113,9 @@ def test_googlenet_has_the_papers_feature_maps():
 
 def test_resnet_50_has_the_papers_feature_maps():
     network = on_meta(ResNet, *IMAGENET, form="imagenet", stem="large", depth=50)
-    sizes = [output_shape(nn.Sequential(network.stem, *network.stages[:stage]), [3, 224, 224]) for stage in (1, 2, 3, 4)]
+    sizes = [
+        output_shape(nn.Sequential(network.stem, *network.stages[:stage]), [3, 224, 224]) for stage in (1, 2, 3, 4)
+    ]
     assert sizes == [(256, 56, 56), (512, 28, 28), (1024, 14, 14), (2048, 7, 7)]
 
 
@@ -116,13 +127,21 @@ def test_densenet_121_has_the_papers_feature_maps():
 
 def test_vgg_halves_five_times():
     network = on_meta(VGG, *IMAGENET, depth=16)
-    assert shapes_of(network, nn.MaxPool2d, [3, 224, 224]) == [(64, 112, 112), (128, 56, 56), (256, 28, 28), (512, 14, 14), (512, 7, 7)]
+    assert shapes_of(network, nn.MaxPool2d, [3, 224, 224]) == [
+        (64, 112, 112),
+        (128, 56, 56),
+        (256, 28, 28),
+        (512, 14, 14),
+        (512, 7, 7),
+    ]
 
 
 def test_output_size_follows_the_formula():
     generator = torch.Generator().manual_seed(0)
     for _ in range(50):
-        n, f, p, s = (int(torch.randint(low, high, (), generator=generator)) for low, high in ((8, 40), (1, 6), (0, 3), (1, 5)))
+        n, f, p, s = (
+            int(torch.randint(low, high, (), generator=generator)) for low, high in ((8, 40), (1, 6), (0, 3), (1, 5))
+        )
         layer = nn.Conv2d(1, 1, f, stride=s, padding=p)
         assert layer(torch.zeros(1, 1, n, n)).shape[-1] == window_count(n, f, s, p) == (n + 2 * p - f) // s + 1
 
@@ -130,7 +149,11 @@ def test_output_size_follows_the_formula():
 SMALL = {
     "lenet": (LeNet, [1, 28, 28], dict(activation="tanh")),
     "alexnet": (AlexNet, [1, 28, 28], dict(channels=(8, 8, 8, 8, 8), hidden=32, dropout=0.0, init="he")),
-    "alexnet_lrn": (AlexNet, [1, 28, 28], dict(channels=(8, 8, 8, 8, 8), hidden=32, dropout=0.0, groups=2, local_response_norm=True, init="he")),
+    "alexnet_lrn": (
+        AlexNet,
+        [1, 28, 28],
+        dict(channels=(8, 8, 8, 8, 8), hidden=32, dropout=0.0, groups=2, local_response_norm=True, init="he"),
+    ),
     "vgg": (VGG, [3, 32, 32], dict(width=0.125, hidden=256, dropout=0.0)),
     "vgg_bn": (VGG, [1, 32, 32], dict(width=0.0625, batch_norm=True, hidden=256, dropout=0.0)),
     "nin": (NiN, [1, 16, 16], dict(widths=((16, 16, 16), (16, 16, 16)), head_widths=(16, 16), dropout=0.0)),
@@ -141,9 +164,17 @@ SMALL = {
     "densenet": (DenseNet, [1, 16, 16], dict(blocks=(2, 2), growth=8)),
     "densenet_plain": (DenseNet, [1, 32, 32], dict(blocks=(2, 2), growth=8, bottleneck=0, stem="large")),
     "cnn": (CNN, [1, 8, 8], dict(channels=(8, 16), hidden=(32,))),
-    "cnn_mean": (CNN, [3, 12, 12], dict(channels=(8, 16), pooling="mean", norm="group", global_pooling="mean", hidden=())),
+    "cnn_mean": (
+        CNN,
+        [3, 12, 12],
+        dict(channels=(8, 16), pooling="mean", norm="group", global_pooling="mean", hidden=()),
+    ),
     "cnn_min": (CNN, [1, 8, 8], dict(channels=(8, 16), pooling="min", norm="instance", bottleneck=2, convolutions=2)),
-    "cnn_separable": (CNN, [1, 8, 8], dict(channels=(8, 16), pooling=None, norm=None, separable=True, stride=2, global_pooling="max")),
+    "cnn_separable": (
+        CNN,
+        [1, 8, 8],
+        dict(channels=(8, 16), pooling=None, norm=None, separable=True, stride=2, global_pooling="max"),
+    ),
 }
 
 

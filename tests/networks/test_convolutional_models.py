@@ -57,7 +57,14 @@ def test_the_small_network_learns_digits_and_needs_its_gradient(seed, tmp_path):
 def test_three_dimensions_and_series_learn(tmp_path):
     learner, data = trained(tmp_path / "a", "model=series_fcn", "trainer.max_epochs=4")
     assert learner.evaluate(data, "test")["accuracy"] >= 0.93
-    learner, data = trained(tmp_path / "b", "model=cnn3d", "dataset=moving_squares", "dataset.rows=500", "dataset.noise=0.1", "trainer.max_epochs=8")
+    learner, data = trained(
+        tmp_path / "b",
+        "model=cnn3d",
+        "dataset=moving_squares",
+        "dataset.rows=500",
+        "dataset.noise=0.1",
+        "trainer.max_epochs=8",
+    )
     assert learner.evaluate(data, "test")["accuracy"] >= 0.8
 
 
@@ -91,7 +98,9 @@ def test_shares_of_classes_are_the_mixture_of_both_losses(loss):
     torch.testing.assert_close(supervised.criterion(scores, F.one_hot(a, 3).float()), hard)
     if loss == "cross_entropy":
         mixed = 0.7 * F.one_hot(a, 3).float() + 0.3 * F.one_hot(b, 3).float()
-        torch.testing.assert_close(supervised.criterion(scores, mixed), 0.7 * hard + 0.3 * supervised.criterion(scores, b))
+        torch.testing.assert_close(
+            supervised.criterion(scores, mixed), 0.7 * hard + 0.3 * supervised.criterion(scores, b)
+        )
 
 
 def test_auxiliary_heads_add_their_losses_and_are_not_measured():
@@ -122,5 +131,7 @@ def test_presets_fit_their_networks(preset):
     cfg = plain(cfg)
     side = cfg["dataset"]["image_size"] or 28
     with torch.device("meta"):
-        network = build(cfg["model"]["network"], {"image_shape": [1, side, side], "input_shape": [1, side, side], "num_outputs": 10})
+        network = build(
+            cfg["model"]["network"], {"image_shape": [1, side, side], "input_shape": [1, side, side], "num_outputs": 10}
+        )
     assert output_shape(network, [1, side, side]) == (10,)

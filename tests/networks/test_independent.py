@@ -19,7 +19,9 @@ def tensors_in_our_order(theirs):
     return [tensor for module in modules for tensor in module.state_dict().values()]
 
 
-@pytest.mark.parametrize("depth, kind, sizes", [(18, "basic", [64, 128, 256, 512]), (50, "bottleneck", [256, 512, 1024, 2048])])
+@pytest.mark.parametrize(
+    "depth, kind, sizes", [(18, "basic", [64, 128, 256, 512]), (50, "bottleneck", [256, 512, 1024, 2048])]
+)
 def test_resnet_against_transformers(depth, kind, sizes):
     transformers = pytest.importorskip("transformers")
     depths = {18: [2, 2, 2, 2], 50: [3, 4, 6, 3]}[depth]

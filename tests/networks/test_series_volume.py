@@ -11,7 +11,11 @@ from mlrun.networks.volume import CNN3d
 def test_counts_of_the_papers_series_networks():
     """FCN for one channel and two classes, worked out from section 2 of the paper: (8k + 5k + 3k) weights, biases, norms, head."""
     fcn = sum(p.numel() for p in SeriesFCN([1, 100], 2).parameters())
-    assert fcn == (8 * 128 + 128 + 256) + (5 * 128 * 256 + 256 + 512) + (3 * 256 * 128 + 128 + 256) + (128 * 2 + 2) == 264_962
+    assert (
+        fcn
+        == (8 * 128 + 128 + 256) + (5 * 128 * 256 + 256 + 512) + (3 * 256 * 128 + 128 + 256) + (128 * 2 + 2)
+        == 264_962
+    )
 
     def block(c, w):
         convolutions = 8 * c * w + 5 * w * w + 3 * w * w + 3 * w + 3 * 2 * w

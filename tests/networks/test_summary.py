@@ -41,7 +41,12 @@ def widest_field(network, image_shape):
 @pytest.mark.parametrize(
     "network, image_shape, options, known",
     [
-        (VGG, [3, 224, 224], dict(depth=16, width=1 / 64), 212),  # Araujo, Norris and Sim 2019, "Computing receptive fields", Distill
+        (
+            VGG,
+            [3, 224, 224],
+            dict(depth=16, width=1 / 64),
+            212,
+        ),  # Araujo, Norris and Sim 2019, "Computing receptive fields", Distill
         (AlexNet, [3, 224, 224], dict(stem=(11, 4, 2)), 195),
         (ResNet, [3, 224, 224], dict(form="imagenet", stem="large", depth=18, width=2), 435),
         (ResNet, [3, 224, 224], dict(form="imagenet", stem="large", depth=50, width=2), 427),
@@ -59,7 +64,10 @@ class Branches(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.a, self.b = nn.Conv2d(1, 1, 3, stride=2, padding=1), nn.Sequential(nn.Conv2d(1, 1, 5, padding=2), nn.AvgPool2d(2))
+        self.a, self.b = (
+            nn.Conv2d(1, 1, 3, stride=2, padding=1),
+            nn.Sequential(nn.Conv2d(1, 1, 5, padding=2), nn.AvgPool2d(2)),
+        )
         self.c = nn.Conv2d(2, 1, 3, padding=2, dilation=2)
 
     def forward(self, x):
