@@ -126,7 +126,7 @@ def _run(cfg: dict, result: Result, tracked: Run, overrides, report) -> None:
         _write_metrics(result)
         learner.save(directory / "model")
         example = data.example(part)
-        tracked.model(directory / "model", example, learner.predict(example), learner.requirements(), learner.flavors())
+        tracked.model(directory / "model", example, learner.predict(example), learner.requirements(), learner.flavors(), data.columns)
         _draw(learner.figures(data, part), directory / "figures")
         for name in ("figures", "checkpoints"):
             if (directory / name).is_dir():

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from mlrun.data.columns import CATEGORY, NUMBER, as_columns, as_numbers, as_text
 from mlrun.data.module import ArrayData, Content
 from mlrun.data.read_table import check_path, line_numbers, read_table
-from mlrun.data.transform import ColumnEncoding, as_text
+from mlrun.data.transform import ColumnEncoding
 from mlrun.errors import DataError
 
 MANY = 20  # distinct values beyond which whole numbers are a quantity, and texts may be names
@@ -35,7 +36,8 @@ class CsvFile(ArrayData):
     categorical: columns to take as categories even if they hold numbers, dates or many different texts.
     problem: "classification", "regression", or "auto": text, booleans and few whole numbers are classes.
     encoding, separator, decimal: of the text file. normalize: of numeric columns for networks.
-    x of `arrays` is a DataFrame: float64 columns, and text columns as objects; missing values are NaN.
+    x of `arrays` is a DataFrame: numeric columns as they are read (int64, float64; booleans as 0.0 and 1.0), and text
+    columns as objects; missing values are NaN. A finished model takes the raw columns, see `columns.as_columns`.
     """
 
     def __init__(
@@ -109,7 +111,7 @@ class CsvFile(ArrayData):
         if types.is_datetime64_any_dtype(column.dtype):
             raise DataError(f"{self.path}: the target {name!r} holds dates; derive a number or a class from it first")
         boolean = types.is_bool_dtype(column.dtype)
-        values = None if boolean else _as_numbers(column)
+        values = None if boolean else as_numbers(column)
         whole = values is not None and bool((np.floor(values) == values).all() and np.isfinite(values).all())
         distinct = column.nunique()
         if self.problem == "auto":
@@ -148,7 +150,7 @@ class CsvFile(ArrayData):
         return y.astype(np.int64).reshape(-1), labels.tolist()
 
     def _features(self, frame):
-        """(frame of float64 and object columns, names of the categorical ones)."""
+        """(frame of numeric and object columns, names of the categorical ones)."""
         import pandas as pd
         from pandas.api import types
 
@@ -163,7 +165,7 @@ class CsvFile(ArrayData):
                 continue
             column = frame[name]
             present = column.dropna()
-            values = None if forced else _as_numbers(present)
+            values = None if forced else as_numbers(present)
             if values is not None:  # huge whole numbers, decimals, booleans with gaps
                 changed[name] = pd.Series(np.nan, index=frame.index)
                 changed[name].loc[present.index] = values
@@ -219,12 +221,21 @@ class CsvFile(ArrayData):
         return ColumnEncoding.fit(x, self.numeric, self.categories, self.normalize, target_mean, target_std)
 
     @property
+    def columns(self):
+        self.prepare()
+        categories = set(self.categories)
+        return [(name, CATEGORY if name in categories else NUMBER) for name in self.content.feature_names]
+
+    @property
     def preprocessor(self):
-        """Median imputation of numeric columns; most frequent value and one-hot of categorical ones."""
+        """Median imputation of numeric columns; most frequent value and one-hot of categorical ones.
+
+        Takes the columns in whatever types pandas reads them.
+        """
         from sklearn.compose import ColumnTransformer
         from sklearn.impute import SimpleImputer
         from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import OneHotEncoder
+        from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 
         self.prepare()
         steps = []
@@ -235,24 +246,14 @@ class CsvFile(ArrayData):
                 SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore", sparse_output=False)
             )
             steps.append(("categorical", encode, self.categories))
-        return ColumnTransformer(steps, verbose_feature_names_out=False)
+        return make_pipeline(
+            FunctionTransformer(as_columns, kw_args={"columns": self.columns}, feature_names_out="one-to-one"),
+            ColumnTransformer(steps, verbose_feature_names_out=False),
+        )
 
 
 def _names(names):
     return [str(names)] if isinstance(names, (str, int)) else [str(name) for name in names or ()]
-
-
-def _as_numbers(column):
-    """The values as float64, or None if one of them is no number. Texts "1", "2" of a Parquet file are numbers too."""
-    if not len(column):
-        return np.zeros(0)
-    if column.dtype.kind in "biuf":
-        return column.to_numpy(dtype=np.float64, na_value=np.nan)
-    try:  # by way of str, which makes an int of 400 digits infinite instead of an error
-        values = [float(value if isinstance(value, (bool, np.bool_)) else str(value)) for value in column]
-        return np.array(values, dtype=np.float64)
-    except (ValueError, TypeError):
-        return None
 
 
 def _unusable(present):

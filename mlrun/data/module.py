@@ -38,6 +38,7 @@ class DataModule:
     preprocessor = None  # unfitted scikit-learn transformer in front of every estimator, or None
     source = ""  # where the data come from: a path, an address, a library
     digest = ""  # hash of the raw data
+    columns = None  # of a table whose columns differ in type: (name, "number" or "category") each, in order
 
     def __init__(self, problem, name, seed, split=None, batch_size=64, num_workers=0):
         if not isinstance(batch_size, int) or batch_size < 1:

@@ -3,13 +3,14 @@
 import codecs
 import csv
 import gzip
+import math
 from difflib import get_close_matches
 from pathlib import Path
 
+from mlrun.data.columns import MISSING
 from mlrun.errors import DataError
 
 SUFFIXES = {".csv": None, ".tsv": "\t", ".tab": "\t", ".txt": None, ".parquet": None, ".pq": None}
-MISSING = ["?"]  # besides those of pandas: "", NA, NaN, null, None ...
 
 
 def read_table(path, encoding="utf-8", separator=None, decimal="."):
@@ -64,7 +65,7 @@ def read_table(path, encoding="utf-8", separator=None, decimal="."):
     if frame[frame.columns[-1]].isna().any():  # only a row that is too short, or a missing value, leaves it empty
         _check_ragged(path, encoding, separator)
     frame.columns = [name or str(column) for name, column in zip(header, frame.columns)]
-    if header[0] == "" and (frame.iloc[:, 0] == range(len(frame))).all():
+    if header[0] == "" and frame.iloc[:, 0].equals(pd.Series(range(len(frame)))):
         frame = frame.iloc[:, 1:]  # the row index that DataFrame.to_csv writes
     return frame
 
@@ -158,11 +159,16 @@ def _check_start(path, encoding, separator):
         raise DataError(f"{path}: has no header line")
     if any("\0" in name for name in header):
         raise DataError(f"{path}: holds zero bytes: not a text file, or one to be read with dataset.encoding=utf-16")
-    values = [name for name in header if _is_value(name)]
-    if values:
+    numbers = [name for name in header if _is_number(name)]
+    values = [name for name in numbers if not float(name).is_integer() or "." in name]
+    numbered = header == ["", *map(str, range(len(header) - 1))]  # an array that DataFrame.to_csv wrote with its index
+    if values or len(numbers) == sum(map(bool, header)) and not numbered:
+        names = [f"x{column}" for column in range(1, len(header))] + ["y"]
+        names = names if len(names) <= 8 else [*names[:2], "...", *names[-2:]]
         raise DataError(
-            f"{path}: the first line holds values ({', '.join(values[:3])}), not the names of the columns; "
-            "add a header line"
+            f"{path}: the first line holds {'values' if values else 'numbers only'} "
+            f"({', '.join((values or numbers)[:3])}), not the names of the columns; "
+            f"add a header line above it, such as {separator.join(names)}"
         )
     _check_names(path, header)
     first = next(records, None)
@@ -173,10 +179,10 @@ def _check_start(path, encoding, separator):
     return header, separator
 
 
-def _is_value(name):
+def _is_number(name):
     try:
-        return not float(name).is_integer() or "." in name
-    except (ValueError, OverflowError):
+        return math.isfinite(float(name)) and "_" not in name
+    except ValueError:
         return False
 
 

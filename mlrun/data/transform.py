@@ -7,6 +7,7 @@ on (y - mean) / std.
 
 import numpy as np
 
+from mlrun.data.columns import CATEGORY, NUMBER, as_columns
 from mlrun.errors import DataError
 
 NORMALIZATIONS = ("standardize", "unit", "none")
@@ -152,22 +153,15 @@ class ColumnEncoding:
         """DataFrame with the columns of the training data, any order -> (rows, columns) float32. Raises DataError."""
         import pandas as pd
 
-        absent = [column for column in (*self.numeric, *self.categorical) if column not in frame]
-        if absent:
-            raise DataError(
-                f"the data lack the column{'s' * (len(absent) > 1)} {', '.join(map(str, absent[:10]))} "
-                f"which the model was trained with"
-            )
+        kinds = [(name, NUMBER) for name in self.numeric] + [(name, CATEGORY) for name in self.categorical]
+        frame = as_columns(frame, kinds)
         result = np.zeros((len(frame), *self.shape), dtype=np.float32)
-        try:
-            x = frame[self.numeric].to_numpy(dtype=np.float64, na_value=np.nan)
-        except (ValueError, TypeError) as error:
-            raise DataError(f"a column that was numeric in training holds something else now: {error}") from None
+        x = frame[self.numeric].to_numpy(dtype=np.float64)
         result[:, : len(self.numeric)] = (np.where(np.isnan(x), self.medians, x) - self.shift) / self.scale
         start = len(self.numeric)
         for column, categories in self.categorical.items():
-            values = as_text(frame[column])
-            codes = pd.Categorical(values.where(values.notna(), self.frequent[column]), categories=categories).codes
+            values = frame[column].where(frame[column].notna(), self.frequent[column]).to_numpy(dtype=object)
+            codes = pd.Index(categories, dtype=object).get_indexer(values)
             seen = np.flatnonzero(codes >= 0)
             result[seen, start + codes[seen]] = 1.0
             start += len(categories)
@@ -231,16 +225,3 @@ def column_medians(x):
     columns = np.arange(x.shape[1])
     low, high = ordered[np.maximum(count - 1, 0) // 2, columns], ordered[np.minimum(count // 2, len(x) - 1), columns]
     return np.where(count > 0, low + (high - low) / 2, 0.0)
-
-
-def as_text(column):
-    """Categories of a pandas Series as str objects: 3 and 3.0 are "3"; missing stays NaN."""
-    from pandas.api import types
-
-    values = column.astype(object).where(column.notna(), np.nan)
-    if types.infer_dtype(values, skipna=True) == "string":
-        return values
-    return values.map(
-        lambda value: str(int(value)) if isinstance(value, float) and value.is_integer() else str(value),
-        na_action="ignore",
-    ).astype(object)

@@ -110,17 +110,21 @@ class Recorder:
         else:
             self.client.log_artifact(self.run_id, path, folder)
 
-    def model(self, directory: str, example, prediction, requirements: "list[str]", flavors: "dict[str, dict]") -> None:
-        """Logs the learner saved in `directory` as the MLflow model `model`, with signature and input example."""
+    def model(self, directory: str, example, prediction, requirements: "list[str]", flavors: "dict[str, dict]", columns=None) -> None:
+        """Logs the learner saved in `directory` as the MLflow model `model`, with signature and input example.
+
+        columns: (name, kind) of a table whose columns differ in type, None where the input is an array of numbers.
+        """
         import shutil
         import tempfile
 
         import mlflow.pyfunc
         from mlflow.entities import LoggedModelOutput
-        from mlflow.models import Model, infer_signature
+        from mlflow.models import Model
 
         logged = self.client.create_logged_model(self.experiment_id, name="model", source_run_id=self.run_id)
-        model = Model(run_id=self.run_id, model_id=logged.model_id, artifact_path=logged.artifact_location)
+        metadata = {"columns": dict(columns)} if columns else None  # the signature cannot tell their kinds
+        model = Model(run_id=self.run_id, model_id=logged.model_id, artifact_path=logged.artifact_location, metadata=metadata)
         inside = f"data/{Path(directory).name}"
         for flavor, files in flavors.items():
             model.add_flavor(flavor, **{key: f"{inside}/{value}" if key.endswith("_model") else value for key, value in files.items()})
@@ -131,7 +135,7 @@ class Recorder:
                 loader_module="mlrun.serving",
                 data_path=directory,
                 mlflow_model=model,
-                signature=infer_signature(example, prediction),
+                signature=_signature(example, prediction, columns),
                 input_example=example,
                 pip_requirements=requirements,
             )
@@ -145,6 +149,21 @@ class Recorder:
         self.flush()
         self.client.set_terminated(self.run_id, status)
         store.settle(self.uri)
+
+
+def _signature(example, prediction, columns):
+    """An array's shape and type, or the names of a table's columns, all required.
+
+    Columns are of any type: MLflow's `double` refuses int64, booleans and a lone None, which pandas makes of the same column
+    in another file or in a single row, and the learner converts them anyway.
+    """
+    from mlflow.models import ModelSignature, infer_signature
+    from mlflow.types.schema import AnyType, ColSpec, Schema
+
+    if columns is None:
+        return infer_signature(example, prediction)
+    inputs = Schema([ColSpec(AnyType(), name) for name, _ in columns])
+    return ModelSignature(inputs, infer_signature(model_output=prediction).outputs)
 
 
 def _user() -> str:

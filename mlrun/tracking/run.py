@@ -67,9 +67,9 @@ class Run:
         """A file or directory; read when its turn comes, so it must stay as it is."""
         self._send("artifact", str(path), folder)
 
-    def model(self, directory: "Path | str", example, prediction, requirements: "list[str]", flavors: "dict[str, dict]") -> None:
-        """The saved learner as an MLflow model; see `Learner.flavors`."""
-        self._send("model", str(directory), example, prediction, requirements, flavors)
+    def model(self, directory: "Path | str", example, prediction, requirements: "list[str]", flavors: "dict[str, dict]", columns=None) -> None:
+        """The saved learner as an MLflow model; see `Learner.flavors` and `DataModule.columns`."""
+        self._send("model", str(directory), example, prediction, requirements, flavors, columns)
 
     def close(self, status: str) -> "str | None":
         """Ends the run as FINISHED, FAILED or KILLED once everything sent is written. Returns what MLflow refused, if anything."""

@@ -162,6 +162,7 @@ FAULTS = {
     "header only": ("a,b,y\n", "a header but no rows"),
     "one row": ("a,y\n1,2\n", "1 row"),
     "no header": ("5.1,3.5,setosa\n" + simple(), "not the names of the columns"),
+    "whole numbers for a header": ("7,3,1\n4,2,0\n", r"numbers only \(7, 3, 1\).*add a header line above it, such as x1,x2,y"),
     "duplicate columns": ("a,b,a,y\n" + rows(lambda i: "1,2,3,4"), "'a' occurs more than once"),
     "short row": (simple() + "1,2\n", "line 42 has 2 fields, but the header has 3"),
     "short rows": (simple() + "1,2\n3\n", r"line 42 has 2 fields, but the header has 3 \(1 more such line\)"),
@@ -269,3 +270,30 @@ def test_ten_thousand_columns(tmp_path):
     start = time.perf_counter()
     assert data.transform(data.arrays("train").x).shape == (36, 10_000) and data.spec.facts["input_shape"] == [10_000]
     assert time.perf_counter() - start < 10  # far above what it takes: a loop over columns would need minutes
+
+
+@pytest.mark.parametrize("names", ["nan,inf", "NaN,infinity", "1,b", "1_1,1_2"])
+def test_names_that_look_like_numbers_are_names(tmp_path, names):
+    data = table(tmp_path, names + ",y\n" + rows(lambda i: f"{i},{i},{i % 2}"))
+    assert ",".join(data.spec.feature_names) == names and data.sizes["train"] == 24
+
+
+def test_an_array_written_with_its_index_has_a_header(tmp_path):
+    pd.DataFrame(np.arange(120).reshape(40, 3) % 2).to_csv(tmp_path / "a.csv")
+    data = CsvFile(str(tmp_path / "a.csv"), "auto", "csv", 1)
+    assert data.spec.feature_names == ["0", "1"] and sum(data.sizes.values()) == 40
+
+
+def test_columns_are_taken_as_pandas_reads_them(tmp_path):
+    """Training columns in other types give the network and the estimator the same numbers; no deprecated calls."""
+    data = table(tmp_path, MIXED)
+    raw = pd.read_csv(tmp_path / "a.csv").drop(columns="y")
+    expected, fitted = data.transform(raw), data.preprocessor.fit(data.arrays("train").x)
+    assert data.columns == [("size", "number"), ("colour", "category"), ("rooms", "number")]
+    for frame in (raw, raw.astype(object), raw.convert_dtypes(), raw.assign(size=raw["size"].astype(str))):
+        np.testing.assert_array_equal(data.transform(frame), expected)
+        np.testing.assert_array_equal(fitted.transform(frame), fitted.transform(raw))
+    with pytest.raises(DataError, match="column 'rooms', which was numeric in training, holds 'many' now"):
+        fitted.transform(raw.assign(rooms="many"))
+    with pytest.raises(DataError, match="lack the columns colour, rooms"):
+        fitted.transform(raw[["size"]])
