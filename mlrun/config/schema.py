@@ -62,7 +62,7 @@ KEYS: dict[str, tuple] = {
     "dataset.problem": (Text(),),
     "dataset.facts": (Items((Text(),)),),
     "dataset.batch_size": (COUNT,),
-    "dataset.num_workers": (Number(integral=True, low=0), Choice(("auto",)), Null()),
+    "dataset.num_workers": (Number(integral=True, low=0),),
 }
 
 # Arguments of a `_target_` anywhere below optim, scheduler, trainer, dataset and model; null is left to the type check.
