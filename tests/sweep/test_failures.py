@@ -9,14 +9,14 @@ REASONS = {
     "raise": ("failed", "RuntimeError: the sky fell"),
     "abort": ("failed", "aborted (SIGABRT)"),
     "kill": ("killed", "killed from outside (SIGKILL"),
-    "slow": ("failed", "over its time limit of 3 s"),
+    "slow": ("failed", "over its time limit of 8 s"),
     "memory": ("failed", "out of memory"),
 }
 COMMAND = [
     "-m", "model=naive_bayes", "dataset=trouble", "dataset.way=raise,abort,kill,slow,memory", "seed=1,2,3,4",
     "dataset.hold=0.4",  # a job that dies before MLflow has opened its run leaves none
     "tracking.experiment=trouble",
-    "hydra.sweep.dir=outputs/trouble", "hydra.launcher.timeout=3",
+    "hydra.sweep.dir=outputs/trouble", "hydra.launcher.timeout=8",
 ]  # fmt: skip
 
 
@@ -77,6 +77,9 @@ def test_resume_runs_just_the_broken_ones_into_their_runs(workspace, broken):
     assert not any("error" in tags or "mlrun.ended" in tags for _, tags in children)
     with open(workspace.path / "outputs/trouble/sweep.csv") as file:
         assert len(list(csv.DictReader(file))) == 20
+    (parent,) = [run for run, _, tags in workspace.runs("trouble") if tags.get("mlrun.kind") == "sweep"]
+    artifacts = {path.name for path in workspace.path.glob(f"mlruns/**/{parent}/artifacts/**/*")}
+    assert {"sweep.csv", "sweep.png"} <= artifacts
 
 
 def test_a_sweep_is_not_overwritten(workspace, broken):
