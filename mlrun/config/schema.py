@@ -46,7 +46,7 @@ KEYS: dict[str, tuple] = {
     "trainer.penalize_bias_and_norm": (Flag(),),
     "trainer.early_stopping_patience": (COUNT, Null()),
     "trainer.deterministic": (Flag(), Choice(("warn",))),
-    "trainer.fast_dev_run": (Flag(),),
+    "trainer.fast_dev_run": (Flag(), COUNT),
     "scheduler.interval": (Choice(("step", "epoch")),),
     "model.name": (Text(),),
     "model.fits": (Items((Text(),)),),
