@@ -154,7 +154,7 @@ def _parse(argv: "list[str]"):
 def _check(arguments) -> None:
     """Refuses a wrong configuration before any work: no directory, no heavy import. Warnings go to stderr."""
     from mlrun.config.catalogue import hidden
-    from mlrun.config.compose import compose
+    from mlrun.config.explain import composition, explain
     from mlrun.config.validate import validate
     from mlrun.errors import ConfigError
 
@@ -162,12 +162,9 @@ def _check(arguments) -> None:
         raise ConfigError(f"--config-dir {arguments.config_dir}: there is no such directory")
     if arguments.multirun and not any("hydra/launcher=" in override for override in arguments.overrides):
         return  # the pool launcher composes and checks every job before it starts one
-    if arguments.multirun:
-        from mlrun.config.explain import explain
-
-        errors = explain(arguments.overrides, arguments.config_dir)
-    else:
-        cfg = compose(arguments.overrides, arguments.config_dir, arguments.config_name or "config")
+    errors = explain(arguments.overrides, arguments.config_dir)
+    if not errors and not arguments.multirun:
+        cfg = composition(tuple(arguments.overrides), arguments.config_dir)
         errors, warnings = validate(cfg, arguments.overrides, arguments.config_dir)
         warnings += [f"conf/{name} has no effect: mlrun has a file of that name; give yours another" for name in hidden()]
         for line in warnings:

@@ -11,7 +11,7 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType, Transformer
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from mlrun.config import catalogue
@@ -47,7 +47,7 @@ def explain(overrides: "list[str]", config_dir: "str | None" = None, error: "Exc
     Without `error` (a sweep before its start) the list may be empty: nothing is wrong."""
     if config_dir is not None and not Path(config_dir).is_dir():
         return [f"--config-dir {config_dir}: there is no such directory"]
-    _composition.cache_clear()  # files may have changed since the last call
+    composition.cache_clear()  # files may have changed since the last call
     problems: list[str] = []
     given = list(_parsed(overrides, problems))
     groups = catalogue.groups(config_dir)
@@ -70,7 +70,7 @@ def explain(overrides: "list[str]", config_dir: "str | None" = None, error: "Exc
         problems += found
         if not found:
             good.append(one)
-    problems += _judged(chosen + good, config_dir)
+    problems += _judged(chosen + good, chosen, config_dir)
     if error is not None and "--multirun" in str(error):
         problems += [
             f"{one.text}: several values; add -m to run each, or write {one.prefix}{one.key}=[...] for one list"
@@ -161,7 +161,7 @@ def _listed(group: str, names: "list[str]") -> str:
 
 
 @lru_cache(maxsize=64)
-def _composition(overrides: "tuple[str, ...]", config_dir: "str | None") -> DictConfig:
+def composition(overrides: "tuple[str, ...]", config_dir: "str | None") -> DictConfig:
     """Composing takes most of the time of an answer, so nothing is composed twice for one."""
     return compose(list(overrides), config_dir)
 
@@ -170,7 +170,7 @@ def _composed(chosen: "list[_Given]", config_dir, problems: "list[str]") -> "tup
     """The configuration of all choices that compose, and those choices."""
     first = [one.alternatives[0] for one in chosen]
     try:
-        return _composition(tuple(first), config_dir), chosen
+        return composition(tuple(first), config_dir), chosen
     except _REFUSED as error:
         whole = error
     good: list[_Given] = []
@@ -280,7 +280,7 @@ def _keys(cfg: DictConfig, prefix: str = "") -> "list[str]":
 # --- the rest is up to validation ----------------------------------------------------------------------------------
 
 
-def _judged(good: "list[_Given]", config_dir: "str | None") -> "list[str]":
+def _judged(good: "list[_Given]", chosen: "list[_Given]", config_dir: "str | None") -> "list[str]":
     """Errors of the configuration of all good overrides, and of each further alternative of a sweep in turn."""
     good = [one for one in good if one.alternatives]
     first = [one.alternatives[0] for one in good]
@@ -289,8 +289,27 @@ def _judged(good: "list[_Given]", config_dir: "str | None") -> "list[str]":
         combinations += [first[:index] + [other] + first[index + 1 :] for other in one.alternatives[1:]]
     problems: list[str] = []
     for texts in combinations[:_ALTERNATIVES]:
+        choices = [text for one, text in zip(good, texts, strict=True) if one in chosen]
+        values = [text for one, text in zip(good, texts, strict=True) if one not in chosen]
         try:
-            problems += validate(_composition(tuple(texts), config_dir), texts, config_dir)[0]
+            cfg = _overridden(composition(tuple(choices), config_dir), values)
+            problems += validate(cfg, texts, config_dir)[0]
         except _REFUSED as error:
             problems.append(_short(error))
     return problems
+
+
+def _overridden(base: DictConfig, texts: "list[str]") -> DictConfig:
+    """`base` with keys changed as Hydra would; composing anew for each value would take most of the time of an answer."""
+    cfg = base.copy()
+    for override in OverridesParser.create().parse_overrides(texts):
+        key = override.key_or_group
+        if key.partition(".")[0] == "hydra":
+            continue
+        with open_dict(cfg):
+            if override.is_delete():
+                parent, _, last = key.rpartition(".")
+                (OmegaConf.select(cfg, parent) if parent else cfg).pop(last, None)
+            else:
+                OmegaConf.update(cfg, key, override.value(), merge=True, force_add=True)
+    return cfg
