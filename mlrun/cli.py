@@ -160,9 +160,7 @@ def _check(arguments) -> None:
 
     if arguments.config_dir and not os.path.isdir(arguments.config_dir):
         raise ConfigError(f"--config-dir {arguments.config_dir}: there is no such directory")
-    if arguments.multirun and not any("hydra/launcher=" in override for override in arguments.overrides):
-        return  # the pool launcher composes and checks every job before it starts one
-    errors = explain(arguments.overrides, arguments.config_dir)
+    errors = explain(arguments.overrides, arguments.config_dir)  # of a sweep its alternatives one by one; the launcher checks every job
     if not errors and not arguments.multirun:
         cfg = composition(tuple(arguments.overrides), arguments.config_dir)
         errors, warnings = validate(cfg, arguments.overrides, arguments.config_dir)

@@ -40,7 +40,7 @@ def test_looking_imports_nothing_heavy(workplace, arguments):
 
 def test_help_names_groups_and_commands(mlrun):
     text = mlrun("--help").stdout
-    for part in ("model:", "dataset:", "mlp", "random_forest", "optim", "trainer", "list", "ui"):
+    for part in ("model ", "dataset ", "mlp", "random_forest", "optim", "trainer", "list", "ui"):
         assert part in text
 
 

@@ -1,5 +1,6 @@
 """What is seen of a learned behaviour: returns, values and policy over the state space, an episode as film."""
 
+import csv
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -167,3 +168,27 @@ def record(data, policy: Callable) -> "Film | None":
         logging.getLogger("mlrun").warning("no film of an episode: %s", " ".join(str(error).split()))
         return None
     return Film(pictures, rate / stride, f"return {number(earned)} in {steps} steps")
+
+
+def write_transitions(path: Path, data, policy) -> "list[float]":
+    """One row per step of the test episodes. Returns the undiscounted returns."""
+    environment = data.make()
+    returns = []
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        count = int(np.prod(environment.observation_space.shape)) or 1
+        names = ["state"] if count == 1 else [f"observation_{i}" for i in range(count)]
+        following = [f"next_{name}" for name in names]
+        writer.writerow(["episode", "step", *names, "action", "reward", *following, "terminated", "truncated"])
+        for episode, seed in enumerate(data.seeds("test")):
+            observation, _ = environment.reset(seed=seed)
+            step, earned, over = 0, 0.0, False
+            while not over:
+                action = int(policy(np.asarray(observation)[None])[0])
+                before = np.ravel(observation).tolist()
+                observation, reward, terminated, truncated, _ = environment.step(action)
+                writer.writerow([episode, step, *before, action, float(reward), *np.ravel(observation).tolist(), terminated, truncated])
+                step, earned, over = step + 1, earned + float(reward), terminated or truncated
+            returns.append(earned)
+    environment.close()
+    return returns

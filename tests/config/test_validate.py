@@ -160,7 +160,7 @@ assert validate(cfg, []) == ([], []), validate(cfg, [])
 heavy = {"torch", "lightning", "mlflow", "sklearn", "numpy", "pandas", "matplotlib", "scipy"} & set(sys.modules)
 assert not heavy, heavy
 """
-    from conftest import ESTIMATOR, NETWORK
+    from tests.config.conftest import ESTIMATOR, NETWORK
 
     done = subprocess.run([sys.executable, "-c", code, NETWORK, ESTIMATOR], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -7,9 +7,20 @@ import pytest
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.test_utils.launcher_common_tests import IntegrationTestSuite, LauncherTestSuite
+from hydra.version import VersionBase
+from packaging.version import Version
 
 from hydra_plugins.mlrun_pool import PoolLauncher
 from mlrun.errors import ConfigError, SweepFailed
+
+
+@pytest.fixture(autouse=True)
+def hydras_own_default():
+    """Hydra's suite asks for no version_base; a test before it in this process may have set one."""
+    before = VersionBase.instance().getbase()
+    VersionBase.instance().setbase(Version("1.1"))
+    yield
+    VersionBase.instance().version_base = before
 
 
 def test_hydra_finds_it():
