@@ -24,7 +24,15 @@ def stored_config(run_id: str) -> Path:
 
 
 def stored_model(run_id: str) -> Path:
-    """The directory of a run's logged model. Raises MlflowException or OSError where there is none."""
+    """The directory of a run's logged model. Raises MlflowException or OSError where there is none.
+
+    By the model's own address: `runs:/ID/model` is looked up in MLflow's global store, which may be another one.
+    """
     import mlflow.artifacts
 
-    return Path(mlflow.artifacts.download_artifacts(f"runs:/{run_id}/model", tracking_uri=tracking_uri()))
+    client = open_client(tracking_uri())
+    logged = client.get_run(run_id).outputs.model_outputs
+    if not logged:
+        raise FileNotFoundError("it has no model")
+    location = client.get_logged_model(logged[0].model_id).artifact_location
+    return Path(mlflow.artifacts.download_artifacts(location, tracking_uri=tracking_uri()))
