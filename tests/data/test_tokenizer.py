@@ -1,0 +1,63 @@
+"""Tokenizers: text there and back, special tokens, vocabularies of a given size."""
+
+import json
+import pydoc_data.topics
+
+import numpy as np
+import pytest
+
+from mlrun.data.tokenizer import BOS, EOS, KINDS, PAD, SPECIAL, UNK, Tokenizer
+from mlrun.errors import DataError
+
+TEXTS = list(pydoc_data.topics.topics.values())[:20]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_known_text_comes_back(kind):
+    tokenizer = Tokenizer.train(TEXTS, kind, size=None if kind in ("characters", "words") else 500)
+    assert tokenizer.vocabulary[:4] == list(SPECIAL) and (PAD, UNK, BOS, EOS) == (0, 1, 2, 3)
+    ids = tokenizer.encode(TEXTS[3])
+    assert min(ids) >= 4 and max(ids) < len(tokenizer)
+    text = tokenizer.decode([BOS, *ids, EOS, PAD, PAD])
+    if kind in ("characters", "bpe"):
+        assert text == TEXTS[3]
+    else:
+        assert "".join(text.split()) == "".join(TEXTS[3].split())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tokenizer_survives_json(kind):
+    tokenizer = Tokenizer.train(TEXTS, kind, size=400, lowercase=True)
+    again = Tokenizer.from_state(json.loads(json.dumps(tokenizer.state)))
+    assert len(again) == len(tokenizer) <= 400
+    assert again.encode("The Quick brown fox, naïve 漢") == tokenizer.encode("The Quick brown fox, naïve 漢")
+
+
+def test_rare_and_unseen_tokens_are_unknown():
+    words = Tokenizer.train(["the cat the hat", "the dog's cat"], "words", min_frequency=2)
+    assert words.vocabulary == [*SPECIAL, "cat", "the"]
+    assert words.encode("the dog's cat") == [5, UNK, 4]
+    assert Tokenizer.train(["aabbc"], "characters", size=6).vocabulary == [*SPECIAL, "a", "b"]
+    assert Tokenizer.train(["ab"], "characters").encode("aé漢b") == [4, UNK, UNK, 5]
+    bytewise = Tokenizer.train(["ab"], "bpe", size=300)
+    assert bytewise.decode(bytewise.encode("aé漢b")) == "aé漢b"  # no text is unknown to bytes
+
+
+def test_special_tokens_in_a_text_are_text():
+    for kind in KINDS:
+        tokenizer = Tokenizer.train(["a <pad> b <eos>"], kind)
+        assert PAD not in tokenizer.encode("a <pad> b") and EOS not in tokenizer.encode("<eos>")
+
+
+def test_arrays_are_the_same_ids():
+    for kind in KINDS:
+        tokenizer = Tokenizer.train(TEXTS, kind, size=600)
+        array = tokenizer.encode_array(TEXTS[0])
+        assert array.dtype == np.int32 and array.tolist() == tokenizer.encode(TEXTS[0])
+
+
+def test_mistakes_are_named():
+    with pytest.raises(DataError, match="characters, words, bpe, wordpiece"):
+        Tokenizer.train(["a"], "letters")
+    with pytest.raises(DataError, match="larger size"):
+        Tokenizer.train(["a"], "words", size=3)
