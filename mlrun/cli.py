@@ -69,6 +69,7 @@ def hydra_application(argv: "list[str]") -> int:
     from mlrun.errors import ConfigError, SweepFailed, UserError
 
     register_resolvers()
+    automatic = "resume=auto" in argv
     argv = _resumed(argv)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of Hydra's printer
     sys.argv[1:] = argv
@@ -111,6 +112,11 @@ def hydra_application(argv: "list[str]") -> int:
     try:
         if arguments.runs:
             _check(arguments)
+            if automatic and not arguments.multirun and (begun := _begun(arguments)):
+                from mlrun.resuming import find, go_on
+
+                sys.argv[1:] = ["resume", str(begun)]  # what the further processes of a distributed run are started with
+                return go_on(find(str(begun)), [])
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=CONFIG_NAME)(job)()
     except PermissionError as error:
         raise UserError(f"cannot write here: {error}. Go to another directory, or set hydra.run.dir=DIRECTORY.") from None
@@ -127,19 +133,43 @@ def hydra_application(argv: "list[str]") -> int:
 
 
 def _resumed(argv: "list[str]") -> "list[str]":
-    """`mlrun -m ... resume=true` goes on with the sweep in hydra.sweep.dir, else with the newest one of the same command."""
-    if "resume=true" not in argv or not {"-m", "--multirun"} & set(argv):
+    """The command line without `resume=...`. `mlrun -m ... resume=true` goes on with the sweep in hydra.sweep.dir, else with the newest one
+    of the same command; `resume=auto` does so if there is one."""
+    given = [argument for argument in argv if argument in ("resume=true", "resume=auto")]
+    if not given:
         return argv
     from mlrun.errors import UserError
     from mlrun.sweep.journal import latest
 
-    argv = [argument for argument in argv if argument != "resume=true"]
+    argv = [argument for argument in argv if argument not in given]
+    if not {"-m", "--multirun"} & set(argv):
+        if "resume=true" in given:
+            raise UserError("resume=true is for sweeps (-m); one run is gone on with by mlrun resume RUN, or by resume=auto if there is one")
+        return argv
     if not any(argument.startswith("hydra.sweep.dir=") for argument in argv):
         directory = latest(argv)
+        if directory is None and "resume=auto" in given:
+            return argv
         if directory is None:
             raise UserError("resume=true: no sweep of this command in ./outputs; give its directory: hydra.sweep.dir=DIR")
         argv = [*argv, f"hydra.sweep.dir={directory}"]
     return [*argv, "hydra.sweeper.resume=true"]
+
+
+def _begun(arguments) -> "str | None":
+    """The directory of an unfinished run of this very configuration: hydra.run.dir where that is given, else the newest in ./outputs."""
+    from mlrun import attempt
+    from mlrun.config.explain import composition
+    from mlrun.config.identity import identity
+    from mlrun.config.instantiate import plain
+
+    wanted = identity(plain(composition(tuple(arguments.overrides), arguments.config_dir)))
+    chosen = [text.partition("=")[2].strip("'\"") for text in arguments.overrides if text.lstrip("+").startswith("hydra.run.dir=")]
+    if not chosen:
+        return attempt.newest_unfinished(wanted, "outputs")
+    record = attempt.read(chosen[-1])
+    unfinished = record.get("identity") == wanted and record.get("status") != "FINISHED"
+    return chosen[-1] if unfinished else None
 
 
 def _parse(argv: "list[str]"):

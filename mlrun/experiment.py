@@ -16,6 +16,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from mlrun.attempt import Attempt, alone
 from mlrun.config.identity import flatten, identity, relevant
 from mlrun.config.instantiate import build, plain
 from mlrun.errors import Pruned, UserError
@@ -64,12 +65,14 @@ def run(
     report=terminal,
     run_id: "str | None" = None,
     on_open=None,
+    resume: "Path | None" = None,
 ) -> Result:
     """Runs one composed configuration. The MLflow run ends FINISHED, FAILED or KILLED whatever happens.
 
     directory: where checkpoints, figures and the model go; overrides: what the user typed; parent: MLflow run id of a sweep;
     report: who is told while it runs, `mlrun.report.terminal` or something with the same names (`mlrun.report.silent`).
     run_id: MLflow run of an earlier attempt to go on recording to; on_open(run id): called from another thread once it is open.
+    resume: checkpoint of an earlier attempt to go on from.
     Raises what the experiment raised, after the run is closed.
     """
     cfg = plain(cfg)
@@ -77,22 +80,50 @@ def run(
     directory.mkdir(parents=True, exist_ok=True)
     result = Result(cfg["model"]["name"], cfg["dataset"]["name"], directory)
     log.info("mlrun %s: %s", version("mlrun"), shlex.join(["mlrun", *overrides]))
-    tracked = _open_run(cfg, overrides, parent, run_id, on_open)
-    try:
-        tracked.artifact(_write_config(cfg, overrides, directory), "config")
-        _run(cfg, result, tracked, overrides, report)
-        result.status = "FINISHED"
-    except BaseException as error:
-        result.status = "KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit, Pruned)) else "FAILED"
-        _leave_traceback(error, directory, tracked)
-        raise
-    finally:
-        _close_run(tracked, result)
+    if _follows():
+        _attempt(cfg, result, NullRun(), overrides, report, resume)
+        return result
+    with alone(directory):
+        record = Attempt(directory)
+        record.begin(identity(cfg))
+
+        def opened(run_id: str) -> None:
+            record.note(run_id=run_id)
+            if on_open:
+                on_open(run_id)
+
+        tracked = _open_run(cfg, overrides, parent, directory, run_id, opened)
+        try:
+            _attempt(cfg, result, tracked, overrides, report, resume)
+        finally:
+            _close_run(tracked, result)
+            record.note(status=result.status)
     report.result_table(result)
     return result
 
 
-def _run(cfg: dict, result: Result, tracked: Run, overrides, report) -> None:
+def _attempt(cfg: dict, result: Result, tracked: "Run | NullRun", overrides, report, resume: "Path | None") -> None:
+    """The run between its opening and its closing, with a word on how it ended."""
+    directory = result.directory
+    try:
+        tracked.artifact(_write_config(cfg, overrides, directory), "config")
+        (directory / "error.txt").unlink(missing_ok=True)  # of an earlier attempt
+        _run(cfg, result, tracked, overrides, report, resume)
+        result.status = "FINISHED"
+    except BaseException as error:
+        result.status = "KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit, Pruned)) else "FAILED"
+        _leave_traceback(error, directory, tracked)
+        if isinstance(error, (KeyboardInterrupt, SystemExit)) and not isinstance(tracked, NullRun):
+            print(f"mlrun: to go on with this run: mlrun resume {shlex.quote(terminal.short_path(directory))}", file=sys.stderr)
+        raise
+
+
+def _follows() -> bool:
+    """Whether this is a further process of a distributed run: the first one records."""
+    return int(os.environ.get("LOCAL_RANK", 0)) > 0
+
+
+def _run(cfg: dict, result: Result, tracked: Run, overrides, report, resume: "Path | None") -> None:
     directory = result.directory
     with result.phase("data"):
         seed_everything(cfg["seed"])
@@ -108,7 +139,7 @@ def _run(cfg: dict, result: Result, tracked: Run, overrides, report) -> None:
     report.config_summary(cfg, overrides, sizes=data.sizes, problem=data.spec.problem, directory=directory)
 
     with result.phase("fit"):
-        learner.fit(data, tracked, directory, report.Progress())
+        learner.fit(data, tracked, directory, report.Progress(), resume)
     if isinstance(tracked, NullRun):
         return  # the first process of the distributed run evaluates and writes
     result.parameters, result.best_epoch = learner.training.parameters, learner.training.best_epoch
@@ -143,9 +174,7 @@ def seed_everything(seed: int) -> None:
         sys.modules["torch"].manual_seed(seed)
 
 
-def _open_run(cfg: dict, overrides, parent: "str | None", run_id: "str | None", on_open) -> "Run | NullRun":
-    if int(os.environ.get("LOCAL_RANK", 0)) > 0:  # a further process of a distributed run: the first one records
-        return NullRun()
+def _open_run(cfg: dict, overrides, parent: "str | None", directory: Path, run_id: "str | None", on_open) -> Run:
     model, dataset = cfg["model"], cfg["dataset"]
     tags = {
         "model": model["name"],
@@ -154,13 +183,14 @@ def _open_run(cfg: dict, overrides, parent: "str | None", run_id: "str | None", 
         "seed": cfg["seed"],
         "config_hash": identity(cfg),
         "command": shlex.join(["mlrun", *overrides]),
+        "directory": directory,
     }
     optim = f" {cfg['optim']['_target_'].rpartition('.')[2]}" if model.get("_target_") and cfg.get("optim") else ""
     name = cfg["tracking"]["run_name"] or f"{model['name']} {dataset['name']}{optim} seed={cfg['seed']}"
     return Run(cfg["tracking"]["experiment"], name, tags, flatten(relevant(cfg)), parent, run_id, on_open)
 
 
-def _close_run(tracked: "Run | NullRun", result: Result) -> None:
+def _close_run(tracked: Run, result: Result) -> None:
     """Says how the run ended; what MLflow refused is told, not raised: the results are in the run's directory."""
     log_file = result.directory / "mlrun.log"
     if log_file.is_file():

@@ -188,6 +188,9 @@ class Freezing(Callback):
             for module in self.frozen:  # before the optimizer is made, which then leaves them out
                 module.requires_grad_(False)
 
+    def on_train_start(self, trainer, task):
+        self.on_train_epoch_start(trainer, task)  # resumed within an epoch, there is no start of one
+
     def on_train_epoch_start(self, trainer, task):
         if self.unfreeze_every is not None:
             count = max(0, len(self.layers) - trainer.current_epoch // self.unfreeze_every)

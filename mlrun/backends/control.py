@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlrun.backends.learner import Learner, Training
+from mlrun.backends.learner import Learner, Training, send_again
 from mlrun.config.catalogue import datasets_for
 from mlrun.config.instantiate import build, plain
 from mlrun.data.environments import Played
@@ -42,12 +42,13 @@ class ControllerLearner(Learner):
         controller = build(model["controller"], {**spec.facts, "seed": cfg["seed"]}, "model.controller")
         return cls(controller, np.array(controller.table), {"model": model, "dataset": plain(cfg["dataset"])})
 
-    def fit(self, data, run, directory, progress, resume: "Path | None" = None):
+    def fit(self, data, run, directory, progress, resume=None):
         controller, history = self.controller, self.training.history
         controller.begin(data)
         if resume is not None:
             self._restore(json.loads(Path(resume).read_text(encoding="utf-8")))
-        progress.start(controller.epochs, None, self.monitor, self.mode)
+            send_again(history, run)
+        progress.start(controller.epochs, None, self.monitor, self.mode, controller.epoch)
         episodes = data.loader("val")
         try:
             while controller.epoch < controller.epochs:

@@ -22,6 +22,16 @@ class Training:
     history: "dict[str, list[tuple[int, float]]]" = field(default_factory=dict)  # metric -> (epoch, value); epochs count from 1
 
 
+def send_again(history: "dict[str, list[tuple[int, float]]]", run) -> None:
+    """Records what an earlier attempt had measured: its process may have died before that was sent. What is there is not written twice."""
+    epochs: "dict[int, dict[str, float]]" = {}
+    for name, points in history.items():
+        for epoch, value in points:
+            epochs.setdefault(epoch, {})[name] = value
+    for epoch, metrics in sorted(epochs.items()):
+        run.metrics(metrics, step=epoch)
+
+
 class Learner(ABC):
     """A model with its way of learning. `fit` first, or `load`."""
 
@@ -36,8 +46,8 @@ class Learner(ABC):
         """An untrained learner for the prepared data."""
 
     @abstractmethod
-    def fit(self, data, run, directory: Path, progress) -> None:
-        """Trains on the train part, selects on the val part; never looks at the test part."""
+    def fit(self, data, run, directory: Path, progress, resume: "Path | None" = None) -> None:
+        """Trains on the train part, selects on the val part; never looks at the test part. Goes on from the checkpoint `resume`."""
 
     @abstractmethod
     def evaluate(self, data, part: str) -> "dict[str, float]":

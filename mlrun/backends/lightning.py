@@ -3,6 +3,7 @@
 import csv
 import logging
 import os
+import signal
 import sys
 import warnings
 from functools import partial
@@ -11,12 +12,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 
-from mlrun.backends.learner import Learner, Training
+from mlrun.backends.checkpoints import LAST, OURS, Checkpoints, Stopped, check_label, read
+from mlrun.backends.faults import Diverged, Divergence, advice_for_divergence
+from mlrun.backends.learner import Learner, Training, send_again
+from mlrun.config.identity import lasting_identity
 from mlrun.config.instantiate import fill, instantiate, plain, without_metadata
 from mlrun.data.transform import from_state
-from mlrun.errors import ConfigError
+from mlrun.errors import ConfigError, UserError
 from mlrun.optimization import Optimization
 from mlrun.transfer import Freezing, load_weights, parameter_groups
 
@@ -67,19 +71,20 @@ class NetworkLearner(Learner):
         learner.task.optimization = Optimization(learner.cfg["optim"], learner.cfg["scheduler"], **penalties, fused=fused)
         return learner
 
-    def fit(self, data, run, directory, progress):
+    def fit(self, data, run, directory, progress, resume=None):
         settings = self.cfg["trainer"]
+        resumed = None if resume is None else self._read(resume, data)
         if not self.task.automatic_optimization:
             _refuse_automatic(settings, type(self.task).__name__)
         reporter = Reporter(run, progress, self.monitor)
-        checkpoint, *others = self._callbacks(directory, validates=bool(data.sizes["val"]))
+        checkpoints, *others = self._callbacks(directory, data, reporter, resumed)
         torch.set_float32_matmul_precision("high")
         self.task.data = data
         _lay_out_channels(self.task)
         try:
             self.trainer = Trainer(
                 **{key: settings[key] for key in PASSED_ON},
-                callbacks=[checkpoint, *others, reporter],
+                callbacks=[*others, reporter, Divergence(reporter), checkpoints],
                 logger=False,
                 enable_progress_bar=False,
                 enable_model_summary=False,
@@ -97,26 +102,37 @@ class NetworkLearner(Learner):
         threads = torch.get_num_threads()
         torch.set_num_threads(_threads(settings["threads"], work * getattr(data, "batch_size", 1), threads))
         try:
-            self._uninterrupted(self.trainer.fit, self.task, datamodule=Loaders(data))
+            self._uninterrupted(self.trainer.fit, self.task, datamodule=Loaders(data), ckpt_path=resume, weights_only=not self.cfg.get("trust"))
+        except Diverged as error:
+            kept = checkpoints.folder / LAST
+            raise UserError(f"{error}. {advice_for_divergence(self.cfg, kept if kept.exists() else None)}") from None
         finally:
             torch.set_num_threads(threads)
         self.training.history = reporter.history
         self.task.float()  # a network trained in half or double precision answers in single precision
-        best = checkpoint.best_model_path
-        if settings["keep"] == "best" and best and os.path.exists(best):
-            self.task.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["state_dict"])
+        if settings["keep"] == "best" and checkpoints.best_path.is_file():
+            self.task.load_state_dict(torch.load(checkpoints.best_path, weights_only=True, map_location="cpu")["state_dict"])
             self.training.best_epoch = self._best_epoch(reporter.history)
 
-    def _callbacks(self, directory, validates: bool) -> "list[Callback]":
-        """The checkpoint of the best epoch first, then what the configuration asks for."""
-        settings, model = self.cfg["trainer"], self.cfg["model"]
-        folder = directory / "checkpoints"
-        watched = self.monitor if validates else None
-        callbacks = [
-            ModelCheckpoint(folder, "best", monitor=watched, mode=self.mode, enable_version_counter=False),
-            # Of every epoch: ModelCheckpoint's own `save_last` writes only where an epoch was also the best so far.
-            ModelCheckpoint(folder, "last", enable_version_counter=False),
-        ]
+    def _label(self, data) -> dict:
+        """What a checkpoint of this training is of."""
+        names = {"model": self.cfg["model"].get("name"), "dataset": data.name}
+        return {**names, "identity": lasting_identity(self.cfg), "digest": data.digest}
+
+    def _read(self, resume: Path, data) -> dict:
+        """Our part of a checkpoint. Raises UserError where training cannot go on from it."""
+        content = read(resume, bool(self.cfg.get("trust")))
+        check_label(content, self._label(data))
+        done, wanted = content[OURS]["epochs"], self.cfg["trainer"]["max_epochs"]
+        if wanted < done:
+            raise ConfigError(f"trainer.max_epochs={wanted}: {done} epochs are done already")
+        return {**content[OURS], "path": content["path"]}
+
+    def _callbacks(self, directory, data, reporter, resumed) -> "list[Callback]":
+        """The checkpoints first, then what the configuration asks for."""
+        settings, model, validates = self.cfg["trainer"], self.cfg["model"], bool(data.sizes["val"])
+        watched, patience = self.monitor if validates else None, settings["early_stopping_patience"]
+        callbacks = [Checkpoints(directory / "checkpoints", watched, self.mode, self._label(data), reporter, patience, resumed)]
         if settings["early_stopping_patience"] is not None:
             if not validates:
                 raise ConfigError("trainer.early_stopping_patience watches the validation part, which is empty: set dataset.split.val.")
@@ -149,6 +165,10 @@ class NetworkLearner(Learner):
         """Lightning turns Ctrl-C into SystemExit; the experiment wants to know what it was."""
         try:
             return work(*arguments, **options)
+        except Stopped as stopped:
+            if stopped.number == signal.SIGINT:
+                raise KeyboardInterrupt from None
+            raise SystemExit(128 + stopped.number) from None
         except SystemExit as end:
             if self.trainer.interrupted and end.code == 1:
                 raise KeyboardInterrupt from None
@@ -253,8 +273,11 @@ class Reporter(Callback):
         self.history: "dict[str, list[tuple[int, float]]]" = {}
         self.rates: "list[float]" = []
 
+    def on_fit_start(self, trainer, task):
+        send_again(self.history, self.run)
+
     def on_train_start(self, trainer, task):
-        self.progress.start(trainer.max_epochs, trainer.num_training_batches, self.monitor, task.mode)
+        self.progress.start(trainer.max_epochs, trainer.num_training_batches, self.monitor, task.mode, trainer.current_epoch)
 
     def on_train_batch_start(self, trainer, task, batch, batch_index):
         if batch_index == trainer.num_training_batches - 1:  # at the end of the epoch schedules have moved on

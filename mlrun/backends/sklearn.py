@@ -37,7 +37,7 @@ class EstimatorLearner(Learner):
         recipe = {"model": model, "dataset": plain(cfg["dataset"]), "labels": spec.labels, "problem": spec.problem, "role": name}
         return cls(make_pipeline(*[step for step in steps if step is not None]), recipe)
 
-    def fit(self, data, run, directory, progress):
+    def fit(self, data, run, directory, progress, resume=None):
         arrays = data.arrays("train")
         if not len(arrays.x):
             raise DataError(f"{data.name}: no training rows (dataset.split.train)")

@@ -5,7 +5,12 @@ import json
 from typing import Any
 
 GRADIENT_DESCENT = ("optim", "scheduler", "trainer")  # groups without meaning for an estimator
-STORAGE = ("tracking", "data_dir")
+STORAGE = ("tracking", "data_dir", "trust")
+# What may differ between a run and its continuation: how long, where and how it is computed, not what.
+CHANGEABLE = (
+    "trainer.max_epochs", "trainer.max_time", "trainer.early_stopping_patience", "trainer.keep", "trainer.accelerator", "trainer.threads",
+    "dataset.num_workers", "dataset.resident_limit", "data_dir", "tracking.run_name", "trust",
+)  # fmt: skip
 
 
 def is_network(model: "dict | Any") -> bool:
@@ -22,6 +27,12 @@ def relevant(cfg: dict) -> dict:
 def identity(cfg: dict) -> str:
     """A hash that is the same for runs that must give the same result."""
     return hashlib.sha256(json.dumps(relevant(cfg), sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def lasting_identity(cfg: dict) -> str:
+    """A hash that is the same for a run and its continuations, whatever of `CHANGEABLE` was changed."""
+    rest = {key: value for key, value in flatten(relevant(cfg)).items() if key not in CHANGEABLE}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def flatten(node: Any, prefix: str = "") -> "dict[str, Any]":

@@ -22,6 +22,7 @@ PRECISIONS = (
 KEYS: dict[str, tuple] = {
     "seed": (SEED,),
     "data_dir": (Text(), Null()),
+    "trust": (Flag(),),
     "tracking": (Mapping(),),
     "dataset": (Mapping(),),
     "optim": (Mapping(), Null()),

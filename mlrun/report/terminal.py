@@ -8,7 +8,7 @@ from mlrun.report.console import new_console
 from mlrun.report.numbers import duration, number
 from mlrun.report.progress import Progress
 
-__all__ = ["Progress", "config_rows", "config_summary", "result_table"]
+__all__ = ["Progress", "config_rows", "config_summary", "result_table", "short_path"]
 
 
 def config_summary(cfg, overrides=(), problem=None, sizes=None, directory=None, run_id=None, stream=None) -> None:
@@ -35,7 +35,7 @@ def config_rows(cfg, overrides=(), problem=None, sizes=None, directory=None, run
         rows.append(("trainer", _trainer_line(cfg.get("trainer") or {})))
     rows.append(("seed", str(cfg.get("seed"))))
     if directory is not None:
-        rows.append(("directory", _short_path(directory)))
+        rows.append(("directory", short_path(directory)))
     if run_id is not None:
         rows.append(("run", str(run_id)))
     return [(name, text) for name, text in rows if text]
@@ -82,7 +82,7 @@ def _value(value) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _short_path(path) -> str:
+def short_path(path) -> str:
     """Relative to the working directory where that is shorter."""
     path = str(path)
     try:
@@ -185,7 +185,7 @@ def _facts(result) -> list[tuple[str, str]]:
         facts.append(("parameters", number(int(result.parameters))))
     if result.best_epoch is not None:
         facts.append(("best epoch", f"{result.best_epoch}" + (f" by {result.monitor}" if result.monitor else "")))
-    facts += [("run", str(result.run_id)), ("directory", _short_path(result.directory))]
+    facts += [("run", str(result.run_id)), ("directory", short_path(result.directory))]
     if result.run_id:
         facts.append(("next", "mlrun ui  shows metrics, figures and the model of this run"))
     return facts

@@ -27,6 +27,7 @@ class Control(Task):
     """
 
     monitor, mode = "val/return", "max"
+    splits_epochs = False
     network: torch.nn.Module
 
     def __init__(self, steps_per_epoch: int, steps_per_round: int, max_grad_norm: "float | None" = None):

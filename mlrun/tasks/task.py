@@ -19,6 +19,7 @@ class Task(LightningModule):
     mode: str
     optimization: Optimization
     data = None  # the DataModule while training
+    splits_epochs = True  # False: training goes on only from the end of an epoch, because there is state that `on_save_checkpoint` does not keep
 
     def __init__(self):
         super().__init__()

@@ -30,6 +30,16 @@ def read_run(run_id: str) -> StoredRun:
     return StoredRun(run_id, run.info.run_name, run.info.status, run.data.params, run.data.metrics, run.data.tags, run.info.artifact_uri)
 
 
+def run_directory(run_id: str) -> "str | None":
+    """Where a run wrote its files, "" if that was not recorded; None where there is no such run."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return read_run(run_id).tags.get("directory", "")
+    except MlflowException:
+        return None
+
+
 def find_runs(experiment: str) -> "list[StoredRun]":
     """All runs of an experiment that are not deleted. Raises UserError, naming those that there are, if there is no such experiment.
 

@@ -25,6 +25,7 @@ class Recorder:
         self.run_id = None
         self.children = set()  # runs of this sweep that are under way
         self.points = []
+        self.known = set()  # (metric, step) that MLflow has: a resumed run goes through some epochs again
         self.flushed = time.monotonic()
         self.failure = None  # the first thing that MLflow refused after the run was open
 
@@ -55,7 +56,9 @@ class Recorder:
             return False
         self.client.update_run(run_id, status="RUNNING")
         self.run_id = run_id
-        for stale in {"error", "mlrun.ended"} & set(self.client.get_run(run_id).data.tags):
+        data = self.client.get_run(run_id).data
+        self.known = {(key, point.step) for key in data.metrics for point in self.client.get_metric_history(run_id, key)}
+        for stale in {"error", "mlrun.ended"} & set(data.tags):
             self.client.delete_tag(run_id, stale)
         self.tags(tags)
         return True
@@ -80,7 +83,9 @@ class Recorder:
     def metrics(self, values: dict, step: int, milliseconds: int) -> None:
         from mlflow.entities import Metric
 
-        self.points += [Metric(key, value, milliseconds, step) for key, value in values.items()]
+        fresh = {key: value for key, value in values.items() if (key, step) not in self.known}
+        self.known.update((key, step) for key in fresh)
+        self.points += [Metric(key, value, milliseconds, step) for key, value in fresh.items()]
         if len(self.points) >= FLUSH_POINTS or time.monotonic() - self.flushed > FLUSH_SECONDS:
             self.flush()
 

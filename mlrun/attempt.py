@@ -1,0 +1,88 @@
+"""What a run's directory says of the run: `run.json`, from which it can be gone on with. Also its lock: one process at a time."""
+
+import json
+import os
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from mlrun.errors import UserError
+
+RECORD, LOCK = "run.json", "run.lock"
+LOCK_SECONDS = 30.0  # a process that was killed may leave a recorder that still writes to MLflow
+
+
+class Attempt:
+    """`run.json` of a directory: `run_id`, `status`, `identity` (hash of the configuration), `cwd`, `tracking_uri`."""
+
+    def __init__(self, directory: Path):
+        self.path = Path(directory) / RECORD
+        self._lock = threading.Lock()
+
+    def begin(self, identity: str) -> None:
+        from mlrun.tracking.store import tracking_uri
+
+        facts = {"status": "RUNNING", "identity": identity, "cwd": os.getcwd(), "tracking_uri": _without_password(tracking_uri())}
+        self._write({**read(self.path.parent), **facts})
+
+    def note(self, **facts) -> None:
+        with self._lock:
+            self._write({**read(self.path.parent), **facts})
+
+    def _write(self, content: dict) -> None:
+        beside = self.path.with_suffix(".new")
+        beside.write_text(json.dumps(content, indent=2), encoding="utf-8")
+        os.replace(beside, self.path)
+
+
+def read(directory: "Path | str") -> dict:
+    """The content of `run.json`; empty where there is none."""
+    try:
+        return json.loads((Path(directory) / RECORD).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except ValueError as error:
+        raise UserError(f"{Path(directory) / RECORD} cannot be read: {error}") from None
+
+
+@contextmanager
+def alone(directory: Path, seconds: float = LOCK_SECONDS):
+    """Holds the directory's lock, which the kernel releases if this process dies. Raises UserError while another process has it."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(directory / LOCK)
+    try:
+        lock.acquire(timeout=seconds)
+    except Timeout:
+        raise UserError(f"{directory}: this run is still going on in another process") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_alive(directory: Path) -> bool:
+    """Whether a process is at work in a run's directory."""
+    try:
+        with alone(directory, seconds=0):
+            return False
+    except UserError:
+        return True
+
+
+def newest_unfinished(identity: str, root: "Path | str") -> "Path | None":
+    """The newest run directory in `root` of this configuration that did not finish and that nobody works on."""
+    found = sorted(((path.stat().st_mtime, path.parent) for path in Path(root).glob(f"*/{RECORD}")), reverse=True)
+    for _, directory in found:
+        record = read(directory)
+        if record.get("identity") == identity and record.get("status") != "FINISHED" and not is_alive(directory):
+            return directory
+    return None
+
+
+def _without_password(uri: str) -> str:
+    parts = urlsplit(uri)
+    if not parts.password:
+        return uri
+    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))

@@ -1,0 +1,91 @@
+"""Runs in processes of their own, forked from this one, which may be killed."""
+
+import os
+import signal
+import sys
+import time
+import traceback
+
+import pytest
+
+from mlrun.errors import UserError
+
+
+class Child:
+    """A forked process that runs `work`; its output goes to `log`."""
+
+    def __init__(self, work, log):
+        self.log = log
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.pid = os.fork()
+        if self.pid:
+            return
+        status = 1
+        try:
+            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            sys.stdout = open(1, "w", buffering=1, closefd=False)
+            sys.stderr = open(2, "w", buffering=1, closefd=False)
+            status = work() or 0
+        except SystemExit as end:
+            status = end.code or 0
+        except KeyboardInterrupt:
+            status = 130
+        except UserError as error:
+            print(f"mlrun: {error}")
+            status = 2
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(status)
+
+    @property
+    def output(self):
+        return self.log.read_text() if self.log.exists() else ""
+
+    def wait_for(self, text, seconds=60):
+        end = time.monotonic() + seconds
+        while text not in self.output:
+            assert time.monotonic() < end and not os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT), self.output
+            time.sleep(0.005)
+
+    def send(self, number):
+        os.kill(self.pid, number)
+        return self.wait()
+
+    def wait(self):
+        """Exit status; minus the signal's number if one ended it."""
+        _, status = os.waitpid(self.pid, 0)
+        return os.waitstatus_to_exitcode(status)
+
+
+@pytest.fixture
+def begin(workplace):
+    """Starts a run in its own process: `begin("dir", "model=mlp", ...) -> Child`."""
+    import mlrun.backends.lightning  # noqa: F401, imported once for all children
+    import mlrun.tracking.warm  # noqa: F401
+    from mlrun.config.compose import compose
+    from mlrun.experiment import run
+
+    def start(directory, *overrides):
+        cfg = compose(list(overrides))
+        return Child(lambda: run(cfg, workplace / directory, list(overrides)) and 0, workplace / f"{directory}.log")
+
+    return start
+
+
+@pytest.fixture
+def resume(workplace):
+    """Goes on with a run in its own process: `resume("dir", ...) -> Child`."""
+    from mlrun.resuming import find, go_on
+
+    def start(directory, *overrides):
+        name = str(directory).replace("/", "_")
+        return Child(lambda: go_on(find(str(workplace / directory)), list(overrides)), workplace / f"{name}.resumed.log")
+
+    return start

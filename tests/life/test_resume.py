@@ -1,0 +1,169 @@
+"""Killed anywhere and gone on with, a run ends as if nothing had happened."""
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import time
+
+import pytest
+import torch
+
+MLP = ["trainer.max_epochs=30", "model.network.hidden=[32]", "scheduler=plateau", "scheduler.patience=0"]
+DROPOUT = [
+    "dataset=wine", "model.network.hidden=[16,16]", "model.network.dropout=0.3", "optim=momentum", "optim.lr=0.02", "scheduler=one_cycle", "scheduler.interval=step",
+    "trainer.max_epochs=60", "trainer.gradient_clip_val=1", "dataset.batch_size=16",
+]  # fmt: skip
+STOPPED = ["trainer.max_epochs=60", "model.network.hidden=[64]", "trainer.early_stopping_patience=2", "optim.lr=0.02"]
+
+
+def weights(directory):
+    return torch.load(directory / "model" / "weights.pt", weights_only=True)
+
+
+def points(workplace, directory):
+    """Every metric point of a run: (name, step, value), sorted; times of day left out."""
+    run_id = json.loads((workplace / directory / "run.json").read_text())["run_id"]
+    with sqlite3.connect(workplace / "mlflow.db") as database:
+        rows = database.execute("select key, step, value from metrics where run_uuid = ?", (run_id,)).fetchall()
+        status = database.execute("select status from runs where run_uuid = ?", (run_id,)).fetchone()[0]
+    assert status == "FINISHED"
+    return sorted(row for row in rows if not row[0].startswith("seconds/"))
+
+
+def same(workplace, one, other):
+    first, second = weights(workplace / one), weights(workplace / other)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert json.loads((workplace / one / "metrics.json").read_text()) == json.loads((workplace / other / "metrics.json").read_text())
+    assert points(workplace, one) == points(workplace, other)
+    kept = [torch.load(workplace / name / "checkpoints" / "best.ckpt", weights_only=True)["mlrun"]["best"] for name in (one, other)]
+    assert kept[0] == kept[1]
+
+
+@pytest.mark.parametrize("options", [MLP, DROPOUT, STOPPED], ids=["mlp", "dropout", "stopped"])
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(workplace, begin, resume, options):
+    whole = begin("whole", *options)
+    whole.wait_for("epoch 1/")
+    began = time.monotonic()
+    assert whole.wait() == 0, whole.output
+    seconds = time.monotonic() - began
+    chance = random.Random(len(options))
+    for attempt in range(2):
+        directory = f"killed{attempt}"
+        child = begin(directory, *options)
+        child.wait_for("epoch 1/")
+        time.sleep(chance.uniform(0.05, 0.6) * seconds)
+        child.send(signal.SIGKILL)
+        again = resume(directory)
+        assert again.wait() == 0, again.output
+        same(workplace, "whole", directory)
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_leaves_a_checkpoint_within_the_epoch(workplace, begin, resume, number, status):
+    """The whole run takes two epochs of 540 batches; the rest of the one that was interrupted gives the same weights."""
+    options = ["trainer.max_epochs=2", "dataset.batch_size=2", "model.network.dropout=0.2", "model.network.hidden=[64,64]"]
+    assert begin("whole", *options).wait() == 0
+    child = begin("stopped", *options)
+    child.wait_for("epoch 1/")
+    time.sleep(0.03)
+    assert child.send(number) == status
+    assert "mlrun resume" in child.output
+    kept = torch.load(workplace / "stopped" / "checkpoints" / "last.ckpt", weights_only=True)["mlrun"]
+    assert kept["epochs"] == 1
+    assert kept["within_epoch"] and 0 < kept["loaders"][0]["served"] < 540
+    assert json.loads((workplace / "stopped" / "run.json").read_text())["status"] == "KILLED"
+    again = resume("stopped")
+    assert again.wait() == 0, again.output
+    same(workplace, "whole", "stopped")
+
+
+def test_more_epochs_for_a_finished_run(workplace, begin, resume):
+    assert begin("whole", "trainer.max_epochs=6").wait() == 0
+    assert begin("short", "trainer.max_epochs=3").wait() == 0
+    nothing = resume("short")
+    assert nothing.wait() == 0 and "nothing to go on with" in nothing.output
+    more = resume("short", "trainer.max_epochs=6")
+    assert more.wait() == 0, more.output
+    for file in ("model/weights.pt", "metrics.json"):
+        assert (workplace / "whole" / file).read_bytes() == (workplace / "short" / file).read_bytes()
+    curves = [[point for point in points(workplace, name) if not point[0].startswith("test/")] for name in ("whole", "short")]
+    assert curves[0] == curves[1]
+
+
+def test_what_may_not_change_is_refused_with_a_reason(workplace, begin, resume):
+    def refused(directory, *overrides):
+        child = resume(directory, *overrides)
+        assert child.wait() == 2 and "Traceback" not in child.output
+        return child.output
+
+    assert begin("run", "trainer.max_epochs=2").wait() == 0
+    said = refused("run", "optim.lr=0.1", "model=lenet", "seed=2", "dataset.batch_size=8", "trainer.max_epochs=0", "nothing=1")
+    for text in ("optim.lr=0.1: the checkpoint's optimizer state", "model=lenet: the checkpoint's weights", "seed=2: ", "batch_size=8: ", "no such key"):
+        assert text in said, said
+    assert "2 epochs are done already" in refused("run", "trainer.max_epochs=1")
+    assert "must be an integer" in refused("run", "trainer.max_epochs=x")
+    assert begin("planned", "trainer.max_epochs=2", "scheduler=cosine").wait() == 0
+    assert "was planned for 2 epochs" in refused("planned", "trainer.max_epochs=9")
+
+
+def test_a_damaged_checkpoint_is_refused_and_the_one_before_offered(workplace, begin, resume):
+    assert begin("run", "trainer.max_epochs=3").wait() == 0
+    last, best = (workplace / "run" / "checkpoints" / name for name in ("last.ckpt", "previous.ckpt"))
+    whole = last.read_bytes()
+    best.write_bytes(whole)
+    (workplace / "run" / "checkpoints" / "best.ckpt").unlink()
+    last.unlink()
+    last.write_bytes(whole[: len(whole) // 2])
+    refused = resume("run", "trainer.max_epochs=4")
+    assert refused.wait() == 2
+    assert "last.ckpt is not a whole checkpoint" in refused.output and "mlrun resume run/checkpoints/previous.ckpt" in refused.output
+    assert resume("run/checkpoints/previous.ckpt", "trainer.max_epochs=4").wait() == 0
+    torch.save({"state_dict": {}, "optimizer_states": [], "loops": {}, "mlrun": Stranger()}, last)
+    refused = resume("run", "trainer.max_epochs=5")
+    assert refused.wait() == 2 and "trust=true" in refused.output
+
+
+class Stranger:
+    def __reduce__(self):
+        return os.system, ("echo run by a checkpoint",)
+
+
+def test_tables_and_estimators_go_on_too(workplace, begin, resume):
+    table = ["model=q_learning", "model.controller.epochs=8", "model.controller.steps_per_epoch=20000"]
+    assert begin("whole", *table).wait() == 0
+    killed = begin("killed", *table)
+    killed.wait_for("epoch 2/")
+    killed.send(signal.SIGKILL)
+    again = resume("killed")
+    assert again.wait() == 0 and "going on from killed/checkpoints/last.json" in again.output
+    for file in ("model/q_table.json", "metrics.json"):
+        assert (workplace / "whole" / file).read_text() == (workplace / "killed" / file).read_text()
+    assert points(workplace, "whole") == points(workplace, "killed")
+
+    forest = begin("forest", "model=random_forest")
+    forest.wait_for("dataset")
+    forest.send(signal.SIGKILL)
+    again = resume("forest")
+    assert again.wait() == 0, again.output
+    assert begin("other", "model=random_forest").wait() == 0
+    assert (workplace / "forest" / "metrics.json").read_text() == (workplace / "other" / "metrics.json").read_text()
+    assert points(workplace, "forest") == points(workplace, "other")
+
+
+def test_auto_goes_on_where_there_is_something_to_go_on_with(mlrun, workplace):
+    first = mlrun("model=naive_bayes", "resume=auto")
+    assert first.returncode == 0, first.stderr
+    (directory,) = (workplace / "outputs").iterdir()
+    record = json.loads((directory / "run.json").read_text())
+    (directory / "run.json").write_text(json.dumps({**record, "status": "RUNNING"}))  # as a process that was killed leaves it
+    other = mlrun("model=naive_bayes", "resume=auto", "seed=2")
+    assert other.returncode == 0 and len(list((workplace / "outputs").iterdir())) == 2
+    again = mlrun("model=naive_bayes", "resume=auto")
+    assert again.returncode == 0 and record["run_id"] in again.stdout
+    assert len(list((workplace / "outputs").iterdir())) == 2
+    assert mlrun("model=naive_bayes", "resume=auto").returncode == 0
+    assert len(list((workplace / "outputs").iterdir())) == 3  # finished: nothing to go on with
+    by_id = mlrun("resume", record["run_id"])
+    assert by_id.returncode == 0 and "finished" in by_id.stdout
