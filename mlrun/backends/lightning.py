@@ -76,7 +76,7 @@ class NetworkLearner(Learner):
         resumed = None if resume is None else self._read(resume, data)
         if not self.task.automatic_optimization:
             _refuse_automatic(settings, type(self.task).__name__)
-        reporter = Reporter(run, progress, self.monitor)
+        reporter = Reporter(run, progress, self.monitor, directory)
         checkpoints, *others = self._callbacks(directory, data, reporter, resumed)
         torch.set_float32_matmul_precision("high")
         self.task.data = data
@@ -196,6 +196,8 @@ class NetworkLearner(Learner):
             for batch in rows.split(max(1, PREDICT_VALUES // max(1, rows[0].numel()))):
                 outputs.append(self.task.predict_step((batch.to(self.task.device),)))
         outputs = torch.cat(outputs).float().cpu().numpy() if outputs else np.zeros((0,))
+        if not self.task.predicts_targets:
+            return outputs
         if len(self.labels):
             return self.labels[outputs.argmax(axis=1)]
         return outputs.astype(np.float64) * self.transform.target_std + self.transform.target_mean
@@ -268,8 +270,8 @@ class Loaders(LightningDataModule):
 class Reporter(Callback):
     """Hands each epoch's metrics to MLflow and to the terminal. Asks the device for the loss only when the terminal is due."""
 
-    def __init__(self, run, progress, monitor: str):
-        self.run, self.progress, self.monitor = run, progress, monitor
+    def __init__(self, run, progress, monitor: str, directory: Path):
+        self.run, self.progress, self.monitor, self.directory = run, progress, monitor, directory
         self.history: "dict[str, list[tuple[int, float]]]" = {}
         self.rates: "list[float]" = []
 
@@ -297,6 +299,17 @@ class Reporter(Callback):
         self.run.metrics(metrics, step=epoch)
         log.info("epoch %d: %s", epoch, ", ".join(f"{key} {value:.6g}" for key, value in metrics.items()))
         self.progress.epoch(epoch, metrics)
+        self._draw(task, epoch, last=epoch == trainer.max_epochs)
+
+    def _draw(self, task, epoch: int, last: bool) -> None:
+        for name, picture in task.epoch_pictures(epoch, last):
+            from mlrun.report.figures import save
+
+            path = self.directory / "figures" / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            own = getattr(picture, "save", None)
+            own(path) if own else save(picture, path)
+            self.run.artifact(path, "figures")
 
     def on_train_end(self, trainer, task):
         self.progress.stop()

@@ -53,6 +53,7 @@ KEYS: dict[str, tuple] = {
     "model.fits": (Items((Text(),)),),
     "model.max_epochs": (COUNT,),
     "model.min_image_size": (COUNT, Null()),
+    "model.pixel_range": (Choice(("standardize", "unit", "symmetric", "none")),),
     "model.init_from": (Text(), Null()),
     "model.init_only": (Items((Text(),)), Null()),
     "model.freeze": (Text(),),
@@ -94,7 +95,7 @@ BELOW = ("optim", "scheduler", "trainer", "dataset", "model")
 
 # Written in a YAML about its model, dataset or scheduler; handed to the `_target_` only if it asks for it.
 METADATA = frozenset(
-    {"name", "fits", "facts", "max_epochs", "keep", "min_image_size", "problem", "interval",
+    {"name", "fits", "facts", "max_epochs", "keep", "min_image_size", "pixel_range", "problem", "interval",
      "init_from", "init_only", "freeze", "unfreeze_every", "lr_scale"}
 )  # fmt: skip
 SPLITS, SPLIT_SETTINGS = ("train", "val", "test"), ("seed", "stratify")

@@ -73,7 +73,7 @@ class ImageData(ArrayData):
 
     def fit_transform(self, x, target_mean, target_std):
         scaling = ImageScaling.fit(x, self.normalize, self.content.value_range, target_mean, target_std)
-        scaling.image_size = self.resized_to
+        scaling.image_size, scaling.value_range = self.resized_to, float(self.content.value_range)
         return scaling
 
     def on_batches(self, part, shuffle, device):

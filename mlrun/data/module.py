@@ -184,6 +184,8 @@ class ArrayData(DataModule):
         """What a network may ask for by name."""
         shape = self.input_shape
         facts = {"input_shape": shape, "num_outputs": len(self.content.labels) if self.problem == "classification" else 1}
+        if self.problem == "classification":
+            facts["num_classes"] = len(self.content.labels)
         return {**facts, "image_shape": shape} if self.content.x.ndim == 4 else facts
 
     @cached_property

@@ -10,14 +10,14 @@ import numpy as np
 from mlrun.data.columns import CATEGORY, NUMBER, as_columns
 from mlrun.errors import DataError
 
-NORMALIZATIONS = ("standardize", "unit", "none")
+NORMALIZATIONS = ("standardize", "unit", "symmetric", "none")
 
 
 class Scaling:
     """(x - shift) / scale, per feature of a table or per channel of an image.
 
     kind: "standardize" (train mean and standard deviation), "unit" (to [0, 1]: an image by the range of its format, as
-    torchvision's ToTensor does; a feature by its train minimum and maximum), "none".
+    torchvision's ToTensor does; a feature by its train minimum and maximum), "symmetric" (the same to [-1, 1]), "none".
     shape: of one row as a network wants it, [features] or [channels, height, width]; flattened rows are accepted too.
     """
 
@@ -33,11 +33,11 @@ class Scaling:
         groups = x.shape[1]  # features or channels
         if kind == "none":
             shift, scale = np.zeros(groups), np.ones(groups)
-        elif kind == "unit" and x.ndim == 4:
-            shift, scale = np.zeros(groups), np.full(groups, float(value_range))
-        elif kind == "unit":
-            shift = x.min(axis=0).astype(np.float64)
-            scale = x.max(axis=0) - shift
+        elif kind in ("unit", "symmetric"):
+            shift = np.zeros(groups) if x.ndim == 4 else x.min(axis=0).astype(np.float64)
+            scale = np.full(groups, float(value_range)) if x.ndim == 4 else x.max(axis=0) - shift
+            if kind == "symmetric":
+                shift, scale = shift + scale / 2, scale / 2
         else:
             shift, scale = channel_moments(x) if x.ndim == 4 else (x.mean(axis=0), x.std(axis=0))
         return cls(x.shape[1:], shift, nonzero(scale), target_mean, target_std)
@@ -53,6 +53,11 @@ class Scaling:
             x /= self.scale.astype(np.float32).reshape(per_channel)
             return x
         return ((x - self.shift.reshape(per_channel)) / self.scale.reshape(per_channel)).astype(np.float32)
+
+    def restore(self, x):
+        """What a network made, (rows, *shape) float -> values as in the data."""
+        per_channel = (-1,) + (1,) * (len(self.shape) - 1)
+        return np.asarray(x, dtype=np.float64) * self.scale.reshape(per_channel) + self.shift.reshape(per_channel)
 
     def on_device(self, device):
         """The same as a function of a batch of torch numbers, for data that stay as bytes until they are used."""
@@ -78,10 +83,14 @@ class Scaling:
 
 
 class ImageScaling(Scaling):
-    """Scaling per channel, then images resized to `image_size` [height, width] if given: bilinear, smoothed when shrinking."""
+    """Scaling per channel, then images resized to `image_size` [height, width] if given: bilinear, smoothed when shrinking.
 
-    def __init__(self, shape, shift, scale, target_mean=0.0, target_std=1.0, image_size=None):
+    value_range: the largest value of a pixel.
+    """
+
+    def __init__(self, shape, shift, scale, target_mean=0.0, target_std=1.0, image_size=None, value_range=255.0):
         super().__init__(shape, shift, scale, target_mean, target_std)
+        self.value_range = float(value_range)
         self.image_size = None if image_size is None else [int(side) for side in image_size]
 
     def __call__(self, x):
@@ -96,9 +105,13 @@ class ImageScaling(Scaling):
         scaling = super().on_device(device)
         return scaling if self.image_size is None else lambda x: resize(scaling(x), self.image_size)
 
+    def pixels(self, x):
+        """What a network made, (rows, channels, height, width) -> pixels from 0 to 1."""
+        return (self.restore(x) / self.value_range).clip(0, 1)
+
     @property
     def state(self):
-        return {**super().state, "kind": "images", "image_size": self.image_size}
+        return {**super().state, "kind": "images", "image_size": self.image_size, "value_range": self.value_range}
 
 
 def resize(x, size):

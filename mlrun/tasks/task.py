@@ -21,6 +21,8 @@ class Task(LightningModule):
     data = None  # the DataModule while training
     splits_epochs = True  # False: training goes on only from the end of an epoch, because there is state that `on_save_checkpoint` does not keep
 
+    predicts_targets = True  # False: `predict` gives what `predict_step` says, as it is; not labels, nor values in the target's unit
+
     def __init__(self):
         super().__init__()
         self._sums: "dict[str, dict[str, torch.Tensor]]" = {}
@@ -80,6 +82,10 @@ class Task(LightningModule):
     def evaluate(self, loader, data) -> "dict[str, float]":
         """Metrics of the trained network on a part of the data, without prefix. `loader` yields batches on the network's device."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it is evaluated")
+
+    def epoch_pictures(self, epoch: int, last: bool):
+        """Yields (name, Figure or picture) after an epoch of training, counted from 1; `self.data` is there."""
+        yield from ()
 
     def figures(self, data, part):
         """Yields (name, Figure) of what the last `evaluate` saw, which was `part` of the data."""

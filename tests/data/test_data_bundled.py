@@ -34,14 +34,14 @@ def test_equal_to_scikit_learn(name):
 
 def test_spec_and_arrays():
     iris = table("iris")
-    assert iris.spec.facts == {"input_shape": [4], "num_outputs": 3} and iris.spec.labels == [0, 1, 2]
+    assert iris.spec.facts == {"input_shape": [4], "num_outputs": 3, "num_classes": 3} and iris.spec.labels == [0, 1, 2]
     assert iris.sizes == {"train": 90, "val": 30, "test": 30}
     assert np.bincount(iris.arrays("val").y).tolist() == [10, 10, 10]
     x, y = read_bundled("iris")
     part = iris.arrays("train")
     assert (x[part.rows] == part.x).all() and (y[part.rows] == part.y).all() and part.y.dtype == np.int64
     digits = Digits("classification", "digits", 1)
-    assert digits.spec.facts == {"input_shape": [1, 8, 8], "image_shape": [1, 8, 8], "num_outputs": 10}
+    assert digits.spec.facts == {"input_shape": [1, 8, 8], "image_shape": [1, 8, 8], "num_outputs": 10, "num_classes": 10}
     assert digits.arrays("test").x.shape == (359, 64)
     assert digits.digest == Digits("classification", "digits", 2).digest != iris.digest and digits.preprocessor is None
 

@@ -43,7 +43,7 @@ def test_numeric_and_categorical_columns(tmp_path):
         "colour",
         "rooms",
     ]
-    assert data.spec.facts == {"input_shape": [5], "num_outputs": 2}
+    assert data.spec.facts == {"input_shape": [5], "num_outputs": 2, "num_classes": 2}
     part = data.arrays("train")
     assert isinstance(part.x, pd.DataFrame) and part.x["rooms"].isna().any() and data.source.endswith("a.csv")
 

@@ -66,7 +66,7 @@ def test_usual_places_and_the_own_test_files(tmp_path, folder, suffix):
     place = collection(tmp_path, folder, suffix)
     data = mnist(tmp_path)
     assert data.sizes == {"train": 20, "val": 20, "test": 20} and data.source == str(place)
-    assert data.spec.facts == {"input_shape": [1, 4, 4], "image_shape": [1, 4, 4], "num_outputs": 10}
+    assert data.spec.facts == {"input_shape": [1, 4, 4], "image_shape": [1, 4, 4], "num_outputs": 10, "num_classes": 10}
     assert data.arrays("test").rows.tolist() == list(range(40, 60)) and data.arrays("test").x.dtype == np.uint8
     assert np.bincount(data.arrays("val").y).tolist() == [2] * 10
 
