@@ -5,6 +5,8 @@ scikit-learn's. What a network needs is written here in numpy, because importing
 A quantity that is not defined on the data at hand (ROC AUC with one class present) is NaN, never missing.
 """
 
+from collections import Counter
+
 import numpy as np
 
 SILHOUETTE_ROWS = 3000  # the silhouette compares all pairs of rows; beyond this it is taken on a seeded sample
@@ -142,3 +144,36 @@ def _num_classes(y_true, y_pred, probabilities) -> int:
     if probabilities is not None:
         return np.shape(probabilities)[1]
     return int(max(np.max(y_true, initial=0), np.max(y_pred, initial=0))) + 1
+
+
+def translation(written, references, bleu=True):
+    """Written texts (rows,) against one or several references each: the share that equals one of them, and BLEU from 0 to 100."""
+    same = sum(" ".join(text.split()) in {" ".join(one.split()) for one in expected} for text, expected in zip(written, references))
+    metrics = {"exact_match": same / max(1, len(written))}
+    if bleu:
+        metrics["bleu"] = corpus_bleu(written, references)
+    return metrics
+
+
+def corpus_bleu(written, references, lowercase=False):
+    """BLEU of a corpus by sacrebleu: its own tokens ("13a"), four-grams, exponential smoothing (Post 2018, arXiv:1804.08771).
+
+    references: for each text one or several; their number may differ.
+    """
+    from sacrebleu.metrics import BLEU
+
+    longest = max(map(len, references), default=0)
+    streams = [[expected[at] if at < len(expected) else None for expected in references] for at in range(longest)]
+    return BLEU(lowercase=lowercase).corpus_score(list(written), streams).score
+
+
+def clipped_precision(written, references, n):
+    """(matches, n-grams): how many n-grams of the written words occur in a reference, each as often as in the reference that has it
+    most (Papineni et al. 2002, section 2.1). written: words; references: lists of words."""
+    def ngrams(words):
+        return Counter(zip(*(words[at:] for at in range(n))))
+
+    found, most = ngrams(written), Counter()
+    for reference in references:
+        most |= ngrams(reference)
+    return (found & most).total(), found.total()

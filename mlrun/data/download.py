@@ -17,7 +17,7 @@ def data_directory(data_dir=None):
 
 
 def fetch(files, addresses, folder, name):
-    """Download into `folder` what is missing there. files: name -> MD5; addresses: where they lie, best first.
+    """Download into `folder` what is missing there. files: name -> MD5, or such as "sha256:..." with another algorithm; addresses: where they lie, best first.
 
     A file is written aside and renamed, so that runs that start together do not disturb each other.
     Raises DataError that says which files to put where.
@@ -32,12 +32,12 @@ def fetch(files, addresses, folder, name):
     logger.setLevel(logging.ERROR)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for file, md5 in files.items():
+        for file, checksum in files.items():
             for place, address in enumerate(addresses):
                 try:
                     pooch.retrieve(
                         address + file,
-                        known_hash=f"md5:{md5}",
+                        known_hash=checksum if ":" in checksum else f"md5:{checksum}",
                         fname=file,
                         path=folder,
                         downloader=pooch.HTTPDownloader(timeout=10),

@@ -202,6 +202,10 @@ def from_state(state):
         from mlrun.data.environments import Observations
 
         return Observations(**arguments)
+    if state["kind"] == "pairs":
+        from mlrun.data.pairs import PairEncoding
+
+        return PairEncoding(**arguments)
     return {"scaling": Scaling, "images": ImageScaling, "columns": ColumnEncoding}[state["kind"]](**arguments)
 
 

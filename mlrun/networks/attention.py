@@ -133,9 +133,9 @@ def causal_mask(targets: int, sources: int, device=None) -> Tensor:
 
 
 @contextmanager
-def kept_weights(network: nn.Module):
-    """Within, every MultiHeadAttention of the network keeps the `weights` of its last call."""
-    layers = [module for module in network.modules() if isinstance(module, MultiHeadAttention)]
+def kept_weights(*networks: nn.Module):
+    """Within, every MultiHeadAttention of the networks keeps the `weights` of its last call."""
+    layers = [module for network in networks for module in network.modules() if isinstance(module, MultiHeadAttention)]
     try:
         for layer in layers:
             layer.keep_weights = True

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mlrun.networks.activations import make_activation
-from mlrun.networks.attention import KeyValueCache, MultiHeadAttention
+from mlrun.networks.attention import KeyValueCache, MultiHeadAttention, kept_weights
 from mlrun.networks.positions import Positions
 
 PAD = 0
@@ -212,13 +212,18 @@ class Transformer(nn.Module):
                 raise ValueError(f"shared=true: the vocabularies differ ({source_vocab_size} and {target_vocab_size} tokens)")
             self.encoder.embedding.tokens = self.decoder.embedding.tokens
 
-    def forward(self, source: Tensor, target: Tensor, teacher_forcing: float = 1.0) -> Tensor:
+    def forward(self, source: Tensor, target: Tensor, teacher_forcing: float = 1.0, with_attention: bool = False):
         """teacher_forcing: share of the target's tokens that are fed as they are; for the others the model's own, from a first
-        pass over the true ones (Mihaylova and Martins 2019, arXiv:1906.07651)."""
+        pass over the true ones (Mihaylova and Martins 2019, arXiv:1906.07651).
+        with_attention: also where the decoder looked in the source, (batch, layers * heads, targets, sources)."""
         memory, mask = self.encode(source)
         if teacher_forcing < 1:
             target = self._mixed(target, memory, mask, teacher_forcing)
-        return self.decoder(target, memory, mask)
+        if not with_attention:
+            return self.decoder(target, memory, mask)
+        looks = [block.cross_attention for block in self.decoder.blocks]
+        with kept_weights(*looks):
+            return self.decoder(target, memory, mask), torch.cat([look.weights for look in looks], 1)
 
     def encode(self, source: Tensor) -> "tuple[Tensor, Tensor]":
         """-> memory (batch, sources, width) and its mask (batch, sources)."""
