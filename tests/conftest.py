@@ -59,3 +59,11 @@ def fashion_mnist():
     if not (SHARED_DATA / "fashion_mnist").is_dir():
         pytest.skip("Fashion-MNIST's files are not here (MLRUN_DATA_DIR, or ../shared/data)")
     return SHARED_DATA
+
+
+@pytest.fixture
+def fra_eng():
+    """The data directory with the English and French sentences; skips the test where they are absent."""
+    if not (SHARED_DATA / "fra_eng").is_dir():
+        pytest.skip("fra-eng.zip is not here (MLRUN_DATA_DIR, or ../shared/data)")
+    return SHARED_DATA

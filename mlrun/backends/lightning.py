@@ -100,7 +100,7 @@ class NetworkLearner(Learner):
             _write_layers(layers, directory / "figures")
         work = sum(layer.multiply_adds for layer in layers) or self.training.parameters
         threads = torch.get_num_threads()
-        torch.set_num_threads(_threads(settings["threads"], work * getattr(data, "batch_size", 1), threads))
+        torch.set_num_threads(_threads(settings["threads"], work * getattr(data, "positions", getattr(data, "batch_size", 1)), threads))
         try:
             self._uninterrupted(self.trainer.fit, self.task, datamodule=Loaders(data), ckpt_path=resume, weights_only=not self.cfg.get("trust"))
         except Diverged as error:
@@ -190,6 +190,8 @@ class NetworkLearner(Learner):
     @torch.inference_mode()
     def predict(self, x):
         self.task.eval()
+        if hasattr(self.task, "answer"):  # a task that answers with something else than a label or a value per row
+            return self.task.answer(x, self.transform)
         outputs = []
         for start in range(0, len(x), PREDICT_ROWS):
             rows = torch.from_numpy(self.transform(x[start : start + PREDICT_ROWS]))
