@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,8 @@ LOCK_SECONDS = 30.0  # a process that was killed may leave a recorder that still
 
 
 class Attempt:
-    """`run.json` of a directory: `run_id`, `status`, `identity` (hash of the configuration), `cwd`, `tracking_uri`."""
+    """`run.json` of a directory: `run_id`, `status`, `identity` (hash of the configuration), `key` (by which MLflow's run is found
+    where its id never arrived), `cwd`, `tracking_uri`."""
 
     def __init__(self, directory: Path):
         self.path = Path(directory) / RECORD
@@ -24,7 +26,11 @@ class Attempt:
         from mlrun.tracking.store import tracking_uri
 
         facts = {"status": "RUNNING", "identity": identity, "cwd": os.getcwd(), "tracking_uri": _without_password(tracking_uri())}
-        self._write({**read(self.path.parent), **facts})
+        self._write({"key": secrets.token_hex(8), **read(self.path.parent), **facts})
+
+    @property
+    def key(self) -> str:
+        return read(self.path.parent)["key"]
 
     def note(self, **facts) -> None:
         with self._lock:
@@ -79,6 +85,18 @@ def newest_unfinished(identity: str, root: "Path | str") -> "Path | None":
         if record.get("identity") == identity and record.get("status") != "FINISHED" and not is_alive(directory):
             return directory
     return None
+
+
+def tracking_address(record: dict) -> str:
+    """Where the run is recorded: MLFLOW_TRACKING_URI, else what its record says. Raises UserError where a password is needed."""
+    from mlrun.tracking.store import tracking_uri
+
+    uri = record.get("tracking_uri")
+    if os.environ.get("MLFLOW_TRACKING_URI", "").strip() or not uri:
+        return tracking_uri()
+    if ":***@" in uri:
+        raise UserError(f"the run is recorded at {uri}: set MLFLOW_TRACKING_URI, with its password")
+    return uri
 
 
 def _without_password(uri: str) -> str:

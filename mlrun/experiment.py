@@ -22,6 +22,7 @@ from mlrun.config.instantiate import build, plain
 from mlrun.errors import Pruned, UserError
 from mlrun.judge import appoint
 from mlrun.report import terminal
+from mlrun.tracking.recorder import Unreachable
 from mlrun.tracking.run import NullRun, Run
 
 log = logging.getLogger("mlrun")
@@ -93,7 +94,7 @@ def run(
             if on_open:
                 on_open(run_id)
 
-        tracked = _open_run(cfg, overrides, parent, directory, run_id, opened)
+        tracked = _open_run(cfg, overrides, parent, record, run_id, opened)
         try:
             _attempt(cfg, result, tracked, overrides, report, resume)
         finally:
@@ -180,7 +181,7 @@ def seed_everything(seed: int) -> None:
         sys.modules["torch"].manual_seed(seed)
 
 
-def _open_run(cfg: dict, overrides, parent: "str | None", directory: Path, run_id: "str | None", on_open) -> Run:
+def _open_run(cfg: dict, overrides, parent: "str | None", record: Attempt, run_id: "str | None", on_open) -> Run:
     model, dataset = cfg["model"], cfg["dataset"]
     tags = {
         "model": model["name"],
@@ -189,11 +190,12 @@ def _open_run(cfg: dict, overrides, parent: "str | None", directory: Path, run_i
         "seed": cfg["seed"],
         "config_hash": identity(cfg),
         "command": shlex.join(["mlrun", *overrides]),
-        "directory": directory,
+        "directory": record.path.parent,
+        "mlrun.key": record.key,
     }
     optim = f" {cfg['optim']['_target_'].rpartition('.')[2]}" if model.get("_target_") and cfg.get("optim") else ""
     name = cfg["tracking"]["run_name"] or f"{model['name']} {dataset['name']}{optim} seed={cfg['seed']}"
-    return Run(cfg["tracking"]["experiment"], name, tags, flatten(relevant(cfg)), parent, run_id, on_open)
+    return Run(cfg["tracking"]["experiment"], name, tags, flatten(relevant(cfg)), parent, run_id, on_open, record.path.parent)
 
 
 def _close_run(tracked: Run, result: Result) -> None:
@@ -206,7 +208,11 @@ def _close_run(tracked: Run, result: Result) -> None:
     refused = tracked.close(result.status)
     if refused:
         result.recorded = False
-        message = f"MLflow did not take everything ({refused}). The results are in {result.directory}."
+        kept = f"What has not arrived is kept and can be sent with: mlrun sync {shlex.quote(terminal.short_path(result.directory))}"
+        if isinstance(refused, Unreachable):
+            message = f"MLflow does not answer ({refused}). The results are in {result.directory}. {kept}"
+        else:
+            message = f"MLflow did not take everything ({refused}). The results are in {result.directory}. {kept}"
         log.error(message)
         print(f"mlrun: {message}", file=sys.stderr)
     try:

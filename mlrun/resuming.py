@@ -198,11 +198,7 @@ def _enter(stored: Stored) -> None:
             raise UserError(f"the run was begun in {cwd}, which is not there: {error.strerror}") from None
         if cwd not in sys.path:
             sys.path.append(cwd)
-    uri = stored.record.get("tracking_uri")
-    if uri and not os.environ.get("MLFLOW_TRACKING_URI", "").strip():
-        if ":***@" in uri:
-            raise UserError(f"the run is recorded at {uri}: set MLFLOW_TRACKING_URI, with its password")
-        os.environ["MLFLOW_TRACKING_URI"] = uri
+    os.environ["MLFLOW_TRACKING_URI"] = attempt.tracking_address(stored.record)
 
 
 def _log_to(path: Path) -> None:

@@ -185,7 +185,7 @@ def _facts(result) -> list[tuple[str, str]]:
         facts.append(("parameters", number(int(result.parameters))))
     if result.best_epoch is not None:
         facts.append(("best epoch", f"{result.best_epoch}" + (f" by {result.monitor}" if result.monitor else "")))
-    facts += [("run", str(result.run_id)), ("directory", short_path(result.directory))]
+    facts += [("run", str(result.run_id or "not at MLflow yet: mlrun sync")), ("directory", short_path(result.directory))]
     if result.run_id:
         facts.append(("next", "mlrun ui  shows metrics, figures and the model of this run"))
     return facts

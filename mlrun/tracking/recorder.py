@@ -8,6 +8,7 @@ import getpass
 import os
 import subprocess
 import time
+from collections import deque
 from pathlib import Path
 
 from mlrun.tracking import store
@@ -15,49 +16,75 @@ from mlrun.tracking import store
 FLUSH_SECONDS = 1.0
 FLUSH_POINTS = 500  # MLflow takes up to 1000 metrics a call
 PARAMS_A_CALL = 100
+RETRY_SECONDS = 5.0  # after a server did not answer; the next time twice as long, up to a minute
+KEY = "mlrun.key"  # tag by which a run is found whose creation was never answered
 
 
 class Recorder:
-    """One MLflow run from `open` to `close`. Methods are called by name with a message's arguments, in the order of sending."""
+    """One MLflow run from `open` to `close`. Methods are called by name with a message's arguments, in the order of sending.
 
-    def __init__(self):
+    once: a metric has one value for a step, the first that was sent; else later ones are added.
+    """
+
+    def __init__(self, once: bool = False):
         self.uri = self.client = None
         self.run_id = None
+        self.once = once
         self.children = set()  # runs of this sweep that are under way
         self.points = []
         self.known = set()  # (metric, step) that MLflow has: a resumed run goes through some epochs again
         self.flushed = time.monotonic()
         self.failure = None  # the first thing that MLflow refused after the run was open
+        self.unreachable = None  # why MLflow does not answer now
 
     def open(
         self, uri: str, experiment: str, name: str, tags: dict, params: dict, parent: "str | None", work_tree: str, started: int, run_id: "str | None" = None
     ) -> str:
+        """May be called again after a failure: the run is created once."""
         self.uri, self.client = uri, store.open_client(uri)
         tags = {**tags, **_git_tags(work_tree), "mlflow.source.type": "LOCAL", "mlflow.source.name": "mlrun", "mlflow.user": _user()}
         if parent:
             tags["mlflow.parentRunId"] = parent
-        self.experiment_id = store.experiment_id(self.client, experiment)
-        if run_id and self._reopened(run_id, tags):
-            return run_id
         tags = {key: str(value) for key, value in tags.items()}
+        self.experiment_id = store.experiment_id(self.client, experiment)
+        earlier = run_id or self.run_id or self._created(tags.get(KEY))
+        if earlier and self._reopened(earlier, tags):
+            if not run_id:
+                self.params(params)
+            return earlier
         run = self.client.create_run(self.experiment_id, start_time=started, run_name=name, tags=tags)
         self.run_id = run.info.run_id
         self.params(params)
         return self.run_id
+
+    def attach(self, uri: str, run_id: str) -> None:
+        """Goes on writing to a run without opening it again. Raises MlflowException where there is none."""
+        self.uri, self.client = uri, store.open_client(uri)
+        run = self.client.get_run(run_id)
+        self.run_id, self.experiment_id = run_id, run.info.experiment_id
+        self.known = {(key, point.step) for key in run.data.metrics for point in self.client.get_metric_history(run_id, key)}
+
+    def _created(self, key: "str | None") -> "str | None":
+        """A run that was created although the answer never came."""
+        found = key and self.client.search_runs([self.experiment_id], f"tags.`{KEY}` = '{key}'", max_results=1)
+        return found[0].info.run_id if found else None
 
     def _reopened(self, run_id: str, tags: dict) -> bool:
         """Goes on with an earlier attempt's run, unless that was deleted. Its parameters stay: they are the same."""
         from mlflow.exceptions import MlflowException
 
         try:
-            if self.client.get_run(run_id).info.lifecycle_stage == "deleted":
-                return False
-        except MlflowException:
+            data = self.client.get_run(run_id)
+        except MlflowException as error:
+            if is_unreachable(error):
+                raise
+            return False
+        if data.info.lifecycle_stage == "deleted":
             return False
         self.client.update_run(run_id, status="RUNNING")
-        self.run_id = run_id
-        data = self.client.get_run(run_id).data
-        self.known = {(key, point.step) for key in data.metrics for point in self.client.get_metric_history(run_id, key)}
+        self.run_id, data = run_id, data.data
+        if self.once:
+            self.known |= {(key, point.step) for key in data.metrics for point in self.client.get_metric_history(run_id, key)}
         for stale in {"error", "mlrun.ended"} & set(data.tags):
             self.client.delete_tag(run_id, stale)
         self.tags(tags)
@@ -83,16 +110,18 @@ class Recorder:
     def metrics(self, values: dict, step: int, milliseconds: int) -> None:
         from mlflow.entities import Metric
 
-        fresh = {key: value for key, value in values.items() if (key, step) not in self.known}
-        self.known.update((key, step) for key in fresh)
-        self.points += [Metric(key, value, milliseconds, step) for key, value in fresh.items()]
+        if self.once:
+            values = {key: value for key, value in values.items() if (key, step) not in self.known}
+            self.known.update((key, step) for key in values)
+        self.points += [Metric(key, value, milliseconds, step) for key, value in values.items()]
         if len(self.points) >= FLUSH_POINTS or time.monotonic() - self.flushed > FLUSH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        points, self.points = self.points, []
-        for start in range(0, len(points), FLUSH_POINTS):
-            self.client.log_batch(self.run_id, metrics=points[start : start + FLUSH_POINTS])
+        """What fails stays to be sent; MLflow takes the same point at the same time only once."""
+        for start in range(0, len(self.points), FLUSH_POINTS):
+            self.client.log_batch(self.run_id, metrics=self.points[start : start + FLUSH_POINTS])
+        self.points.clear()
         self.flushed = time.monotonic()
 
     def tags(self, values: dict) -> None:
@@ -127,6 +156,9 @@ class Recorder:
         from mlflow.entities import LoggedModelOutput
         from mlflow.models import Model
 
+        if self.once:  # of an earlier attempt, perhaps without its files
+            for output in self.client.get_run(self.run_id).outputs.model_outputs:
+                self.client.delete_logged_model(output.model_id)
         logged = self.client.create_logged_model(self.experiment_id, name="model", source_run_id=self.run_id)
         metadata = {"columns": dict(columns)} if columns else None  # the signature cannot tell their kinds
         model = Model(run_id=self.run_id, model_id=logged.model_id, artifact_path=logged.artifact_location, metadata=metadata)
@@ -194,32 +226,120 @@ def _git_tags(work_tree: str) -> dict:
     return {"mlflow.source.git.commit": head.stdout.strip(), "git.dirty": str(dirty).lower()}
 
 
-def serve(receive, reply) -> None:
-    """Carries messages `(method, arguments)` out until one closes the run. `receive` returns None when the experiment is gone.
+def is_unreachable(error: BaseException) -> bool:
+    """Whether it is the server, the network or the database that failed, not what was asked of it."""
+    from mlflow.exceptions import MlflowException
 
-    Replies once after `open` and once after `close`: `(value, error message or None)`.
+    if isinstance(error, MlflowException):
+        return error.error_code in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
+    if isinstance(error, OSError):
+        return not isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError))
+    return type(error).__module__.partition(".")[0] in ("requests", "urllib3", "sqlalchemy", "sqlite3", "psycopg2", "botocore")
+
+
+class Delivery:
+    """Carries messages `(number, method, arguments)` out in their order. Where MLflow does not answer, they wait for a later attempt.
+
+    spool: where they are written down until they have arrived; without one nothing waits, and what fails is refused.
     """
-    recorder = Recorder()
-    while (message := receive()) is not None:
-        method, arguments = message
-        if recorder.run_id is None and method != "open":
-            continue  # opening failed and was reported
+
+    def __init__(self, spool=None):
+        self.recorder, self.spool = Recorder(once=spool is not None), spool
+        self.waiting: "deque[tuple[int, str, tuple]]" = deque()
+        self.buffered: "list[int]" = []  # numbers of messages whose points are not sent yet
+        self._pause, self._retry = RETRY_SECONDS, 0.0
+
+    def add(self, number: int, method: str, arguments: tuple) -> "Exception | None":
+        """Carries out what can be. Returns why the run cannot be opened, where that is final."""
+        self.waiting.append((number, method, arguments))
+        urgent = method == "close"
+        if self.recorder.unreachable and not urgent and time.monotonic() < self._retry:
+            return None
+        while self.waiting:
+            number, method, arguments = self.waiting[0]
+            try:
+                getattr(self.recorder, method)(*arguments)
+            except Exception as error:  # whatever a server or a disk does, the experiment goes on and hears of it at its end
+                if self.spool is not None and self._is_down(error):
+                    self.recorder.unreachable = _told(error)
+                    self._retry, self._pause = time.monotonic() + self._pause, min(2 * self._pause, 60.0)
+                    return None
+                if method == "open":
+                    if self.recorder.run_id is not None:
+                        self.recorder.client.set_terminated(self.recorder.run_id, "FAILED")
+                    return error
+                self.recorder.failure = self.recorder.failure or f"{method}: {_told(error)}"
+                if method == "metrics":  # not again with every later point; written down they still are
+                    self.recorder.points.clear()
+                    self.buffered.clear()
+            else:
+                self._arrived(number, method)
+            self.waiting.popleft()
+            self.recorder.unreachable, self._pause = None, RETRY_SECONDS
+        return None
+
+    def _arrived(self, number: int, method: str) -> None:
+        if self.spool is None:
+            return
+        if method == "metrics":
+            self.buffered.append(number)
+        else:
+            self.spool.sent([number])
+        if self.buffered and not self.recorder.points:
+            self.spool.sent(self.buffered)
+            self.buffered.clear()
+
+    def finish(self) -> None:
+        """Sends the points that are still held."""
+        self.recorder.flush()
+        if self.spool is not None:
+            self.spool.sent(self.buffered)
+        self.buffered.clear()
+
+    def _is_down(self, error: Exception) -> bool:
+        """A server that fails at one request but answers another has refused that one."""
+        if not is_unreachable(error):
+            return False
+        if self.recorder.run_id is None:
+            return True
         try:
-            value = getattr(recorder, method)(*arguments)
-            error = None
-        except Exception as problem:  # whatever a server or a disk does, the experiment goes on and hears of it at its end
-            value, error = None, f"{type(problem).__name__}: {problem}"
-            recorder.failure = recorder.failure or f"{method}: {error}"
-            if method == "open" and recorder.run_id is not None:
-                recorder.client.set_terminated(recorder.run_id, "FAILED")
-        if method == "open":
-            reply((value, error))
-            if error:
-                return
-        elif method == "close":
-            return reply((recorder.run_id, recorder.failure))
-    if recorder.run_id is not None:  # killed without a chance to say so
+            self.recorder.client.get_run(self.recorder.run_id)
+            return False
+        except Exception as other:
+            return is_unreachable(other)
+
+
+def serve(receive, reply, spool=None) -> None:
+    """Carries messages out until one closes the run. `receive` returns None when the experiment is gone.
+
+    Replies once after `open` and once after `close`: `(value, error message or None)`; after `close` without an `open` that succeeded, both.
+    """
+    delivery = Delivery(spool)
+    recorder, told = delivery.recorder, False
+    while (message := receive()) is not None:
+        number, method, arguments = message
+        refused = delivery.add(number, method, arguments)
+        if refused is not None:
+            return reply((None, _told(refused)))
+        if not told and recorder.run_id is not None and not recorder.unreachable:
+            reply((recorder.run_id, None))
+            told = True
+        if method == "close":
+            if not told:
+                reply((None, None))
+            return reply((recorder.run_id, recorder.unreachable and Unreachable(recorder.unreachable) or recorder.failure))
+    if recorder.run_id is not None and not recorder.unreachable:  # killed without a chance to say so
         for child in list(recorder.children):
             recorder.end_child(child, "KILLED", "the sweep's process disappeared")
         recorder.tags({"mlrun.ended": "the process disappeared"})
         recorder.close("KILLED")
+        if spool is not None and delivery.buffered:
+            spool.sent(delivery.buffered)
+
+
+class Unreachable(str):
+    """Why a run's end could not be told to MLflow; everything that has not arrived is in its spool."""
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mlrun.errors import UserError
 from mlrun.tracking import recorder
+from mlrun.tracking.spool import Spool
 from mlrun.tracking.store import tracking_uri
 
 POLL_SECONDS = 1.0
@@ -24,17 +25,24 @@ class Run:
     """
 
     def __init__(
-        self, experiment: str, name: str, tags: dict, params: dict, parent: "str | None" = None, run_id: "str | None" = None, on_open=None
-    ):
-        """parent: run id of the sweep; run_id: of an earlier attempt, to go on with; on_open(run id) is called once, from another thread."""
+        self, experiment: str, name: str, tags: dict, params: dict, parent: "str | None" = None, run_id: "str | None" = None, on_open=None,
+        directory: "Path | None" = None,
+    ):  # fmt: skip
+        """parent: run id of the sweep; run_id: of an earlier attempt, to go on with; on_open(run id) is called once, from another thread.
+        directory: where is written down what MLflow has not got yet; with it a server that does not answer is no reason to stop."""
         self._on_open = on_open
+        self._spool = Spool(directory) if directory else None
+        earlier = self._spool.begin_again() if self._spool else []
         self._queue = queue.SimpleQueue()
         self._replies = queue.SimpleQueue()
         self._opened = None
         self._child = None
         heavy = {"torch", "mlflow", "numpy"} & set(sys.modules)
         (self._start_thread if heavy or threading.active_count() > 1 or not hasattr(os, "fork") else self._start_process)()
+        tags, params = ({key: str(value) for key, value in pairs.items()} for pairs in (tags, params))
         self._send("open", tracking_uri(), experiment, name, tags, params, parent, os.getcwd(), _milliseconds(), run_id)
+        for method, arguments in earlier:
+            self._send(method, *arguments)
 
     @property
     def id(self) -> str:
@@ -76,17 +84,32 @@ class Run:
         self._send("close", status)
         try:
             if self._opened is None:
-                self._opened = self._replies.get(timeout=CLOSE_SECONDS)
+                self._opened = self._reply_in_time()
             if self._opened[1]:
                 return self._opened[1]
-            return self._replies.get(timeout=CLOSE_SECONDS)[1]
+            refused = self._reply_in_time()[1]
         except queue.Empty:
             silence = f"no answer from {tracking_uri()} within {CLOSE_SECONDS:.0f} s"
             self._opened = self._opened or (None, silence)  # `id` need not wait again
-            return silence
+            if self._child and self._spool:  # what it still holds is written down, and may be sent by another process at any time
+                os.kill(self._child, signal.SIGKILL)
+            return recorder.Unreachable(silence) if self._spool else silence
         finally:
             if self._child and self._opened is not None:
                 os.waitpid(self._child, os.WNOHANG)
+        if refused is None and self._spool:
+            self._spool.clear()
+        return refused
+
+    def _reply_in_time(self) -> tuple:
+        """The next reply. Raises queue.Empty once nothing has moved for CLOSE_SECONDS."""
+        while True:
+            size = self._spool.size() if self._spool else 0
+            try:
+                return self._replies.get(timeout=CLOSE_SECONDS)
+            except queue.Empty:
+                if self._spool is None or self._spool.size() == size:
+                    raise
 
     def child(self, run_id: str) -> None:
         """A run of this sweep has begun: if this process disappears, the recorder ends that run too."""
@@ -103,10 +126,11 @@ class Run:
             on_open(answer[0])
 
     def _send(self, method: str, *arguments) -> None:
-        self._queue.put((method, arguments))
+        number = self._spool.append(method, arguments) if self._spool else 0
+        self._queue.put((number, method, arguments))
 
     def _start_thread(self) -> None:
-        threading.Thread(target=recorder.serve, args=(self._queue.get, self._reply), daemon=True, name="mlflow").start()
+        threading.Thread(target=recorder.serve, args=(self._queue.get, self._reply, self._spool), daemon=True, name="mlflow").start()
 
     def _start_process(self) -> None:
         from multiprocessing import Pipe
@@ -116,12 +140,12 @@ class Run:
         self._child = os.fork()
         if self._child == 0:
             ours.close()
-            _serve_in_child(theirs, parent)
+            _serve_in_child(theirs, parent, self._spool)
         theirs.close()
 
         def forward():
             try:
-                while (message := self._queue.get())[0] != "close":
+                while (message := self._queue.get())[1] != "close":
                     ours.send(message)
                 ours.send(message)
             except OSError:
@@ -145,7 +169,7 @@ def _milliseconds() -> int:
     return int(time.time() * 1000)
 
 
-def _serve_in_child(connection, parent: int) -> None:
+def _serve_in_child(connection, parent: int, spool) -> None:
     """The forked recorder: deaf to Ctrl-C (the experiment decides), ends with its parent, never returns."""
     status = 1
     try:
@@ -165,7 +189,7 @@ def _serve_in_child(connection, parent: int) -> None:
             with suppress(OSError):  # nobody is left to hear it
                 connection.send(answer)
 
-        recorder.serve(receive, reply)
+        recorder.serve(receive, reply, spool)
         status = 0
     finally:
         os._exit(status)

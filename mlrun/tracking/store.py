@@ -33,7 +33,7 @@ def open_client(uri: str):
     """An `MlflowClient` on `uri`. An SQLite database is created once, under a lock: concurrent first use corrupts its migration."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # about 15 s, not four minutes, until a dead server is told
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # some seconds, not four minutes, until a dead server is told
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     import logging
 

@@ -1,0 +1,146 @@
+"""A tracking server that refuses, dies in the middle of a run, or never answers: the run goes on, and everything arrives in the end, once."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections import Counter
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+
+class Server:
+    """MLflow's own server on loopback, over an SQLite file. It can be killed and started again at the same address."""
+
+    def __init__(self, directory):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.command = [
+            sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{directory}/server.db", "--artifacts-destination",
+            str(directory / "artifacts"), "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
+        ]  # fmt: skip
+        self.directory, self.process = directory, None
+
+    def start(self):
+        self.process = subprocess.Popen(
+            self.command, cwd=self.directory, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+        )  # fmt: skip
+        end = time.monotonic() + 90
+        while time.monotonic() < end:
+            try:
+                if urllib.request.urlopen(f"{self.uri}/health", timeout=1).status == 200:
+                    return
+            except OSError:
+                time.sleep(0.1)
+        raise AssertionError("the server does not start")
+
+    def kill(self):
+        if self.process:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("server"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def recorded_there(server, workplace, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+
+
+def client(server):
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(server.uri)
+
+
+def run_id_of(directory):
+    return json.loads((directory / "run.json").read_text()).get("run_id")
+
+
+def epochs_in_log(directory):
+    return [int(line.split("epoch ")[1].split(":")[0]) for line in (directory / "mlrun.log").read_text().splitlines() if "INFO mlrun: epoch " in line]
+
+
+def everything_is_there_once(server, directory, epochs):
+    """Each metric of each epoch, one model, the artifacts, the end."""
+    there, run_id = client(server), run_id_of(directory)
+    run = there.get_run(run_id)
+    assert run.info.status == "FINISHED"
+    for name in ("train/loss", "val/accuracy", "lr"):
+        steps = Counter(point.step for point in there.get_metric_history(run_id, name))
+        assert steps == Counter(range(1, epochs + 1)), name
+    assert len(there.get_metric_history(run_id, "test/accuracy")) == 1
+    files = {item.path for folder in ("figures", "config", "checkpoints") for item in there.list_artifacts(run_id, folder)}
+    assert {"figures/learning_curves.png", "config/config.yaml", "checkpoints/best.ckpt"} <= files
+    assert run.data.params["model.network.hidden"] == "[8]" and "parameters" in run.data.tags
+    assert len(run.outputs.model_outputs) == 1
+    assert not (directory / "unsent.jsonl").exists()
+
+
+OPTIONS = ["model.network.hidden=[8]", "trainer.max_epochs=40"]
+
+
+def sync(*directories):
+    from mlrun.commands.sync import run
+
+    return run([str(directory) for directory in directories])
+
+
+def test_a_server_that_dies_in_the_middle(server, recorded_there, begin, workplace, capsys):
+    child = begin("run", *OPTIONS, "trainer.max_epochs=200")
+    child.wait_for("epoch 1/")
+    server.kill()
+    assert child.wait() == 0, child.output  # the training itself is done
+    assert "mlrun sync run" in child.output and "test/accuracy" in child.output
+    assert sync(workplace / "run") == 1 and "does not answer" in capsys.readouterr().err
+    server.start()
+    assert sync(workplace / "run") == 0
+    everything_is_there_once(server, workplace / "run", 200)
+    assert sync(workplace / "run") == 0 and "everything has arrived" in capsys.readouterr().out
+
+
+def test_a_server_that_refuses_from_the_start_and_a_kill(server, recorded_there, begin, resume, workplace):
+    server.kill()
+    child = begin("run", *OPTIONS)
+    child.wait_for("epoch 1/")
+    child.send(signal.SIGKILL)
+    assert run_id_of(workplace / "run") is None
+    server.start()
+    again = resume("run")
+    assert again.wait() == 0, again.output
+    everything_is_there_once(server, workplace / "run", 40)
+    runs = client(server).search_runs([client(server).get_run(run_id_of(workplace / "run")).info.experiment_id])
+    assert sum(run.data.tags["directory"] == str(workplace / "run") for run in runs) == 1
+
+
+def test_a_server_that_never_answers(begin, workplace, monkeypatch):
+    """It accepts connections and says nothing: the training does not wait for it."""
+    silent = socket.create_server(("127.0.0.1", 0))
+    held = []
+    threading.Thread(target=lambda: [held.append(silent.accept()) for _ in range(100)], daemon=True).start()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+    child = begin("run", *OPTIONS)
+    assert child.wait() == 0, child.output
+    assert "does not answer" in child.output and "mlrun sync run" in child.output
+    assert (workplace / "run" / "metrics.json").exists() and (workplace / "run" / "unsent.jsonl").exists()
