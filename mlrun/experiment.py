@@ -132,6 +132,12 @@ def _run(cfg: dict, result: Result, tracked: Run, overrides, report, resume: "Pa
         data = build(cfg["dataset"], {"seed": cfg["seed"], "data_dir": cfg["data_dir"], "name": cfg["dataset"]["name"]}, "dataset")
         data.prepare()
         tracked.dataset(data.name, data.digest, data.source, json.dumps(data.sizes))
+    if cfg["trainer"].get("folds"):
+        from mlrun.crossvalidation import cross_validate
+
+        report.config_summary(cfg, overrides, sizes=data.sizes, problem=data.spec.problem, directory=directory)
+        cross_validate(cfg, data, result, tracked, report)
+        return _record_metrics(result, tracked)
     with result.phase("import"):
         from mlrun.backends import make_learner
 
@@ -155,20 +161,24 @@ def _run(cfg: dict, result: Result, tracked: Run, overrides, report, resume: "Pa
         part = next((part for part in ("test", "val", "train") if data.sizes[part]), "test")
         result.metrics.update({f"{part}/{name}": value for name, value in learner.evaluate(data, part).items()})
     _warn_of_divergence(result, tracked)
-    tracked.metrics(result.metrics, step=result.best_epoch or 0)
-    log.info("result: %s", ", ".join(f"{name} {value:.6g}" for name, value in result.metrics.items()))
-    facts = {"monitor": learner.monitor, "mode": learner.mode, "parameters": result.parameters}
-    tracked.tags({name: value for name, value in facts.items() if value is not None})
+    _record_metrics(result, tracked)
 
     with result.phase("report"):
-        _write_metrics(result)
         learner.save(directory / "model")
         example = data.example(part)
         tracked.model(directory / "model", example, learner.predict(example), learner.requirements(), learner.flavors(), data.columns)
-        _draw(learner.figures(data, part), directory / "figures")
+        draw(learner.figures(data, part), directory / "figures")
         for name in ("figures", "checkpoints"):
             if (directory / name).is_dir():
                 tracked.artifact(directory / name, name)
+
+
+def _record_metrics(result: Result, tracked: Run) -> None:
+    tracked.metrics(result.metrics, step=result.best_epoch or 0)
+    log.info("result: %s", ", ".join(f"{name} {value:.6g}" for name, value in result.metrics.items()))
+    facts = {"monitor": result.monitor, "mode": result.mode, "parameters": result.parameters}
+    tracked.tags({name: value for name, value in facts.items() if value is not None})
+    _write_metrics(result)
 
 
 def seed_everything(seed: int) -> None:
@@ -251,7 +261,7 @@ def _warn_of_divergence(result: Result, tracked: "Run | NullRun") -> None:
         tracked.tags({"diverged": "true"})
 
 
-def _draw(figures, folder: Path) -> None:
+def draw(figures, folder: Path) -> None:
     """Writes figures one by one. One that cannot be drawn is logged; the trained model does not depend on it."""
     from mlrun.report.figures import save
 

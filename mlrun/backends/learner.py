@@ -53,6 +53,11 @@ class Learner(ABC):
     def evaluate(self, data, part: str) -> "dict[str, float]":
         """Metrics on a part, without the part's prefix."""
 
+    @property
+    def outcome(self):
+        """Truth and answers of the last `evaluate`, an `Outcome`; None where answers have no truth to be held against."""
+        return None
+
     @abstractmethod
     def figures(self, data, part) -> "Iterator[tuple[str, Any]]":
         """(file name without suffix, matplotlib Figure), from what the last `evaluate` saw, which was `part`."""

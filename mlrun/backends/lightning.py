@@ -21,6 +21,7 @@ from mlrun.config.identity import lasting_identity
 from mlrun.config.instantiate import fill, instantiate, plain, without_metadata
 from mlrun.data.transform import from_state
 from mlrun.errors import ConfigError, UserError
+from mlrun.outcome import Outcome
 from mlrun.optimization import Optimization
 from mlrun.transfer import Freezing, load_weights, parameter_groups
 
@@ -179,6 +180,11 @@ class NetworkLearner(Learner):
         self.task.to(device).eval()
         loader = data.loader(part, device)
         return {} if loader is None else self.task.evaluate(loader, data)
+
+    @property
+    def outcome(self):
+        found = getattr(self.task, "outcome", None)
+        return found if isinstance(found, Outcome) else None
 
     def figures(self, data, part):
         from mlrun.report import figures

@@ -10,6 +10,7 @@ from mlrun.backends.learner import Learner, Training
 from mlrun.backends.roles import ROLES, role_for
 from mlrun.config.instantiate import build, plain
 from mlrun.errors import ConfigError, DataError
+from mlrun.outcome import Outcome
 
 ESTIMATOR = "estimator.pkl"
 TRAIN_METRICS_ROWS = 20_000  # predicting more training rows than this (nearest neighbours!) would take longer than the fit
@@ -60,6 +61,11 @@ class EstimatorLearner(Learner):
     def evaluate(self, data, part):
         arrays = data.arrays(part)
         return self.role.measure(self.pipeline, arrays.x, arrays.y)
+
+    @property
+    def outcome(self):
+        found = getattr(self.role, "outcome", None)
+        return found if isinstance(found, Outcome) else None
 
     def figures(self, data, part):
         yield from self.role.figures(self.pipeline, data, part)

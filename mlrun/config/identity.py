@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 GRADIENT_DESCENT = ("optim", "scheduler", "trainer")  # groups without meaning for an estimator
+FOLDING = ("folds", "repeats", "group")  # of trainer=kfold: these have a meaning for all
 STORAGE = ("tracking", "data_dir", "trust")
 # What may differ between a run and its continuation: how long, where and how it is computed, not what.
 CHANGEABLE = (
@@ -21,7 +22,9 @@ def is_network(model: "dict | Any") -> bool:
 def relevant(cfg: dict) -> dict:
     """The part of a configuration that decides the result: what an estimator ignores is left out, and where things are stored."""
     ignored = STORAGE if is_network(cfg["model"]) else (*STORAGE, *GRADIENT_DESCENT)
-    return {key: value for key, value in cfg.items() if key not in ignored}
+    kept = {key: value for key, value in cfg.items() if key not in ignored}
+    folding = {key: cfg["trainer"][key] for key in FOLDING if (cfg.get("trainer") or {}).get("folds") and key in cfg["trainer"]}
+    return {"trainer": folding, **kept} if folding else kept
 
 
 def identity(cfg: dict) -> str:

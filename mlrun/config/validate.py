@@ -9,6 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mlrun.config import catalogue, schema
 from mlrun.config.catalogue import datasets_for
+from mlrun.config.identity import FOLDING
 from mlrun.config.signatures import Signature, signature
 from mlrun.config.sources import NoSuchTarget
 from mlrun.config.values import Text, describe, fits, options
@@ -301,7 +302,7 @@ def _warnings(plain: dict, overrides: "list[str]") -> "list[str]":
         head = key.partition(".")[0].partition("@")[0]
         if head in ("optim", "scheduler"):
             found.append(f"model {named} has no optimizer: {override} has no effect")
-        elif head == "trainer":
+        elif head == "trainer" and override != "trainer=kfold" and key.partition(".")[2] not in FOLDING:
             found.append(f"model {named} is not trained by gradient descent: {override} has no effect")
         elif idle and key.startswith(f"model.{idle}"):
             on = _name(dataset, "this dataset")

@@ -78,6 +78,7 @@ class CsvFile(ArrayData):
         if not features:
             raise DataError(f"{self.path}: no columns are left to predict {target!r} from")
         y, labels = self._target(frame[target], target)
+        self.left_out = frame[[column for column in columns if column not in features]]
         frame, self.categories = self._features(frame[features])
         self.numeric = [column for column in features if column not in set(self.categories)]
         return Content(frame, y, str(self.path), labels, [str(label) for label in labels], features, target)
@@ -196,6 +197,14 @@ class CsvFile(ArrayData):
                 f"({self._places(mask)}); mend it or leave it out with dataset.drop"
             )
         return frame, categories
+
+    def column(self, name):
+        self.prepare()
+        if name in self.left_out:
+            return self.left_out[name].to_numpy(dtype=object)
+        if name not in self.content.feature_names:
+            raise self._no_column("drop", name, [*self.content.feature_names, *self.left_out])
+        return super().column(name)
 
     def take(self, rows):
         return self.content.x.iloc[rows]

@@ -1,5 +1,6 @@
 """What every kind of data offers, and what tables and images in memory share."""
 
+import copy
 import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -68,6 +69,14 @@ class DataModule:
         """Some raw inputs, (rows, ...) or a DataFrame: what the finished model can be asked."""
         return self.arrays(part).x[:5]
 
+    def with_parts(self, parts):
+        """The same data with other parts: name -> original row numbers; what is fitted to the training rows is fitted anew."""
+        raise DataError(f"dataset {self.name} has no rows that could be divided in another way")
+
+    def column(self, name):
+        """A column of a table by its name, (all rows,), also one that was left out of the features."""
+        raise DataError(f"dataset {self.name} has no column {name!r}")
+
     def loader(self, part, device="cpu", shuffle=False, shard=(0, 1)):
         """Batches of (x, y) on the device, ready for a network; None when the part is empty."""
         raise DataError(f"dataset {self.name} cannot be used with this kind of network")
@@ -135,6 +144,20 @@ class ArrayData(DataModule):
         if part not in PARTS:
             raise ValueError(f"no part {part!r}: choose one of {', '.join(PARTS)}")
         return self._rows[part]
+
+    def with_parts(self, parts):
+        view = copy.copy(self)
+        view._rows = {part: np.zeros(0, dtype=np.int64) for part in PARTS} | {part: np.asarray(rows, dtype=np.int64) for part, rows in parts.items()}
+        for name in [name for name in vars(view) if name != "digest" and isinstance(getattr(type(view), name, None), cached_property)]:
+            del view.__dict__[name]
+        return view
+
+    def column(self, name):
+        names = self.content.feature_names
+        if name not in names or getattr(self.content.x, "ndim", 0) != 2:
+            return super().column(name)
+        at = list(names).index(name)
+        return self.content.x[:, at] if isinstance(self.content.x, np.ndarray) else self.content.x[name].to_numpy(dtype=object)
 
     def _split(self):
         y, first_test = self._content.y, self._content.test_rows

@@ -5,6 +5,10 @@ def config_summary(cfg, overrides=(), problem=None, sizes=None, directory=None, 
     pass
 
 
+def fold(index, total, metric="", value=None) -> None:
+    pass
+
+
 def result_table(result) -> None:
     pass
 

@@ -113,6 +113,11 @@ def _block(title, rows, stream=None) -> None:
     console.print(Panel(grid, title=title, title_align="left", border_style="dim", expand=False))
 
 
+def fold(index: int, total: int, metric: str = "", value=None, stream=None) -> None:
+    """One line for a fold that is done."""
+    print(f"fold {index}/{total}" + (f"  {metric} {number(value)}" if value is not None else ""), file=stream, flush=True)
+
+
 def result_table(result, stream=None) -> None:
     """The end of a run: metrics (test first, then validation of the best epoch), times, run, where to look next.
 

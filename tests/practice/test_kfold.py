@@ -1,0 +1,127 @@
+"""Cross-validation: the same numbers as scikit-learn's, every row predicted once, groups kept together."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from mlrun.config.compose import CONF, compose
+from mlrun.config.instantiate import build, plain
+from mlrun.crossvalidation import cross_validate, folds
+from mlrun.errors import DataError
+from mlrun.experiment import Result, run
+from mlrun.report import silent
+from mlrun.tracking.run import NullRun
+
+ESTIMATORS = {
+    path.stem: config for path in sorted((CONF / "model").glob("*.yaml")) for config in [yaml.safe_load(path.read_text(encoding="utf-8"))]
+}
+
+
+def unrecorded(monkeypatch, tmp_path, *overrides):
+    """Cross-validates without MLflow, in this process."""
+    monkeypatch.setattr("mlrun.crossvalidation.Run", lambda *arguments, **options: NullRun())
+    monkeypatch.setattr("mlrun.crossvalidation._draw", lambda *arguments: None)
+    cfg = plain(compose(["trainer=kfold", *overrides]))
+    data = build(cfg["dataset"], {"seed": cfg["seed"], "data_dir": None, "name": cfg["dataset"]["name"]}, "dataset")
+    data.prepare()
+    result = Result(cfg["model"]["name"], cfg["dataset"]["name"], tmp_path)
+    cross_validate(cfg, data, result, NullRun(), silent)
+    return cfg, data, result
+
+
+@pytest.mark.parametrize("name", [name for name, config in ESTIMATORS.items() if {"classifier", "regressor"} & set(config)])
+def test_equals_cross_val_score(name, monkeypatch, tmp_path):
+    from sklearn.datasets import load_diabetes, load_iris
+    from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
+    from sklearn.pipeline import make_pipeline
+
+    classifies = "classifier" in ESTIMATORS[name]
+    if any("text" in str(word) for word in ESTIMATORS[name].get("fits") or []):
+        pytest.skip("for texts")
+    cfg, _, result = unrecorded(monkeypatch, tmp_path, f"model={name}", f"dataset={'iris' if classifies else 'diabetes'}", "seed=3")
+    x, y = (load_iris if classifies else load_diabetes)(return_X_y=True)
+    steps = [build(cfg["model"].get("preprocessing")), build(cfg["model"]["classifier" if classifies else "regressor"], {"seed": 3})]
+    splitter = (StratifiedKFold if classifies else KFold)(5, shuffle=True, random_state=3)
+    scores = cross_val_score(make_pipeline(*[step for step in steps if step is not None]), x, y, cv=splitter, scoring=None if classifies else "r2")
+    metric = "accuracy" if classifies else "r2"
+    assert result.metrics[f"cv/{metric}"] == pytest.approx(scores.mean(), abs=1e-9)
+    assert result.metrics[f"cv_std/{metric}"] == pytest.approx(scores.std(), abs=1e-9)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """A network's cross-validation as a user runs it, recorded."""
+    folder = tmp_path_factory.mktemp("kfold")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        overrides = ["model=mlp", "dataset=iris", "trainer=kfold", "trainer.folds=3", "trainer.repeats=2", "trainer.max_epochs=20", "optim.lr=0.01"]
+        yield run(compose(overrides), folder / "run", overrides, report=silent)
+
+
+def test_a_network_predicts_every_row_without_having_seen_it(recorded):
+    with open(recorded.directory / "out_of_fold.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert len(table) == 2 * 150
+    for repeat in "12":
+        assert sorted(int(row["row"]) for row in table if row["repeat"] == repeat) == list(range(150))
+    right = np.mean([row["true"] == row["predicted"] for row in table])
+    assert right == pytest.approx(recorded.metrics["cv/accuracy"]) and right > 0.9
+    assert recorded.objective == recorded.metrics["cv/accuracy"]
+    assert all(abs(sum(float(row[f"probability_{label}"]) for label in range(3)) - 1) < 1e-4 for row in table)
+
+
+def test_folds_are_runs_of_their_own(recorded):
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{recorded.directory.parent / 'mlflow.db'}")
+    parent = client.get_run(recorded.run_id)
+    found = [one for one in client.search_runs([parent.info.experiment_id]) if one.data.tags.get("mlflow.parentRunId") == recorded.run_id]
+    assert len(found) == 6 and all(one.info.status == "FINISHED" and one.outputs.model_outputs for one in found)
+    scores = [one.data.metrics["test/accuracy"] for one in found]
+    assert parent.data.metrics["cv/accuracy"] == pytest.approx(np.mean(scores))
+    assert parent.data.metrics["cv_std/accuracy"] == pytest.approx(np.std(scores))
+    files = {item.path for folder in (None, "figures") for item in client.list_artifacts(recorded.run_id, folder)}
+    assert {"out_of_fold.csv", "figures/confusion_matrix.png"} <= files
+    from mlrun.sweep.leaderboard import leaderboard
+    from mlrun.tracking.read import find_runs
+
+    board = leaderboard(find_runs("mlrun"))
+    assert board.metric == "cv/accuracy" and [row.n for row in board.rows] == [1]
+
+
+def test_groups_stay_together(monkeypatch, tmp_path):
+    generator = np.random.default_rng(0)
+    patient = np.repeat(np.arange(30), 8)
+    level = generator.normal(size=30)[patient]  # a patient's own level: known from other rows of that patient, not from others
+    y = np.where(np.repeat(generator.integers(0, 2, 30), 8), "ill", "well")
+    rows = [f"p{who},{value + generator.normal(0, 0.01)},{label}" for who, value, label in zip(patient, level, y)]
+    table = tmp_path / "patients.csv"
+    table.write_text("patient,level,state\n" + "\n".join(rows))
+    given = ["model=knn", "model.classifier.n_neighbors=1", "dataset=csv", f"dataset.path={table}", "dataset.drop=[patient]"]
+    apart = unrecorded(monkeypatch, tmp_path, *given, "trainer.group=patient")[2].metrics["cv/accuracy"]
+    mixed = unrecorded(monkeypatch, tmp_path, *given)[2].metrics["cv/accuracy"]
+    assert mixed > 0.95 and apart < 0.75  # neighbours of the same patient gave the answer away
+    for train, held_out in folds(240, 5, 2, 1, (y == "ill").astype(int), patient):
+        assert not set(patient[train]) & set(patient[held_out])
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (dict(count=4, number=5), "only 4 rows"),
+        (dict(count=10, number=5, classes=np.array([0] * 8 + [1] * 2)), "smallest class has 2 rows"),
+        (dict(count=10, number=5, groups=np.zeros(10)), "only 1 groups"),
+    ],
+)
+def test_too_few_rows(settings, said):
+    with pytest.raises(DataError, match=said):
+        list(folds(**settings, repeats=1, seed=1))
+
+
+def test_control_is_refused(mlrun):
+    done = mlrun("model=q_learning", "trainer=kfold")
+    assert done.returncode == 2 and "no rows that could be folded" in done.stderr and "Traceback" not in done.stderr
