@@ -90,7 +90,7 @@ def _pool(data):
     """(rows, y, classes or None) of what is folded, in the order of the rows."""
     if not hasattr(data, "content"):
         raise ConfigError(f"trainer=kfold: {data.name} has no rows that could be folded")
-    parts = [part for part in data.sizes if part != "test" or data.content.test_rows is None]
+    parts = [part for part in data.sizes if part != "test" or data.content.test_rows is None and data.content.sources is None]
     rows = np.sort(np.concatenate([data.rows(part) for part in parts]))
     y = data.content.y[rows]
     by_class = data.problem == "classification" and data.split.get("stratify", True)

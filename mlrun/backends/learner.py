@@ -37,6 +37,7 @@ class Learner(ABC):
 
     monitor: str
     mode: str
+    outcome = None  # truth and answers of the last `evaluate`, an `Outcome`; None where answers have no truth to be held against
     training: Training
     packages: "tuple[str, ...]"  # what a process that loads the saved learner must have installed
 
@@ -53,11 +54,6 @@ class Learner(ABC):
     def evaluate(self, data, part: str) -> "dict[str, float]":
         """Metrics on a part, without the part's prefix."""
 
-    @property
-    def outcome(self):
-        """Truth and answers of the last `evaluate`, an `Outcome`; None where answers have no truth to be held against."""
-        return None
-
     @abstractmethod
     def figures(self, data, part) -> "Iterator[tuple[str, Any]]":
         """(file name without suffix, matplotlib Figure), from what the last `evaluate` saw, which was `part`."""
@@ -65,6 +61,10 @@ class Learner(ABC):
     @abstractmethod
     def predict(self, x) -> np.ndarray:
         """Labels, values or codes for raw rows (rows, features) or a DataFrame: what `mlflow.pyfunc` serves."""
+
+    def answers(self, x) -> "tuple[np.ndarray, np.ndarray | None]":
+        """(what `predict` says, probabilities of the classes in the order of `recipe["labels"]` or None)."""
+        return self.predict(x), None
 
     @abstractmethod
     def _write(self, directory: Path) -> None:

@@ -57,7 +57,7 @@ class NetworkLearner(Learner):
         torch.manual_seed(cfg["seed"])  # the same weights whatever was drawn before
         facts = {**spec.facts, "problem": spec.problem, "target_std": transform.target_std}
         model = fill(without_metadata(cfg["model"]), facts, "model")
-        recipe = {"model": model, "dataset": plain(cfg["dataset"]), "labels": spec.labels, "transform": transform.state}
+        recipe = {"model": model, "dataset": plain(cfg["dataset"]), "labels": spec.labels, "transform": transform.state, "inputs": data.inputs}
         learner = cls(instantiate(model), transform, spec.labels, recipe, plain(cfg))
         settings = learner.cfg["trainer"]
         penalties = {key: settings[key] for key in ("l1", "l2", "penalize_bias_and_norm")}
@@ -193,11 +193,14 @@ class NetworkLearner(Learner):
             yield "learning_curves", figures.learning_curves(self.training.history, self.monitor, self.mode, self.training.best_epoch)
         yield from self.task.figures(data, part)
 
-    @torch.inference_mode()
     def predict(self, x):
+        return self.answers(x)[0]
+
+    @torch.inference_mode()
+    def answers(self, x):
         self.task.eval()
         if hasattr(self.task, "answer"):  # a task that answers with something else than a label or a value per row
-            return self.task.answer(x, self.transform)
+            return self.task.answer(x, self.transform), None
         outputs = []
         for start in range(0, len(x), PREDICT_ROWS):
             rows = torch.from_numpy(self.transform(x[start : start + PREDICT_ROWS]))
@@ -205,10 +208,10 @@ class NetworkLearner(Learner):
                 outputs.append(self.task.predict_step((batch.to(self.task.device),)))
         outputs = torch.cat(outputs).float().cpu().numpy() if outputs else np.zeros((0,))
         if not self.task.predicts_targets:
-            return outputs
+            return outputs, None
         if len(self.labels):
-            return self.labels[outputs.argmax(axis=1)]
-        return outputs.astype(np.float64) * self.transform.target_std + self.transform.target_mean
+            return (self.labels[outputs.argmax(axis=1)], outputs) if len(outputs) else (self.labels[:0], np.zeros((0, len(self.labels))))
+        return outputs.astype(np.float64) * self.transform.target_std + self.transform.target_mean, None
 
     def _write(self, directory):
         torch.save(self.task.state_dict(), directory / WEIGHTS)

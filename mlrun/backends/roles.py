@@ -28,14 +28,17 @@ class Classifier:
         return self.outcome.metrics()
 
     def _outcome(self, pipeline, x, y):
-        count = len(self.labels)
-        classes = [self._index(label) for label in pipeline.classes_]  # a class may be absent from the training rows
-        probabilities = None
-        if hasattr(pipeline, "predict_proba"):
-            probabilities = np.zeros((len(y), count))
-            probabilities[:, classes] = pipeline.predict_proba(x)
-        predicted = np.array([self._index(label) for label in pipeline.predict(x)], dtype=np.int64)
-        return Outcome("classification", y, predicted, probabilities, count)
+        answers, probabilities = self.answers(pipeline, x)
+        predicted = np.array([self._index(label) for label in answers], dtype=np.int64)
+        return Outcome("classification", y, predicted, probabilities, len(self.labels))
+
+    def answers(self, pipeline, x):
+        """(labels, probabilities of all classes or None); a class may be absent from the training rows."""
+        if not hasattr(pipeline, "predict_proba"):
+            return pipeline.predict(x), None
+        probabilities = np.zeros((len(x), len(self.labels)))
+        probabilities[:, [self._index(label) for label in pipeline.classes_]] = pipeline.predict_proba(x)
+        return pipeline.predict(x), probabilities
 
     def _index(self, label) -> int:
         return int(np.flatnonzero(self.labels == label)[0])
@@ -61,6 +64,9 @@ class Regressor:
 
     def predict(self, pipeline, x):
         return pipeline.predict(x)
+
+    def answers(self, pipeline, x):
+        return self.predict(pipeline, x), None
 
     def measure(self, pipeline, x, y):
         self.outcome = Outcome("regression", y, np.asarray(pipeline.predict(x), dtype=np.float64).reshape(-1))
@@ -89,6 +95,9 @@ class Clusterer:
 
     def predict(self, pipeline, x):
         return pipeline.predict(x)
+
+    def answers(self, pipeline, x):
+        return self.predict(pipeline, x), None
 
     def measure(self, pipeline, x, y):
         seen = pipeline[:-1].transform(x) if len(pipeline) > 1 else x
@@ -127,6 +136,9 @@ class Decomposer:
 
     def predict(self, pipeline, x):
         return pipeline.transform(x)
+
+    def answers(self, pipeline, x):
+        return self.predict(pipeline, x), None
 
     def measure(self, pipeline, x, y):
         seen = pipeline[:-1].transform(x) if len(pipeline) > 1 else x

@@ -35,7 +35,7 @@ class EstimatorLearner(Learner):
         name = role_for(model, spec)
         facts = {**spec.facts, "problem": spec.problem, "seed": cfg["seed"]}
         steps = [data.preprocessor, build(model.get("preprocessing"), facts, "model.preprocessing"), build(model[name], facts, f"model.{name}")]
-        recipe = {"model": model, "dataset": plain(cfg["dataset"]), "labels": spec.labels, "problem": spec.problem, "role": name}
+        recipe = {"model": model, "dataset": plain(cfg["dataset"]), "labels": spec.labels, "problem": spec.problem, "role": name, "inputs": data.inputs}
         return cls(make_pipeline(*[step for step in steps if step is not None]), recipe)
 
     def fit(self, data, run, directory, progress, resume=None):
@@ -72,6 +72,9 @@ class EstimatorLearner(Learner):
 
     def predict(self, x):
         return self.role.predict(self.pipeline, x)
+
+    def answers(self, x):
+        return self.role.answers(self.pipeline, x)
 
     def flavors(self):
         return {"sklearn": {"pickled_model": ESTIMATOR, "sklearn_version": version("scikit-learn"), "serialization_format": "pickle", "code": None}}

@@ -1,33 +1,45 @@
 """`mlrun evaluate RUN`: what the stored model of a run is worth."""
 
 import argparse
+from pathlib import Path
 
 from mlrun.errors import UserError
 
-SUMMARY = "metrics of a run's stored model, on as many fresh episodes as wanted"
+SUMMARY = "metrics and figures of a run's stored model, on any part of its data or on other data"
 
 
 def run(argv: "list[str]") -> int:
-    parser = argparse.ArgumentParser(prog="mlrun evaluate", description=f"Prints {SUMMARY}.")
+    parser = argparse.ArgumentParser(prog="mlrun evaluate", description=f"Prints {SUMMARY}; recorded as a run nested below it.")
     parser.add_argument("run", help="a run directory or an MLflow run id")
+    parser.add_argument("overrides", nargs="*", help="other data: dataset=csv dataset.path=FILE ...; settings of the run's own: dataset.path=FILE")
+    parser.add_argument("--part", help="train, train_dev, val or test (default); of other data all rows")
+    parser.add_argument("--figures", type=Path, metavar="DIR", help="directory to write the figures into")
     parser.add_argument("--episodes", type=int, help="greedy episodes to play (environments)")
     parser.add_argument("--seed", type=int, help="of the episodes; without it those that the run itself was measured by, and more of them")
     arguments = parser.parse_args(argv)
+    import tempfile
+
+    from mlrun.experiment import draw
     from mlrun.report.numbers import number
-    from mlrun.stored import open_data, open_run
+    from mlrun.stored import Record, open_data, open_part, open_run
 
     cfg, learner = open_run(arguments.run)
-    settings = {}
-    if arguments.episodes is not None or arguments.seed is not None:
-        if cfg["dataset"].get("problem") != "control":
+    if cfg["dataset"].get("problem") == "control":
+        settings = {} if arguments.episodes is None else {"test_episodes": arguments.episodes}
+        cfg["seed"] = cfg["seed"] if arguments.seed is None else arguments.seed
+        data, part = open_data(cfg, **settings), "test"
+    else:
+        if arguments.episodes is not None or arguments.seed is not None:
             raise UserError(f"{arguments.run}: --episodes and --seed are for environments, and this run learned from {cfg['dataset']['name']}")
-        if arguments.seed is not None:
-            cfg["seed"] = arguments.seed
-        if arguments.episodes is not None:
-            settings["test_episodes"] = arguments.episodes
-    data = open_data(cfg, **settings)
-    metrics = {f"test/{name}": value for name, value in learner.evaluate(data, "test").items()}
-    width = max(map(len, metrics))
-    for name, value in metrics.items():
-        print(f"{name:<{width}}  {number(value)}")
+        data, part = open_part(cfg, learner, arguments.part, arguments.overrides)
+    params = {"part": part, "rows": data.sizes.get(part), "overrides": " ".join(arguments.overrides), "source": getattr(data, "source", "")}
+    with tempfile.TemporaryDirectory() as folder, Record(arguments.run, cfg, "evaluation", f"evaluate {part}", params) as tracked:
+        metrics = {f"{part}/{name}": value for name, value in learner.evaluate(data, part).items()}
+        tracked.metrics(metrics)
+        figures = arguments.figures or Path(folder)
+        draw(learner.figures(data, part), figures)
+        tracked.artifact(figures, "figures")
+        width = max(map(len, metrics))
+        for name, value in metrics.items():
+            print(f"{name:<{width}}  {number(value)}")
     return 0

@@ -101,7 +101,7 @@ METADATA = frozenset(
     {"name", "fits", "facts", "max_epochs", "keep", "min_image_size", "pixel_range", "problem", "interval",
      "init_from", "init_only", "freeze", "unfreeze_every", "lr_scale"}
 )  # fmt: skip
-SPLITS, SPLIT_SETTINGS = ("train", "val", "test"), ("seed", "stratify")
+SPLITS, SPLIT_SETTINGS = ("train", "val", "test"), ("seed", "stratify", "train_dev")
 TOP = tuple(key for key in KEYS if "." not in key)
 CLOSED = ("tracking", "trainer")  # groups that have no keys but these
 PARTS = ("preprocessing", "classifier", "regressor", "clusterer", "decomposer", "controller")  # of a model without `_target_`

@@ -35,6 +35,7 @@ class CsvFile(ArrayData):
     path: .csv, .tsv (or gzipped), .parquet. target: column to predict (default: the last). drop: columns to leave out.
     categorical: columns to take as categories even if they hold numbers, dates or many different texts.
     problem: "classification", "regression", or "auto": text, booleans and few whole numbers are classes.
+    dev_path: another file of the same columns, of the distribution that counts: val and test come from it, train from `path`.
     encoding, separator, decimal: of the text file. normalize: of numeric columns for networks.
     x of `arrays` is a DataFrame: numeric columns as they are read (int64, float64; booleans as 0.0 and 1.0), and text
     columns as objects; missing values are NaN. A finished model takes the raw columns, see `columns.as_columns`.
@@ -52,19 +53,24 @@ class CsvFile(ArrayData):
         encoding="utf-8",
         separator=None,
         decimal=".",
+        dev_path=None,
         **options,
     ):
         super().__init__(problem, name, seed, **options)
         if problem not in ("auto", "classification", "regression"):
             raise DataError(f"dataset.problem={problem}: choose auto, classification or regression")
-        self.path, self.target = path, target
+        self.path, self.target, self.dev_path = path, target, dev_path
         self.categorical, self.drop = _names(categorical), _names(drop)
         self.encoding, self.separator, self.decimal = encoding, separator, decimal
 
     def read(self):
         self.path = self.title = check_path(self.path)
         frame = read_table(self.path, self.encoding, self.separator, self.decimal)
-        columns = list(frame.columns)
+        columns, sources = list(frame.columns), None
+        if self.dev_path is not None:
+            first = len(frame)
+            frame = self._with_dev(frame)
+            sources = [(0, first, ("train", "train_dev")), (first, len(frame), ("val", "test"))]
         target = columns[-1] if self.target is None else str(self.target)
         for option, names in (("target", [target]), ("drop", self.drop), ("categorical", self.categorical)):
             for name in names:
@@ -81,7 +87,17 @@ class CsvFile(ArrayData):
         self.left_out = frame[[column for column in columns if column not in features]]
         frame, self.categories = self._features(frame[features])
         self.numeric = [column for column in features if column not in set(self.categories)]
-        return Content(frame, y, str(self.path), labels, [str(label) for label in labels], features, target)
+        return Content(frame, y, str(self.path), labels, [str(label) for label in labels], features, target, sources=sources)
+
+    def _with_dev(self, frame):
+        import pandas as pd
+
+        self.dev_path = check_path(self.dev_path)
+        other = read_table(self.dev_path, self.encoding, self.separator, self.decimal)
+        absent = [name for name in frame.columns if name not in other and name not in self.drop]
+        if absent:
+            raise DataError(f"{self.dev_path}: lacks the column{'s' * (len(absent) > 1)} {', '.join(absent[:5])} of {self.path}")
+        return pd.concat([frame, other.reindex(columns=frame.columns)], ignore_index=True)
 
     def _no_column(self, option, name, columns):
         near = get_close_matches(name, columns, 3, 0.5)
@@ -198,6 +214,10 @@ class CsvFile(ArrayData):
             )
         return frame, categories
 
+    @property
+    def reading(self):
+        return {"encoding": self.encoding, "separator": self.separator, "decimal": self.decimal}
+
     def column(self, name):
         self.prepare()
         if name in self.left_out:
@@ -216,9 +236,10 @@ class CsvFile(ArrayData):
     @cached_property
     def digest(self):
         digest = hashlib.blake2b(f"{self.content.target}\0{self.content.feature_names}".encode(), digest_size=8)
-        with open(self.path, "rb") as file:
-            for block in iter(lambda: file.read(2**20), b""):
-                digest.update(block)
+        for path in filter(None, (self.path, self.dev_path)):
+            with open(path, "rb") as file:
+                for block in iter(lambda: file.read(2**20), b""):
+                    digest.update(block)
         return digest.hexdigest()
 
     @cached_property

@@ -51,7 +51,7 @@ class ImageFolder(ImageData):
         files = listed[0] + listed[1]
         x = np.empty((len(files), 1 if self.grey else 3, self.side, self.side), dtype=np.uint8)
         for row, (file, _) in enumerate(files):
-            x[row] = read_image(file, self.side, self.grey)
+            x[row] = read_image(file, (self.side, self.side), self.grey)
         y = np.array([place for _, place in files], dtype=np.int64)
         return Content(
             x, y, str(self.path), list(classes), list(classes), test_rows=len(listed[0]) if testing else None
@@ -64,15 +64,15 @@ def _images(folder):
     return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
 
 
-def read_image(path, side, grey=False):
-    """(channels, side, side) uint8: the middle square, smoothly resized. Raises DataError."""
+def read_image(path, size, grey=False):
+    """(channels, height, width) uint8: the middle of the picture at size (height, width), smoothly resized. Raises DataError."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(path) as image:
-            image.draft("RGB", (2 * side, 2 * side))  # large photographs are decoded small at once
+            image.draft("RGB", (2 * size[1], 2 * size[0]))  # large photographs are decoded small at once
             image = ImageOps.exif_transpose(image).convert("L" if grey else "RGB")
-            image = ImageOps.fit(image, (side, side), Image.Resampling.BILINEAR)
+            image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.BILINEAR)
             pixels = np.asarray(image)
     except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: not an image that can be read ({error})") from None

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlrun.data.spec import Spec
-from mlrun.data.split import PARTS, SmallClass, part_sizes, split_rows
+from mlrun.data.split import PARTS, TRAIN_DEV, SmallClass, part_sizes, split_rows
 from mlrun.data.transform import Scaling
 from mlrun.errors import DataError
 
@@ -39,6 +39,7 @@ class DataModule:
     preprocessor = None  # unfitted scikit-learn transformer in front of every estimator, or None
     source = ""  # where the data come from: a path, an address, a library
     digest = ""  # hash of the raw data
+    inputs = None  # what a stored model is asked with, as plain containers; see `ArrayData.inputs`
     columns = None  # of a table whose columns differ in type: (name, "number" or "category") each, in order
 
     def __init__(self, problem, name, seed, split=None, batch_size=64, num_workers=0):
@@ -88,6 +89,7 @@ class Content:
 
     x: (rows, features), (rows, channels, height, width) or a DataFrame. y: (rows,) int64 class indices or float64.
     labels: original values of the classes. test_rows: first row of the set's own test part at the end, or None.
+    sources: [(first row, end, parts)] where the rows come from several places that each make other parts, or None.
     value_range: largest value of a pixel.
     """
 
@@ -99,6 +101,7 @@ class Content:
     feature_names: list = field(default_factory=list)
     target: str = "target"
     test_rows: Any = None
+    sources: Any = None
     value_range: float = 255
 
 
@@ -141,9 +144,24 @@ class ArrayData(DataModule):
     def rows(self, part):
         """Original row numbers of a part, (rows,) int64."""
         self.prepare()
-        if part not in PARTS:
-            raise ValueError(f"no part {part!r}: choose one of {', '.join(PARTS)}")
-        return self._rows[part]
+        if part not in (*PARTS, TRAIN_DEV):
+            raise ValueError(f"no part {part!r}: choose one of {', '.join((*PARTS, TRAIN_DEV))}")
+        return self._rows.get(part, np.zeros(0, dtype=np.int64))
+
+    @property
+    def inputs(self):
+        """kind: "table" (columns: (name, kind)), "array" (names, shape, value_range of images) or "text"."""
+        x = self.content.x
+        if self.columns is not None:
+            return {"kind": "table", "columns": [list(column) for column in self.columns], **self.reading}
+        if x.ndim == 1:
+            return {"kind": "text"}
+        return {"kind": "array", "names": [str(name) for name in self.content.feature_names], "shape": list(x.shape[1:]), "value_range": self.content.value_range}
+
+    @property
+    def reading(self):
+        """How files like this one are read: encoding, separator, decimal."""
+        return {}
 
     def with_parts(self, parts):
         view = copy.copy(self)
@@ -163,18 +181,25 @@ class ArrayData(DataModule):
         y, first_test = self._content.y, self._content.test_rows
         seed = self.split.get("seed")
         seed = self.seed if seed is None else seed
-        unknown = [key for key in self.split if key not in (*PARTS, "seed", "stratify")]
+        unknown = [key for key in self.split if key not in (*PARTS, TRAIN_DEV, "seed", "stratify")]
         if unknown:
             raise DataError(
-                f"dataset.split.{unknown[0]}: the parts are {', '.join(PARTS)}; further keys are seed and stratify"
+                f"dataset.split.{unknown[0]}: the parts are {', '.join(PARTS)} and {TRAIN_DEV}; further keys are seed and stratify"
             )
         by_class = self.problem == "classification" and self.split.get("stratify", True)
         count = len(y) if first_test is None else first_test
-        sizes = part_sizes(self.split, count, self.title, PARTS if first_test is None else ("train", "val"))
-        if not sum(sizes.values()):
-            raise DataError(f"{self.title}: dataset.split leaves no rows")
+        split, trains = self._parted()
         result = {part: np.zeros(0, dtype=np.int64) for part in PARTS}
         try:
+            if self._content.sources is not None:
+                for first, end, parts in self._content.sources:
+                    own = _renormalized(split, [part for part in parts if part != TRAIN_DEV or trains[1:]])
+                    sizes = part_sizes(own, end - first, self.title, tuple(own))
+                    result.update(split_rows(np.arange(first, end), sizes, seed, y[first:end] if by_class else None, self.title))
+                return result
+            sizes = part_sizes(split, count, self.title, (*trains, "val", "test") if first_test is None else (*trains, "val"))
+            if not sum(sizes.values()):
+                raise DataError(f"{self.title}: dataset.split leaves no rows")
             result.update(split_rows(np.arange(count), sizes, seed, y[:count] if by_class else None, self.title))
             if first_test is not None:  # the set's own test files, whole and in their order unless a size is asked for
                 result["test"] = np.arange(count, len(y))
@@ -185,9 +210,20 @@ class ArrayData(DataModule):
             raise error.named(self._content.labels) from None
         return result
 
+    def _parted(self):
+        """(split, parts that come from training rows): `train_dev` is taken out of the share of train."""
+        share, train = self.split.get(TRAIN_DEV), self.split.get("train")
+        if not share:
+            return {part: value for part, value in self.split.items() if part != TRAIN_DEV}, ("train",)
+        if train is not None and not (isinstance(share, (int, float)) and isinstance(train, (int, float)) and 0 < share < train):
+            raise DataError(f"dataset.split.{TRAIN_DEV}={share}: it is taken out of train={train}, so it must be less")
+        rest = None if train is None else round(train - share, 12)
+        return {**self.split, "train": rest}, ("train", TRAIN_DEV)
+
     @property
     def sizes(self):
-        return {part: len(self.rows(part)) for part in PARTS}
+        self.prepare()
+        return {part: len(rows) for part, rows in self._rows.items() if part in PARTS or len(rows)}
 
     @property
     def source(self):
@@ -290,3 +326,14 @@ class ArrayData(DataModule):
         large = 4 * len(self.rows(part)) * int(np.prod(self.input_shape)) > FLOAT_LIMIT
         as_bytes = isinstance(x, np.ndarray) and x.dtype == np.uint8 and large
         return (self.transform.on_device(device) if as_bytes else None), None
+
+
+def _renormalized(split, parts):
+    """The sizes of some parts, as shares of what is there if they are fractions; a single part is all of it."""
+    given = {part: split.get(part) for part in parts}
+    if len(parts) == 1:
+        return {parts[0]: None if given[parts[0]] != 0 else 0}
+    fractions = [value for value in given.values() if isinstance(value, float) and value <= 1]
+    if len(fractions) < len(given) or not sum(fractions):
+        return given
+    return {part: value / sum(fractions) for part, value in given.items()}

@@ -5,6 +5,8 @@ import numpy as np
 from mlrun.errors import DataError
 
 PARTS = ("train", "val", "test")
+TRAIN_DEV = "train_dev"  # a part only where it is asked for: rows of the training distribution that are not trained on
+ORDER = ("train", TRAIN_DEV, "val", "test")
 
 
 def split_rows(rows, sizes, seed, classes=None, name="data"):
@@ -21,7 +23,7 @@ def split_rows(rows, sizes, seed, classes=None, name="data"):
     """
     rows = np.asarray(rows, dtype=np.int64)
     order = np.random.default_rng(seed % 2**63).permutation(len(rows))
-    wanted = [part for part in reversed(PARTS) if part in sizes]
+    wanted = [part for part in reversed(ORDER) if part in sizes]
     if classes is None:
         ends = np.cumsum([sizes[part] for part in wanted])
         return {part: rows[order[end - sizes[part] : end]] for part, end in zip(wanted, ends)}

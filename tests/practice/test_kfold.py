@@ -96,7 +96,7 @@ def test_folds_are_runs_of_their_own(recorded):
 def test_groups_stay_together(monkeypatch, tmp_path):
     generator = np.random.default_rng(0)
     patient = np.repeat(np.arange(30), 8)
-    level = generator.normal(size=30)[patient]  # a patient's own level: known from other rows of that patient, not from others
+    level = generator.permutation(30)[patient]  # a patient's own level: known from other rows of that patient, not from others
     y = np.where(np.repeat(generator.integers(0, 2, 30), 8), "ill", "well")
     rows = [f"p{who},{value + generator.normal(0, 0.01)},{label}" for who, value, label in zip(patient, level, y)]
     table = tmp_path / "patients.csv"

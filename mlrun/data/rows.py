@@ -1,0 +1,364 @@
+"""Rows for a stored model, read piece by piece: CSV, Parquet, JSON lines, images. What cannot be used is told, not dropped.
+
+`read_rows` yields `Piece`s in constant memory. A piece is read by pandas as a whole where nothing is wrong with it; only a piece with
+something wrong is gone through row by row.
+"""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlrun.data.columns import CATEGORY, MISSING, NUMBER, as_numbers
+from mlrun.data.image_folder import SUFFIXES as IMAGE_SUFFIXES
+from mlrun.errors import DataError
+
+BLOCK = 4 * 2**20  # bytes of a text file that are read at once
+ROWS = 32768  # rows of a Parquet file
+IMAGES = 64
+LARGEST = float(np.finfo(np.float32).max)
+TEXT_NAMES = ("text", "sentence", "review", "content", "message", "document", "title")
+
+
+class Rejected(NamedTuple):
+    """A row that cannot be used. place: line of a text file, row (from 1) of a Parquet file, path of an image."""
+
+    place: Any
+    reason: str
+    row: str
+
+
+@dataclass
+class Piece:
+    """x: what the model takes; places: (rows,) as in `Rejected`."""
+
+    x: Any
+    places: Any
+    rejected: "list[Rejected]" = field(default_factory=list)
+
+
+def read_rows(source: str, inputs: dict, format: "str | None" = None, separator: "str | None" = None) -> Iterator[Piece]:
+    """source: a file, a folder of images, or "-" for stdin; inputs: `DataModule.inputs` of the data that the model learned from.
+
+    format: csv | parquet | jsonl | images; else by the name. Raises DataError where nothing of it can be used.
+    """
+    kind = format or _format(source)
+    if kind == "images":
+        if inputs["kind"] != "array" or len(inputs["shape"]) != 3:
+            raise DataError(f"{source}: this model does not take images")
+        return _images(source, inputs)
+    fields = _fields(inputs)
+    frames = {"csv": _csv, "parquet": _parquet, "jsonl": _json_lines}[kind](source, inputs, fields, separator)
+    return (_as_input(frame, places, rejected, inputs, fields) for frame, places, rejected in frames)
+
+
+def _format(source: str) -> str:
+    path = Path(source)
+    if source == "-":
+        return "csv"
+    if not path.exists():
+        raise DataError(f"{source}: there is no such file")
+    suffix = path.with_suffix("").suffix.lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
+    if path.is_dir() or suffix in IMAGE_SUFFIXES:
+        return "images"
+    kinds = {".csv": "csv", ".tsv": "csv", ".tab": "csv", ".txt": "csv", ".parquet": "parquet", ".pq": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
+    if suffix not in kinds:
+        raise DataError(f"{source}: files ending in {suffix or 'nothing'} are not known; say what it is with --format csv|parquet|jsonl|images")
+    return kinds[suffix]
+
+
+def _fields(inputs: dict) -> "list[tuple[str, str]] | None":
+    """(name, kind) of the columns that the model needs; None for texts, whose column is found by its name."""
+    if inputs["kind"] == "table":
+        return [tuple(column) for column in inputs["columns"]]
+    if inputs["kind"] == "text":
+        return None
+    names = inputs["names"] or [f"x{index}" for index in range(int(np.prod(inputs["shape"])))]
+    return [(name, NUMBER) for name in names]
+
+
+def _needed(source: str, names: "list[str]", fields) -> "list[tuple[str, str]]":
+    """The columns to read of those that are there. Raises DataError for absent ones and for columns of the same name."""
+    if fields is None:
+        known = [name for name in names if name.lower() in TEXT_NAMES]
+        chosen = known[0] if known else names[0] if len(names) == 1 else None
+        if chosen is None:
+            raise DataError(f"{source}: no column of texts; name it {', '.join(TEXT_NAMES[:-1])} or {TEXT_NAMES[-1]}")
+        fields = [(chosen, "text")]
+    absent = [name for name, _ in fields if name not in names]
+    if absent:
+        some = ", ".join(absent[:8]) + (", ..." if len(absent) > 8 else "")
+        raise DataError(f"{source}: lacks the column{'s' * (len(absent) > 1)} {some} which the model was trained with")
+    twice = [name for name, _ in fields if names.count(name) > 1]
+    if twice:
+        raise DataError(f"{source}: the column {twice[0]!r} occurs more than once; rename one of them")
+    return fields
+
+
+# --- text files ------------------------------------------------------------------------------------------------------
+
+
+def _open_bytes(source: str):
+    if source == "-":
+        return sys.stdin.buffer
+    try:
+        if source.lower().endswith(".gz"):
+            import gzip
+
+            return gzip.open(source, "rb")
+        return open(source, "rb")
+    except OSError as error:
+        raise DataError(f"{source}: cannot be read ({error.strerror})") from None
+
+
+def _blocks(file, source: str, quoted: bool) -> Iterator[bytes]:
+    """Whole lines, a few MiB at a time; with `quoted` a line break between quotation marks ends nothing."""
+    rest = b""
+    while True:
+        try:
+            read = file.read(BLOCK)
+        except (OSError, EOFError) as error:  # a truncated gzip file
+            raise DataError(f"{source}: cannot be read to its end ({error})") from None
+        if not read:
+            if rest:
+                yield rest
+            return
+        rest += read
+        end = rest.rfind(b"\n") + 1
+        while quoted and end and rest.count(b'"', 0, end) % 2:
+            end = rest.rfind(b"\n", 0, end - 1) + 1
+            if len(rest) - end > 8 * BLOCK:  # a mark that was never closed
+                end = rest.rfind(b"\n") + 1
+                break
+        if end:
+            yield rest[:end]
+            rest = rest[end:]
+
+
+def _csv(source, inputs, fields, separator):
+    encoding = inputs.get("encoding") or "utf-8"
+    if encoding.lower().replace("_", "-") in ("utf-16", "utf-32"):
+        raise DataError(f"{source}: {encoding} cannot be read piece by piece; save it as UTF-8")
+    decimal = inputs.get("decimal") or "."
+    file = _open_bytes(source)
+    header, line, separator = None, 1, separator or inputs.get("separator") or ("\t" if source.lower().removesuffix(".gz").endswith((".tsv", ".tab")) else None)
+    for block in _blocks(file, source, quoted=True):
+        if header is None:
+            first, _, block = block.removeprefix(b"\xef\xbb\xbf").partition(b"\n")
+            head = first.decode(encoding, "replace").strip()
+            if not head:
+                raise DataError(f"{source}: has no header line")
+            separator = separator or max(",;\t|", key=head.count)
+            header = [name.strip() for name in next(csv.reader([head], delimiter=separator, skipinitialspace=True))]
+            needed = _needed(source, header, fields)
+            line = 2
+        if block:
+            yield _csv_block(block, line, header, needed, separator, encoding, decimal)
+        line += block.count(b"\n")
+    if header is None:
+        raise DataError(f"{source}: the file is empty")
+
+
+def _csv_block(block, line, header, needed, separator, encoding, decimal):
+    """(frame of the needed columns, line numbers, rejected)."""
+    import pandas as pd
+
+    lines = block.count(b"\n") + (not block.endswith(b"\n"))
+    names = [name for name, _ in needed]
+    if b'"' not in block and b"\r\r" not in block:  # a row is a line
+        try:
+            texts = {name: str for name, kind in needed if kind != NUMBER}
+            frame = pd.read_csv(
+                io.BytesIO(block), sep=separator, encoding=encoding, decimal=decimal, header=None, names=header, usecols=names, na_values=MISSING,
+                skipinitialspace=True, dtype=texts, low_memory=False, skip_blank_lines=False, index_col=False, on_bad_lines="error", engine="c",
+            )[names]  # fmt: skip
+            full = block.count(separator.encode()) == (len(header) - 1) * lines  # pandas fills rows that are too short
+            if len(frame) == lines and full and all(_is_plain(frame[name]) for name, kind in needed if kind == NUMBER):
+                return frame, np.arange(line, line + lines), []
+        except (ValueError, pd.errors.ParserError, UnicodeError):
+            pass
+    return _row_by_row(block, line, header, needed, separator, encoding, decimal)
+
+
+def _is_plain(column) -> bool:
+    """Whether all are numbers that a network can take (missing ones count)."""
+    if column.dtype.kind not in "iuf":
+        return False
+    values = column.to_numpy()
+    return not len(values) or bool(np.nanmax(np.abs(values), initial=0) <= LARGEST)
+
+
+def _row_by_row(block, line, header, needed, separator, encoding, decimal):
+    import pandas as pd
+
+    csv.field_size_limit(2**31 - 1)
+    at = [header.index(name) for name, _ in needed]
+    rows, places, rejected = [], [], []
+    text = block.decode(encoding, "replace")
+    undecodable = "�" in text and "�" not in block.decode(encoding, "ignore")
+    lines = text.split("\n")
+    reader = csv.reader((f"{part}\n" for part in lines), delimiter=separator, skipinitialspace=True)
+    before = 0
+    while True:
+        try:
+            fields = next(reader)
+        except StopIteration:
+            break
+        except csv.Error as error:
+            rejected.append(Rejected(line + before, str(error), lines[before] if before < len(lines) else ""))
+            before = reader.line_num
+            continue
+        start, before = before, reader.line_num
+        if not fields or fields == [""]:
+            continue
+        raw = "\n".join(lines[start:before]).rstrip("\r")
+        if len(fields) != len(header):
+            rejected.append(Rejected(line + start, f"{len(fields)} fields, but the header has {len(header)}", raw))
+        elif undecodable and "�" in raw:
+            rejected.append(Rejected(line + start, f"not {encoding} text", raw))
+        else:
+            rows.append(fields)
+            places.append((line + start, raw))
+    frame = pd.DataFrame([[fields[index] for index in at] for fields in rows], columns=[name for name, _ in needed], dtype=object)
+    frame = frame.where(~frame.isin([*MISSING, "", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "n/a", "<NA>", "-nan", "#N/A"]), np.nan)
+    if decimal != ".":
+        for name, kind in needed:
+            if kind == NUMBER:
+                frame[name] = frame[name].map(lambda value: value.replace(decimal, ".") if isinstance(value, str) else value)
+    frame, kept, wrong = _checked(frame, needed)
+    rejected += [Rejected(places[row][0], reason, places[row][1]) for row, reason in wrong.items()]
+    return frame, np.array([places[row][0] for row in kept], dtype=np.int64), sorted(rejected)
+
+
+def _checked(frame, needed):
+    """(frame with number columns as numbers, kept row places, {place: reason} of those left out)."""
+    import pandas as pd
+
+    wrong: "dict[int, str]" = {}
+    for name, kind in needed:
+        if kind != NUMBER or _is_plain(frame[name]):
+            continue
+        column = frame[name]
+        present = column.notna().to_numpy()
+        values = np.full(len(column), np.nan)
+        numbers = as_numbers(column[present])
+        if numbers is None:
+            for row in np.flatnonzero(present):
+                one = as_numbers(pd.Series([column.iloc[row]], dtype=object))
+                if one is None:
+                    wrong.setdefault(int(row), f"{name} is {str(column.iloc[row])[:40]!r}, not a number")
+                else:
+                    values[row] = one[0]
+        else:
+            values[present] = numbers
+        for row in np.flatnonzero(np.abs(values) > LARGEST):
+            wrong.setdefault(int(row), f"{name} is {str(column.iloc[row])[:40]}: infinite or too large")
+        frame = frame.assign(**{name: values})
+    kept = np.array([row for row in range(len(frame)) if row not in wrong], dtype=np.int64)
+    return (frame.iloc[kept].reset_index(drop=True) if wrong else frame), kept, dict(sorted(wrong.items()))
+
+
+def _json_lines(source, inputs, fields, separator):
+    import pandas as pd
+
+    line, needed = 1, None
+    for block in _blocks(_open_bytes(source), source, quoted=False):
+        records, places, rejected = [], [], []
+        for text in block.decode("utf-8", "replace").removeprefix("\ufeff").split("\n"):
+            place, line = line, line + 1
+            if not text.strip():
+                continue
+            try:
+                record = json.loads(text)
+            except (ValueError, RecursionError) as error:
+                rejected.append(Rejected(place, f"not JSON: {error}", text))
+                continue
+            if not isinstance(record, dict):
+                rejected.append(Rejected(place, "not a JSON object", text))
+                continue
+            needed = needed or _needed(source, list(record), fields)
+            absent = [name for name, _ in needed if name not in record]
+            if absent:
+                rejected.append(Rejected(place, f"lacks {', '.join(absent[:5])}", text))
+            else:
+                records.append([record[name] for name, _ in needed])
+                places.append((place, text))
+        line -= block.endswith(b"\n")
+        if needed is None:
+            yield None, [], rejected
+            continue
+        frame, kept, wrong = _checked(pd.DataFrame(records, columns=[name for name, _ in needed], dtype=object), needed)
+        rejected += [Rejected(places[row][0], reason, places[row][1]) for row, reason in wrong.items()]
+        yield frame, np.array([places[row][0] for row in kept], dtype=np.int64), sorted(rejected)
+
+
+def _parquet(source, inputs, fields, separator):
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    if source == "-":
+        raise DataError("Parquet cannot be read from a pipe; give a file")
+    try:
+        file = parquet.ParquetFile(source, memory_map=False, pre_buffer=False)
+        needed = _needed(source, list(file.schema_arrow.names), fields)
+        start = 1
+        for batch in file.iter_batches(batch_size=ROWS, columns=[name for name, _ in needed], use_threads=False):
+            frame = batch.to_pandas()[[name for name, _ in needed]]
+            places = np.arange(start, start + len(frame))
+            start += len(frame)
+            checked, kept, wrong = _checked(frame, needed)
+            yield checked, places[kept], [Rejected(int(places[row]), reason, frame.iloc[row].to_json()) for row, reason in wrong.items()]
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(f"{source}: not a readable Parquet file ({str(error).splitlines()[0]})") from None
+
+
+def _as_input(frame, places, rejected, inputs, fields) -> Piece:
+    """What the model takes: the frame itself, texts, or an array."""
+    if frame is None:
+        return Piece(np.zeros((0,)), places, rejected)
+    if inputs["kind"] == "table":
+        return Piece(frame, places, rejected)
+    if inputs["kind"] == "text":
+        column = frame.iloc[:, 0]
+        empty = np.flatnonzero(column.isna())
+        rejected = [*rejected, *(Rejected(int(places[row]), "no text", "") for row in empty)]
+        kept = np.flatnonzero(column.notna())
+        return Piece(column.iloc[kept].astype(str).to_numpy(dtype=object), places[kept], rejected)
+    x = frame.to_numpy(dtype=np.float64 if any(dtype != np.float32 for dtype in frame.dtypes) else np.float32)
+    missing = np.isnan(x.sum(axis=1))
+    if missing.any():  # the model knows nothing to put there
+        names = np.array([name for name, _ in fields])
+        rejected = [*rejected, *(Rejected(int(places[row]), f"no value in {', '.join(names[np.isnan(x[row])][:5])}", ",".join(map(str, x[row]))) for row in np.flatnonzero(missing))]
+        x, places = x[~missing], places[~missing]
+    return Piece(x.reshape(len(x), *inputs["shape"]), places, sorted(rejected, key=lambda one: one.place))
+
+
+# --- images ----------------------------------------------------------------------------------------------------------
+
+
+def _images(source, inputs):
+    from mlrun.data.image_folder import read_image
+
+    path = Path(source)
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES) if path.is_dir() else [path]
+    if not files:
+        raise DataError(f"{source}: there are no images in it ({', '.join(IMAGE_SUFFIXES)})")
+    channels, height, width = inputs["shape"]
+    scale = (inputs.get("value_range") or 255) / 255
+    for start in range(0, len(files), IMAGES):
+        images, places, rejected = [], [], []
+        for file in files[start : start + IMAGES]:
+            place = str(file.relative_to(path)) if path.is_dir() else str(file)
+            try:
+                images.append(read_image(file, (height, width), grey=channels == 1))
+                places.append(place)
+            except DataError as error:
+                rejected.append(Rejected(place, str(error).partition(": ")[2], ""))
+        x = np.stack(images) if images else np.zeros((0, channels, height, width), np.uint8)
+        yield Piece(x if scale == 1 else x * scale, places, rejected)

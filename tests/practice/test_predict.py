@@ -1,0 +1,140 @@
+"""`mlrun predict`: every row answered or told, whatever the file; the same answers as the learner's own."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mlrun.cli import _dispatch
+from mlrun.data.tables import FEATURES, read_bundled
+from mlrun.errors import DataError, UserError
+from mlrun.stored import open_run
+from tests.conftest import REPOSITORY
+from tests.practice.conftest import ESTIMATOR, IMAGES, NETWORK
+
+NAMES = FEATURES["iris"]
+
+
+def flowers(count=150):
+    x = read_bundled("iris")[0]
+    return pd.DataFrame(np.resize(x, (count, 4)), columns=NAMES)
+
+
+@pytest.mark.parametrize("overrides", [NETWORK, ESTIMATOR])
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz", "parquet", "jsonl"])
+def test_same_answers_from_all_formats(finished, tmp_path, overrides, suffix, capsys):
+    run, table, source, output = finished(*overrides), flowers(), tmp_path / f"我的 flowers.{suffix}", tmp_path / "out put" / "answers.parquet"
+    if suffix == "parquet":
+        table.to_parquet(source)
+    elif suffix == "jsonl":
+        source.write_text(table.to_json(orient="records", lines=True))
+    else:
+        table.to_csv(source, index=False)
+    assert _dispatch(["predict", str(run), str(source), "--output", str(output)]) == 0
+    found = pd.read_parquet(output)
+    learner = open_run(str(run))[1]
+    answers, probabilities = learner.answers(table.to_numpy())
+    assert found["prediction"].tolist() == answers.tolist()
+    assert np.allclose(found[[f"probability_{label}" for label in range(3)]], probabilities, atol=1e-6)
+    assert found["row"].tolist() == list(range(2, 152) if suffix.startswith("csv") else range(1, 151))
+
+
+def test_bad_rows_are_told_and_kept(finished, tmp_path, capsys):
+    lines = flowers().to_csv(index=False, lineterminator="\n").rstrip("\n").split("\n")
+    bad = {4: "1,2,3", 9: "1,2,3,4,5", 20: "1,2,wide,4", 33: "1,,3,4", 40: "1e400,2,3,4", 41: "1,2,\xff,4"}
+    for line, text in bad.items():
+        lines[line - 1] = text
+    lines.insert(60, "")  # a blank line is nobody's row
+    lines[80] = '"5.1",3.5,1.4,0.2'
+    source = tmp_path / "bad.csv"
+    source.write_bytes("\n".join(lines).encode("latin-1"))
+    assert _dispatch(["predict", str(finished(*NETWORK)), str(source), "--output", str(tmp_path / "out.csv")]) == 0
+    rejected = pd.read_csv(tmp_path / "out.rejected.csv")
+    assert rejected["place"].tolist() == list(bad)
+    assert "3 fields" in rejected["reason"][0] and "'wide', not a number" in rejected["reason"][2] and rejected["row"][0] == "1,2,3"
+    answered = pd.read_csv(tmp_path / "out.csv")
+    assert len(answered) + len(rejected) == 150 and not set(answered["row"]) & set(bad) and 81 in set(answered["row"])
+    told = capsys.readouterr().err
+    assert "line 4: 3 fields" in told and "6 of 150 rows could not be used" in told
+
+
+def test_bad_json_lines(finished, tmp_path, capsys):
+    record = dict(zip(NAMES, [5.1, 3.5, 1.4, 0.2]))
+    texts = [json.dumps(record), "{", "[1]", json.dumps({NAMES[0]: 1}), json.dumps({**record, NAMES[1]: "x"}), "", json.dumps(record)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(texts))
+    assert _dispatch(["predict", str(finished(*NETWORK)), str(tmp_path / "rows.jsonl"), "--output", str(tmp_path / "out.jsonl")]) == 0
+    assert [json.loads(line)["row"] for line in (tmp_path / "out.jsonl").read_text().splitlines()] == [1, 7]
+    assert pd.read_csv(tmp_path / "out.rejected.csv")["place"].tolist() == [2, 3, 4, 5]
+
+
+def test_pipes(finished, tmp_path):
+    command = [sys.executable, "-m", "mlrun", "predict", str(finished(*ESTIMATOR)), "-", "--output", "-"]
+    done = subprocess.run(
+        command, input=flowers(5).to_csv(index=False), capture_output=True, text=True, cwd=tmp_path, timeout=120, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    )
+    assert done.returncode == 0 and done.stdout.startswith("row,prediction,probability_0"), done.stderr
+    assert pd.read_csv(io.StringIO(done.stdout))["prediction"].tolist() == [0] * 5
+
+
+def test_images(finished, tmp_path, capsys):
+    from PIL import Image
+
+    images, labels = read_bundled("digits")
+    for index in range(40):
+        Image.fromarray((images[index].reshape(8, 8) / 16 * 255).round().astype(np.uint8)).resize((64, 64), Image.Resampling.NEAREST).save(tmp_path / f"{index:02}.png")
+    (tmp_path / "99.png").write_bytes(b"no image")
+    run = finished(*IMAGES)
+    out = tmp_path / "out.csv"
+    assert _dispatch(["predict", str(run), str(tmp_path), "--output", str(out)]) == 0
+    found = pd.read_csv(out)
+    assert found["row"].tolist() == [f"{index:02}.png" for index in range(40)]
+    own = open_run(str(run))[1].predict(images[:40].reshape(-1, 1, 8, 8))
+    assert (found["prediction"] == own).mean() > 0.9
+    assert "99.png: not an image" in capsys.readouterr().err
+
+
+def test_own_columns_of_mixed_kinds(finished, tmp_path, capsys):
+    generator = np.random.default_rng(0)
+    table = pd.DataFrame({"size": generator.normal(size=200), "colour": generator.choice(["red", "green, dark"], 200)})
+    table["kind"] = np.where((table["size"] > 0) & (table["colour"] == "red"), "a,b", "c")
+    table.to_csv(finished.folder / "mixed.csv", index=False)
+    run = finished("model=decision_tree", "dataset=csv", "dataset.path=mixed.csv", "dataset.target=kind")
+    table.loc[7, "size"] = np.nan  # the model knows what to put there
+    table.drop(columns="kind").assign(extra=1)[["extra", "colour", "size"]].to_csv(tmp_path / "new.csv", index=False)
+    assert _dispatch(["predict", str(run), str(tmp_path / "new.csv"), "--output", str(tmp_path / "out.csv")]) == 0
+    found = pd.read_csv(tmp_path / "out.csv")
+    assert found["prediction"].tolist() == open_run(str(run))[1].predict(table).tolist()
+    assert (found["prediction"] == table["kind"]).mean() > 0.95
+
+
+def test_what_cannot_be_used_at_all(finished, tmp_path):
+    run = str(finished(*NETWORK))
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "false.parquet").write_text("PAR1")
+    for file, said in (("other.csv", "lacks the columns sepal"), ("empty.csv", "is empty"), ("false.parquet", "not a readable Parquet"), ("none.csv", "no such file")):
+        with pytest.raises(DataError, match=said):
+            _dispatch(["predict", run, str(tmp_path / file), "--output", str(tmp_path / "out.csv")])
+        assert not (tmp_path / "out.csv").exists() and not (tmp_path / "out.csv.part").exists()
+    with pytest.raises(UserError, match="what should be predicted"):
+        _dispatch(["predict", run])
+
+
+def test_memory_does_not_grow_with_rows(finished, tmp_path):
+    """Peak memory of 40 times the rows is the same; benchmarks/predict_rows.py does it with ten million."""
+    script = "import resource, sys\nfrom mlrun.cli import _dispatch\n_dispatch(sys.argv[1:])\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    peaks = []
+    for rows in (20_000, 800_000):
+        flowers(rows).astype(np.float32).to_parquet(tmp_path / "rows.parquet", row_group_size=100_000)
+        done = subprocess.run(
+            [sys.executable, "-c", script, "predict", str(finished(*NETWORK)), str(tmp_path / "rows.parquet"), "--output", str(tmp_path / "out.parquet")],
+            capture_output=True, text=True, timeout=200, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        peaks.append(int(done.stdout.split()[-1]))
+    assert peaks[1] - peaks[0] < 60
