@@ -56,6 +56,12 @@ def regression(y_true, y_pred) -> dict[str, float]:
     }
 
 
+def language_modeling(loss: float, tokens_per_character: float) -> dict[str, float]:
+    """From the mean loss per token in nats: perplexity exp(loss), and bits per character of the text."""
+    with np.errstate(over="ignore"):
+        return {"loss": loss, "perplexity": float(np.exp(loss)), "bits_per_character": float(loss / np.log(2) * tokens_per_character)}
+
+
 def clustering(x, labels, y_true=None, inertia=None) -> dict[str, float]:
     """Inertia (as given), silhouette, and the adjusted Rand index where true classes are known.
 

@@ -160,12 +160,41 @@ class Decomposer:
             yield "components", figures.component_images(decomposition.components_, image_shape, explained_variance_ratio=shares)
 
 
-ROLES = {"classifier": Classifier, "regressor": Regressor, "clusterer": Clusterer, "decomposer": Decomposer}
+class LanguageModel:
+    """Learns from the tokens of a text; y is how many characters they stand for."""
+
+    monitor, mode = "val/perplexity", "min"
+
+    def __init__(self, labels, problem):
+        pass
+
+    def target(self, y):
+        return None
+
+    def predict(self, pipeline, x):
+        """Texts that go on after each prompt."""
+        tokenizer, model = pipeline[0].tokenizer, pipeline[-1]
+        return np.array([tokenizer.decode(model.continuation(prompt)) for prompt in pipeline[0].transform(x)], dtype=object)
+
+    def measure(self, pipeline, x, y):
+        loss = -float(pipeline[-1].log_probabilities(x).mean())
+        return measures.language_modeling(loss, len(x) / max(1, y))
+
+    def parameters(self, estimator):
+        return estimator.parameters
+
+    def figures(self, pipeline, data, part):
+        return iter(())
+
+
+ROLES = {
+    "classifier": Classifier, "regressor": Regressor, "clusterer": Clusterer, "decomposer": Decomposer, "language_model": LanguageModel
+}  # fmt: skip
 
 
 def role_for(model: dict, spec) -> str:
     """The key of the estimator that `model` offers for this problem. Raises ConfigError naming both where there is none."""
-    wanted = {"classification": "classifier", "regression": "regressor"}.get(spec.problem)
+    wanted = {"classification": "classifier", "regression": "regressor", "language_modeling": "language_model"}.get(spec.problem)
     for name in (wanted, "clusterer", "decomposer"):
         if name in model:
             return name
@@ -201,7 +230,7 @@ def _explanations(pipeline, data, score):
         yield "coefficients", figures.coefficients(coefficients, names, classes or None, image_shape)
     else:
         arrays = data.arrays("val" if data.sizes["val"] else "test")
-        if arrays.x.shape[1] <= PERMUTED_FEATURES:
+        if arrays.x.ndim == 2 and arrays.x.shape[1] <= PERMUTED_FEATURES:  # texts have no columns
             mean, std = figures.permutation_importance(pipeline.predict, arrays.x, arrays.y, score, max_rows=PERMUTED_ROWS)
             yield "permutation_importance", figures.feature_importance(mean, spec.feature_names or None, std, image_shape)
 

@@ -9,6 +9,7 @@ import numpy as np
 from mlrun.backends.learner import Learner, Training
 from mlrun.backends.roles import ROLES, role_for
 from mlrun.config.instantiate import build, plain
+from mlrun.data.labelled_text import TextData
 from mlrun.errors import ConfigError, DataError
 from mlrun.outcome import Outcome
 
@@ -34,7 +35,8 @@ class EstimatorLearner(Learner):
         model, spec = plain(cfg["model"]), data.spec
         name = role_for(model, spec)
         facts = {**spec.facts, "problem": spec.problem, "seed": cfg["seed"]}
-        steps = [data.preprocessor, build(model.get("preprocessing"), facts, "model.preprocessing"), build(model[name], facts, f"model.{name}")]
+        scaling = None if isinstance(data, TextData) else model.get("preprocessing")  # counts of words are on a common scale, and sparse
+        steps = [data.preprocessor, build(scaling, facts, "model.preprocessing"), build(model[name], facts, f"model.{name}")]
         recipe = {"model": model, "dataset": plain(cfg["dataset"]), "labels": spec.labels, "problem": spec.problem, "role": name, "inputs": data.inputs}
         return cls(make_pipeline(*[step for step in steps if step is not None]), recipe)
 

@@ -63,6 +63,8 @@ KEYS: dict[str, tuple] = {
     "model.unfreeze_every": (COUNT, Null()),
     "model.lr_scale": (Mapping(), Null()),
     "model.keep": (Choice(("best", "last")),),
+    "model.lr": (POSITIVE,),
+    "model.gradient_clip_val": (POSITIVE, Null()),
     "dataset.name": (Text(),),
     "dataset.problem": (Text(),),
     "dataset.facts": (Items((Text(),)),),
@@ -99,12 +101,12 @@ BELOW = ("optim", "scheduler", "trainer", "dataset", "model")
 # Written in a YAML about its model, dataset or scheduler; handed to the `_target_` only if it asks for it.
 METADATA = frozenset(
     {"name", "fits", "facts", "max_epochs", "keep", "min_image_size", "pixel_range", "problem", "interval",
-     "init_from", "init_only", "freeze", "unfreeze_every", "lr_scale"}
+     "init_from", "init_only", "freeze", "unfreeze_every", "lr_scale", "gradient_clip_val", "lr"}
 )  # fmt: skip
 SPLITS, SPLIT_SETTINGS = ("train", "val", "test"), ("seed", "stratify", "train_dev")
 TOP = tuple(key for key in KEYS if "." not in key)
 CLOSED = ("tracking", "trainer")  # groups that have no keys but these
-PARTS = ("preprocessing", "classifier", "regressor", "clusterer", "decomposer", "controller")  # of a model without `_target_`
+PARTS = ("preprocessing", "classifier", "regressor", "clusterer", "decomposer", "language_model", "controller")  # of a model without `_target_`
 
 
 def allowed(group: str) -> list[str]:

@@ -54,6 +54,11 @@ class DataModule:
         """Load, check and split. Idempotent. Raises DataError."""
 
     @property
+    def positions(self):
+        """Inputs of a batch through which every weight goes once: its rows, or the tokens of its texts. Tells large steps from small ones."""
+        return self.batch_size
+
+    @property
     def spec(self):
         raise NotImplementedError
 

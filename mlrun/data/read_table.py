@@ -13,8 +13,10 @@ from mlrun.errors import DataError
 SUFFIXES = {".csv": None, ".tsv": "\t", ".tab": "\t", ".txt": None, ".parquet": None, ".pq": None}
 
 
-def read_table(path, encoding="utf-8", separator=None, decimal="."):
+def read_table(path, encoding="utf-8", separator=None, decimal=".", texts=False):
     """DataFrame of the file's columns, named by its first line. Blank lines are skipped; text files may be gzipped.
+
+    texts: everything is text; "null" and "NA" are words, not missing values.
 
     Raises DataError: no such file, a directory, empty, header only, ragged rows, another encoding, duplicate columns.
     """
@@ -46,7 +48,9 @@ def read_table(path, encoding="utf-8", separator=None, decimal="."):
             encoding=encoding,
             decimal=decimal,
             low_memory=False,
-            na_values=MISSING,
+            na_values=None if texts else MISSING,
+            keep_default_na=not texts,
+            dtype=str if texts else None,
             skipinitialspace=True,
         )
     except UnicodeError:

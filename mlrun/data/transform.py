@@ -206,6 +206,10 @@ def from_state(state):
         from mlrun.data.pairs import PairEncoding
 
         return PairEncoding(**arguments)
+    if state["kind"] == "text":
+        from mlrun.data.text_encoding import TextEncoding
+
+        return TextEncoding(**arguments)
     return {"scaling": Scaling, "images": ImageScaling, "columns": ColumnEncoding}[state["kind"]](**arguments)
 
 

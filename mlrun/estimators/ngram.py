@@ -1,0 +1,133 @@
+"""N-gram language models: counts of token sequences, and how what was never seen gets its share."""
+
+from typing import Literal
+
+import numpy as np
+
+
+class NGram:
+    """P(token | the order - 1 tokens before it) from counts.
+
+    smoothing: "kneser_ney": interpolated, absolute discount (Kneser and Ney 1995; Chen and Goodman 1999, section 2.7);
+    "witten_bell": interpolated, a context's share for lower orders grows with its number of different successors (Witten and Bell 1991);
+    "add_k": (count + k) / (count of the context + k * vocab_size), no lower orders (Laplace; k below 1: Lidstone).
+    k: of add_k. sample_length, sample_seed: of continuations.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        order: int = 5,
+        smoothing: Literal["kneser_ney", "witten_bell", "add_k"] = "kneser_ney",
+        k: float = 0.1,
+        sample_length: int = 200,
+        sample_seed: int = 0,
+    ):
+        if not isinstance(order, int) or order < 1:
+            raise ValueError(f"order={order}: give a whole number of at least 1")
+        if smoothing not in ("kneser_ney", "witten_bell", "add_k"):
+            raise ValueError(f"smoothing={smoothing}: choose kneser_ney, witten_bell or add_k")
+        if not k > 0:
+            raise ValueError(f"k={k} must be positive: else what was never seen is impossible")
+        self.vocab_size, self.order, self.smoothing, self.k = vocab_size, order, smoothing, k
+        self.sample_length, self.sample_seed = sample_length, sample_seed
+
+    # An n-gram of length n is numbered by its place in `keys[n]`, the sorted keys number(first n - 1 tokens) * vocab_size + last token.
+
+    def fit(self, tokens: np.ndarray, y=None) -> "NGram":
+        """tokens: (tokens,) ids of one text, not shorter than the order."""
+        tokens = np.asarray(tokens, dtype=np.int64)
+        if len(tokens) < self.order:
+            raise ValueError(f"{len(tokens)} tokens are fewer than order={self.order}")
+        V = self.vocab_size
+        self.keys, counts, firsts, numbers = [None], [None], [None], [None]
+        number = np.zeros(len(tokens) + 1, dtype=np.int64)  # of the empty sequence that ends before each token
+        for n in range(1, self.order + 1):
+            keys, first, number, count = np.unique(number[:-1] * V + tokens[n - 1 :], return_index=True, return_inverse=True, return_counts=True)
+            self.keys.append(keys), counts.append(count), firsts.append(first), numbers.append(number)
+        # What the text really has of the highest order; below, for Kneser-Ney, in how many different contexts a sequence stood.
+        self.counts = [None, *counts[1:]]
+        if self.smoothing == "kneser_ney":
+            for n in range(1, self.order):
+                suffix = numbers[n][firsts[n + 1] + 1]
+                self.counts[n] = np.bincount(suffix, minlength=len(self.keys[n]))
+        self.totals = [None] + [np.bincount(self.keys[n] // V, self.counts[n], self._number(n - 1)) for n in range(1, self.order + 1)]
+        self.followers = [None] + [np.bincount(self.keys[n] // V, self.counts[n] > 0, self._number(n - 1)) for n in range(1, self.order + 1)]
+        self.discounts = [None] + [_discount(self.counts[n]) for n in range(1, self.order + 1)]
+        return self
+
+    def _number(self, n: int) -> int:
+        return 1 if n == 0 else len(self.keys[n])
+
+    @property
+    def parameters(self) -> int:
+        """Stored counts."""
+        return sum(len(keys) for keys in self.keys[1:])
+
+    def log_probabilities(self, tokens: np.ndarray) -> np.ndarray:
+        """(tokens - 1,) natural logarithms of P(tokens[t] | those before), t from 1. At the beginning the context is short."""
+        tokens, V = np.asarray(tokens, dtype=np.int64), self.vocab_size
+        probability = np.full(len(tokens), 1 / V)
+        context = np.zeros(len(tokens), dtype=np.int64)  # number of the n - 1 tokens before each, -1: never seen
+        for n in range(1, self.order + 1):
+            number = _find(self.keys[n], np.where(context >= 0, context * V + tokens, -1))
+            known = context >= 0
+            count = np.where(number >= 0, self.counts[n][number], 0)
+            probability[known] = self._mix(n, context[known], count[known], probability[known])
+            context = np.append(-1, number[:-1])
+        return np.log(probability[1:])
+
+    def _mix(self, n: int, context, count, lower):
+        """P of order n from the count of the sequence, and from P of order n - 1 where this kind of smoothing asks for it."""
+        total, followers = self.totals[n][context], self.followers[n][context]
+        if self.smoothing == "add_k":
+            return (count + self.k) / (total + self.k * self.vocab_size)
+        if self.smoothing == "witten_bell":
+            kept, share = count, followers / np.maximum(total + followers, 1)
+            total = total + followers
+        else:
+            kept, share = np.maximum(count - self.discounts[n], 0), self.discounts[n] * followers / np.maximum(total, 1)
+        return np.where(total > 0, kept / np.maximum(total, 1) + share * lower, lower)
+
+    def distribution(self, context: "list[int]") -> np.ndarray:
+        """(vocab_size,) probabilities of the token after `context`."""
+        V, result = self.vocab_size, np.full(self.vocab_size, 1 / self.vocab_size)
+        context = list(context)[-(self.order - 1) :] if self.order > 1 else []
+        for n in range(1, len(context) + 2):
+            number = self._look_up(context[len(context) - (n - 1) :])
+            if number < 0:
+                break
+            start, end = np.searchsorted(self.keys[n], [number * V, (number + 1) * V])
+            count = np.zeros(V)
+            count[self.keys[n][start:end] - number * V] = self.counts[n][start:end]
+            result = self._mix(n, np.full(V, number), count, result)
+        return result
+
+    def _look_up(self, sequence) -> int:
+        number = 0
+        for n, token in enumerate(sequence, 1):
+            number = int(_find(self.keys[n], np.array([number * self.vocab_size + token]))[0])
+            if number < 0:
+                return -1
+        return number
+
+    def continuation(self, prompt: "list[int]") -> "list[int]":
+        """`sample_length` tokens drawn after the prompt; the same ones every time. The special ids 0 to 3 are never drawn."""
+        rng, tokens = np.random.default_rng(self.sample_seed), list(prompt)
+        for _ in range(self.sample_length):
+            probability = self.distribution(tokens)
+            probability[:4] = 0
+            tokens.append(int(rng.choice(self.vocab_size, p=probability / probability.sum())))
+        return tokens[len(prompt) :]
+
+
+def _find(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Place of each wanted key in the sorted keys, -1 where it is not there."""
+    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return np.where(keys[place] == wanted, place, -1)
+
+
+def _discount(counts: np.ndarray) -> float:
+    """D = n1 / (n1 + 2 n2), n1 and n2 the sequences counted once and twice (Ney, Essen and Kneser 1994); 0.5 where there are none."""
+    once, twice = int((counts == 1).sum()), int((counts == 2).sum())
+    return once / (once + 2 * twice) if once and twice else 0.5

@@ -1,0 +1,151 @@
+"""Texts with classes: files in every layout, batches, networks and estimators on the same data."""
+
+import numpy as np
+import pytest
+import torch
+
+from mlrun.backends import load_learner
+from mlrun.data.labelled_text import LabelledText, RtPolarity
+from mlrun.data.language_id import LanguageId
+from mlrun.errors import DataError
+from mlrun.networks.text_classifiers import BagOfEmbeddings, RecurrentClassifier, TextCNN, TransformerClassifier
+from tests.conftest import SHARED_DATA
+from tests.test_models import trained
+
+GOOD, BAD = ["a fine film , moving", "NA", "great \"fun\""] * 10, ["dull; a bore", "null", "what a mess"] * 10
+
+
+def labelled(path, **options):
+    data = LabelledText(str(path), "classification", "labelled_text", 1, **options)
+    data.prepare()
+    return data
+
+
+def texts_of(data, label):
+    return sorted(data.content.x[data.content.y == data.content.labels.index(label)])
+
+
+def write(layout, folder):
+    import pandas as pd
+
+    both = pd.DataFrame({"id": range(60), "review": GOOD + BAD, "sentiment": ["good"] * 30 + ["bad"] * 30})
+    if layout in ("csv", "tsv"):
+        both.to_csv(folder / f"t.{layout}", sep="," if layout == "csv" else "\t", index=False)
+        return folder / f"t.{layout}"
+    if layout == "parquet":
+        both.to_parquet(folder / "t.parquet")
+        return folder / "t.parquet"
+    if layout == "lines":
+        (folder / "rt-polarity.good").write_text("\n".join(GOOD))
+        (folder / "rt-polarity.bad").write_text("\n".join(BAD))
+        return folder
+    for part in ("train", "test") if layout == "imdb" else (".",):
+        for name, texts in {"good": GOOD, "bad": BAD, **({"unsup": GOOD} if layout == "imdb" and part == "train" else {})}.items():
+            (folder / part / name).mkdir(parents=True)
+            for number, text in enumerate(texts):
+                (folder / part / name / f"{number}.txt").write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("layout", ["csv", "tsv", "parquet", "lines", "folders", "imdb"])
+def test_every_layout_gives_the_same_texts(layout, tmp_path):
+    data = labelled(write(layout, tmp_path))
+    assert data.content.labels == ["bad", "good"]
+    times = 2 if layout == "imdb" else 1
+    assert texts_of(data, "good") == sorted(GOOD * times) and texts_of(data, "bad") == sorted(BAD * times)
+    assert data.content.test_rows == (60 if layout == "imdb" else None)
+
+
+def test_columns_and_mistakes(tmp_path):
+    path = write("csv", tmp_path)
+    assert labelled(path, text="review", target="sentiment").digest == labelled(path).digest
+    for options, message in (({"text": "nothing"}, "no column 'nothing'"), ({"target": "id"}, "no classes")):
+        with pytest.raises(DataError, match=message):
+            labelled(path, **options)
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "a.txt").write_text("text")
+    with pytest.raises(DataError, match="at least two classes"):
+        labelled(tmp_path / "one")
+    with pytest.raises(DataError, match="set dataset.path"):
+        LabelledText(None, "classification", "labelled_text", 1).prepare()
+    with pytest.raises(DataError, match="rt-polarity.neg"):
+        RtPolarity("classification", "rt_polarity", 1, data_dir=str(tmp_path)).prepare()
+
+
+def test_batches_hold_every_text_once_and_little_padding():
+    data = LanguageId("classification", "language_id", 1, tokenizer={"kind": "characters"}, batch_size=32, languages=["de", "fi", "ru"])
+    shuffled = list(data.loader("train", shuffle=True))
+    x = [tuple(row[row > 0].tolist()) for batch, _ in shuffled for row in batch]
+    assert sorted(x) == sorted(tuple(data.transform.ids(text).tolist()) for text in data.arrays("train").x)
+    assert sum((batch == 0).sum() for batch, _ in shuffled) < 0.15 * sum(batch.numel() for batch, _ in shuffled)
+    again = list(data.loader("train", shuffle=True))
+    assert all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(shuffled, again, strict=True))
+    kept = torch.cat([y for _, y in data.loader("test")])
+    assert torch.equal(kept, torch.from_numpy(data.arrays("test").y))
+
+
+def test_names_have_one_language():
+    data = LanguageId("classification", "language_id", 1)
+    assert len(data.content.labels) == 16 and len(data.content.x) > 12000
+    folded = [name.casefold() for name in data.content.x]
+    assert len(set(folded)) == len(folded)
+    with pytest.raises(DataError, match="xx"):
+        LanguageId("classification", "language_id", 1, languages=["de", "xx"]).prepare()
+
+
+NETWORKS = {
+    "bag": lambda: BagOfEmbeddings(20, 3, 8, ngrams=3),
+    "averaging": lambda: BagOfEmbeddings(20, 3, 8, hidden=[6]),
+    "last": lambda: RecurrentClassifier(20, 3, 8, 5, "lstm", pooling="last", num_layers=2),
+    "max": lambda: RecurrentClassifier(20, 3, None, 5, "rnn", pooling="max"),
+    "attention": lambda: RecurrentClassifier(20, 3, 8, 5, pooling="attention"),
+    "cnn": lambda: TextCNN(20, 3, 8, 4),
+    "transformer": lambda: TransformerClassifier(20, 3, 32, 8, 2),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_padding_changes_nothing(name):
+    torch.manual_seed(0)
+    network = NETWORKS[name]().eval()
+    texts = [torch.randint(1, 20, (length,)) for length in (1, 2, 5, 9)]
+    together = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True)
+    wide = torch.nn.functional.pad(together, (0, 4))
+    with torch.no_grad():
+        alone = torch.cat([network(text[None]) for text in texts])
+        torch.testing.assert_close(network(together), alone, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(network(wide), alone, atol=1e-5, rtol=1e-4)
+    assert alone.shape == (4, 3)
+
+
+FEW = ["dataset.languages=[de,fi,pl,ru]", "dataset.batch_size=32"]
+FLOORS = {"text_bag": 0.85, "text_rnn": 0.85, "text_cnn": 0.88, "text_transformer": 0.8, "multinomial_nb": 0.88, "softmax_regression": 0.88}
+
+
+@pytest.mark.parametrize("name", FLOORS)
+def test_they_learn_and_answer_raw_texts(name, tmp_path):
+    learner, data = trained(tmp_path, f"model={name}", "dataset=language_id", *FEW, "trainer.max_epochs=3", "optim.lr=5e-3")
+    assert learner.evaluate(data, "test")["accuracy"] >= FLOORS[name]
+    learner.save(tmp_path / "model")
+    again, x = load_learner(tmp_path / "model"), data.arrays("test").x
+    assert list(learner.predict(x)) == list(again.predict(x)) == list(again.predict(x.tolist()))
+    assert list(again.predict(data.example("test"))) == list(again.predict(x[:5]))
+    assert again.predict(["Deutschland und Österreich", "Российская Федерация"]).tolist() == ["German", "Russian"]
+    assert len(again.predict(["", "漢"])) == 2
+
+
+@pytest.mark.parametrize("ngrams, published", [([1, 1], 0.779)])
+def test_published_naive_bayes_on_film_reviews(ngrams, published):
+    """Wang and Manning 2012, "Baselines and bigrams", table 2, by ten folds."""
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+    from sklearn.naive_bayes import MultinomialNB
+    from sklearn.pipeline import make_pipeline
+
+    from mlrun.data.text_features import TextFeatures
+
+    if not (SHARED_DATA / "rt_polarity").is_dir():
+        pytest.skip("the film reviews are not here (MLRUN_DATA_DIR, or ../shared/data)")
+    data = RtPolarity("classification", "rt_polarity", 1, data_dir=str(SHARED_DATA))
+    folds = StratifiedKFold(10, shuffle=True, random_state=1)
+    accuracy = cross_val_score(make_pipeline(TextFeatures(ngrams=ngrams), MultinomialNB()), data.content.x, data.content.y, cv=folds)
+    assert np.mean(accuracy) == pytest.approx(published, abs=0.01)
