@@ -40,7 +40,7 @@ class TextStream(DataModule):
     """
 
     def __init__(
-        self, problem, name, seed, tokenizer=None, context_length=64, steps_per_epoch=None, resident_limit=2**30, **options
+        self, problem, name, seed, tokenizer=None, context_length=64, steps_per_epoch=None, resident_limit=2**28, **options
     ):
         super().__init__(problem, name, seed, **options)
         if problem != "language_modeling":

@@ -56,6 +56,13 @@ def test_arrays_are_the_same_ids():
         assert array.dtype == np.int32 and array.tolist() == tokenizer.encode(TEXTS[0])
 
 
+def test_long_and_short_texts_are_counted_alike():
+    text = "naïve " + "".join(TEXTS) * 3
+    assert len(text) > 100_000 > max(map(len, TEXTS))
+    long, short = (Tokenizer.train(texts, "characters", size=30) for texts in ([text], text.splitlines(keepends=True)))
+    assert long.state == short.state
+
+
 def test_mistakes_are_named():
     with pytest.raises(DataError, match="characters, words, bpe, wordpiece"):
         Tokenizer.train(["a"], "letters")
