@@ -19,7 +19,7 @@ class Dates(Pairs):
     Needs Babel, which brings the CLDR's names and formats (https://cldr.unicode.org).
     """
 
-    def __init__(self, problem, name, seed, rows=12000, languages=("en", "de"), forms=FORMS, data_seed=0, **options):
+    def __init__(self, problem, name, seed, rows=14000, languages=("en", "de"), forms=FORMS, data_seed=0, **options):
         super().__init__(problem, name, seed, **options)
         self.count, self.languages, self.forms, self.data_seed = rows, list(languages), list(forms), data_seed
 

@@ -21,7 +21,7 @@ MEASURES = ("exact_match", "bleu")
 @dataclass
 class PairContent:
     """What a file or a generator gives. source, target: lists of equal length; origin: where they come from;
-    parts: part -> (first row, row after the last), where the data bring parts of their own, else empty."""
+    parts: "val" or "test" -> (first row, row after the last), where the data bring parts of their own."""
 
     source: "list[str]"
     target: "list[str]"
@@ -143,11 +143,10 @@ class Pairs(DataModule):
         unknown = [key for key in self.split if key not in (*PARTS, "seed", "stratify")]
         if unknown:
             raise DataError(f"dataset.split.{unknown[0]}: the parts are {', '.join(PARTS)}; a further key is seed")
-        result = {part: np.zeros(0, dtype=np.int64) for part in PARTS}
-        result.update({part: np.arange(*bounds) for part, bounds in own.items()})
-        common = np.setdiff1d(np.arange(len(content.source)), np.concatenate([result[part] for part in own if part != "train"] or [[]]))
-        if not any(part in split for part in PARTS if part != "train"):
-            return result if "train" in own else {**result, "train": common}
+        result = {part: np.arange(*own.get(part, (0, 0))) for part in PARTS}
+        common = np.setdiff1d(np.arange(len(content.source)), np.concatenate(list(result.values())))
+        if set(split) <= {"train"} and split.get("train") is None:
+            return {**result, "train": common}
         split.setdefault("train", None)  # what the other parts leave of the files for training
         numbers, groups = {}, np.empty(len(common), dtype=np.int64)
         for place, row in enumerate(common):
