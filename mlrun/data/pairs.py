@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import re
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,6 +17,7 @@ from mlrun.errors import DataError
 
 log = logging.getLogger("mlrun")
 MEASURES = ("exact_match", "bleu")
+_HYPHEN = re.compile(r"(?<=\w) - (?=\w)")  # cut out of "t-shirt", which BLEU counts as one word; a dash between blanks is much rarer
 
 
 @dataclass
@@ -62,7 +64,8 @@ class PairEncoding:
             if token == EOS:
                 break
             kept.append(int(token))
-        return self.target.decode(kept[::-1] if self.reverse_target else kept)
+        text = self.target.decode(kept[::-1] if self.reverse_target else kept)
+        return _HYPHEN.sub("-", text) if self.target.kind == "words" else text
 
     @property
     def state(self):

@@ -52,6 +52,8 @@ class Translation(Task):
         super().__init__()
         if beam_width < 1:
             raise ValueError(f"beam_width={beam_width}: must be at least 1")
+        if guided_attention and getattr(network, "attention", True) is None:
+            raise ValueError(f"guided_attention={guided_attention}: this network has no attention; see network.attention")
         self.network, self.measure, self.max_target_length = network, measure, max_target_length
         self.label_smoothing, self.teacher_forcing = label_smoothing, teacher_forcing
         self.guided_attention, self.guided_width = guided_attention, guided_width
@@ -68,8 +70,6 @@ class Translation(Task):
         share = self.teacher_forcing(self.progress) if callable(self.teacher_forcing) else self.teacher_forcing
         if self.guided_attention:
             scores, weights = self.network(source, fed, share, with_attention=True)
-            if weights is None:
-                raise ValueError(f"guided_attention={self.guided_attention}: this network has no attention")
         else:
             scores, weights = self.network(source, fed, share), None
         loss = cross_entropy(scores, wanted, self.label_smoothing)

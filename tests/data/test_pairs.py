@@ -125,6 +125,12 @@ def test_encoding_there_and_back(tmp_path):
             assert encoding.text([*encoding.target_ids(text)[1:], 5, 6]) == text  # what follows the end does not count
 
 
+def test_words_come_back_as_they_are_counted(tmp_path):
+    (tmp_path / "pairs").write_text("x\ta man in a t-shirt, isn't he?\n" * 2 + "y\tno\n")
+    encoding = made(path=str(tmp_path / "pairs"), split={"train": None}).transform
+    assert encoding.text(encoding.target_ids("a man in a t-shirt, isn't he?")[1:]) == "a man in a t-shirt , isn't he ?"
+
+
 def test_batches_hold_every_pair_once_and_little_padding():
     data = from_yaml("dataset.rows=3000", "dataset.split.val=50", "dataset.split.test=50")
     seen, tokens, places = set(), 0, 0

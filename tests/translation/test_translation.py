@@ -146,9 +146,9 @@ def test_guided_attention_and_scheduled_sampling_in_training(model, tmp_path):
     assert off_diagonal(sampled) < 0.7 * off_diagonal(plain)
 
 
-def test_no_attention_to_guide(tmp_path):
-    with pytest.raises(Exception, match="no attention"):
-        trained(tmp_path, "model=seq2seq", *REVERSAL, "model.guided_attention=1.0", "trainer.max_epochs=1")
+def test_no_attention_to_guide():
+    with pytest.raises(ConfigError, match="no attention"):
+        make_learner(*prepared("model=seq2seq", *REVERSAL, "model.guided_attention=1.0"))
 
 
 def problems(*overrides):
