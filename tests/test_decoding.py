@@ -54,10 +54,10 @@ def exhaustive(model, row, alpha):
 
 @pytest.mark.parametrize("alpha", [0.0, 0.7, 1.0])
 def test_a_beam_of_full_width_equals_exhaustive_search(alpha):
-    model, (prompt, memory) = Table(6), begin(6)
+    model, (prompt, memory) = Table(12), begin(12)
     written = decoding.beam_search(model, memory, prompt, LENGTH, width=5**LENGTH, alpha=alpha)
     narrow = decoding.beam_search(model, memory, prompt, LENGTH, width=1, alpha=alpha)
-    for row in range(6):
+    for row in range(12):
         text, score = exhaustive(model, row, alpha)
         assert [token for token in written.tokens[row].tolist() if token != PAD] == text
         assert written.score[row].item() == pytest.approx(score, abs=1e-5)
@@ -76,6 +76,32 @@ def test_wider_beams_find_more_probable_texts():
     model, (prompt, memory) = Table(200), begin(200)
     means = [decoding.beam_search(model, memory, prompt, LENGTH, width, 0.0).score.mean().item() for width in (1, 2, 4, 16)]
     assert means == sorted(means) and means[0] < means[-1] - 0.1
+
+
+def test_a_long_text_may_overtake_one_that_has_ended():
+    """With alpha > 0 a row goes on while the mean per token can still rise: log(0.8 * 0.4) / 2 = -0.57 of "a", log(0.2) / 4 = -0.40 of "b c c"."""
+
+    class Chain:
+        def start(self, memory):
+            return 0
+
+        def step(self, tokens, state):
+            probability = torch.full((len(tokens), SIZE), 1e-9)
+            if state == 0:
+                probability[:, 4], probability[:, 5] = 0.8, 0.2
+            elif state == 1:
+                first = torch.tensor([0, 0.15, 0, 0.4, 0.15, 0.15, 0.15]), torch.tensor([0, 0, 0, 0, 0, 0, 1.0])
+                probability = torch.where(tokens == 4, *first).clamp(min=1e-9)
+            else:
+                probability[:, 6 if state < 3 else EOS] = 1.0
+            return probability.log(), state + 1
+
+        def reorder(self, state, indices):
+            return state
+
+    written = decoding.beam_search(Chain(), None, begin(1)[0], LENGTH, width=3, alpha=1.0)
+    assert written.tokens.tolist() == [[5, 6, 6, EOS]]
+    assert decoding.beam_search(Chain(), None, begin(1)[0], LENGTH, width=3, alpha=0.0).tokens.tolist()[0][:2] == [4, EOS]
 
 
 def test_rows_do_not_disturb_each_other_and_end_at_eos():
