@@ -2,6 +2,7 @@
 
 import signal
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,53 +13,80 @@ from mlrun.sweep.slots import Slots
 
 TICK = 0.25  # seconds between two looks at the clock
 GRACE = 20.0  # seconds that a job has to close its run after it was told to stop
+AHEAD = 4  # at most so many processes are prepared for slots that will become free; each costs some memory
 
 
 class Pool:
     """A queue of jobs in front of slots.
 
     listeners hear of every change by the methods they have: started(job), opened(job), epoch(job), ended(job), tick(pool);
-    `epoch` may answer "prune". timeout: seconds that a job may take; fail_fast: the first failure ends the sweep; request(job) -> Request.
+    `epoch` may answer "prune". timeout: seconds that a job may take; fail_fast: the first failure ends the sweep; request(job) -> Request;
+    environment(job): variables that depend on its slots.
     """
 
-    def __init__(self, server: Server, slots: Slots, request, timeout: "float | None" = None, fail_fast: bool = False, grace: float = GRACE):
-        self.server, self.slots, self.request = server, slots, request
+    def __init__(
+        self, server: Server, slots: Slots, request, environment, timeout: "float | None" = None, fail_fast: bool = False, grace: float = GRACE
+    ):
+        self.server, self.slots, self.request, self.environment = server, slots, request, environment
         self.timeout, self.fail_fast, self.grace = timeout, fail_fast, grace
         self.running: "dict[int, Job]" = {}
+        self.prepared: "set[int]" = set()  # numbers of jobs whose processes wait for their turn
+        self.perished: "set[int]" = set()  # whose process did not live to see it; it gets another one then
         self.listeners: list = []
         self.interrupts = 0
         self.draining = False  # no further job is started
         self._memory_kills = memory_kills()
 
-    def run(self, jobs: "Iterator[Job]") -> None:
-        """Until all jobs have ended. `jobs` is asked for the next one only when a slot is free, so that a search can learn in between.
+    def run(self, jobs: "Iterator[Job]", ahead: bool = True) -> None:
+        """Until all jobs have ended. Where `ahead` is false, `jobs` is asked for the next one only when a slot is free: a search learns in between.
 
         Raises KeyboardInterrupt after Ctrl-C or SIGTERM, when all jobs have closed their runs; a second Ctrl-C does not wait for that.
         """
         jobs = iter(jobs)
-        head = None
-        exhausted = False
+        queue: "deque[Job]" = deque()
+        spare = min(AHEAD, len(self.slots.all)) if ahead else 0
         with self._signals():
-            while self.running or not (exhausted or self.draining):
-                while self.slots.free and not (exhausted or self.draining):
-                    head = head or next(jobs, None)
-                    if head is None:
-                        exhausted = True
-                    elif (slots := self.slots.take(head.demand.kind, head.demand.count)) is None:
+            while not self.draining:
+                while self.slots.free and (queue or self._ask(jobs, queue)):
+                    slots = self.slots.take(queue[0].demand.kind, queue[0].demand.count)
+                    if slots is None:
                         break  # first come, first served: a wide job is not overtaken for ever
-                    else:
-                        self._start(head, slots)
-                        head = None
-                if self.running:
-                    self._listen(TICK)
-                self._look_at_clock()
+                    self._start(queue.popleft(), slots)
+                while len(queue) < spare and self._ask(jobs, queue):
+                    pass
+                for job in queue:
+                    if job.number not in self.perished:
+                        self._prepare(job)
+                if not self.running:
+                    break
+                self._wait()
+            while self.running:
+                self._wait()
             if self.interrupts:
                 raise KeyboardInterrupt
 
+    @staticmethod
+    def _ask(jobs: "Iterator[Job]", queue: "deque[Job]") -> bool:
+        """Whether there was a next job."""
+        job = next(jobs, None)
+        queue.extend([] if job is None else [job])
+        return job is not None
+
+    def _wait(self) -> None:
+        self._listen(TICK)
+        self._look_at_clock()
+
+    def _prepare(self, job: Job) -> None:
+        if job.number not in self.prepared:
+            self.prepared.add(job.number)
+            self.server.prepare(self.request(job))
+
     def _start(self, job: Job, slots) -> None:
+        self._prepare(job)
+        self.prepared.remove(job.number)
         job.slots, job.state, job.started, job.attempts = slots, states.RUNNING, time.monotonic(), job.attempts + 1
         self.running[job.number] = job
-        self.server.start(self.request(job))
+        self.server.go(job.number, self.environment(job))
         self._tell("started", job)
 
     def stop(self, job: Job, state: str, reason: str, signum: int = signal.SIGINT) -> None:
@@ -77,6 +105,9 @@ class Pool:
     def _take(self, kind: str, number: int, payload) -> None:
         job = self.running.get(number)
         if job is None:
+            if kind == "exited" and number in self.prepared:
+                self.prepared.remove(number)
+                self.perished.add(number)
             return
         if kind == "run":
             job.run_id = payload
@@ -96,6 +127,8 @@ class Pool:
                 job.state, job.reason = states.FAILED, f"its result is lost: {payload.why}"
             else:
                 job.state, job.returned, job.result = states.FINISHED, payload["value"], {**job.result, **payload}
+                if job.demand.kind == "cpu":  # a GPU's memory is free when the process is gone
+                    self._ended(job)
         elif kind in ("failed", "interrupted", "pruned"):
             job.state, job.reason = (states.KILLED if kind == "interrupted" else kind), payload
         elif kind == "exited":
@@ -108,6 +141,9 @@ class Pool:
         self._memory_kills = kills
         if job.stop_reason and job.state != states.FINISHED:
             job.state, job.reason = job.stop_reason
+        self._ended(job)
+
+    def _ended(self, job: Job) -> None:
         job.seconds = time.monotonic() - job.started
         del self.running[job.number]
         self.slots.give_back(job.slots)

@@ -2,6 +2,8 @@
 
     parent --commands--> server --fork--> job --reports--> parent
 
+A job is prepared (forked, its configuration set up, its log opened) while others run, and waits at its first line for a slot to be free.
+
 The server ends with its parent and takes its jobs along, also when the parent was killed with -9: the kernel is asked for it
 (PR_SET_PDEATHSIG), and the end of the command channel says it.
 """
@@ -15,8 +17,8 @@ import signal
 import socket
 import sys
 from contextlib import suppress
-from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
 MESSAGE_BYTES = 1 << 17  # a larger report does not fit through the socket
@@ -31,16 +33,14 @@ class Request:
     config: Any
     directory: str
     argv: "list[str]"
-    environment: "dict[str, str]" = field(default_factory=dict)
     threads: int = 1
     parent_run: "str | None" = None
     run_id: "str | None" = None  # to go on recording to
-    attempt: int = 1
     stop_when_told: bool = False  # reports every epoch, because the parent may prune
 
 
 class Server:
-    """The parent's side. `work(request, report)` is done in each job's process."""
+    """The parent's side. `work(request, report, turn)` is done in each job's process; `turn()` waits until the job may begin."""
 
     def __init__(self, work):
         self.reports, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -63,8 +63,13 @@ class Server:
         """Import in the server; what cannot be imported is left for the job to complain about. Reports ("ready", seconds)."""
         self._commands.send(("preload", modules))
 
-    def start(self, request: Request) -> None:
-        self._commands.send(("start", request))
+    def prepare(self, request: Request) -> None:
+        """Forks the job's process, which does what can be done before its turn."""
+        self._commands.send(("prepare", request))
+
+    def go(self, number: int, environment: "dict[str, str]") -> None:
+        """It is the prepared job's turn; `environment` says where it is to run."""
+        self._commands.send(("go", number, environment))
 
     def signal(self, number: int, signum: int) -> None:
         """To the job's whole process group: its data workers and the further processes of a distributed run too."""
@@ -136,6 +141,7 @@ def _serve(commands: Connection, reports: socket.socket, work) -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
     jobs: "dict[int, int]" = {}  # process -> job number
+    waiting: "dict[int, Connection]" = {}  # job number -> where its process waits for its turn
     try:
         while True:
             ready, _, _ = select.select([commands, wake], [], [])
@@ -143,13 +149,20 @@ def _serve(commands: Connection, reports: socket.socket, work) -> None:
                 with suppress(BlockingIOError):
                     os.read(wake, 4096)
                 for number, status in _ended(jobs):
+                    if number in waiting:
+                        waiting.pop(number).close()
                     send(reports, "exited", number, status)
             if commands in ready:
                 command, *arguments = commands.recv()
                 if command == "preload":
                     send(reports, "ready", -1, _preload(*arguments))
-                elif command == "start":
-                    _start(arguments[0], jobs, commands, reports, work)
+                elif command == "prepare":
+                    _prepare(arguments[0], jobs, waiting, commands, reports, work)
+                elif command == "go":
+                    number, environment = arguments
+                    if number in waiting:  # else it died meanwhile, which was reported
+                        with waiting.pop(number) as line, suppress(BrokenPipeError):
+                            line.send(environment)
                 elif command == "signal":
                     for process in [process for process, number in jobs.items() if number == arguments[0]]:
                         _signal_group(process, arguments[1])
@@ -182,27 +195,39 @@ def _preload(modules: "list[str]") -> float:
     return time.perf_counter() - start
 
 
-def _start(request: Request, jobs: dict, commands: Connection, reports: socket.socket, work) -> None:
+def _prepare(request: Request, jobs: dict, waiting: dict, commands: Connection, reports: socket.socket, work) -> None:
     server = os.getpid()
+    line, told = Pipe(duplex=False)
     process = os.fork()
     if process:
         with suppress(OSError):
             os.setpgid(process, process)  # here and there: whoever comes first
-        jobs[process] = request.number
+        line.close()
+        jobs[process], waiting[request.number] = request.number, told
         return
     status = 1
+
+    def report(kind, payload=None):
+        send(reports, kind, request.number, payload)
+
+    def turn():
+        with line:
+            os.environ.update(line.recv())
+        report("running", os.getpid())
+
     try:
         signal.set_wakeup_fd(-1)
         with suppress(OSError):
             os.setpgid(0, 0)
         die_with_parent(server)
-        commands.close()
+        for end in (commands, told, *waiting.values()):
+            end.close()
         for signum in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(signum, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         _own_files(request)
         _own_environment(request)
-        status = work(request, lambda kind, payload=None: send(reports, kind, request.number, payload))
+        status = work(request, report, turn)
     except KeyboardInterrupt:
         status = 130
     except BaseException:
@@ -237,7 +262,6 @@ def _own_files(request: Request) -> None:
 
 def _own_environment(request: Request) -> None:
     sys.argv = list(request.argv)
-    os.environ.update(request.environment)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LOKY_MAX_CPU_COUNT"):
         os.environ[name] = str(request.threads)  # for what is loaded from now on, and for processes of the job's own
     if "torch" in sys.modules:  # before any parallel region: OpenMP cannot be told later in a forked process

@@ -54,8 +54,8 @@ class Sweep:
         self.display = None
         self.begin = time.monotonic()
         self._importing = 0  # requests to the server that it has not answered
-        if self.is_ours and warm:
-            self._import(list(COMMON))
+        if warm and (early := [*(COMMON if self.is_ours else ()), *settings["preload"]]):
+            self._import(early)  # while the jobs are composed
 
     # --- before the start ------------------------------------------------------------------------------------------
 
@@ -124,7 +124,7 @@ class Sweep:
         slots, self.threads = share_out(
             [job.demand for job in like or self.jobs], self.gpus, settings["slots"], settings["threads"], settings["jobs_per_gpu"]
         )
-        self.pool = Pool(self.server, slots, self._request, settings["timeout"], settings["fail_fast"])
+        self.pool = Pool(self.server, slots, self._request, self._environment, settings["timeout"], settings["fail_fast"])
 
     # --- running ---------------------------------------------------------------------------------------------------
 
@@ -143,7 +143,8 @@ class Sweep:
                 self.display.say(f"sweep of {total or '?'} jobs on {places}: {_relative(self.directory)}")
                 self._warm_up(like or self.jobs)
                 self.pool.listeners = [*listeners, self, self.display, *([self.record] if self.record else [])]
-                self.pool.run(self._pending(jobs))
+                callbacks = OmegaConf.select(self.config, "hydra.callbacks")  # `on_job_start` is not to be called long before
+                self.pool.run(self._pending(jobs), ahead=like is None and not callbacks)
             failed = any(job.state in (states.FAILED, states.KILLED) for job in self.jobs)
             status = "FAILED" if failed or self.pool.draining else "FINISHED"
         except EOFError:
@@ -175,7 +176,7 @@ class Sweep:
     def _warm_up(self, like: "list[Job]") -> None:
         modules = modules_of([job.config for job in like if job.state == states.WAITING]) if self.is_ours else []
         self.display.note("importing what the jobs need")
-        self._import([*modules, *self.settings["preload"]])
+        self._import(modules)
         if self.record is not None:
             self.journal.begin(run_id=self.record.id)
         while self._importing:
@@ -187,21 +188,21 @@ class Sweep:
         self.server.preload(modules)
         self._importing += 1
 
-    def _request(self, job: Job) -> Request:
+    def _environment(self, job: Job) -> "dict[str, str]":
         environment = {"CUDA_VISIBLE_DEVICES": ",".join(slot.device for slot in job.slots if slot.device)}
         if not self.gpus and "CUDA_VISIBLE_DEVICES" not in os.environ:
             environment = {}
-        environment["MLRUN_SLOTS"] = ",".join(map(str, job.slots))
+        return {**environment, "MLRUN_SLOTS": ",".join(map(str, job.slots))}
+
+    def _request(self, job: Job) -> Request:
         return Request(
             number=job.number,
             config=job.config,
             directory=str(job.directory),
             argv=[sys.argv[0], *_job_arguments(job.config, sys.argv[1:])],
-            environment=environment,
-            threads=self.threads * len([slot for slot in job.slots if slot.kind == "gpu"] or [1]),
+            threads=self.threads * (job.demand.count if job.demand.kind == "gpu" else 1),
             parent_run=self.record.id if self.record else None,
             run_id=job.run_id,
-            attempt=job.attempts,
             stop_when_told=bool(self.settings.get("prunes")),
         )
 

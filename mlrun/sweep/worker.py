@@ -1,6 +1,7 @@
 """A job's own process: runs Hydra's job in RUN mode and reports to the sweep. Also where `mlrun` learns that it is part of one."""
 
 import os
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -98,8 +99,8 @@ class Reports:
         self._worker.finished(result)
 
 
-def run_job(request: Request, report, task_function, hydra_context) -> int:
-    """Hydra's job, as if `argv` had been typed. Returns the exit status."""
+def run_job(request: Request, report, turn, task_function, hydra_context) -> int:
+    """Hydra's job, as if `argv` had been typed; the user's function is called when it is the job's turn. Returns the exit status."""
     import signal
 
     from hydra.core.utils import JobStatus, run_job as hydra_job, setup_globals
@@ -109,16 +110,20 @@ def run_job(request: Request, report, task_function, hydra_context) -> int:
     global current
     current = Worker(request, report)
     signal.signal(signal.SIGUSR1, current.prune)
-    report("running", os.getpid())
     config = request.config
     setup_globals()
     with read_write(config), open_dict(config):
         config.hydra.mode = RunMode.RUN
         config.hydra.run.dir = request.directory
-    forget_attempt(Path(request.directory))
+
+    def begin(cfg):
+        turn()
+        forget_attempt(Path(request.directory))  # not earlier: a job whose turn never comes keeps what it has
+        return task_function(cfg)
+
     try:
         done = hydra_job(
-            hydra_context=hydra_context, task_function=task_function, config=config, job_dir_key="hydra.run.dir", job_subdir_key=None
+            hydra_context=hydra_context, task_function=begin, config=config, job_dir_key="hydra.run.dir", job_subdir_key=None
         )
     except BaseException as error:
         report("interrupted" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "failed", reason_of_error(error))
@@ -127,6 +132,8 @@ def run_job(request: Request, report, task_function, hydra_context) -> int:
         error = done._return_value
         report("pruned" if isinstance(error, Pruned) else "failed", reason_of_error(error))
         return 1
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()  # the next job takes this one's slot as soon as it is reported
     report("finished", {"value": done.return_value, "working_dir": done.working_dir, "task_name": done.task_name})
     return 0
 
