@@ -3,6 +3,7 @@
     python -m benchmarks.sweeps start     # jobs of a second: pool, Hydra's basic and joblib launchers, a process per job
     python -m benchmarks.sweeps slots     # 12 real jobs on 2 slots against the sum of their own times
     python -m benchmarks.sweeps search    # Optuna with pruning against random search, 30 trials, 5 seeds
+    python -m benchmarks.sweeps killed    # a search of 30 trials is killed after 15 and started again
 
 Each appends to benchmarks/sweeps.md. Numbers depend on what else the machine does: every comparison is made in one call.
 """
@@ -135,7 +136,39 @@ def search(trials: int = 30, seeds: int = 5) -> None:
             say(f"| {name} | {each} | {statistics.median(bests):.4f} | {statistics.mean(pruned):.0%} | {statistics.mean(took):.0f} |")
 
 
+def killed(trials: int = 30, after: int = 15) -> None:
+    """kill -9 when `after` trials have ended, then `mlrun resume`: how many trials the study has at the end, and how they ended."""
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    def counts() -> str:
+        storage = JournalStorage(JournalFileBackend(str(directory / "outputs/s/study.journal")))
+        states = [trial.state.name.lower() for trial in optuna.load_study(study_name=None, storage=storage).trials]
+        return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+
+    say(f"\n## A search of {trials} trials on 2 slots, killed with -9 after {after} and resumed: `mlrun -m experiment=tune/mlp_digits`\n")
+    with tempfile.TemporaryDirectory() as folder:
+        directory = Path(folder)
+        command = [sys.executable, "-m", "mlrun", "-m", "experiment=tune/mlp_digits", f"hydra.sweeper.n_trials={trials}"]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": ""}
+        with subprocess.Popen(
+            [*command, "hydra.sweep.dir=outputs/s", "hydra.launcher.slots=2"], cwd=directory, env=environment, stdout=subprocess.PIPE, text=True
+        ) as process:
+            for line in process.stdout:
+                if line.startswith(f"[{after}/{trials}]"):
+                    process.kill()
+                    break
+        time.sleep(2)
+        say(f"killed: {counts()}")
+        run([sys.executable, "-m", "mlrun", "resume", "outputs/s"], directory)
+        entries = {entry["number"]: entry for entry in map(json.loads, (directory / "outputs/s/jobs.jsonl").read_text().splitlines())}
+        ended = [entry["state"] for entry in entries.values()]
+        say(f"resumed: {counts()} (failed are those that were cut off; each was tried again)")
+        say("jobs: " + ", ".join(f"{ended.count(state)} {state}" for state in dict.fromkeys(ended)))
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("start", "slots", "search"))
-    {"start": start, "slots": slots, "search": search}[parser.parse_args().what]()
+    parser.add_argument("what", choices=("start", "slots", "search", "killed"))
+    {"start": start, "slots": slots, "search": search, "killed": killed}[parser.parse_args().what]()

@@ -14,6 +14,7 @@ from mlrun.config.identity import CHANGEABLE, flatten, is_network
 from mlrun.errors import ConfigError, UserError
 
 LENGTHS = {"total", "total_steps", "total_epochs", "T_max"}  # arguments by which a schedule learns how long the run is
+CHECKPOINTS = ("last.ckpt", "previous.ckpt", "best.ckpt", "last.json")  # in a run's directory checkpoints/, from the one to be preferred
 REASONS = (  # of what may not change; the first that the key begins with
     ("model", "the checkpoint's weights belong to the model as it was"),
     ("optim", "the checkpoint's optimizer state belongs to these settings"),
@@ -78,7 +79,7 @@ def _directory_of(run_id: str) -> Path:
 
 
 def newest_checkpoint(directory: Path) -> "Path | None":
-    for name in ("last.ckpt", "previous.ckpt", "best.ckpt", "last.json"):
+    for name in CHECKPOINTS:
         if (directory / "checkpoints" / name).exists():
             return directory / "checkpoints" / name
     return None
@@ -165,6 +166,18 @@ def go_on(stored: Stored, overrides: "list[str]") -> int:
         resume=stored.checkpoint,
     )  # fmt: skip
     return 0 if result.recorded else 1
+
+
+def readable(checkpoint: Path, trust: bool = False) -> bool:
+    """Whether it is there and whole."""
+    if not checkpoint.exists() or checkpoint.suffix != ".ckpt" or checkpoint.is_dir():
+        return checkpoint.exists()
+    from mlrun.backends.checkpoints import read  # imports torch
+
+    try:
+        return bool(read(checkpoint, trust))
+    except UserError:
+        return False
 
 
 def _check_readable(stored: Stored, trust: bool) -> None:

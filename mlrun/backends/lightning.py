@@ -268,10 +268,18 @@ class Loaders(LightningDataModule):
         trainer = self.trainer
         return {"device": trainer.strategy.root_device, "shard": (trainer.global_rank, trainer.world_size)}
 
+    def _enough(self, part: str) -> None:
+        """A process without a row would not take part in the sums over all processes, and the others would wait for it for ever."""
+        rows, ranks = self.data.sizes.get(part) or 0, self.trainer.world_size
+        if 0 < rows < ranks:
+            raise ConfigError(f"dataset: {rows} rows for {part} are too few for {ranks} processes (trainer.devices): take fewer processes or a larger dataset.split.{part}")
+
     def train_dataloader(self):
+        self._enough("train")
         return self.trainer.lightning_module.train_loader(self.data, **self._place())
 
     def val_dataloader(self):
+        self._enough("val")
         return self.data.loader("val", shuffle=False, **self._place()) or []
 
     def transfer_batch_to_device(self, batch, device, dataloader_idx):

@@ -16,11 +16,13 @@ def run(argv: "list[str]") -> int:
     parser.add_argument("--metric", help="default: the test value of the watched metric")
     parser.add_argument("--format", choices=FORMATS, default="table")
     parser.add_argument("--figure", metavar="PNG", help="also draw it with error bars; for a sweep it becomes an artifact of its parent run")
+    parser.add_argument("--curves", metavar="PNG", help="draw the watched metric (or --metric) over training, mean and std over seeds of each group")
     arguments = parser.parse_args(argv)
 
     from mlrun.errors import UserError
     from mlrun.sweep.leaderboard import leaderboard
 
+    figure, drawn = (path and Path(path).resolve() for path in (arguments.figure, arguments.curves))  # a sweep is read where it was started
     runs, parent = _runs(arguments.source)
     by = [key.strip() for key in arguments.by.split(",") if key.strip()] if arguments.by else None
     known = {"model", "dataset"} | {key for one in runs for key in one.params}
@@ -35,16 +37,32 @@ def run(argv: "list[str]") -> int:
         what = f"with {arguments.metric}" if arguments.metric else "with results"
         raise UserError(f"{arguments.source}: there are no runs {what}" + (f"; measured are {', '.join(measured)}" if measured else ""))
     {"table": _table, "csv": _csv, "md": _markdown}[arguments.format](board)
-    if arguments.figure:
-        from mlrun.report.figures import save
+    if figure:
         from mlrun.sweep.figures import leaderboard_figure
 
-        save(leaderboard_figure(board), Path(arguments.figure))
-        if parent:
-            from mlrun.tracking.read import attach
+        _write(leaderboard_figure(board), figure, parent)
+    if drawn:
+        from mlrun.sweep.figures import curves_figure
+        from mlrun.sweep.leaderboard import curves
+        from mlrun.tracking.read import metric_histories
 
-            attach(parent, Path(arguments.figure), "figures")
+        metric = arguments.metric or board.monitor
+        axis, found = curves(board, metric_histories, metric)
+        if not found:
+            raise UserError(f"--curves: no run has recorded {metric} while it trained; --metric names another, such as train/loss")
+        _write(curves_figure(found, metric, axis), drawn, parent)
     return 0
+
+
+def _write(figure, path: Path, parent: "str | None") -> None:
+    """To a file, and to the artifacts of a sweep's parent run."""
+    from mlrun.report.figures import save
+
+    save(figure, path)
+    if parent:
+        from mlrun.tracking.read import attach
+
+        attach(parent, path, "figures")
 
 
 def _runs(source: str):

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from mlrun.errors import ConfigError
+
 _PACKAGE = Path(__file__).resolve().parent.parent
 # In an installed wheel conf/ lies inside the package, in a checkout beside it.
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
@@ -49,8 +51,12 @@ def compose(overrides: "list[str]", config_dir: "str | None" = None, config_name
 
 
 def without_hydra(cfg: DictConfig) -> DictConfig:
-    """The job's part of a composed configuration, with the chosen names written in."""
+    """The job's part of a composed configuration, with the chosen names written in. Raises ConfigError for a setting of Hydra's that cannot work."""
     choices = cfg.hydra.runtime.choices
+    if cfg.hydra.job.chdir:  # every run would make a database of its own, and relative paths would lead elsewhere
+        raise ConfigError(
+            ["hydra.job.chdir=true: mlflow.db and relative paths belong to the directory where mlrun is started; hydra.run.dir=DIR says where a run writes"]
+        )
     cfg = cfg.copy()
     with open_dict(cfg):
         cfg.pop("hydra")

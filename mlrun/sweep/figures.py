@@ -1,10 +1,11 @@
 """Figures of a sweep: what its settings did to the watched metric."""
 
+import itertools
 import math
 
 from matplotlib.ticker import FuncFormatter
 
-from mlrun.report.style import BLUE, GREY, ORANGE, new_axes, new_figure, shorten, styled
+from mlrun.report.style import BLUE, GREY, ORANGE, PALETTE, new_axes, new_figure, shorten, styled
 
 PANELS = 6  # settings that are shown
 
@@ -85,4 +86,20 @@ def leaderboard_figure(board, shown: int = 30):
     axes.set_yticks(range(len(rows)), names)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlabel(board.metric)
+    return figure
+
+
+@styled
+def curves_figure(curves, metric: str, axis: str):
+    """A line per group, the mean over its seeds, within a band of one standard deviation to each side. curves: of `leaderboard.curves`."""
+    names = [f"{shorten(curve.name, 48)} ({curve.n})" for curve in curves]
+    figure = new_figure(7.2, 3.4 + 0.24 * len(curves), f"{metric}, mean and standard deviation over seeds")
+    (axes,) = new_axes(figure, 0.8, 0.75, 0.3, 0.5 + 0.24 * len(curves))
+    for color, curve, name in zip(itertools.cycle(PALETTE), curves, names):
+        alone = {"marker": "o", "markersize": 4} if len(curve.at) == 1 else {}
+        axes.plot(curve.at, curve.mean, color=color, label=name, **alone)
+        axes.fill_between(curve.at, curve.mean - curve.std, curve.mean + curve.std, color=color, alpha=0.2, linewidth=0)
+    axes.set_xlabel(axis)
+    axes.set_ylabel(metric)
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=1)
     return figure

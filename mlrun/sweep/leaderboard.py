@@ -22,6 +22,7 @@ class Row:
     parameters: "int | None" = None
     unfinished: int = 0  # seeds without a finished run
     best_run: str = ""
+    runs: "list[str]" = field(default_factory=list)  # ids, one per seed
     incomplete: bool = False
 
     @property
@@ -47,6 +48,18 @@ class Board:
     rows: "list[Row]"
     others: "list[str]"  # metrics that other runs watch
     shown: "list[str]"  # keys in which rows differ
+    monitor: str = ""  # what the runs watched while they trained
+
+
+@dataclass
+class Curve:
+    """Mean and standard deviation over the seeds of one group, at every point that all of them reached."""
+
+    name: str
+    at: "np.ndarray"
+    mean: "np.ndarray"
+    std: "np.ndarray"
+    n: int
 
 
 def leaderboard(runs: "list[StoredRun]", metric: "str | None" = None, by: "list[str] | None" = None) -> Board:
@@ -73,7 +86,36 @@ def leaderboard(runs: "list[StoredRun]", metric: "str | None" = None, by: "list[
     keys = list(dict.fromkeys(key for row in rows for key in row.keys))
     differ = [key for key in keys if len({row.keys.get(key) for row in rows}) > 1 and key not in SILENT]
     shown = by or [key for key in ("model", "dataset") if key in keys] + [key for key in differ if key not in ("model", "dataset")]
-    return Board(chosen, mode, rows, [name for name in usual if name != chosen], _without_consequences(shown, rows, by))
+    others = [name for name in usual if name != chosen]
+    return Board(chosen, mode, rows, others, _without_consequences(shown, rows, by), _monitor(runs, chosen))
+
+
+def curves(board: Board, read, metric: str, shown: int = 8) -> "tuple[str, list[Curve]]":
+    """(what the horizontal axis counts, curves of the best groups). read: as `mlrun.tracking.read.metric_histories`.
+
+    In reinforcement learning the axis is environment steps, where epochs of different methods are not comparable; else epochs.
+    """
+    rows = [row for row in board.rows if row.n][:shown]
+    runs = [run for row in rows for run in row.runs]
+    values, steps = read(runs, metric), read(runs, "train/steps")
+    by_steps = bool(values) and all(set(values[run]) <= set(steps.get(run, ())) for run in values)
+    found = []
+    for row in rows:
+        seeds = [values[run] for run in row.runs if run in values]
+        if not seeds:
+            continue
+        epochs = sorted(set.intersection(*(set(seed) for seed in seeds)))
+        table = np.array([[seed[epoch] for epoch in epochs] for seed in seeds])
+        clock = steps[next(run for run in row.runs if run in values)] if by_steps else None
+        at = np.array([clock[epoch] if clock else epoch for epoch in epochs], float)
+        name = " ".join(row.keys.get(key, "").rpartition(".")[2] if key.endswith("_target_") else row.keys.get(key, "") for key in board.shown)
+        found.append(Curve(name, at, table.mean(axis=0), table.std(axis=0), len(seeds)))
+    return ("environment steps" if by_steps else "epoch"), found
+
+
+def _monitor(runs: "list[StoredRun]", metric: str) -> str:
+    watched = [run.tags["monitor"] for run in runs if run.tags.get("monitor") and metric in run.metrics]
+    return max(set(watched), key=watched.count) if watched else metric
 
 
 def _usual_metrics(runs: "list[StoredRun]") -> "list[str]":
@@ -143,6 +185,7 @@ def _row(keys: dict, group: "list[StoredRun]", metric: str, mode: str, one_per_s
     for seed in sorted(latest, key=lambda seed: (len(str(seed)), str(seed))):
         run = latest[seed]
         row.values.append(run.metrics[metric])
+        row.runs.append(run.run_id)
         row.seeds.append(run.params.get("seed", ""))
         row.seconds.append(sum(value for name, value in run.metrics.items() if name.startswith("seconds/")))
         if run.tags.get("parameters", "").isdigit():

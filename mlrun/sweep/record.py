@@ -35,9 +35,11 @@ class Record:
         self.run.child(job.run_id)
 
     def ended(self, job: Job) -> None:
+        status = {states.FINISHED: "FINISHED", states.FAILED: "FAILED"}.get(job.state, "KILLED")
         if job.run_id:
-            status = {states.FINISHED: "FINISHED", states.FAILED: "FAILED"}.get(job.state, "KILLED")
             self.run.end_child(job.run_id, status, job.reason)
+        else:
+            self.run.end_lost_child(job.directory, status, job.reason)
         counts = count_states(self.jobs)
         done = sum(counts.get(state, 0) for state in states.ENDED)
         values = {f"jobs/{state}": counts.get(state, 0) for state in states.ENDED}
@@ -69,6 +71,24 @@ class Record:
         except UserError:
             pass
         self.run.close(status)
+
+
+def recall_runs(jobs: "list[Job]", experiment: str, parent: str) -> None:
+    """Gives jobs that died before they could tell their run's id the run that they had opened."""
+    unknown = {str(job.directory): job for job in jobs if job.attempts and not job.run_id}
+    if not unknown:
+        return
+    from mlrun.errors import UserError
+    from mlrun.tracking.read import find_runs
+
+    try:
+        runs = find_runs(experiment)
+    except UserError:
+        return
+    for run in runs:
+        job = unknown.get(run.tags.get("directory"))
+        if job is not None and run.tags.get("mlflow.parentRunId") == parent:
+            job.run_id = run.run_id
 
 
 def columns(job: Job) -> dict:

@@ -84,7 +84,7 @@ def run(cfg, hydra_cfg) -> "float | None":
     """The job, in a process that another launcher has made."""
     from mlrun.experiment import run as run_experiment
     from mlrun.report import silent, terminal
-    from mlrun.sweep.worker import forget_attempt
+    from mlrun.sweep.worker import left_by_earlier_attempt
 
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
@@ -96,7 +96,6 @@ def run(cfg, hydra_cfg) -> "float | None":
     if entry:
         job.run_id, job.attempts = entry["run_id"], entry["attempts"]
     job.attempts += 1
-    forget_attempt(directory)
 
     def opened(run_id):
         job.run_id = run_id
@@ -108,7 +107,8 @@ def run(cfg, hydra_cfg) -> "float | None":
     begin = time.monotonic()
     try:
         report = silent if "ray" in sys.modules else terminal  # Ray would show every job's output between the lines of the sweep
-        result = run_experiment(cfg, directory, overrides, environment[PARENT], report, job.run_id, opened)
+        checkpoint = left_by_earlier_attempt(directory, cfg)
+        result = run_experiment(cfg, directory, overrides, environment[PARENT], report, job.run_id, opened, checkpoint)
     except BaseException as error:
         job.state, job.reason = (states.FAILED if isinstance(error, Exception) else states.KILLED), reason_of_error(error)
         raise

@@ -186,10 +186,9 @@ def _preload(modules: "list[str]") -> float:
             importlib.import_module(name)
         except Exception:  # a job that needs it will say so in its own log
             continue
-    with suppress(ImportError):
-        from threadpoolctl import ThreadpoolController
+    from threadpoolctl import ThreadpoolController
 
-        _libraries = ThreadpoolController()
+    _libraries = ThreadpoolController()
     gc.collect()
     gc.freeze()  # a collection in a job would otherwise copy every page of what is shared
     return time.perf_counter() - start

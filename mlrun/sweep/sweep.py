@@ -20,7 +20,7 @@ from mlrun.sweep.display import Display, summary
 from mlrun.sweep.job import Job
 from mlrun.sweep.journal import Journal
 from mlrun.sweep.pool import Pool
-from mlrun.sweep.record import Record
+from mlrun.sweep.record import Record, recall_runs
 from mlrun.sweep.server import COMMON, Request, Server
 from mlrun.sweep.slots import demand, share_out, visible_gpus
 
@@ -170,6 +170,8 @@ class Sweep:
         experiment = OmegaConf.select(self.config, "tracking.experiment")
         facts = {"argv": argv, "cwd": os.getcwd(), "grid": grid, "experiment": experiment}
         self.journal.begin(**{key: value for key, value in facts.items() if key not in self.journal.sweep})
+        if self.is_ours and self.journal.sweep.get("run_id"):
+            recall_runs(self.jobs, experiment, self.journal.sweep["run_id"])
         if self.is_ours and self.record is None:
             self.record = Record(self.config.tracking.experiment, argv, grid, self.journal, self.jobs, self.directory)
 

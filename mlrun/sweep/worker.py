@@ -34,9 +34,9 @@ class Worker:
         from mlrun.experiment import run
 
         logging.captureWarnings(True)
-        directory, overrides = hydra_cfg.runtime.output_dir, list(hydra_cfg.overrides.task)
-        request = self.request
-        return run(cfg, directory, overrides, request.parent_run, Reports(self), request.run_id, self.opened).objective
+        directory, overrides = Path(hydra_cfg.runtime.output_dir), list(hydra_cfg.overrides.task)
+        request, checkpoint = self.request, left_by_earlier_attempt(directory, cfg)
+        return run(cfg, directory, overrides, request.parent_run, Reports(self), request.run_id, self.opened, checkpoint).objective
 
     def opened(self, run_id: str) -> None:
         """MLflow has given the run an id (called from the recorder's thread)."""
@@ -118,7 +118,6 @@ def run_job(request: Request, report, turn, task_function, hydra_context) -> int
 
     def begin(cfg):
         turn()
-        forget_attempt(Path(request.directory))  # not earlier: a job whose turn never comes keeps what it has
         return task_function(cfg)
 
     try:
@@ -138,12 +137,25 @@ def run_job(request: Request, report, turn, task_function, hydra_context) -> int
     return 0
 
 
-def forget_attempt(directory: Path) -> None:
-    """A job that starts anew must not find the checkpoints or the error of its earlier attempt."""
+def left_by_earlier_attempt(directory: Path, cfg) -> "Path | None":
+    """The newest readable checkpoint of the same configuration. Where there is none the job starts anew, and must not find what is left."""
     import shutil
 
+    from mlrun import attempt
+    from mlrun.config.identity import identity
+    from mlrun.config.instantiate import plain
+    from mlrun.errors import UserError
+    from mlrun.resuming import CHECKPOINTS, readable
+
+    with suppress(UserError):
+        if attempt.read(directory).get("identity") == identity(plain(cfg)):
+            for name in CHECKPOINTS:
+                checkpoint = directory / "checkpoints" / name
+                if readable(checkpoint, bool(cfg.get("trust"))):
+                    sys.argv[1:] = ["resume", str(checkpoint)]  # what the further processes of a distributed job are started with
+                    return checkpoint
     for name in ("checkpoints", "figures", "model", "config"):
         shutil.rmtree(directory / name, ignore_errors=True)
     for name in ("error.txt", "metrics.json"):
-        with suppress(FileNotFoundError):
-            (directory / name).unlink()
+        (directory / name).unlink(missing_ok=True)
+    return None

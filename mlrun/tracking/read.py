@@ -73,6 +73,20 @@ def find_runs(experiment: str) -> "list[StoredRun]":
             return runs
 
 
+def metric_histories(runs: "list[str]", metric: str) -> "dict[str, dict[int, float]]":
+    """Run id -> step -> value, of the runs that have this metric. Of a step that was recorded twice the later value."""
+    uri = tracking_uri()
+    database = sqlite_file(uri)
+    if database is not None:
+        try:
+            return _histories_in_sqlite(database, runs, metric)
+        except sqlite3.OperationalError:  # as above
+            pass
+    client = open_client(uri)
+    histories = {run: {point.step: point.value for point in client.get_metric_history(run, metric)} for run in runs}
+    return {run: history for run, history in histories.items() if history}
+
+
 def attach(run_id: str, path: Path, folder: str) -> None:
     """Adds a file to the artifacts of a run that is over."""
     open_client(tracking_uri()).log_artifact(run_id, str(path), folder)
@@ -103,3 +117,15 @@ def _find_in_sqlite(database: Path, experiment: str) -> "list[StoredRun]":
         for run, key, value, is_nan in read(f"select run_uuid, key, value, is_nan from latest_metrics {within}", row):
             runs[run].metrics[key] = math.nan if is_nan else value
         return list(runs.values())
+
+
+def _histories_in_sqlite(database: Path, runs: "list[str]", metric: str) -> "dict[str, dict[int, float]]":
+    found: "dict[str, dict[int, float]]" = {}
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        for run in runs:
+            points = connection.execute(
+                "select step, value, is_nan from metrics where run_uuid = ? and key = ? order by step, timestamp", (run, metric)
+            ).fetchall()
+            if points:
+                found[run] = {step: math.nan if is_nan else value for step, value, is_nan in points}
+    return found

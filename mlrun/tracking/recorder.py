@@ -100,6 +100,12 @@ class Recorder:
         if reason:
             self.client.set_tag(run_id, "mlrun.ended", reason[:500])
 
+    def end_lost_child(self, directory: str, status: str, reason: str) -> None:
+        """As `end_child`, of a run that was opened by a process which died before it could tell the run's id."""
+        for run in self.client.search_runs([self.experiment_id], f"tags.`mlflow.parentRunId` = '{self.run_id}' and attributes.status = 'RUNNING'"):
+            if run.data.tags.get("directory") == directory:
+                self.end_child(run.info.run_id, status, reason)
+
     def params(self, values: dict) -> None:
         from mlflow.entities import Param
 

@@ -119,6 +119,10 @@ class Run:
         """A run of this sweep is over; `status` is for one that could not close itself."""
         self._send("end_child", run_id, status, reason)
 
+    def end_lost_child(self, directory: "Path | str", status: str, reason: str) -> None:
+        """As `end_child`, of a run whose id was never told; `directory` is where it wrote."""
+        self._send("end_lost_child", str(directory), status, reason)
+
     def _reply(self, answer) -> None:
         self._replies.put(answer)
         on_open, self._on_open = self._on_open, None

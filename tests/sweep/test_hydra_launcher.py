@@ -1,6 +1,7 @@
 """The pool as a launcher of any Hydra application: Hydra's own test suite for launchers, and slots seen from inside the jobs."""
 
 import os
+import signal
 import time
 
 import pytest
@@ -133,6 +134,22 @@ def test_jobs_are_alone(sweep):
     assert [arguments for _, arguments, *_ in returns] == [[f"+a={a}"] for a in range(3)]
     assert {leak for *_, leak, _ in returns} == {"x"}
     assert len({number for *_, number in returns}) == 3
+
+
+def test_a_process_that_dies_before_its_turn_is_replaced(sweep):
+    def task(cfg):
+        if cfg.a == 0:
+            time.sleep(1)  # the next one is prepared meanwhile
+            with open(f"/proc/{os.getppid()}/task/{os.getppid()}/children") as file:
+                others = [int(process) for process in file.read().split() if int(process) != os.getpid()]
+            for process in others:
+                os.kill(process, signal.SIGKILL)
+            time.sleep(1)
+            return others
+        return cfg.a
+
+    returns = [job.return_value for job in sweep(task, "+a=range(3)", "hydra.launcher.slots=1")]
+    assert len(returns[0]) == 1 and returns[1:] == [1, 2]
 
 
 def test_a_failure_does_not_stop_the_others(sweep, tmpdir):

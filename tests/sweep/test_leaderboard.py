@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from mlrun.sweep.leaderboard import leaderboard
+from mlrun.sweep.leaderboard import Board, Row, curves, leaderboard
 from mlrun.tracking.read import StoredRun
 from mlrun.tracking.store import open_client
 
@@ -129,3 +129,33 @@ def test_smaller_may_be_better():
 def test_parents_are_left_out():
     parent = StoredRun("p", "", "FINISHED", {"grid.seed": "1,2"}, {"val/accuracy": 1.0}, {"mlrun.kind": "sweep"}, "", 0)
     assert [row.keys["model"] for row in leaderboard([run("a", 1, 0.5), parent]).rows] == ["a"]
+
+
+def test_curves_are_mean_and_std_at_the_points_that_all_seeds_reached():
+    histories = {
+        "val/return": {"0": {1: 1.0, 2: 5.0, 3: 9.0}, "1": {1: 3.0, 2: 5.0}, "2": {1: 0.0}},
+        "train/steps": {run: {1: 100.0, 2: 200.0, 3: 300.0} for run in "012"},
+    }
+
+    def read(runs, metric):
+        return {run: histories[metric][run] for run in runs if run in histories.get(metric, {})}
+
+    rows = [Row({"model": "dqn"}, values=[1.0, 2.0], runs=["0", "1"]), Row({"model": "ppo"}, values=[0.0], runs=["2"])]
+    board = Board("test/return", "max", rows, [], ["model"], "val/return")
+    axis, (dqn, ppo) = curves(board, read, "val/return")
+    assert axis == "environment steps" and (dqn.name, dqn.n, ppo.name, ppo.n) == ("dqn", 2, "ppo", 1)
+    np.testing.assert_allclose([dqn.at, dqn.mean, dqn.std], [[100, 200], [2, 5], [1, 0]])
+    del histories["train/steps"]["1"]  # then environment steps cannot be compared
+    axis, (dqn, _) = curves(board, read, "val/return")
+    assert axis == "epoch" and dqn.at.tolist() == [1, 2]
+
+
+def test_curves_of_recorded_runs(thousand):
+    with sqlite3.connect(thousand / "mlflow.db") as database:
+        rows = [("val/accuracy", value, epoch, 0, epoch, f"{seed:032x}") for seed in range(5) for epoch, value in ((1, 0.5), (2, 0.6 + seed / 10))]
+        database.executemany("insert into metrics (key, value, timestamp, is_nan, step, run_uuid) values (?, ?, ?, ?, ?, ?)", rows)
+    done = command(thousand, "board", "--by", "model", "--curves", "curves.png")
+    assert done.returncode == 0, done.stderr
+    assert (thousand / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    done = command(thousand, "board", "--metric", "val/loss", "--curves", "none.png")
+    assert done.returncode == 2 and "--curves: no run has recorded val/loss while it trained" in done.stderr

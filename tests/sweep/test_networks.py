@@ -1,9 +1,12 @@
 """Networks in a sweep: seeds, epochs, and distributed jobs one after the other."""
 
 import csv
+from types import SimpleNamespace
 
 import pytest
 
+from mlrun.backends.lightning import Loaders
+from mlrun.errors import ConfigError
 from mlrun.report.numbers import number
 
 
@@ -36,3 +39,41 @@ def test_a_job_gives_the_numbers_of_a_single_run(workspace, distributed):
     assert single[0] == 0, single
     (in_sweep,) = [row["test/log_loss"] for row in rows if row["seed"] == "1"]
     assert f"test/log_loss   {number(float(in_sweep))}" in single[1]
+
+
+@pytest.mark.parametrize("part, sizes", [("val", {"train": 90, "val": 1}), ("train", {"train": 1, "val": 0})])
+def test_more_processes_than_rows_are_refused(part, sizes):
+    """They would wait for each other for ever."""
+    loaders = Loaders(SimpleNamespace(sizes=sizes))
+    loaders.trainer = SimpleNamespace(world_size=2)
+    with pytest.raises(ConfigError, match=f"1 rows for {part} are too few for 2 processes"):
+        getattr(loaders, f"{part}_dataloader")()
+
+
+def test_a_killed_job_goes_on_from_its_last_checkpoint(workspace):
+    """Killed after its third epoch, it trains the fourth and fifth only, to the result of a job that nothing happened to."""
+    workspace.add_python("killed.py", '''
+        import os, signal
+        from mlrun.tasks.supervised import Supervised
+
+        class Killed(Supervised):
+            def on_train_epoch_start(self):
+                with open(f"epochs_{os.environ['NAME']}.txt", "a") as file:
+                    file.write(f"{self.current_epoch + 1} ")
+                if "BAD" in os.environ and self.current_epoch == 3:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                super().on_train_epoch_start()
+    ''')  # fmt: skip
+    command = [
+        "-m", "model=mlp", "dataset=trouble", "model._target_=killed.Killed", "trainer.accelerator=cpu", "trainer.max_epochs=5", "seed=1",
+    ]  # fmt: skip
+    status, out, _ = workspace.mlrun(*command, "tracking.experiment=killed", "hydra.sweep.dir=outputs/killed", NAME="killed", BAD="")
+    assert status == 1 and "SIGKILL" in out
+    first = workspace.jobs("outputs/killed")[0]
+    status, out, err = workspace.mlrun("resume", "outputs/killed", NAME="killed")
+    assert status == 0, out + err
+    assert (workspace.path / "epochs_killed.txt").read_text().split() == ["1", "2", "3", "4", "4", "5"]
+    status, out, err = workspace.mlrun(*command, "tracking.experiment=whole", "hydra.sweep.dir=outputs/whole", NAME="whole")
+    assert status == 0, out + err
+    resumed, whole = workspace.jobs("outputs/killed")[0], workspace.jobs("outputs/whole")[0]
+    assert resumed["result"]["metrics"] == whole["result"]["metrics"] and resumed["run_id"] == first["run_id"]

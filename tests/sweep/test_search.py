@@ -101,11 +101,12 @@ SEARCH = [
 ]  # fmt: skip
 
 
-def study_of(workspace):
+def study_of(workspace, sweep="search", study="study", path=None):
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    return optuna.load_study(study_name="study", storage=JournalStorage(JournalFileBackend(str(workspace.path / "outputs/search/study.journal"))))
+    path = workspace.path / (path or f"outputs/{sweep}/study.journal")
+    return optuna.load_study(study_name=study, storage=JournalStorage(JournalFileBackend(str(path))))
 
 
 def test_a_killed_search_ends_at_its_number_of_trials(workspace):
@@ -159,3 +160,51 @@ def test_a_grid_sampler_tries_everything_once(workspace):
     assert status == 0, out + err
     tried = [tuple(job["overrides"]) for job in workspace.jobs("outputs/grid").values()]
     assert len(tried) == len(set(tried)) == 6 and json.dumps(tried)
+
+
+def test_cmaes_learns_from_its_first_trials(workspace):
+    pytest.importorskip("cmaes", reason="cmaes is not installed: pip install 'mlrun[cmaes]'")
+    status, out, err = workspace.mlrun(
+        "-m", "hydra/sweeper=optuna", "hydra.sweeper.sampler=cmaes", "hydra.sweeper.n_trials=8", "hydra.sweeper.seed=1", "model=knn",
+        "dataset=trouble", "model.classifier.p=interval(1,4)", "model.classifier.leaf_size=int(interval(5,60))", "seed=1",
+        "tracking.experiment=cmaes", "hydra.sweep.dir=outputs/cmaes",
+    )  # fmt: skip
+    assert status == 0, out + err
+    trials = study_of(workspace, "cmaes").trials
+    assert len(trials) == 8 and {trial.state.name for trial in trials} == {"COMPLETE"}
+    assert sum(any(key.startswith("cma:") for key in trial.system_attrs) for trial in trials) >= 2  # drawn from its distribution, not at random
+
+
+def test_successive_halving_ends_trials_that_learn_nothing(workspace):
+    rates = ["1e-9", "0.01", "1e-8", "0.02", "1e-7", "0.03"]
+    status, out, err = workspace.mlrun(
+        "-m", "hydra/sweeper=optuna", "hydra.sweeper.sampler=grid", "hydra.sweeper.pruner=halving", "hydra.sweeper.n_warmup_epochs=1",
+        "hydra.launcher.slots=1", "model=mlp", "dataset=trouble", "trainer.max_epochs=12", "trainer.accelerator=cpu", f"optim.lr={','.join(rates)}",
+        "tracking.experiment=halving", "hydra.sweep.dir=outputs/halving",
+    )  # fmt: skip
+    assert status == 0, out + err
+    jobs = workspace.jobs("outputs/halving").values()
+    states = {override.split("=")[1]: job["state"] for job in jobs for override in job["overrides"] if override.startswith("optim.lr=")}
+    assert len(states) == 6 and states["0.01"] == "finished"
+    assert {states["1e-8"], states["1e-7"]} == {"pruned"}  # after a better one has been seen
+    assert all(job["epoch"] < 12 and "pruned after epoch" in job["reason"] for job in jobs if job["state"] == "pruned")
+
+
+def test_two_sweeps_share_a_study(workspace):
+    """As two machines would: neither waits for the other, and both stop at the number of trials of the study."""
+    command = [
+        "-m", "hydra/sweeper=optuna", "hydra.sweeper.storage=shared.journal", "hydra.sweeper.study_name=shared", "hydra.sweeper.n_trials=12",
+        "hydra.sweeper.sampler=random", "hydra.sweeper.seed=1", "hydra.launcher.slots=1", "model=knn", "dataset=trouble", "dataset.hold=0.3",
+        "model.classifier.p=interval(1,4)", "tracking.experiment=shared",
+    ]  # fmt: skip
+    processes = [workspace.start(*command, f"hydra.sweep.dir=outputs/shared{number}") for number in range(2)]
+    for process in processes:
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, out + err
+    jobs = [list(workspace.jobs(f"outputs/shared{number}").values()) for number in range(2)]
+    study = study_of(workspace, study="shared", path="shared.journal")
+    assert all(jobs) and sum(map(len, jobs)) == len(study.trials)
+    assert 12 <= len(study.trials) <= 13  # both may ask for the last one at the same time
+    points = [override for each in jobs for job in each for override in job["overrides"] if ".p=" in override]
+    assert len(set(points)) == len(points)  # the same seed on both, but no trial twice
+    assert {job["state"] for each in jobs for job in each} == {"finished"}
