@@ -136,7 +136,7 @@ class Search:
                 self.study.tell(trial, state=self.states.FAIL)
                 continue
             self.trials[job.number] = trial
-            trial.set_user_attr("job", job.number)
+            trial.set_user_attr("overrides", overrides)
             if job.earlier:  # the same settings were tried before
                 self._tell(job)
                 continue
@@ -189,8 +189,7 @@ class Search:
 
         best = self.sweep.directory / "experiment" / "best.yaml"
         best.parent.mkdir(exist_ok=True)
-        number = self.study.best_trial.user_attrs.get("job")
-        overrides = next(entry["overrides"] for entry in self.sweep.journal.entries.values() if entry["number"] == number)
+        overrides = self.study.best_trial.user_attrs["overrides"]  # it may have been another machine's
         groups = set(self.sweep.context.config_loader.list_groups(""))
         best.write_text(best_yaml(overrides, groups, self.study.best_value, len(self.study.get_trials(deepcopy=False))), encoding="utf-8")
         made = [best]

@@ -166,7 +166,7 @@ def test_cmaes_learns_from_its_first_trials(workspace):
     pytest.importorskip("cmaes", reason="cmaes is not installed: pip install 'mlrun[cmaes]'")
     status, out, err = workspace.mlrun(
         "-m", "hydra/sweeper=optuna", "hydra.sweeper.sampler=cmaes", "hydra.sweeper.n_trials=8", "hydra.sweeper.seed=1", "model=knn",
-        "dataset=trouble", "model.classifier.p=interval(1,4)", "model.classifier.leaf_size=int(interval(5,60))", "seed=1",
+        "dataset=trouble", "model.classifier.p=interval(1,4)", "model.classifier.n_neighbors=int(interval(1,20))", "seed=1",
         "tracking.experiment=cmaes", "hydra.sweep.dir=outputs/cmaes",
     )  # fmt: skip
     assert status == 0, out + err
@@ -184,9 +184,9 @@ def test_successive_halving_ends_trials_that_learn_nothing(workspace):
     )  # fmt: skip
     assert status == 0, out + err
     jobs = workspace.jobs("outputs/halving").values()
-    states = {override.split("=")[1]: job["state"] for job in jobs for override in job["overrides"] if override.startswith("optim.lr=")}
-    assert len(states) == 6 and states["0.01"] == "finished"
-    assert {states["1e-8"], states["1e-7"]} == {"pruned"}  # after a better one has been seen
+    states = {float(override.split("=")[1]): job["state"] for job in jobs for override in job["overrides"] if override.startswith("optim.lr=")}
+    assert len(states) == 6 and states[0.01] == "finished"
+    assert {states[1e-8], states[1e-7]} == {"pruned"}  # after a better one has been seen
     assert all(job["epoch"] < 12 and "pruned after epoch" in job["reason"] for job in jobs if job["state"] == "pruned")
 
 
