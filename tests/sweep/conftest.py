@@ -21,9 +21,20 @@ class Trouble(BundledTable):
         super().__init__("iris", **options)
         self.way, self.hold = way, hold
 
+    def wait_for_mlflow(self):
+        """A process that dies before MLflow has opened its run leaves none."""
+        from hydra.core.hydra_config import HydraConfig
+        from mlrun import attempt
+
+        end = time.monotonic() + 30
+        while "run_id" not in attempt.read(HydraConfig.get().runtime.output_dir) and time.monotonic() < end:
+            time.sleep(0.02)
+        time.sleep(0.2)  # and told the sweep
+
     def read(self):
         time.sleep(self.hold)
         if os.environ.get("BAD_SEED") == str(self.seed):
+            self.wait_for_mlflow()
             if self.way == "raise":
                 raise RuntimeError("the sky fell")
             if self.way == "abort":
