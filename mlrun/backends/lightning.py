@@ -272,7 +272,8 @@ class Loaders(LightningDataModule):
         """A process without a row would not take part in the sums over all processes, and the others would wait for it for ever."""
         rows, ranks = self.data.sizes.get(part) or 0, self.trainer.world_size
         if 0 < rows < ranks:
-            raise ConfigError(f"dataset: {rows} rows for {part} are too few for {ranks} processes (trainer.devices): take fewer processes or a larger dataset.split.{part}")
+            way_out = f"take fewer processes or a larger dataset.split.{part}"
+            raise ConfigError(f"dataset: {rows} rows for {part} are too few for {ranks} processes (trainer.devices): {way_out}")
 
     def train_dataloader(self):
         self._enough("train")
