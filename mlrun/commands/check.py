@@ -15,6 +15,7 @@ SUMMARY = "self-test of the installation: versions, devices, a short training, M
 PACKAGES = ("hydra-core", "omegaconf", "torch", "lightning", "scikit-learn", "mlflow", "rich", "matplotlib", "pandas")
 EXTRAS = {  # extra -> (module, what it gives)
     "test": ("pytest", "the tests"),
+    "hub": ("datasets", "dataset=huggingface"),
 }
 
 

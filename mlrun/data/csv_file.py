@@ -66,11 +66,15 @@ class CsvFile(ArrayData):
     def read(self):
         self.path = self.title = check_path(self.path)
         frame = read_table(self.path, self.encoding, self.separator, self.decimal)
-        columns, sources = list(frame.columns), None
-        if self.dev_path is not None:
-            first = len(frame)
-            frame = self._with_dev(frame)
-            sources = [(0, first, ("train", "train_dev")), (first, len(frame), ("val", "test"))]
+        if self.dev_path is None:
+            return self.content_of(frame)
+        first = len(frame)
+        frame = self._with_dev(frame)
+        return self.content_of(frame, [(0, first, ("train", "train_dev")), (first, len(frame), ("val", "test"))])
+
+    def content_of(self, frame, sources=None):
+        """A frame as `Content`, after settling target, problem and the kinds of the columns."""
+        columns = list(frame.columns)
         target = columns[-1] if self.target is None else str(self.target)
         for option, names in (("target", [target]), ("drop", self.drop), ("categorical", self.categorical)):
             for name in names:

@@ -1,5 +1,7 @@
 """Own images, a folder for each class."""
 
+import logging
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,21 +10,24 @@ from mlrun.data.image_data import ImageData
 from mlrun.data.module import Content
 from mlrun.errors import DataError
 
+log = logging.getLogger("mlrun")
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
 class ImageFolder(ImageData):
-    """path: with `class/image.png`, or with `train/class/…`, `val` or `test`, the latter for the test part.
+    """path: with `class/image.png`, or with `train/class/…` and `val` or `test` or both: those parts are then what these folders hold.
 
     side: height and width at which the images are kept in memory, as bytes: the middle square, resized; smaller ones are
-    enlarged. grey: one channel instead of three. Raises DataError naming files that cannot be read.
+    enlarged. grey: one channel instead of three. skip_corrupt: leave files out that cannot be read, and name them; else they are
+    all named in a DataError.
     """
 
-    def __init__(self, path, problem, name, seed, side=64, grey=False, **options):
+    def __init__(self, path, problem, name, seed, side=64, grey=False, skip_corrupt=False, **options):
         super().__init__(problem, name, seed, **options)
         if not isinstance(side, int) or side < 1:
             raise DataError(f"dataset.side={side}: give height and width in pixels as one number")
-        self.path, self.side, self.grey = Path(path).expanduser(), side, grey
+        self.path, self.side, self.grey, self.skip_corrupt = Path(path).expanduser(), side, grey, skip_corrupt
 
     def read(self):
         if not self.path.is_dir():
@@ -30,32 +35,47 @@ class ImageFolder(ImageData):
         parts = [self.path / part for part in ("train", "val", "test") if (self.path / part).is_dir()]
         if parts and parts[0].name != "train":
             raise DataError(f"{self.path}: has {parts[0].name}, but no train")
-        training = [self.path] if not parts else [part for part in parts if part.name != "test"] or parts
-        testing = [part for part in parts if part.name == "test"]
-        classes = sorted(
-            {
-                folder.name
-                for root in (*training, *testing)
-                for folder in root.iterdir()
-                if folder.is_dir() and _images(folder)
-            }
-        )
+        roots = parts or [self.path]
+        classes = sorted({folder.name for root in roots for folder in root.iterdir() if folder.is_dir() and _images(folder)})
         if len(classes) < 2:
             raise DataError(
                 f"{self.path}: needs a folder of images for each of at least two classes, found {', '.join(classes) or 'none'}"
             )
-        listed = [
-            [(file, place) for root in roots for place, name in enumerate(classes) for file in _images(root / name)]
-            for roots in (training, testing)
-        ]
-        files = listed[0] + listed[1]
-        x = np.empty((len(files), 1 if self.grey else 3, self.side, self.side), dtype=np.uint8)
-        for row, (file, _) in enumerate(files):
-            x[row] = read_image(file, (self.side, self.side), self.grey)
-        y = np.array([place for _, place in files], dtype=np.int64)
-        return Content(
-            x, y, str(self.path), list(classes), list(classes), test_rows=len(listed[0]) if testing else None
-        )
+        x, y, ends, wrong = [], [], [], []
+        for root in roots:
+            for place, name in enumerate(classes):
+                for file in _images(root / name):
+                    try:
+                        x.append(read_image(file, (self.side, self.side), self.grey))
+                        y.append(place)
+                    except DataError as error:
+                        wrong.append(str(error))
+            ends.append(len(x))
+        if wrong:
+            self._corrupt(wrong)
+        present = sorted(set(y))
+        if len(present) < len(classes):
+            absent = [name for place, name in enumerate(classes) if place not in present]
+            raise DataError(f"{self.path}: no image of {', '.join(absent[:5])} can be read")
+        return Content(np.stack(x), np.array(y, dtype=np.int64), str(self.path), list(classes), list(classes), sources=_sources(parts, ends))
+
+    def _corrupt(self, wrong):
+        """Names files that cannot be read: at once all of them, or the first ones on the way if they are to be left out."""
+        count = f"{len(wrong)} file{'s' * (len(wrong) > 1)} cannot be read as images"
+        shown = "; ".join(wrong[:5]) + ("; ..." if len(wrong) > 5 else "")
+        if not self.skip_corrupt:
+            raise DataError(f"{self.path}: {count}: {shown}. Mend or remove them, or leave them out with dataset.skip_corrupt=true")
+        log.warning("%s: %s, left out: %s", self.path, count, "; ".join(wrong))
+        print(f"mlrun: warning: {count} and left out: {shown}", file=sys.stderr)
+
+
+def _sources(parts, ends):
+    """Which rows make which parts, where the folders say so: val and test are what their folders hold, else taken from train."""
+    if not parts:
+        return None
+    own = [part.name for part in parts]
+    made = {"train": ("train", "train_dev", *(part for part in ("val", "test") if part not in own)), "val": ("val",), "test": ("test",)}
+    return [(start, end, made[name]) for start, end, name in zip([0, *ends], ends, own)]
 
 
 def _images(folder):
@@ -66,14 +86,27 @@ def _images(folder):
 
 def read_image(path, size, grey=False):
     """(channels, height, width) uint8: the middle of the picture at size (height, width), smoothly resized. Raises DataError."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(path) as image:
             image.draft("RGB", (2 * size[1], 2 * size[0]))  # large photographs are decoded small at once
-            image = ImageOps.exif_transpose(image).convert("L" if grey else "RGB")
-            image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.BILINEAR)
-            pixels = np.asarray(image)
-    except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
+            return fit_image(image, size, grey)
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: not an image that can be read ({error})") from None
+
+
+def fit_image(image, size, grey=False):
+    """A PIL image as (channels, height, width) uint8."""
+    from PIL import Image, ImageOps
+
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):  # more than 8 bits: the values as they are would be cut at 255
+        values = np.asarray(image, dtype=np.float64)
+        top = 65535 if values.max() > 255 else 255
+        image = Image.fromarray((values.clip(0, top) / top * 255).astype(np.uint8))
+    elif image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:  # onto white, as it is shown
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    pixels = np.asarray(ImageOps.fit(image.convert("L" if grey else "RGB"), (size[1], size[0]), Image.Resampling.BILINEAR))
     return pixels[None] if grey else pixels.transpose(2, 0, 1)

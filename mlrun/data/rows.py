@@ -330,8 +330,9 @@ def _as_input(frame, places, rejected, inputs, fields) -> Piece:
         rejected = [*rejected, *(Rejected(int(places[row]), "no text", "") for row in empty)]
         kept = np.flatnonzero(column.notna())
         return Piece(column.iloc[kept].astype(str).to_numpy(dtype=object), places[kept], rejected)
-    x = frame.to_numpy(dtype=np.float64 if any(dtype != np.float32 for dtype in frame.dtypes) else np.float32)
-    missing = np.isnan(x.sum(axis=1))
+    same = frame.dtypes.iloc[0] if frame.dtypes.nunique() == 1 else None
+    x = frame.to_numpy() if same in (np.uint8, np.float32) else frame.to_numpy(dtype=np.float64)
+    missing = np.isnan(x.sum(axis=1, dtype=np.float32 if same == np.float32 else None))
     if missing.any():  # the model knows nothing to put there
         names = np.array([name for name, _ in fields])
         rejected = [*rejected, *(Rejected(int(places[row]), f"no value in {', '.join(names[np.isnan(x[row])][:5])}", ",".join(map(str, x[row]))) for row in np.flatnonzero(missing))]

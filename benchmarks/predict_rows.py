@@ -1,0 +1,111 @@
+"""Ten million rows through `mlrun predict`: peak memory against that of a hundred thousand, speed against the bare network in a loop.
+
+    python -m benchmarks.predict_rows [--rows 10000000] [--directory DIR]
+
+The rows are generated (digits of 64 columns, bytes with some noise), written as Parquet or CSV, and predicted by the default run (an MLP, 64-256-10)
+in a process of its own, which also reads and writes files; the bare loop has its float32 rows in memory and does nothing but the forward pass.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+MEASURED = """
+import resource, sys, time
+from mlrun.cli import _dispatch
+from mlrun import predictions
+inner = predictions.predict_all
+def timed(*arguments):
+    start = time.perf_counter()
+    counts = inner(*arguments)
+    print("MEASURED", counts[0], time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return counts
+predictions.predict_all = timed
+_dispatch(sys.argv[1:])
+"""
+BATCH = 4096
+
+
+def generate(path: Path, rows: int, seed: int = 0) -> None:
+    import pyarrow
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    from mlrun.data.tables import read_bundled
+
+    digits = read_bundled("digits")[0].astype(np.int64)
+    generator = np.random.default_rng(seed)
+    names = [f"pixel_{row}_{column}" for row in range(8) for column in range(8)]
+    schema = pyarrow.schema([(name, pyarrow.uint8()) for name in names])
+    writer = pyarrow.parquet.ParquetWriter(path, schema) if path.suffix == ".parquet" else pyarrow.csv.CSVWriter(path, schema)
+    with writer:
+        for start in range(0, rows, 100_000):
+            count = min(100_000, rows - start)
+            x = np.clip(digits[generator.integers(0, len(digits), count)] + generator.integers(-1, 2, (count, 64)), 0, 16).astype(np.uint8)
+            writer.write_table(pyarrow.table([pyarrow.array(np.ascontiguousarray(column)) for column in x.T], schema=schema))
+
+
+def predict(run: Path, source: Path, output: Path) -> "tuple[int, float, float]":
+    """(rows, seconds, peak MiB) of a process of its own."""
+    done = subprocess.run([sys.executable, "-c", MEASURED, "predict", str(run), str(source), "--output", str(output)], capture_output=True, text=True, check=True)
+    _, rows, seconds, peak = next(line for line in done.stdout.splitlines() if line.startswith("MEASURED")).split()
+    return int(rows), float(seconds), float(peak)
+
+
+def bare_loop(run: Path, rows: int) -> float:
+    """Rows per second of the network alone, called on batches that lie in memory."""
+    import torch
+
+    from mlrun.stored import open_run
+
+    network = open_run(str(run))[1].task.network.eval()
+    x = torch.randn(64 * BATCH, 1, 8, 8)
+    batches = x.split(BATCH)
+    with torch.inference_mode():
+        for batch in batches[:8]:
+            network(batch)
+        start, done = time.perf_counter(), 0
+        while done < rows:
+            for batch in batches:
+                network(batch)
+                done += len(batch)
+    return done / (time.perf_counter() - start)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=10_000_000)
+    parser.add_argument("--formats", default="parquet,csv")
+    parser.add_argument("--directory", type=Path, default=Path("outputs/predict_rows"))
+    arguments = parser.parse_args()
+    folder = arguments.directory.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    run = folder / "run"
+    if not run.is_dir():
+        subprocess.run([sys.executable, "-m", "mlrun", f"hydra.run.dir={run}"], cwd=folder, check=True, capture_output=True)
+    for kind in arguments.formats.split(","):
+        peaks = []
+        for rows in (100_000, arguments.rows):
+            source = folder / f"rows_{rows}.{kind}"
+            generate(source, rows)
+            before = bare_loop(run, min(rows, 2_000_000))
+            answered, seconds, peak = predict(run, source, folder / f"answers.{kind}")
+            after = bare_loop(run, min(rows, 2_000_000))
+            peaks.append(peak)
+            bare = (before + after) / 2
+            measured = {
+                "format": kind, "rows": answered, "seconds": round(seconds, 1), "rows_per_second": round(answered / seconds), "bare_rows_per_second": round(bare),
+                "ratio": round(answered / seconds / bare, 2), "peak_mib": round(peak), "grown_mib": round(peak - peaks[0]), "cores": len(os.sched_getaffinity(0)),
+            }  # fmt: skip
+            print(json.dumps(measured), flush=True)
+            source.unlink()
+
+
+if __name__ == "__main__":
+    main()
