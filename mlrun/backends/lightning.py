@@ -28,6 +28,7 @@ from mlrun.transfer import Freezing, load_weights, parameter_groups
 log = logging.getLogger("mlrun")
 
 WEIGHTS = "weights.pt"
+TOKEN_WIDTH = 64  # a token becomes a vector of so many values or more
 PREDICT_ROWS, PREDICT_VALUES = 4096, 2**22  # most rows and input values that go through the network at once when predicting
 SMALL_STEP = 50_000_000  # multiply-adds of a batch's forward pass; measured on two cores: 13 M are faster on one thread, 480 M on two
 PASSED_ON = (  # keys of `trainer` that are Lightning's own
@@ -204,7 +205,8 @@ class NetworkLearner(Learner):
         outputs = []
         for start in range(0, len(x), PREDICT_ROWS):
             rows = torch.from_numpy(self.transform(x[start : start + PREDICT_ROWS]))
-            for batch in rows.split(max(1, PREDICT_VALUES // max(1, rows[0].numel()))):
+            values = rows[0].numel() * (TOKEN_WIDTH if rows.dtype == torch.int64 else 1)
+            for batch in rows.split(max(1, PREDICT_VALUES // max(1, values))):
                 outputs.append(self.task.predict_step((batch.to(self.task.device),)))
         outputs = torch.cat(outputs).float().cpu().numpy() if outputs else np.zeros((0,))
         if not self.task.predicts_targets:

@@ -63,7 +63,7 @@ KEYS: dict[str, tuple] = {
     "model.unfreeze_every": (COUNT, Null()),
     "model.lr_scale": (Mapping(), Null()),
     "model.keep": (Choice(("best", "last")),),
-    "model.lr": (POSITIVE,),
+    "model.suggested_lr": (POSITIVE,),
     "model.gradient_clip_val": (POSITIVE, Null()),
     "dataset.name": (Text(),),
     "dataset.problem": (Text(),),
@@ -101,7 +101,7 @@ BELOW = ("optim", "scheduler", "trainer", "dataset", "model")
 # Written in a YAML about its model, dataset or scheduler; handed to the `_target_` only if it asks for it.
 METADATA = frozenset(
     {"name", "fits", "facts", "max_epochs", "keep", "min_image_size", "pixel_range", "problem", "interval",
-     "init_from", "init_only", "freeze", "unfreeze_every", "lr_scale", "gradient_clip_val", "lr"}
+     "init_from", "init_only", "freeze", "unfreeze_every", "lr_scale", "gradient_clip_val", "suggested_lr"}
 )  # fmt: skip
 SPLITS, SPLIT_SETTINGS = ("train", "val", "test"), ("seed", "stratify", "train_dev")
 TOP = tuple(key for key in KEYS if "." not in key)

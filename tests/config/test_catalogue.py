@@ -58,3 +58,15 @@ def test_list(own, capsys):
 def test_unknown_group():
     with pytest.raises(UserError, match="did you mean 'optim'"):
         list_command.run(["optm"])
+
+
+def test_a_model_suggests_a_learning_rate_and_the_command_line_decides():
+    from torch import nn
+
+    from mlrun.config.compose import compose
+    from mlrun.config.instantiate import plain
+    from mlrun.optimization import Optimization
+
+    for overrides, expected in ((["model=mlp"], 1e-3), (["model=gpt"], 2e-3), (["model=gpt", "optim.lr=0.5"], 0.5), (["model=gpt", "optim=adamw"], 2e-3)):
+        optimizer = Optimization(plain(compose(overrides))["optim"]).optimizer(nn.Linear(1, 1))
+        assert optimizer.param_groups[0]["lr"] == expected
