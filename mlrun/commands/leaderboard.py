@@ -12,6 +12,7 @@ FORMATS = ("table", "csv", "md")
 def run(argv: "list[str]") -> int:
     parser = argparse.ArgumentParser(prog="mlrun leaderboard", description=f"Shows {SUMMARY}. std is numpy's, over n.")
     parser.add_argument("source", nargs="?", default="mlrun", help="an MLflow experiment or the directory of a sweep (default: mlrun)")
+    parser.add_argument("select", nargs="*", help="select.maximize=val/accuracy (or minimize) and select.subject_to='predict_ms<=1': the best among what is good enough")
     parser.add_argument("--by", help="keys that make a group, such as model,dataset or optim.lr; default: all settings but seeds")
     parser.add_argument("--metric", help="default: the test value of the watched metric")
     parser.add_argument("--format", choices=FORMATS, default="table")
@@ -21,6 +22,13 @@ def run(argv: "list[str]") -> int:
 
     from mlrun.errors import UserError
     from mlrun.sweep.leaderboard import leaderboard
+    from mlrun.sweep.selection import Selection
+
+    if arguments.source.startswith("select."):
+        arguments.source, arguments.select = "mlrun", [arguments.source, *arguments.select]
+    selection = Selection.parse(arguments.select)
+    if selection.metric and arguments.metric:
+        raise UserError(f"--metric {arguments.metric}: select.{'maximize' if selection.mode == 'max' else 'minimize'} already says what is compared")
 
     figure, drawn = (path and Path(path).resolve() for path in (arguments.figure, arguments.curves))  # a sweep is read where it was started
     runs, parent = _runs(arguments.source)
@@ -31,7 +39,7 @@ def run(argv: "list[str]") -> int:
             from mlrun.config.validate import nearest
 
             raise UserError(f"--by {key}: no run has such a setting{nearest(key, known)}")
-    board = leaderboard(runs, arguments.metric, by)
+    board = leaderboard(selection.among(runs), selection.metric or arguments.metric, by, selection.mode)
     if not board.rows:
         measured = sorted({name for one in runs for name in one.metrics if "/" in name and not name.startswith("seconds/")})
         what = f"with {arguments.metric}" if arguments.metric else "with results"

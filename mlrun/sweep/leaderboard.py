@@ -62,12 +62,12 @@ class Curve:
     n: int
 
 
-def leaderboard(runs: "list[StoredRun]", metric: "str | None" = None, by: "list[str] | None" = None) -> Board:
+def leaderboard(runs: "list[StoredRun]", metric: "str | None" = None, by: "list[str] | None" = None, mode: "str | None" = None) -> Board:
     """Best group first. metric: default is the test value of what most runs watched; by: keys that make a group instead of all settings."""
     runs = [run for run in runs if run.params and "mlrun.kind" not in run.tags]
     usual = _usual_metrics(runs)
     chosen = metric or (usual[0] if usual else "")
-    mode = _mode(runs, chosen)
+    mode = mode or _mode(runs, chosen)
     groups: "dict[tuple, list[StoredRun]]" = {}
     for run in runs:
         settings = _by(run, by) if by else _settings(run)

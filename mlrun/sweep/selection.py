@@ -1,0 +1,58 @@
+"""One metric to optimize, others that only have to be good enough: `select.maximize=val/accuracy select.subject_to="predict_ms<=1"`."""
+
+import operator
+import re
+from dataclasses import dataclass
+
+from mlrun.errors import UserError
+
+COMPARISONS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}
+_CONDITION = re.compile(r"\s*([\w./-]+?)\s*(<=|>=|<|>)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """metric: to optimize, None for the usual one; mode: "max", "min" or None; conditions: (metric, comparison, limit)."""
+
+    metric: "str | None" = None
+    mode: "str | None" = None
+    conditions: "tuple[tuple[str, str, float], ...]" = ()
+
+    @classmethod
+    def parse(cls, words: "list[str]") -> "Selection":
+        """From `select.maximize=…`, `select.minimize=…` and `select.subject_to=…` (several conditions apart by commas)."""
+        metric = mode = None
+        conditions = []
+        for word in words:
+            key, _, value = word.partition("=")
+            value = value.strip().strip("\"'")
+            if key in ("select.maximize", "select.minimize"):
+                if metric:
+                    raise UserError(f"{word}: one metric is optimized; others go into select.subject_to")
+                metric, mode = value, key[7:10]
+            elif key == "select.subject_to":
+                for part in value.split(","):
+                    found = _CONDITION.fullmatch(part)
+                    if not found:
+                        raise UserError(f"select.subject_to={value}: give a metric and its limit, such as predict_ms<=1")
+                    conditions.append((found[1], found[2], float(found[3])))
+            else:
+                raise UserError(f"{word}: give select.maximize=METRIC, select.minimize=METRIC or select.subject_to='METRIC<=NUMBER'")
+        return cls(metric, mode, tuple(conditions))
+
+    def accepts(self, metrics: "dict[str, float]") -> bool:
+        """Whether all limits hold; a metric that was not measured holds none."""
+        return all(name in metrics and COMPARISONS[comparison](metrics[name], limit) for name, comparison, limit in self.conditions)
+
+    def among(self, runs: list) -> list:
+        """The runs that are good enough. Raises UserError naming how close they came where there are none."""
+        if not self.conditions:
+            return runs
+        kept = [run for run in runs if self.accepts(run.metrics)]
+        if runs and not kept:
+            ranges = []
+            for name, comparison, limit in self.conditions:
+                values = [run.metrics[name] for run in runs if name in run.metrics]
+                ranges.append(f"{name} is {min(values):.4g} to {max(values):.4g}" if values else f"no run has {name}")
+            raise UserError(f"select.subject_to: no run is good enough ({'; '.join(ranges)})")
+        return kept
