@@ -64,8 +64,12 @@ COMPARISONS = (  # beyond the default runs: what a setting changes
     *[f"experiment=tinyshakespeare/{name}" for name in ("ngram", "window", "rnn", "gru", "lstm", "gpt_cpu")],
     "experiment=rt_polarity/text_cnn trainer=kfold trainer.folds=10",
     "model=multinomial_nb dataset=rt_polarity trainer=kfold trainer.folds=10",
+    "experiment=arithmetic/lstm",
+    "experiment=arithmetic/transformer",
+    "experiment=reverse/transformer",
+    *[f"experiment=fra_eng/{name}" for name in ("transformer", "gru_attention", "gru")],
 )
-NEEDS_FILES = ("fashion_mnist", "tinyshakespeare", "rt_polarity")
+NEEDS_FILES = ("fashion_mnist", "tinyshakespeare", "rt_polarity", "fra_eng")
 
 
 def main(argv: "list[str] | None" = None) -> int:

@@ -94,6 +94,19 @@ def test_every_model_is_saved_with_all_it_needs(name, tmp_path):
     assert list(learner.predict(texts)) == list(load_learner(tmp_path / "model").predict(texts))
 
 
+def test_one_vocabulary_of_subwords_for_both_sides(tmp_path):
+    learner, data = trained(
+        tmp_path, "model=transformer", "dataset=dates", "dataset.rows=400", "dataset.split.val=50", "dataset.split.test=50", "trainer.max_epochs=1",
+        "dataset.source_tokenizer={kind: bpe, size: 300}", "dataset.target_tokenizer=null", "model.network.shared=true",
+    )  # fmt: skip
+    network = learner.task.network
+    assert network.encoder.embedding.tokens.weight is network.decoder.output.weight
+    learner.save(tmp_path / "model")
+    assert list(learner.predict(data.example("test"))) == list(load_learner(tmp_path / "model").predict(data.example("test")))
+    with pytest.raises(ConfigError, match="vocabularies differ"):
+        make_learner(*prepared("model=transformer", "model.network.shared=true"))
+
+
 def test_a_beam_and_its_errors(transformer):
     learner, data = transformer
     greedy, task = learner.evaluate(data, "test"), learner.task
