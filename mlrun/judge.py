@@ -94,7 +94,7 @@ def _train(own: dict, directory: Path) -> None:
 def appoint(learner, cfg: dict, data) -> "Judge | None":
     """Gives a generative model of labelled images its judge; None for every other."""
     task = getattr(learner, "task", None)
-    if task is None or not hasattr(task, "judge") or not task.makes_images or data.spec.problem != "classification":
+    if not getattr(task, "wants_judge", False) or not task.makes_images or data.spec.problem != "classification":
         return None
     task.judge = judge_of(cfg, data.sizes["train"])
     return task.judge

@@ -36,6 +36,7 @@ class Generation(Task):
     monitor, mode = "val/mmd", "min"
     predicts_targets = False
     num_classes = 0  # a conditional model's classes
+    wants_judge = True
     judge = None  # a classifier of the same data, `mlrun.judge.Judge`, that images are measured by; the experiment sets it
 
     def __init__(self, input_shape: Sequence[int], ema_decay: "float | None" = None, show_every: "int | None" = None):

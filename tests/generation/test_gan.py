@@ -1,0 +1,88 @@
+"""GANs: losses by their formulas; the modes of a ring are found, and not by a GAN that is broken."""
+
+import pytest
+import torch
+from torch import nn
+
+from mlrun.tasks.gan import GAN, discriminator_loss, generator_loss
+from tests.test_models import trained
+
+RING = ["model=gan", "dataset.noise=0.1", "dataset.rows=6000", "trainer.max_epochs=40"]
+
+
+class Linear(nn.Module):
+    """D(x) = w x + sum of the class."""
+
+    num_classes = latent_size = 0
+
+    def __init__(self, weight):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(weight))
+
+    def forward(self, x, label=None):
+        return x @ self.weight
+
+
+def test_losses_are_the_papers():
+    real, made = torch.randn(50), torch.randn(50)
+    expected = {
+        "non_saturating": (-real.sigmoid().log().mean() - (1 - made.sigmoid()).log().mean(), -made.sigmoid().log().mean()),
+        "hinge": ((1 - real).clamp(min=0).mean() + (1 + made).clamp(min=0).mean(), -made.mean()),
+        "least_squares": (((real - 1) ** 2).mean() / 2 + (made**2).mean() / 2, ((made - 1) ** 2).mean() / 2),
+        "wgan_gp": (made.mean() - real.mean(), -made.mean()),
+    }
+    for kind, (of_discriminator, of_generator) in expected.items():
+        torch.testing.assert_close(discriminator_loss(kind, real, made), of_discriminator)
+        torch.testing.assert_close(generator_loss(kind, made), of_generator)
+
+
+def test_gradient_penalty_of_a_linear_discriminator():
+    task = GAN(Linear([0.0, 0.0]), Linear([3.0, 4.0]), input_shape=[2])
+    task.random = torch.Generator().manual_seed(0)
+    assert task.penalty(torch.randn(10, 2), torch.randn(10, 2), None).item() == pytest.approx((5 - 1) ** 2)
+
+
+def test_the_ring_is_found(tmp_path):
+    learner, data = trained(tmp_path, *RING)
+    metrics = learner.evaluate(data, "test")
+    assert metrics["modes"] == 8 and metrics["good"] >= 0.85
+
+
+def test_a_frozen_discriminator_is_noticed(tmp_path):
+    learner, data = trained(tmp_path, *RING, "model.discriminator_lr=1e-12")
+    metrics = learner.evaluate(data, "test")
+    assert metrics["modes"] < 8 and metrics["good"] < 0.85
+
+
+@pytest.mark.parametrize("loss", ["hinge", "least_squares", "wgan_gp"])
+def test_the_other_losses_learn(loss, tmp_path):
+    """A few epochs of a wide ring: closer to the data than at first, whatever the loss."""
+    options = ["model.r1=0"] if loss == "wgan_gp" else []
+    learner, data = trained(tmp_path, "model=gan", f"model.loss={loss}", "dataset.noise=0.1", "dataset.rows=4000", "trainer.max_epochs=20", *options)
+    history = [value for _, value in learner.training.history["val/mmd"]]
+    assert min(history[-3:]) < 0.25 * history[0]
+
+
+def test_warmup_and_discriminator_steps(tmp_path):
+    options = ["model=gan", "dataset.rows=1000", "dataset.batch_size=60", "trainer.max_epochs=1", "model.ema_decay=null"]
+    first, _ = trained(tmp_path, *options, "model.warmup=1000")
+    untouched, _ = trained(tmp_path, *options, "model.warmup=1000", "model.loss=hinge")
+    moved, _ = trained(tmp_path, *options, "model.discriminator_steps=3")
+    pairs = [zip(first.task.generator.parameters(), other.task.generator.parameters()) for other in (untouched, moved)]
+    assert all(torch.equal(one, two) for one, two in pairs[0]) and not all(torch.equal(one, two) for one, two in pairs[1])
+    steps = [learner.trainer.global_step for learner in (first, moved)]
+    assert steps == [10, 10 + 3]
+
+
+def test_the_average_is_an_exponential_one(tmp_path):
+    learner, _ = trained(tmp_path, "model=gan", "dataset.rows=600", "dataset.batch_size=20", "trainer.max_epochs=1", "model.ema_decay=0.5")
+    task = learner.task
+    average, current = task.ema.layers[0].weight, task.generator.layers[0].weight
+    before = average.clone()
+    task._average_step()
+    torch.testing.assert_close(average, (before + current) / 2)  # 0.5 is less than step / (step + 10) from step 10 on
+
+
+def test_conditional_means_both_networks(tmp_path):
+    with pytest.raises(Exception, match="num_classes"):
+        trained(tmp_path, "model=gan", "model.generator.num_classes=8")

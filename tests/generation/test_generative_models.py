@@ -1,0 +1,58 @@
+"""Every generative model YAML, found by glob: it runs, and what is saved predicts and draws the same."""
+
+import numpy as np
+import pytest
+import torch
+
+from mlrun.backends import load_learner
+from mlrun.networks.discriminators import ConvDiscriminator, DenseDiscriminator
+from mlrun.networks.encoders import ConvEncoder, DenseEncoder
+from mlrun.networks.generators import ConvGenerator, DenseGenerator
+from tests.test_models import BODIES, trained
+
+TASKS = ("mlrun.tasks.gan.", "mlrun.tasks.vae.", "mlrun.tasks.autoencoder.")
+NAMES = [name for name, body in BODIES.items() if str(body.get("_target_")).startswith(TASKS)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_saved_model_predicts_and_draws_the_same(name, tmp_path):
+    learner, data = trained(tmp_path, f"model={name}", "trainer.max_epochs=2", "model.show_every=1")
+    learner.save(tmp_path / "model")
+    loaded = load_learner(tmp_path / "model")
+    x = data.arrays("test").x
+    assert len(learner.predict(x)) == len(x)
+    close = dict(rtol=1e-4, atol=1e-5) if "conv" in str(BODIES[name]).lower() else dict(rtol=0, atol=0)  # trained, channels lie last
+    np.testing.assert_allclose(learner.predict(x), loaded.predict(x), **close)
+    if "autoencoder" not in name:
+        samples = loaded.task.draw(20, seed=5)[0]
+        torch.testing.assert_close(learner.task.draw(20, seed=5)[0], samples, **close)
+        assert list(samples.shape[1:]) == data.spec.facts["input_shape"]
+        assert not torch.equal(samples, loaded.task.draw(20, seed=6)[0])
+    assert np.isfinite(list(learner.evaluate(data, "test").values())).all()
+    names = [figure for figure, _ in learner.figures(data, "test")]
+    assert "animation" in names and len(names) == len(set(names))
+    assert sorted(path.stem for path in (tmp_path / "figures").glob("samples_epoch_*.png")) == ["samples_epoch_0001", "samples_epoch_0002"]
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32)])
+@pytest.mark.parametrize("classes", [0, 4])
+def test_networks_on_their_own(shape, classes):
+    label = torch.arange(6) % 4 if classes else None
+    for generator in (DenseGenerator(shape, 5, classes), ConvGenerator(shape, 5, classes, channels=[16, 8])):
+        made = generator(torch.randn(6, 5), label)
+        assert made.shape == (6, *shape)
+        for judge in (DenseDiscriminator(shape, classes, spectral_norm=True), ConvDiscriminator(shape, classes, norm="layer")):
+            assert judge(made, label).shape == (6,)
+        if classes:  # the class matters, and must be said
+            assert not torch.equal(generator.eval()(torch.ones(6, 5), label), generator(torch.ones(6, 5), label.flip(0)))
+            with pytest.raises(ValueError, match="4 classes"):
+                generator(torch.randn(6, 5))
+    for encoder in (DenseEncoder(shape, 5), ConvEncoder(shape, 5, channels=[8])):
+        assert [part.shape for part in encoder(torch.randn(6, *shape))] == [(6, 5), (6, 5)]
+
+
+def test_spectral_normalization():
+    judge = DenseDiscriminator([20], 0, hidden=[30], spectral_norm=True)
+    for _ in range(50):
+        judge(torch.randn(4, 20))
+    assert torch.linalg.matrix_norm(judge.body[0].weight, 2).item() == pytest.approx(1, abs=0.02)
