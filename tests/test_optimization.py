@@ -15,7 +15,7 @@ from mlrun.networks.mlp import MLP
 from mlrun.optimization import Optimization
 
 OPTIMIZERS = sorted(path.stem for path in (CONF / "optim").glob("*.yaml"))
-FUSED = {"sgd", "momentum", "nesterov", "adam", "adamw", "adagrad"}
+FUSED = {"sgd", "momentum", "nesterov", "adam", "adam_gan", "adamw", "adagrad"}
 SCHEDULERS = sorted(path.stem for path in (CONF / "scheduler").glob("*.yaml"))
 
 

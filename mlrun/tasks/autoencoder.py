@@ -92,17 +92,21 @@ class Autoencoder(Generation):
         made = self.natural(x, data)
         return samples.grid(made, columns=len(made) // (3 if self.denoises else 2)) if self.makes_images else samples.scatter(made, data.content.x)
 
+    def unclipped(self, x: Tensor, data) -> np.ndarray:
+        """As `natural`, but as far out of range as it was made: PCA is not cut to the range of pixels either."""
+        return data.transform.restore(x.float().cpu().numpy()) / (getattr(data.transform, "value_range", 1.0) if self.makes_images else 1.0)
+
     @torch.inference_mode()
     def evaluate(self, loader, data):
         x, y = (torch.cat(parts) for parts in zip(*loader))
         known, known_y = self._training_rows(data)
         codes, known_codes = self.encoder(x), self.encoder(known)
-        restored, original, train = (self.natural(rows, data) for rows in (self.decoder(codes), x, known))
+        restored, original, train = (self.unclipped(rows, data) for rows in (self.decoder(codes), x, known))
         error, pca = float(((restored - original) ** 2).mean()), fidelity.pca_error(train, original, codes.shape[1])
         metrics = {"mse": error, "pca_mse": pca, "against_pca": error / pca}
         if self.denoises:
             noisy = self.corrupted(x, torch.Generator(self.device).manual_seed(EVALUATION_NOISE))
-            given, cleaned = self.natural(noisy, data), self.natural(self.restored(noisy), data)
+            given, cleaned = self.unclipped(noisy, data), self.unclipped(self.restored(noisy), data)
             metrics |= {"noisy_mse": float(((given - original) ** 2).mean()), "denoised_mse": float(((cleaned - original) ** 2).mean())}
         _, self.found = fidelity.nearest(codes.cpu().numpy(), known_codes.cpu().numpy())
         if data.spec.problem == "classification":

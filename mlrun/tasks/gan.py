@@ -23,7 +23,7 @@ class GAN(Generation):
         loss: see `discriminator_loss`. gradient_penalty: weight of WGAN-GP's; r1: gamma of the R1 penalty, gamma/2 E|grad D(real)|^2, for the
             other losses, which then converge on distributions like single points too (Mescheder et al. 2018).
         discriminator_steps: for each step of the generator. warmup: batches before the generator's first step.
-        discriminator_lr: None: as the generator, `optim.lr`.
+        generator_lr, discriminator_lr: learning rates of the two; None: `optim.lr`.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class GAN(Generation):
         r1: float = 0.0,
         discriminator_steps: int = 1,
         warmup: int = 0,
+        generator_lr: "float | None" = None,
         discriminator_lr: "float | None" = None,
         **options,
     ):
@@ -47,13 +48,14 @@ class GAN(Generation):
         self.generator, self.discriminator = generator, discriminator
         self.num_classes = generator.num_classes
         self.loss, self.gradient_penalty, self.r1 = loss, gradient_penalty, r1
-        self.discriminator_steps, self.warmup, self.discriminator_lr = discriminator_steps, warmup, discriminator_lr
+        self.discriminator_steps, self.warmup = discriminator_steps, warmup
+        self.generator_lr, self.discriminator_lr = generator_lr, discriminator_lr
         self.batches = 0  # seen so far
         self.average("generator")
 
     def configure_optimizers(self):
         configured = []
-        for part, lr in ((self.generator, None), (self.discriminator, self.discriminator_lr)):
+        for part, lr in ((self.generator, self.generator_lr), (self.discriminator, self.discriminator_lr)):
             optimizer = self.optimization.optimizer(part, lr=lr)
             batches, epochs = self.trainer.estimated_stepping_batches, self.trainer.max_epochs
             schedule = self.optimization.scheduler(optimizer, batches, epochs, self.monitor, self.mode)
@@ -76,6 +78,7 @@ class GAN(Generation):
         else:
             sums["generator_loss"] = torch.zeros_like(loss)
         self.tally("train", len(real), **sums)
+        self.end_of_batch()
         return {"loss": loss}
 
     def discriminator_step(self, optimizer, real: Tensor, label: "Tensor | None") -> Tensor:

@@ -122,7 +122,13 @@ class Generation(Task):
             self.remember(self._restored)
             self._restored = None
 
-    def on_train_batch_end(self, outputs, batch, batch_index):
+    def optimizer_step(self, *arguments, **options):
+        super().optimizer_step(*arguments, **options)
+        if self._averaged is not None:  # not in `on_train_batch_end`, which comes after a checkpoint in the middle of an epoch
+            self._average_step()
+
+    def end_of_batch(self) -> None:
+        """To be called at the end of `training_step` by a task that makes its updates itself."""
         if self._averaged is not None:
             self._average_step()
         self._step_schedules("step")

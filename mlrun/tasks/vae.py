@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mlrun.errors import ConfigError
 from mlrun.tasks.generation import EVALUATION_NOISE, Generation
 
 Likelihood = Literal["bernoulli", "gaussian"]
@@ -92,6 +93,17 @@ class VAE(Generation):
         return likelihood, likelihood + prior_to_posterior
 
     # --- training -------------------------------------------------------------------------------------------------
+
+    def on_fit_start(self):
+        super().on_fit_start()
+        if self.likelihood == "bernoulli":
+            x, _ = next(iter(self.data.loader("train", self.device)))
+            low, high = float(x.min()), float(x.max())
+            if low < 0 or high > 1:
+                raise ConfigError(
+                    f"model.likelihood=bernoulli: is of values from 0 to 1, and {self.data.name} has {low:.3g} to {high:.3g}. "
+                    f"Set model.likelihood=gaussian, or dataset.normalize=unit."
+                )
 
     def training_step(self, batch, batch_index):
         return self._step("train", batch, self.random)

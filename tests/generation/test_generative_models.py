@@ -1,5 +1,7 @@
 """Every generative model YAML, found by glob: it runs, and what is saved predicts and draws the same."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from mlrun.backends import load_learner
 from mlrun.networks.discriminators import ConvDiscriminator, DenseDiscriminator
 from mlrun.networks.encoders import ConvEncoder, DenseEncoder
 from mlrun.networks.generators import ConvGenerator, DenseGenerator
+from mlrun.tracking.store import open_client, tracking_uri
 from tests.test_models import BODIES, trained
 
 TASKS = ("mlrun.tasks.gan.", "mlrun.tasks.vae.", "mlrun.tasks.autoencoder.")
@@ -56,3 +59,13 @@ def test_spectral_normalization():
     for _ in range(50):
         judge(torch.randn(4, 20))
     assert torch.linalg.matrix_norm(judge.body[0].weight, 2).item() == pytest.approx(1, abs=0.02)
+
+
+def test_the_judge_is_a_run_that_seeds_share(experiment, workplace):
+    results = [experiment("model=conditional_vae", "trainer.max_epochs=1", f"seed={seed}") for seed in (1, 2)]
+    (file,) = (workplace / "outputs" / "judges").glob("*/judge.json")
+    record = json.loads(file.read_text())
+    assert record["accuracy"] >= 0.95 and all(result.metrics["test/judge_accuracy"] >= 0.95 for result in results)
+    client = open_client(tracking_uri())
+    assert {client.get_run(result.run_id).data.tags["judge"] for result in results} == {record["run"]}
+    assert client.get_run(record["run"]).data.tags["model"] == "cnn"

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from mlrun.errors import ConfigError
 from mlrun.tasks.vae import VAE, divergence
 from tests.test_models import trained
 
@@ -65,6 +66,14 @@ def test_binarized():
         return VAE(nn.Identity(), Same(), [1], binarize=binarize).observed(x, generator)
     assert observed("sampled").mean().item() == pytest.approx(0.3, abs=0.02) and set(observed("sampled").unique().tolist()) == {0, 1}
     assert observed("threshold").sum() == 0 and torch.equal(observed("none"), x)
+
+
+def test_points_have_no_bernoulli_likelihood(tmp_path):
+    with pytest.raises(ConfigError, match="likelihood=gaussian"):
+        trained(tmp_path, "model=vae", "dataset=moons")
+    learner, data = trained(tmp_path, "model=vae", "dataset=moons", "dataset.rows=4000", "model.likelihood=gaussian", "trainer.max_epochs=15", "model.decoder.latent_size=2")
+    metrics = learner.evaluate(data, "test")
+    assert metrics["elbo"] <= metrics["log_likelihood"] and "modes" not in metrics
 
 
 SHORT = ["model=conditional_vae", "trainer.max_epochs=20", "optim.lr=0.003"]
