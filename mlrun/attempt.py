@@ -22,11 +22,19 @@ class Attempt:
         self.path = Path(directory) / RECORD
         self._lock = threading.Lock()
 
-    def begin(self, identity: str) -> None:
+    def begin(self, identity: str, continues: bool) -> None:
+        """continues: whether this goes on with the run that the directory holds; else that one is forgotten. Raises UserError where MLflow
+        has not got all of a run that would be forgotten."""
+        from mlrun.tracking.spool import Spool
         from mlrun.tracking.store import tracking_uri
 
+        earlier = read(self.path.parent)
+        if not continues and (earlier.get("identity") != identity or earlier.get("status") == "FINISHED"):
+            if earlier and Spool(self.path.parent).exists:
+                raise UserError(f"{self.path.parent} holds a run of which MLflow has not got everything: mlrun sync {self.path.parent}, or choose another hydra.run.dir")
+            earlier = {}
         facts = {"status": "RUNNING", "identity": identity, "cwd": os.getcwd(), "tracking_uri": _without_password(tracking_uri())}
-        self._write({"key": secrets.token_hex(8), **read(self.path.parent), **facts})
+        self._write({"key": secrets.token_hex(8), **earlier, **facts})
 
     @property
     def key(self) -> str:

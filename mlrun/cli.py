@@ -1,5 +1,6 @@
 """The `mlrun` command: a verb of `mlrun.commands`, or a Hydra application that runs experiments. Imports nothing heavy."""
 
+import errno
 import os
 import signal
 import sys
@@ -118,7 +119,9 @@ def hydra_application(argv: "list[str]") -> int:
                 sys.argv[1:] = ["resume", str(begun)]  # what the further processes of a distributed run are started with
                 return go_on(find(str(begun)), [])
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=CONFIG_NAME)(job)()
-    except PermissionError as error:
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+            raise
         raise UserError(f"cannot write here: {error}. Go to another directory, or set hydra.run.dir=DIRECTORY.") from None
     except SweepFailed:  # which job and why was said
         return 1

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from mlrun.attempt import Attempt, alone
+from mlrun.attempt import LOCK_SECONDS, Attempt, alone
 from mlrun.config.identity import flatten, identity, relevant
 from mlrun.config.instantiate import build, plain
 from mlrun.errors import Pruned, UserError
@@ -85,9 +85,10 @@ def run(
     if _follows():
         _attempt(cfg, result, NullRun(), overrides, report, resume)
         return result
-    with alone(directory):
+    continues = resume is not None or run_id is not None
+    with alone(directory, LOCK_SECONDS if continues else 0):
         record = Attempt(directory)
-        record.begin(identity(cfg))
+        record.begin(identity(cfg), continues)
 
         def opened(run_id: str) -> None:
             record.note(run_id=run_id)

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from mlrun.errors import ConfigError
+from mlrun.trust import load_tensors
 
 WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd, nn.Embedding, nn.RNNBase, nn.MultiheadAttention)
 
@@ -39,7 +40,7 @@ class Loaded:
         return "; ".join(lines)
 
 
-def load_weights(task: nn.Module, source: str, labels: "list | None" = None, only: "list[str] | None" = None) -> Loaded:
+def load_weights(task: nn.Module, source: str, labels: "list | None" = None, only: "list[str] | None" = None, trust: bool = False) -> Loaded:
     """Copies into `task` every tensor of the source that has the same name and shape.
 
     labels: the classes now; a head that was trained for others is not taken, where the source tells.
@@ -51,7 +52,7 @@ def load_weights(task: nn.Module, source: str, labels: "list | None" = None, onl
         theirs = _torchvision(source.partition(":")[2], task.network)
     else:
         path = find_weights(source)
-        theirs = _state(torch.load(path, weights_only=True, map_location="cpu"))
+        theirs = _state(load_tensors(path, trust))
         other_classes = labels is not None and _labels(path) not in (None, list(labels))
     if only is not None:
         theirs = {

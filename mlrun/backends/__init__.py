@@ -29,7 +29,7 @@ def make_learner(cfg, data) -> Learner:
     return _backend(cfg["model"]).from_config(cfg, data)
 
 
-def load_learner(directory: "Path | str") -> Learner:
-    """A learner saved by `Learner.save`, ready to predict."""
+def load_learner(directory: "Path | str", trust: bool = False) -> Learner:
+    """A learner saved by `Learner.save`, ready to predict. Raises UserError for one that can run code and is not this user's own, unless trusted."""
     recipe = json.loads((Path(directory) / RECIPE).read_text(encoding="utf-8"))
-    return _backend(recipe["model"]).load(Path(directory), recipe)
+    return _backend(recipe["model"]).load(Path(directory), recipe, trust)

@@ -7,7 +7,6 @@ on from: weights, optimizer, schedule, random generators, order of the batches, 
 import contextlib
 import logging
 import os
-import pickle
 import random
 import shutil
 import signal
@@ -21,6 +20,7 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from mlrun.errors import UserError
+from mlrun.trust import load_tensors
 
 log = logging.getLogger("mlrun")
 
@@ -36,12 +36,12 @@ class Checkpoints(Checkpoint):
 
     folder: where to; monitor, mode: what chooses the best epoch, None: the last is the best; label: what the checkpoint is of, compared when
     one is read; reporter: whose history is kept with it; patience: of early stopping, which may have been changed since;
-    resumed: our part of the checkpoint that training goes on from, with its path, or None.
+    batches: their size and how many make an update; resumed: our part of the checkpoint that training goes on from, with its path, or None.
     """
 
-    def __init__(self, folder: Path, monitor: "str | None", mode: str, label: dict, reporter, patience=None, resumed: "dict | None" = None):
+    def __init__(self, folder: Path, monitor: "str | None", mode: str, label: dict, reporter, patience=None, resumed: "dict | None" = None, batches=None):
         self.folder, self.monitor, self.mode, self.label, self.reporter = Path(folder), monitor, mode, dict(label), reporter
-        self.patience = patience
+        self.patience, self.batches = patience, batches
         self.best_epoch, self.best_value = None, None
         self.resumed = resumed
         self.stopped_by = None  # number of the signal that ended training
@@ -67,6 +67,7 @@ class Checkpoints(Checkpoint):
             "label": self.label,
             "epochs": self._epochs(trainer),
             "within_epoch": self._within,
+            "batches": self.batches,
             "random": gathered,
             "loaders": [loader.state_dict() if hasattr(loader, "state_dict") else None for loader in loaders],
             "sums": task._sums if self._within else {},
@@ -286,26 +287,13 @@ def read(path: "Path | str", trust: bool = False) -> dict:
     Only tensors and plain containers are read, so that no file can run code; with `trust` anything.
     """
     path = Path(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=not trust)
-    except pickle.UnpicklingError as error:
-        raise UserError(f"{path}: {refusal(error)}") from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
-        raise UserError(f"{path} is not a whole checkpoint: {_reason(error)}") from None
+    content = load_tensors(path, trust)
     if not isinstance(content, dict) or not {"state_dict", "optimizer_states", "loops"} <= set(content):
         raise UserError(f"{path} is no checkpoint of a training (weights alone can be a start: model.init_from={path})")
     if content.get(OURS, {}).get("format") != FORMAT:
         raise UserError(f"{path} was not written by this version of mlrun; its weights can be a start: model.init_from={path}")
     content["path"] = str(path)
     return content
-
-
-def refusal(error: Exception) -> str:
-    """What torch's refusal means: a damaged file, or one that holds more than data."""
-    text = " ".join(str(error).split())
-    if "Unsupported" in text or "GLOBAL" in text or "weights_only" in text and "magic" not in text and "invalid load key" not in text:
-        return "it holds Python objects, which run code when they are loaded. Refused; if you trust where it comes from, add trust=true"
-    return f"not a whole checkpoint: {text[:200]}"
 
 
 def check_label(content: dict, label: dict) -> None:
@@ -340,6 +328,8 @@ def _sync(path: Path) -> None:
 
 def _link(source: Path, target: Path) -> None:
     """`target` becomes another name of the same file, in one step; a copy where the file system has no links."""
+    if target.exists() and os.path.samefile(source, target):
+        return
     beside = target.with_name(f"{target.name}.new")
     _remove(beside)
     try:

@@ -104,7 +104,7 @@ class ControllerLearner(Learner):
         (directory / TABLE).write_text(json.dumps(self.table.tolist()), encoding="utf-8")
 
     @classmethod
-    def load(cls, directory: Path, recipe):
+    def load(cls, directory: Path, recipe, trust=False):
         return cls(None, np.asarray(json.loads((directory / TABLE).read_text(encoding="utf-8"))), recipe)
 
 

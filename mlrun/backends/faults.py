@@ -1,6 +1,8 @@
 """What goes wrong in training: a loss that is no number, memory that does not suffice."""
 
+import gc
 import math
+import re
 
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -71,3 +73,37 @@ def advice_for_divergence(cfg: dict, kept: "str | None") -> str:
         tries.append("trainer.precision=bf16-mixed")
     kept = f" The last good checkpoint is kept; start from it with model.init_from={kept}." if kept else ""
     return f"Try {' or '.join(tries)}.{kept}"
+
+
+class OutOfMemory(UserError):
+    """Memory did not suffice. `what` is the fact, the message adds what to lower."""
+
+    def __init__(self, error: BaseException, epoch: int, batch_size: "int | None", halved: bool):
+        size, place = asked_for(error)
+        self.what = f"out of memory{f' on {place}' if place else ''} in epoch {epoch}" + (f": {size} more were asked for" if size else "")
+        self.what += f", with batches of {batch_size}" if batch_size else ""
+        smaller = "" if halved else ", or add trainer.auto_batch=true, which halves it and accumulates gradients"
+        super().__init__(f"{self.what}. Lower dataset.batch_size{smaller}; a smaller model or trainer.precision=bf16-mixed need less, too")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Of a GPU, or of the host where the allocation itself was refused."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and bool(re.search(r"not enough memory|can't allocate memory|out of memory|ALLOC_FAILED", str(error)))
+
+
+def asked_for(error: BaseException) -> "tuple[str, str]":
+    """(size, device) of an allocation that failed, as far as the message tells: ("2.00 GiB", "GPU 0")."""
+    text = str(error)
+    size = re.search(r"allocate ([0-9.]+ [KMGT]?i?B)\b", text)
+    count = re.search(r"allocate ([0-9]+) bytes", text)
+    device = re.search(r"GPU [0-9]+", text)
+    bytes_ = f"{int(count[1]) / 2**30:.2f} GiB" if count else ""
+    return (size[1] if size else bytes_), (device[0] if device else "the host" if count or isinstance(error, MemoryError) else "")
+
+
+def release_memory() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

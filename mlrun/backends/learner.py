@@ -72,8 +72,8 @@ class Learner(ABC):
 
     @classmethod
     @abstractmethod
-    def load(cls, directory: Path, recipe: dict) -> "Learner":
-        """The learner that `save` wrote."""
+    def load(cls, directory: Path, recipe: dict, trust: bool = False) -> "Learner":
+        """The learner that `save` wrote. Raises UserError for files that can run code, unless this user wrote them or `trust` is given."""
 
     recipe: dict  # plain containers: all that is needed to build the model again
 

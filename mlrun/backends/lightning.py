@@ -14,8 +14,8 @@ import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
-from mlrun.backends.checkpoints import LAST, OURS, Checkpoints, Stopped, check_label, read
-from mlrun.backends.faults import Diverged, Divergence, advice_for_divergence
+from mlrun.backends.checkpoints import BEST, LAST, OURS, Checkpoints, Stopped, check_label, read
+from mlrun.backends.faults import Diverged, Divergence, OutOfMemory, advice_for_divergence, is_out_of_memory, release_memory
 from mlrun.backends.learner import Learner, Training, send_again
 from mlrun.config.identity import lasting_identity
 from mlrun.config.instantiate import fill, instantiate, plain, without_metadata
@@ -24,6 +24,7 @@ from mlrun.errors import ConfigError, UserError
 from mlrun.outcome import Outcome
 from mlrun.optimization import Optimization
 from mlrun.transfer import Freezing, load_weights, parameter_groups
+from mlrun.trust import load_tensors
 
 log = logging.getLogger("mlrun")
 
@@ -64,7 +65,7 @@ class NetworkLearner(Learner):
         penalties = {key: settings[key] for key in ("l1", "l2", "penalize_bias_and_norm")}
         start, lr_scale = learner.cfg["model"].get("init_from"), learner.cfg["model"].get("lr_scale")
         if start:
-            loaded = load_weights(learner.task, start, spec.labels, learner.cfg["model"].get("init_only"))
+            loaded = load_weights(learner.task, start, spec.labels, learner.cfg["model"].get("init_only"), bool(learner.cfg.get("trust")))
             log.info("%s", loaded)
             print(f"mlrun: {loaded}", file=sys.stderr)
         if lr_scale:
@@ -75,18 +76,78 @@ class NetworkLearner(Learner):
 
     def fit(self, data, run, directory, progress, resume=None):
         settings = self.cfg["trainer"]
-        resumed = None if resume is None else self._read(resume, data)
         if not self.task.automatic_optimization:
             _refuse_automatic(settings, type(self.task).__name__)
-        reporter = Reporter(run, progress, self.monitor, directory)
-        checkpoints, *others = self._callbacks(directory, data, reporter, resumed)
         torch.set_float32_matmul_precision("high")
         self.task.data = data
         _lay_out_channels(self.task)
+        layers = self._layers(data)
+        if layers:
+            _write_layers(layers, directory / "figures")
+        work = sum(layer.multiply_adds for layer in layers) or self.training.parameters
+        threads = torch.get_num_threads()
+        torch.set_num_threads(_threads(settings["threads"], work * getattr(data, "positions", getattr(data, "batch_size", 1)), threads))
         try:
-            self.trainer = Trainer(
-                **{key: settings[key] for key in PASSED_ON},
-                callbacks=[*others, reporter, Divergence(reporter), checkpoints],
+            if settings.get("auto_batch"):
+                self._fit_with_smaller_batches(data, run, directory, progress, resume)
+            else:
+                self._fit(data, run, directory, progress, resume)
+        finally:
+            torch.set_num_threads(threads)
+        self.task.float()  # a network trained in half or double precision answers in single precision
+        best = directory / "checkpoints" / BEST
+        if settings["keep"] == "best" and best.is_file():
+            self.task.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["state_dict"])
+            self.training.best_epoch = self._best_epoch(self.training.history)
+
+    def _fit(self, data, run, directory, progress, resume, accumulate: int = 1) -> None:
+        """One training, from the start or from a checkpoint. accumulate: batches in place of one, on top of what the configuration says."""
+        resumed = None if resume is None else self._read(resume, data)
+        reporter = Reporter(run, progress, self.monitor, directory)
+        batches = {"size": getattr(data, "batch_size", None), "accumulate": accumulate}
+        checkpoints, *others = self._callbacks(directory, data, reporter, resumed, batches)
+        self.trainer = self._trainer([*others, reporter, Divergence(reporter), checkpoints], directory, accumulate)
+        try:
+            self._uninterrupted(self.trainer.fit, self.task, datamodule=Loaders(data), ckpt_path=resume, weights_only=not self.cfg.get("trust"))
+        except Diverged as error:
+            kept = checkpoints.folder / LAST
+            raise UserError(f"{error}. {advice_for_divergence(self.cfg, kept if kept.exists() else None)}") from None
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            raise OutOfMemory(error, self.trainer.current_epoch + 1, batches["size"], bool(self.cfg["trainer"].get("auto_batch"))) from error
+        self.training.history = reporter.history
+
+    def _fit_with_smaller_batches(self, data, run, directory, progress, resume) -> None:
+        """Halves the batch as often as memory does not suffice, and accumulates the gradients of the halves: the update stays the same mean
+        over the same rows (in a network with batch normalization, whose statistics are then of the halves, nearly so)."""
+        accumulate, start = 1, {name: value.detach().clone() for name, value in self.task.state_dict().items()}
+        if resume is not None:
+            batches = read(resume, bool(self.cfg.get("trust")))[OURS]["batches"]
+            data.batch_size, accumulate = batches["size"], batches["accumulate"]
+        while True:
+            try:
+                return self._fit(data, run, directory, progress, resume, accumulate)
+            except OutOfMemory as error:
+                if data.batch_size < 2:
+                    raise
+                said = f"{error.what}; going on with batches of {data.batch_size // 2}, {2 * accumulate} of them for one update"
+            log.warning("%s", said)
+            print(f"mlrun: {said}", file=sys.stderr)
+            data.batch_size, accumulate = data.batch_size // 2, 2 * accumulate
+            self.trainer = None
+            release_memory()
+            last = directory / "checkpoints" / LAST
+            resume = last if last.exists() else None
+            self.task.load_state_dict(start)
+
+    def _trainer(self, callbacks, directory, accumulate: int) -> Trainer:
+        settings = {key: self.cfg["trainer"][key] for key in PASSED_ON}
+        settings["accumulate_grad_batches"] *= accumulate
+        try:
+            return Trainer(
+                **settings,
+                callbacks=callbacks,
                 logger=False,
                 enable_progress_bar=False,
                 enable_model_summary=False,
@@ -97,24 +158,6 @@ class NetworkLearner(Learner):
         except Exception as error:  # Lightning's MisconfigurationException and torch's own: no such accelerator, too many devices
             hint = " Use trainer=default, which takes what is there." if settings["accelerator"] not in ("auto", "cpu") else ""
             raise ConfigError(f"trainer: {' '.join(str(error).split())}{hint}") from error
-        layers = self._layers(data)
-        if layers:
-            _write_layers(layers, directory / "figures")
-        work = sum(layer.multiply_adds for layer in layers) or self.training.parameters
-        threads = torch.get_num_threads()
-        torch.set_num_threads(_threads(settings["threads"], work * getattr(data, "positions", getattr(data, "batch_size", 1)), threads))
-        try:
-            self._uninterrupted(self.trainer.fit, self.task, datamodule=Loaders(data), ckpt_path=resume, weights_only=not self.cfg.get("trust"))
-        except Diverged as error:
-            kept = checkpoints.folder / LAST
-            raise UserError(f"{error}. {advice_for_divergence(self.cfg, kept if kept.exists() else None)}") from None
-        finally:
-            torch.set_num_threads(threads)
-        self.training.history = reporter.history
-        self.task.float()  # a network trained in half or double precision answers in single precision
-        if settings["keep"] == "best" and checkpoints.best_path.is_file():
-            self.task.load_state_dict(torch.load(checkpoints.best_path, weights_only=True, map_location="cpu")["state_dict"])
-            self.training.best_epoch = self._best_epoch(reporter.history)
 
     def _label(self, data) -> dict:
         """What a checkpoint of this training is of."""
@@ -130,11 +173,11 @@ class NetworkLearner(Learner):
             raise ConfigError(f"trainer.max_epochs={wanted}: {done} epochs are done already")
         return {**content[OURS], "path": content["path"]}
 
-    def _callbacks(self, directory, data, reporter, resumed) -> "list[Callback]":
+    def _callbacks(self, directory, data, reporter, resumed, batches) -> "list[Callback]":
         """The checkpoints first, then what the configuration asks for."""
         settings, model, validates = self.cfg["trainer"], self.cfg["model"], bool(data.sizes["val"])
         watched, patience = self.monitor if validates else None, settings["early_stopping_patience"]
-        callbacks = [Checkpoints(directory / "checkpoints", watched, self.mode, self._label(data), reporter, patience, resumed)]
+        callbacks = [Checkpoints(directory / "checkpoints", watched, self.mode, self._label(data), reporter, patience, resumed, batches)]
         if settings["early_stopping_patience"] is not None:
             if not validates:
                 raise ConfigError("trainer.early_stopping_patience watches the validation part, which is empty: set dataset.split.val.")
@@ -219,16 +262,16 @@ class NetworkLearner(Learner):
         torch.save(self.task.state_dict(), directory / WEIGHTS)
 
     @classmethod
-    def load(cls, directory: Path, recipe):
+    def load(cls, directory: Path, recipe, trust=False):
         task = instantiate(recipe["model"])
-        task.load_state_dict(torch.load(directory / WEIGHTS, weights_only=True, map_location="cpu"))
+        task.load_state_dict(load_tensors(directory / WEIGHTS, trust))
         return cls(task.eval(), from_state(recipe["transform"]), recipe["labels"], recipe)
 
 
 def _refuse_automatic(settings: dict, task: str) -> None:
     """Raises ConfigError for what Lightning does to gradients only where it makes the updates itself."""
-    for key, usual in (("gradient_clip_val", None), ("accumulate_grad_batches", 1)):
-        if settings[key] != usual:
+    for key, usual in (("gradient_clip_val", None), ("accumulate_grad_batches", 1), ("auto_batch", False)):
+        if settings.get(key, usual) != usual:
             raise ConfigError(f"trainer.{key}={settings[key]}: {task} makes its updates itself; see the settings of the model (max_grad_norm, batch_size)")
 
 

@@ -1,6 +1,5 @@
 """Classical methods: scikit-learn estimators, or anything with `fit` and `predict`, behind their preprocessing."""
 
-import pickle
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from mlrun.config.instantiate import build, plain
 from mlrun.data.labelled_text import TextData
 from mlrun.errors import ConfigError, DataError
 from mlrun.outcome import Outcome
+from mlrun.trust import load_pickle, write_pickle
 
 ESTIMATOR = "estimator.pkl"
 TRAIN_METRICS_ROWS = 20_000  # predicting more training rows than this (nearest neighbours!) would take longer than the fit
@@ -82,13 +82,11 @@ class EstimatorLearner(Learner):
         return {"sklearn": {"pickled_model": ESTIMATOR, "sklearn_version": version("scikit-learn"), "serialization_format": "pickle", "code": None}}
 
     def _write(self, directory):
-        with open(directory / ESTIMATOR, "wb") as file:
-            pickle.dump(self.pipeline, file, protocol=5)
+        write_pickle(self.pipeline, directory / ESTIMATOR)
 
     @classmethod
-    def load(cls, directory: Path, recipe):
-        with open(directory / ESTIMATOR, "rb") as file:
-            return cls(pickle.load(file), recipe)
+    def load(cls, directory: Path, recipe, trust=False):
+        return cls(load_pickle(directory / ESTIMATOR, trust), recipe)
 
 
 def _one_line(error: Exception) -> str:

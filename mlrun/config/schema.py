@@ -40,6 +40,7 @@ KEYS: dict[str, tuple] = {
     "trainer.strategy": (Text(),),
     "trainer.precision": (Choice(PRECISIONS), Null()),
     "trainer.accumulate_grad_batches": (COUNT,),
+    "trainer.auto_batch": (Flag(),),
     "trainer.gradient_clip_val": (POSITIVE, Null()),
     "trainer.gradient_clip_algorithm": (Choice(("norm", "value")), Null()),
     "trainer.l1": (NOT_NEGATIVE,),

@@ -1,4 +1,7 @@
-"""A tracking server that refuses, dies in the middle of a run, or never answers: the run goes on, and everything arrives in the end, once."""
+"""A tracking server that refuses, dies in the middle of a run, or never answers: the run goes on, and everything arrives in the end, once.
+
+MLRUN_TEST_DATABASE=postgresql://... puts that database behind the server, and adds the longer test.
+"""
 
 import json
 import os
@@ -16,8 +19,11 @@ import pytest
 from tests.conftest import REPOSITORY
 
 
+DATABASE = os.environ.get("MLRUN_TEST_DATABASE")
+
+
 class Server:
-    """MLflow's own server on loopback, over an SQLite file. It can be killed and started again at the same address."""
+    """MLflow's own server on loopback, over an SQLite file or the database that is named. It can be killed and started again at the same address."""
 
     def __init__(self, directory):
         with socket.socket() as free:
@@ -25,7 +31,7 @@ class Server:
             self.port = free.getsockname()[1]
         self.uri = f"http://127.0.0.1:{self.port}"
         self.command = [
-            sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{directory}/server.db", "--artifacts-destination",
+            sys.executable, "-m", "mlflow", "server", "--backend-store-uri", DATABASE or f"sqlite:///{directory}/server.db", "--artifacts-destination",
             str(directory / "artifacts"), "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
         ]  # fmt: skip
         self.directory, self.process = directory, None
@@ -144,3 +150,19 @@ def test_a_server_that_never_answers(begin, workplace, monkeypatch):
     assert child.wait() == 0, child.output
     assert "does not answer" in child.output and "mlrun sync run" in child.output
     assert (workplace / "run" / "metrics.json").exists() and (workplace / "run" / "unsent.jsonl").exists()
+
+
+@pytest.mark.skipif(not DATABASE, reason="takes minutes: set MLRUN_TEST_DATABASE")
+def test_a_server_that_is_killed_and_started_again_during_the_run(server, recorded_there, begin, workplace):
+    epochs = 6000
+    child = begin("run", *OPTIONS, f"trainer.max_epochs={epochs}")
+    child.wait_for("epoch 1/")
+    time.sleep(3)
+    server.kill()
+    time.sleep(8)
+    server.start()
+    assert "test/accuracy" not in child.output, "the run was over too early"
+    assert child.wait() in (0, 1), child.output
+    print(child.output)
+    assert sync(workplace / "run") == 0
+    everything_is_there_once(server, workplace / "run", epochs)

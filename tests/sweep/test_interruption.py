@@ -143,3 +143,27 @@ def test_resume_true_finds_the_sweep_of_the_same_command(workspace):
     status, out, _ = workspace.mlrun(*command, "resume=true")
     assert status == 0 and directory in out and out.count(" started on ") == 1
     assert len(workspace.children("again")[0]) == 2
+
+
+def test_a_killed_job_goes_on_from_its_checkpoint(workspace):
+    """The sweep is resumed with a job's last epochs to do; it ends with the weights of a job that was never killed."""
+    import torch
+
+    command = ["-m", "model=mlp", "trainer.max_epochs=400", "model.network.hidden=[16]", "seed=1"]
+    process = start(workspace, *command, "tracking.experiment=checkpoint", "hydra.sweep.dir=outputs/checkpoint", running=1)
+    last = workspace.path / "outputs" / "checkpoint" / "0" / "checkpoints" / "last.ckpt"
+    assert wait_until(last.exists, 60)
+    time.sleep(0.5)
+    process.kill()
+    process.wait()
+    assert wait_until(lambda: not jobs_of(process), 10)
+    done = torch.load(last, weights_only=True)["mlrun"]["epochs"]
+    assert 1 <= done < 400
+    status, out, err = workspace.mlrun("resume", "outputs/checkpoint")
+    assert status == 0, out + err
+    log = (workspace.path / "outputs" / "checkpoint" / "0" / "mlrun.log").read_text()
+    assert log.count("epoch 1: ") == 1 and f"epoch {done + 1}: " in log and "epoch 400: " in log
+    status, out, err = workspace.mlrun(*command, "tracking.experiment=unkilled", "hydra.sweep.dir=outputs/unkilled")
+    assert status == 0, out + err
+    one, other = (torch.load(workspace.path / "outputs" / name / "0" / "model" / "weights.pt", weights_only=True) for name in ("checkpoint", "unkilled"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
