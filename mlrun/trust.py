@@ -8,6 +8,8 @@ import hmac
 import os
 import pickle
 import secrets
+import stat
+import tempfile
 from pathlib import Path
 
 from mlrun.errors import UserError
@@ -68,24 +70,51 @@ def write_pickle(value, path: Path) -> None:
 
 
 def _key(create: bool) -> "bytes | None":
-    path = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "mlrun" / "key"
-    try:
-        return path.read_bytes()
-    except OSError:
-        if not create:
-            return None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f"key.{os.getpid()}")
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(32))
+    for folder in _folders():
         try:
-            os.link(beside, path)  # fails if another process was first
-        except FileExistsError:
-            pass
-        finally:
-            beside.unlink()
-        return path.read_bytes()
-    except OSError:
+            return (folder / "key").read_bytes()
+        except OSError:
+            continue
+    if not create:
         return None
+    for folder in _folders():
+        try:
+            return _new_key(folder / "key")
+        except OSError:
+            continue
+    return None
+
+
+def _folders() -> "list[Path]":
+    """Where the key may lie: with the user's data, or, where there is no home that can be written to, in a temporary folder of this user's own."""
+    data = os.environ.get("XDG_DATA_HOME")
+    try:
+        first = (Path(data) if data else Path.home() / ".local" / "share") / "mlrun"
+    except RuntimeError:  # a user without a home
+        first = None
+    found = [first] if first else []
+    if hasattr(os, "getuid"):
+        other = Path(tempfile.gettempdir()) / f"mlrun-{os.getuid()}"
+        try:
+            other.mkdir(mode=0o700, exist_ok=True)
+            facts = other.lstat()
+            if facts.st_uid == os.getuid() and stat.S_ISDIR(facts.st_mode) and not facts.st_mode & 0o077:
+                found.append(other)
+        except OSError:
+            pass
+    return found
+
+
+def _new_key(path: Path) -> bytes:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"key.{os.getpid()}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(secrets.token_bytes(32))
+    try:
+        os.link(beside, path)  # fails if another process was first
+    except FileExistsError:
+        pass
+    finally:
+        beside.unlink()
+    return path.read_bytes()

@@ -70,17 +70,19 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(workplace, begin, resum
 
 @pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_leaves_a_checkpoint_within_the_epoch(workplace, begin, resume, number, status):
-    """The whole run takes two epochs of 540 batches; the rest of the one that was interrupted gives the same weights."""
-    options = ["trainer.max_epochs=2", "dataset.batch_size=2", "model.network.dropout=0.2", "model.network.hidden=[64,64]"]
+    """The whole run takes two epochs of 1,079 batches; the rest of the one that was interrupted gives the same weights."""
+    options = ["trainer.max_epochs=2", "dataset.batch_size=1", "model.network.dropout=0.2", "model.network.hidden=[64,64]"]
     assert begin("whole", *options).wait() == 0
     child = begin("stopped", *options)
     child.wait_for("epoch 1/")
-    time.sleep(0.03)
+    while not (workplace / "stopped" / "checkpoints" / "best.ckpt").exists():  # written last, at the end of the first epoch
+        time.sleep(0.001)
+    time.sleep(0.1)
     assert child.send(number) == status
     assert "mlrun resume" in child.output
     kept = torch.load(workplace / "stopped" / "checkpoints" / "last.ckpt", weights_only=True)["mlrun"]
     assert kept["epochs"] == 1
-    assert kept["within_epoch"] and 0 < kept["loaders"][0]["served"] < 540
+    assert kept["within_epoch"] and 0 < kept["loaders"][0]["served"] < 1079
     assert json.loads((workplace / "stopped" / "run.json").read_text())["status"] == "KILLED"
     again = resume("stopped")
     assert again.wait() == 0, again.output
