@@ -94,7 +94,9 @@ def _train(own: dict, directory: Path) -> None:
 def appoint(learner, cfg: dict, data) -> "Judge | None":
     """Gives a generative model of labelled images its judge; None for every other."""
     task = getattr(learner, "task", None)
-    if not getattr(task, "wants_judge", False) or not task.makes_images or data.spec.problem != "classification":
+    wanted = getattr(task, "wants_judge", False) and task.makes_images
+    dataset = data.labelled(cfg["dataset"]) if wanted else None
+    if dataset is None:
         return None
-    task.judge = judge_of(cfg, data.sizes["train"])
+    task.judge = judge_of({**cfg, "dataset": dataset}, data.sizes["train"])
     return task.judge

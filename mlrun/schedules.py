@@ -51,6 +51,13 @@ def warmup_linear(optimizer: Optimizer, total: int, warmup: float = 0.1, final: 
     return _warmup_decay(optimizer, total, warmup, final, lambda progress: 1 - progress)
 
 
+def linear_decay(optimizer: Optimizer, total: int, start: float = 0.5, final: float = 0.0) -> LambdaLR:
+    """The optimizer's own rate until the share `start` of the run, then down in a line to `final` at its end."""
+    _require_total(total, "linear_decay")
+    _require(0 <= start < 1, f"start={start} must lie between 0 and 1")
+    return LambdaLR(optimizer, lambda t: 1 - (1 - final) * min(1.0, max(0.0, (t / total - start) / (1 - start))))
+
+
 def warmup_cosine(optimizer: Optimizer, total: int, warmup: float = 0.1, final: float = 0.0) -> LambdaLR:
     """Up in a line over `warmup` intervals (below 1: a share of the run), then half a cosine to `final` at its end."""
     return _warmup_decay(optimizer, total, warmup, final, lambda progress: (1 + math.cos(math.pi * progress)) / 2)

@@ -12,7 +12,7 @@ def run(argv: "list[str]") -> int:
     parser = argparse.ArgumentParser(
         prog="mlrun predict",
         description="Writes a prediction and the probabilities of all classes for each row of INPUT, however many there are. "
-        "The model of an environment plays instead: episode.gif and transitions.csv.",
+        "A generative model draws --samples instead. The model of an environment plays: episode.gif and transitions.csv.",
     )
     parser.add_argument("run", help="a run directory or an MLflow run id")
     parser.add_argument("input", nargs="?", help="CSV, TSV, Parquet, JSON lines, an image or a folder of images; - for stdin")
@@ -20,12 +20,20 @@ def run(argv: "list[str]") -> int:
     parser.add_argument("--format", choices=("csv", "parquet", "jsonl", "images"), help="of the input, where its name does not say it")
     parser.add_argument("--separator", help="of a CSV file; else whichever of , ; tab | its header has most of")
     parser.add_argument("--rejected", type=Path, help="file for rows that cannot be used, with line and reason (default: beside the output)")
+    parser.add_argument("--samples", type=int, help="how many a generative model draws, into --output grid.png or samples.npz")
+    parser.add_argument("--labels", help="of the samples, where the model knows classes: 3,7")
     parser.add_argument("--episodes", type=int, default=1, help="to play (environments)")
-    parser.add_argument("--seed", type=int, help="of the episodes; without it those that the run itself was measured by")
+    parser.add_argument("--seed", type=int, help="of samples; of episodes, without it those that the run itself was measured by")
     arguments = parser.parse_args(argv)
     from mlrun.stored import open_run
 
     cfg, learner = open_run(arguments.run)
+    if arguments.samples is not None:
+        from mlrun.sampling import write_samples
+
+        labels, output = arguments.labels and arguments.labels.split(","), Path(arguments.output or "samples.png")
+        print(f"{output}: {write_samples(cfg, learner, arguments.samples, output, labels, arguments.seed or 0)}")
+        return 0
     if cfg["dataset"].get("problem") == "control":
         return _play(cfg, learner, arguments)
     return _answer(learner, arguments)

@@ -84,6 +84,15 @@ def _images(folder):
     return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
 
 
+def read_folder(folder, side, grey=False):
+    """(rows, channels, side, side) uint8 of all images below a folder, in the order of their names; no rows if it is not there."""
+    files = _images(folder)
+    x = np.empty((len(files), 1 if grey else 3, side, side), dtype=np.uint8)
+    for row, file in enumerate(files):
+        x[row] = read_image(file, (side, side), grey)
+    return x
+
+
 def read_image(path, size, grey=False):
     """(channels, height, width) uint8: the middle of the picture at size (height, width), smoothly resized. Raises DataError."""
     from PIL import Image, UnidentifiedImageError

@@ -94,6 +94,43 @@ class ResidentBatches(Batches):
             yield (x if self.normalize is None else self.normalize(x)), y
 
 
+class UnpairedBatches(Batches):
+    """Batches of x (batch, 2, ...), an image of each of two domains, and y (batch, 2). Shuffling, each domain has an order of its own, so that
+    no image keeps its partner; the smaller domain begins again until the larger one has been seen.
+
+    domains: two tensors (rows, ...); classes: two tensors (rows,). normalize: maps a batch of images; flip: mirrors images at random.
+    """
+
+    def __init__(self, domains, classes, normalize, batch_size, device="cpu", shuffle=False, seed=0, shard=(0, 1), flip=False):
+        mirror = self._mirrored if flip else None
+        super().__init__(max(map(len, domains)), batch_size, shuffle, seed, shard, mirror)
+        self.normalize = normalize
+        self.domains, self.classes = [x.to(device) for x in domains], [y.to(device) for y in classes]
+
+    def _order(self):
+        """(2, rows): of each domain."""
+        rank, ranks = self.shard
+        orders = []
+        for x in self.domains:
+            rounds = -(-(self.rows + ranks) // len(x))
+            count = -(-self.rows // ranks) * ranks if self.shuffle else self.rows
+            each = [torch.randperm(len(x), generator=self.generator) if self.shuffle else torch.arange(len(x)) for _ in range(rounds)]
+            orders.append(torch.cat(each)[:count][rank::ranks])
+        return torch.stack(orders)
+
+    def _read(self, order, bounds):
+        order = order.to(self.domains[0].device)
+        for start, end in bounds:
+            chosen = order[:, start:end]
+            x = [self.normalize(x.index_select(0, rows)) for x, rows in zip(self.domains, chosen)]
+            yield torch.stack(x, 1), torch.stack([y.index_select(0, rows) for y, rows in zip(self.classes, chosen)], 1)
+
+    @staticmethod
+    def _mirrored(x, y, generator):
+        turned = torch.rand(x.shape[:2], generator=generator).to(x.device) < 0.5
+        return torch.where(turned[:, :, None, None, None], x.flip(-1), x), y
+
+
 class WorkerBatches(Batches):
     """Batches read by a DataLoader, for data larger than the device should hold.
 

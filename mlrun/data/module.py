@@ -83,6 +83,10 @@ class DataModule:
         """A column of a table by its name, (all rows,), also one that was left out of the features."""
         raise DataError(f"dataset {self.name} has no column {name!r}")
 
+    def labelled(self, dataset):
+        """The configuration `dataset` of these data, or of data with the same inputs, for a classifier of them; None without classes."""
+        return dataset if self.problem == "classification" else None
+
     def loader(self, part, device="cpu", shuffle=False, shard=(0, 1)):
         """Batches of (x, y) on the device, ready for a network; None when the part is empty."""
         raise DataError(f"dataset {self.name} cannot be used with this kind of network")

@@ -126,3 +126,34 @@ def augmented_images(pixels, shares, class_names, title="Augmented training imag
         mixed = share[first] < 0.995
         captions.append(f"{name} {share[first]:.0%}\n{shorten(class_names[second], 12)} {share[second]:.0%}" if mixed else name)
     return mosaic_figure(shown, captions, title, limits=(0, 1), columns=pixels.shape[1])
+
+
+@styled
+def image_rows(rows, names, title, captions=None):
+    """Rows of images, each row under its name on the left. rows: pixels (images, channels, height, width) from 0 to 1, equally many in each;
+    captions: over the columns."""
+    shown = [[as_image(image, image.shape) for image in row] for row in rows]
+    count, (height, width) = len(shown[0]), shown[0][0].shape[:2]
+    gap = max(1, round(0.08 * width))
+    canvas = np.full((len(rows) * (height + gap) - gap, count * (width + gap) - gap) + shown[0][0].shape[2:], np.nan)
+    for line, row in enumerate(shown):
+        for place, image in enumerate(row):
+            top, left = line * (height + gap), place * (width + gap)
+            canvas[top : top + height, left : left + width] = image
+    scale = min(0.75 / width, 9.0 / canvas.shape[1])  # inches per pixel
+    inner_width, inner_height = canvas.shape[1] * scale, canvas.shape[0] * scale
+    room, top = text_width(names, 10) + 0.3, 0.75 if captions else 0.5
+    figure = new_figure(max(inner_width + room + 0.2, text_width([title], 13) + 0.4), inner_height + top + 0.15, title)
+    (axes,) = new_axes(figure, room, 0.15, figure.get_size_inches()[0] - room - inner_width, top)
+    bare(axes)
+    if canvas.ndim == 3:
+        canvas = np.dstack([np.nan_to_num(canvas, nan=1.0).clip(0, 1), ~np.isnan(canvas[..., 0])])
+    axes.imshow(canvas, cmap="gray", vmin=0, vmax=1, aspect="auto")
+    axes.set(xticks=[place * (width + gap) + (width - 1) / 2 for place in range(count)] if captions else [])
+    axes.set(yticks=[line * (height + gap) + (height - 1) / 2 for line in range(len(rows))])
+    axes.set_yticklabels(names)
+    if captions:
+        axes.set_xticklabels(captions)
+        axes.xaxis.tick_top()
+        axes.tick_params(length=0)
+    return figure

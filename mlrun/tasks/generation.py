@@ -226,12 +226,12 @@ class Generation(Task):
 
     # --- pictures -------------------------------------------------------------------------------------------------
 
-    def picture(self, x: Tensor, data):
+    def picture(self, x: Tensor, data, columns: "int | None" = None):
         from mlrun.report import samples
 
         made = self.natural(x, data)
         if self.makes_images:
-            return samples.grid(made, columns=self.num_classes if 1 < self.num_classes <= 16 else None)
+            return samples.grid(made, columns=columns or (self.num_classes if 1 < self.num_classes <= 16 else None))
         return samples.scatter(made, data.content.x)
 
     def figures(self, data, part):
