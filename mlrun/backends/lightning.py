@@ -264,6 +264,7 @@ class NetworkLearner(Learner):
     @classmethod
     def load(cls, directory: Path, recipe, trust=False):
         task = instantiate(recipe["model"])
+        _lay_out_channels(task)  # as it was trained: another order of the sums would change the last digit
         task.load_state_dict(load_tensors(directory / WEIGHTS, trust))
         return cls(task.eval(), from_state(recipe["transform"]), recipe["labels"], recipe)
 
