@@ -153,12 +153,11 @@ def _run(cfg: dict, result: Result, tracked: Run, overrides, report, resume: "Pa
         return  # the first process of the distributed run evaluates and writes
     result.parameters, result.best_epoch = learner.training.parameters, learner.training.best_epoch
     result.metrics.update(_at_epoch(learner.training.history, result.best_epoch))
-    with result.phase("judge"):
+    with result.phase("evaluate"):
         judge = appoint(learner, cfg, data)
         if judge is not None:
             log.info("measured by the classifier of run %s, test accuracy %.4f", judge.run, judge.accuracy)
             tracked.tags({"judge": judge.run})
-    with result.phase("evaluate"):
         part = next((part for part in ("test", "val", "train") if data.sizes[part]), "test")
         result.metrics.update({f"{part}/{name}": value for name, value in learner.evaluate(data, part).items()})
     _warn_of_divergence(result, tracked)

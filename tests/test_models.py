@@ -10,7 +10,15 @@ from mlrun.config.instantiate import build, plain
 from mlrun.report import silent
 
 BODIES = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted((CONF / "model").glob("*.yaml"))}
-ESTIMATORS = [name for name, body in BODIES.items() if "_target_" not in body and "controller" not in body]
+
+
+def is_network(name):
+    body = BODIES[name]
+    bases = [base for base in body.get("defaults", ()) if isinstance(base, str) and base in BODIES]  # of a variant
+    return "_target_" in body or any(is_network(base) for base in bases)
+
+
+ESTIMATORS = [name for name, body in BODIES.items() if not is_network(name) and "controller" not in body]
 TABULAR = ("classification", "regression")
 
 
