@@ -267,9 +267,9 @@ def test_ten_thousand_columns(tmp_path):
     x = np.random.default_rng(0).random((60, 10_000)).round(3)
     header = ",".join(f"c{i}" for i in range(10_000)) + ",y\n"
     data = table(tmp_path, header + "".join(",".join(map(str, line)) + f",{i % 2}\n" for i, line in enumerate(x)))
-    start = time.perf_counter()
+    start = time.process_time()
     assert data.transform(data.arrays("train").x).shape == (36, 10_000) and data.spec.facts["input_shape"] == [10_000]
-    assert time.perf_counter() - start < 10  # far above what it takes: a loop over columns would need minutes
+    assert time.process_time() - start < 10  # far above what it takes: a loop over columns would need minutes
 
 
 @pytest.mark.parametrize("names", ["nan,inf", "NaN,infinity", "1,b", "1_1,1_2"])
