@@ -1,4 +1,9 @@
-"""What MLflow calls to load a logged model: `mlflow.pyfunc.load_model("runs:/ID/model")` and `mlflow models serve`."""
+"""What MLflow calls to load a logged model: `mlflow.pyfunc.load_model("runs:/ID/model")` and `mlflow models serve`.
+
+Whoever serves an estimator that another user trained says so with MLRUN_TRUST=1 in the environment.
+"""
+
+import os
 
 
 def _load_pyfunc(data_path: str):

@@ -8,8 +8,8 @@ import yaml
 from mlrun.errors import UserError
 
 
-def open_run(run: str) -> "tuple[dict, object]":
-    """(configuration, learner ready to predict and evaluate) of a run directory or an MLflow run id. Raises UserError."""
+def open_run(run: str, trust: bool = False) -> "tuple[dict, object]":
+    """(configuration, learner ready to predict and evaluate) of a run directory or an MLflow run id; trust: as `load_learner`'s. Raises UserError."""
     directory = Path(run)
     if directory.is_dir():
         config, model = directory / "config" / "config.yaml", directory / "model"
@@ -21,7 +21,7 @@ def open_run(run: str) -> "tuple[dict, object]":
         raise UserError(f"{run}: this run was not finished: there is no {'model' if config.is_file() else 'configuration'} in it")
     from mlrun.backends import load_learner
 
-    return yaml.safe_load(config.read_text(encoding="utf-8")), load_learner(model)
+    return yaml.safe_load(config.read_text(encoding="utf-8")), load_learner(model, trust)
 
 
 def open_data(cfg: dict, **settings):

@@ -1,24 +1,22 @@
 """`mlrun diagnose RUN`: is it bias, variance, other data, or too much looking at dev?"""
 
-import argparse
-
+from mlrun.commands import RunParser
 from mlrun.errors import UserError
 
 SUMMARY = "where a run's error comes from (bias, variance, data mismatch, over-fitting to dev), and what to try next"
 
 
 def run(argv: "list[str]") -> int:
-    parser = argparse.ArgumentParser(
-        prog="mlrun diagnose",
-        description="Measures the stored model on train, train_dev (if the run has dataset.split.train_dev), val and test, and says which gap is worth work.",
+    parser = RunParser(
+        "diagnose",
+        "Measures the stored model on train, train_dev (if the run has dataset.split.train_dev), val and test, and says which gap is worth work.",
     )
-    parser.add_argument("run", help="a run directory or an MLflow run id")
     parser.add_argument("--human", type=float, default=0.0, help="error of people on this task, or the best known: 0.01 is 1 %% (values: an RMSE)")
     arguments = parser.parse_args(argv)
     from mlrun.diagnosis import LEAST, diagnose
     from mlrun.stored import Record, open_data, open_run
 
-    cfg, learner = open_run(arguments.run)
+    cfg, learner = open_run(arguments.run, arguments.trust)
     data = open_data(cfg)
     problem = data.problem if hasattr(data, "problem") else None
     if problem not in ("classification", "regression"):

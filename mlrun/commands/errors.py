@@ -1,9 +1,9 @@
 """`mlrun errors RUN`: the error-analysis sheet."""
 
-import argparse
 import csv
 from pathlib import Path
 
+from mlrun.commands import RunParser
 from mlrun.errors import UserError
 
 SUMMARY = "a run's most confident mistakes, likely wrong labels, and error rates by class and by slices of each column"
@@ -11,8 +11,7 @@ COLUMNS, SHOWN = 60, 8  # most columns that are sliced; rows of each table that 
 
 
 def run(argv: "list[str]") -> int:
-    parser = argparse.ArgumentParser(prog="mlrun errors", description=f"Prints and writes {SUMMARY} (CSV files, pictures of images).")
-    parser.add_argument("run", help="a run directory or an MLflow run id")
+    parser = RunParser("errors", f"Prints and writes {SUMMARY} (CSV files, pictures of images).")
     parser.add_argument("--part", help="train_dev, val or test (default: test); labels of train were learned and look right")
     parser.add_argument("--by", help="columns to slice by, such as age,city, also ones that were dropped; default: the first %d" % COLUMNS)
     parser.add_argument("--output", type=Path, help="directory (default: errors in the run's directory, else here)")
@@ -22,7 +21,7 @@ def run(argv: "list[str]") -> int:
     from mlrun.error_analysis import confident_mistakes, likely_mislabelled, slices
     from mlrun.stored import Record, open_part, open_run
 
-    cfg, learner = open_run(arguments.run)
+    cfg, learner = open_run(arguments.run, arguments.trust)
     if cfg["dataset"].get("problem") == "control":
         raise UserError(f"{arguments.run}: learned from an environment, which has no right answers")
     data, part = open_part(cfg, learner, arguments.part)

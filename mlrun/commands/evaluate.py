@@ -1,16 +1,15 @@
 """`mlrun evaluate RUN`: what the stored model of a run is worth."""
 
-import argparse
 from pathlib import Path
 
+from mlrun.commands import RunParser
 from mlrun.errors import UserError
 
 SUMMARY = "metrics and figures of a run's stored model, on any part of its data or on other data"
 
 
 def run(argv: "list[str]") -> int:
-    parser = argparse.ArgumentParser(prog="mlrun evaluate", description=f"Prints {SUMMARY}; recorded as a run nested below it.")
-    parser.add_argument("run", help="a run directory or an MLflow run id")
+    parser = RunParser("evaluate", f"Prints {SUMMARY}; recorded as a run nested below it.")
     parser.add_argument("overrides", nargs="*", help="other data: dataset=csv dataset.path=FILE ...; settings of the run's own: dataset.path=FILE")
     parser.add_argument("--part", help="train, train_dev, val or test (default); of other data all rows")
     parser.add_argument("--figures", type=Path, metavar="DIR", help="directory to write the figures into")
@@ -23,7 +22,7 @@ def run(argv: "list[str]") -> int:
     from mlrun.report.numbers import number
     from mlrun.stored import Record, open_data, open_part, open_run
 
-    cfg, learner = open_run(arguments.run)
+    cfg, learner = open_run(arguments.run, arguments.trust)
     if cfg["dataset"].get("problem") == "control":
         settings = {} if arguments.episodes is None else {"test_episodes": arguments.episodes}
         cfg["seed"] = cfg["seed"] if arguments.seed is None else arguments.seed

@@ -1,20 +1,19 @@
 """`mlrun predict RUN [INPUT]`: what the stored model of a run answers."""
 
-import argparse
 from pathlib import Path
 
+from mlrun.commands import RunParser
 from mlrun.errors import UserError
 
 SUMMARY = "answers of a run's stored model for a file, a pipe or a folder of images; a GIF of an episode where it plays"
 
 
 def run(argv: "list[str]") -> int:
-    parser = argparse.ArgumentParser(
-        prog="mlrun predict",
-        description="Writes a prediction and the probabilities of all classes for each row of INPUT, however many there are. "
+    parser = RunParser(
+        "predict",
+        "Writes a prediction and the probabilities of all classes for each row of INPUT, however many there are. "
         "A generative model draws --samples instead. The model of an environment plays: episode.gif and transitions.csv.",
     )
-    parser.add_argument("run", help="a run directory or an MLflow run id")
     parser.add_argument("input", nargs="?", help="CSV, TSV, Parquet, JSON lines, an image or a folder of images; - for stdin")
     parser.add_argument("--output", help="file to write: .csv, .parquet or .jsonl; - for stdout (default); of an environment a directory")
     parser.add_argument("--format", choices=("csv", "parquet", "jsonl", "images"), help="of the input, where its name does not say it")
@@ -27,7 +26,7 @@ def run(argv: "list[str]") -> int:
     arguments = parser.parse_args(argv)
     from mlrun.stored import open_run
 
-    cfg, learner = open_run(arguments.run)
+    cfg, learner = open_run(arguments.run, arguments.trust)
     if arguments.samples is not None:
         from mlrun.sampling import write_samples
 

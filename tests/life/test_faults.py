@@ -82,6 +82,8 @@ class Stranger:
 
 def test_files_that_run_code_are_refused_unless_trusted(workplace, begin, capfd, monkeypatch):
     from mlrun.backends import load_learner
+    from mlrun.commands import RunParser
+    from mlrun.stored import open_run
 
     assert begin("forest", "model=decision_tree").wait() == 0
     load_learner(workplace / "forest" / "model")  # one's own
@@ -95,7 +97,9 @@ def test_files_that_run_code_are_refused_unless_trusted(workplace, begin, capfd,
     assert "run by a file" in capfd.readouterr().out
     monkeypatch.setenv("XDG_DATA_HOME", str(workplace / "somebody"))  # another user, another key
     with pytest.raises(UserError, match="trust=true"):
-        load_learner(workplace / "forest" / "model")
+        open_run(str(workplace / "forest"))
+    arguments = RunParser("evaluate", "").parse_args([str(workplace / "forest"), "trust=true"])
+    open_run(arguments.run, arguments.trust)
 
     torch.save({"network.x": Stranger()}, "stranger.pt")
     refused = begin("start", "trainer.max_epochs=1", "model.init_from=stranger.pt")
