@@ -119,17 +119,17 @@ def hydra_application(argv: "list[str]") -> int:
                 sys.argv[1:] = ["resume", str(begun)]  # what the further processes of a distributed run are started with
                 return go_on(find(str(begun)), [])
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=CONFIG_NAME)(job)()
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise UserError(f"cannot write here: {error}. Go to another directory, or set hydra.run.dir=DIRECTORY.") from None
     except SweepFailed:  # which job and why was said
         return 1
-    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:  # of composition: the job's own are kept above
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:  # of composition, some an OSError too: the job's own are kept above
         problems = explain(arguments.overrides, arguments.config_dir, error)
         if not problems:
             raise
         raise ConfigError(problems) from None
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(f"cannot write here: {error}. Go to another directory, or set hydra.run.dir=DIRECTORY.") from None
     if failures:
         raise failures[0]
     return 1 if unrecorded else 0

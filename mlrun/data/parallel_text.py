@@ -87,7 +87,7 @@ class ParallelText(Pairs):
 class FrenchEnglish(ParallelText):
     """`fra-eng.zip` or `fra.txt`, in `data_dir` or `data_dir`/fra_eng; else downloaded. Raises DataError."""
 
-    def __init__(self, problem, name, seed, data_dir=None, columns=(0, 1), **options):
+    def __init__(self, problem, name, seed, data_dir, columns=(0, 1), **options):
         super().__init__(None, problem, name, seed, columns=columns, **options)
         self.folder = data_directory(data_dir)
 
@@ -103,7 +103,7 @@ class FrenchEnglish(ParallelText):
 class Multi30k(ParallelText):
     """Files train.de ... test.en (or .gz), or the three archives of WMT 2016, in `data_dir` or `data_dir`/multi30k; else downloaded."""
 
-    def __init__(self, problem, name, seed, data_dir=None, languages=("de", "en"), **options):
+    def __init__(self, problem, name, seed, data_dir, languages=("de", "en"), **options):
         super().__init__(None, problem, name, seed, languages=list(languages), **options)
         self.folder = data_directory(data_dir)
 
