@@ -137,6 +137,12 @@ def test_learning_rates_of_parts(tmp_path):
         parameter_groups(learner.task.network, 0.01, {"tail": 1})
 
 
+@pytest.mark.parametrize("override", ["model.freeze=all_but_head", "model.lr_scale={decoder: 0.1}"])
+def test_a_model_of_several_networks_refuses_what_is_for_one(override):
+    with pytest.raises(ConfigError, match="vae has several networks"):
+        make_learner(*prepared("model=vae", f"+{override}" if "lr_scale" in override else override))
+
+
 def test_layers_and_their_names():
     network = ResNet([1, 8, 8], 3, depth=8)
     assert len(layers(network)) == 1 + 6 + 2 + 1  # stem, three blocks of two, two projections, head

@@ -64,6 +64,9 @@ class NetworkLearner(Learner):
         settings = learner.cfg["trainer"]
         penalties = {key: settings[key] for key in ("l1", "l2", "penalize_bias_and_norm")}
         start, lr_scale = learner.cfg["model"].get("init_from"), learner.cfg["model"].get("lr_scale")
+        partly = "lr_scale" if lr_scale else "freeze" if learner.cfg["model"].get("freeze", "none") != "none" else None
+        if partly and not hasattr(learner.task, "network"):
+            raise ConfigError(f"model.{partly}: {cfg['model']['name']} has several networks; this is for models of one. Leave it at its default.")
         if start:
             loaded = load_weights(learner.task, start, spec.labels, learner.cfg["model"].get("init_only"), bool(learner.cfg.get("trust")))
             log.info("%s", loaded)

@@ -19,6 +19,7 @@ def run(argv: "list[str]") -> int:
     import tempfile
 
     from mlrun.experiment import draw
+    from mlrun.judge import appoint
     from mlrun.report.numbers import number
     from mlrun.stored import Record, open_data, open_part, open_run
 
@@ -33,6 +34,7 @@ def run(argv: "list[str]") -> int:
         data, part = open_part(cfg, learner, arguments.part, arguments.overrides)
     params = {"part": part, "rows": data.sizes.get(part), "overrides": " ".join(arguments.overrides), "source": getattr(data, "source", "")}
     with tempfile.TemporaryDirectory() as folder, Record(arguments.run, cfg, "evaluation", f"evaluate {part}", params) as tracked:
+        appoint(learner, cfg, data)
         metrics = {f"{part}/{name}": value for name, value in learner.evaluate(data, part).items()}
         tracked.metrics(metrics)
         figures = arguments.figures or Path(folder)
