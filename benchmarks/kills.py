@@ -3,7 +3,8 @@
     python -m benchmarks.kills [kills per network, 20]
 
 Each run is a process of its own, killed at a moment drawn uniformly from the time between its first line and the end of an unbroken run.
-Compared are the weights (bit for bit), the final metrics and every metric point in MLflow.
+Compared are the stored model and the last checkpoint's weights, optimizer and schedule (bit for bit), the final metrics and every metric
+point in MLflow, but for times.
 """
 
 import json
@@ -103,18 +104,34 @@ def _epochs_done(directory: Path) -> int:
 
 
 def _same(one: Path, other: Path) -> bool:
+    metrics = [json.loads((directory / "metrics.json").read_text()) for directory in (one, other)]
+    return _equal(_learned(one), _learned(other)) and metrics[0] == metrics[1] and _points(one) == _points(other)
+
+
+def _learned(directory: Path) -> list:
     import torch
 
-    first, second = (torch.load(directory / "model" / "weights.pt", weights_only=True) for directory in (one, other))
-    metrics = [json.loads((directory / "metrics.json").read_text()) for directory in (one, other)]
-    return all(torch.equal(first[name], second[name]) for name in first) and metrics[0] == metrics[1] and _points(one) == _points(other)
+    last = torch.load(directory / "checkpoints" / "last.ckpt", weights_only=True)
+    return [torch.load(directory / "model" / "weights.pt", weights_only=True), *(last[key] for key in ("state_dict", "optimizer_states", "lr_schedulers"))]
+
+
+def _equal(one, other) -> bool:
+    import torch
+
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_equal(value, other[key]) for key, value in one.items())
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return one == other
 
 
 def _points(directory: Path) -> list:
     run_id = json.loads((directory / "run.json").read_text())["run_id"]
     with sqlite3.connect("mlflow.db") as database:
         rows = database.execute("select key, step, value from metrics where run_uuid = ?", (run_id,)).fetchall()
-    return sorted(row for row in rows if not row[0].startswith("seconds/"))
+    return sorted(row for row in rows if not row[0].startswith("seconds/") and row[0] != "predict_ms")
 
 
 if __name__ == "__main__":

@@ -22,17 +22,22 @@ class Attempt:
         self.path = Path(directory) / RECORD
         self._lock = threading.Lock()
 
-    def begin(self, identity: str, continues: bool) -> None:
-        """continues: whether this goes on with the run that the directory holds; else that one is forgotten. Raises UserError where MLflow
-        has not got all of a run that would be forgotten."""
+    def earlier(self, identity: str, continues: bool) -> dict:
+        """What stays of the directory's record. continues: whether this goes on with the run that the directory holds; else that one is
+        forgotten. Raises UserError where MLflow has not got all of a run that would be forgotten."""
         from mlrun.tracking.spool import Spool
-        from mlrun.tracking.store import tracking_uri
 
         earlier = read(self.path.parent)
-        if not continues and (earlier.get("identity") != identity or earlier.get("status") == "FINISHED"):
-            if earlier and Spool(self.path.parent).exists:
-                raise UserError(f"{self.path.parent} holds a run of which MLflow has not got everything: mlrun sync {self.path.parent}, or choose another hydra.run.dir")
-            earlier = {}
+        if continues or earlier.get("identity") == identity and earlier.get("status") != "FINISHED":
+            return earlier
+        if earlier and Spool(self.path.parent).exists:
+            raise UserError(f"{self.path.parent} holds a run of which MLflow has not got everything: mlrun sync {self.path.parent}, or choose another hydra.run.dir")
+        self.path.unlink(missing_ok=True)
+        return {}
+
+    def begin(self, identity: str, earlier: dict) -> None:
+        from mlrun.tracking.store import tracking_uri
+
         facts = {"status": "RUNNING", "identity": identity, "cwd": os.getcwd(), "tracking_uri": _without_password(tracking_uri())}
         self._write({"key": secrets.token_hex(8), **earlier, **facts})
 
@@ -45,9 +50,14 @@ class Attempt:
             self._write({**read(self.path.parent), **facts})
 
     def _write(self, content: dict) -> None:
-        beside = self.path.with_suffix(".new")
-        beside.write_text(json.dumps(content, indent=2), encoding="utf-8")
-        os.replace(beside, self.path)
+        write_whole(self.path, json.dumps(content, indent=2))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes beside it and puts it into place: a kill leaves the old file or the new one."""
+    beside = path.with_suffix(".new")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
 
 
 def read(directory: "Path | str") -> dict:

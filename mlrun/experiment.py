@@ -16,7 +16,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from mlrun.attempt import LOCK_SECONDS, Attempt, alone
+from mlrun.attempt import LOCK_SECONDS, Attempt, alone, write_whole
 from mlrun.config.identity import flatten, identity, relevant
 from mlrun.config.instantiate import build, plain
 from mlrun.errors import Pruned, UserError
@@ -88,7 +88,9 @@ def run(
     continues = resume is not None or run_id is not None
     with alone(directory, LOCK_SECONDS if continues else 0):
         record = Attempt(directory)
-        record.begin(identity(cfg), continues)
+        earlier = record.earlier(identity(cfg), continues)
+        _write_config(cfg, overrides, directory)  # first: where there is a record there is all that it takes to go on
+        record.begin(identity(cfg), earlier)
 
         def opened(run_id: str) -> None:
             record.note(run_id=run_id)
@@ -109,7 +111,7 @@ def _attempt(cfg: dict, result: Result, tracked: "Run | NullRun", overrides, rep
     """The run between its opening and its closing, with a word on how it ended."""
     directory = result.directory
     try:
-        tracked.artifact(_write_config(cfg, overrides, directory), "config")
+        tracked.artifact(directory / "config", "config")
         (directory / "error.txt").unlink(missing_ok=True)  # of an earlier attempt
         _run(cfg, result, tracked, overrides, report, resume)
         result.status = "FINISHED"
@@ -251,12 +253,11 @@ def _leave_traceback(error: BaseException, directory: Path, tracked: "Run | Null
     tracked.artifact(path)
 
 
-def _write_config(cfg: dict, overrides, directory: Path) -> Path:
+def _write_config(cfg: dict, overrides, directory: Path) -> None:
     folder = directory / "config"
     folder.mkdir(exist_ok=True)
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(cfg)), encoding="utf-8")
-    (folder / "overrides.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(list(overrides))), encoding="utf-8")
-    return folder
+    write_whole(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
+    write_whole(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(cfg)))
 
 
 def _write_metrics(result: Result) -> None:

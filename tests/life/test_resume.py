@@ -68,6 +68,21 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(workplace, begin, resum
         same(workplace, "whole", directory)
 
 
+def test_from_its_first_file_on_a_run_can_be_gone_on_with(workplace, begin, resume, monkeypatch):
+    options = ["trainer.max_epochs=2", "model.network.hidden=[8]"]
+    with monkeypatch.context() as patched:
+        patched.setattr("mlrun.experiment.Attempt.begin", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        assert begin("unrecorded", *options).wait() == -signal.SIGKILL
+    with monkeypatch.context() as patched:
+        patched.setattr("mlrun.experiment._open_run", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        assert begin("recorded", *options).wait() == -signal.SIGKILL
+    assert begin("whole", *options).wait() == 0
+    for directory in ("unrecorded", "recorded"):
+        again = resume(directory)
+        assert again.wait() == 0, again.output
+        same(workplace, "whole", directory)
+
+
 @pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_leaves_a_checkpoint_within_the_epoch(workplace, begin, resume, number, status):
     """The whole run takes two epochs of 1,079 batches; the rest of the one that was interrupted gives the same weights."""

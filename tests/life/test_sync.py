@@ -1,6 +1,6 @@
 """A tracking server that refuses, dies in the middle of a run, or never answers: the run goes on, and everything arrives in the end, once.
 
-MLRUN_TEST_DATABASE=postgresql://... puts that database behind the server, and adds the longer test.
+MLRUN_TEST_DATABASE=postgresql+psycopg2://... puts that database behind the server, and adds the longer test.
 """
 
 import json
