@@ -2,81 +2,50 @@
 
 import csv
 import os
-import queue
 import sys
-import threading
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Semaphore
 
 import numpy as np
 
 from mlrun.data.rows import Piece
 from mlrun.errors import UserError
 
-AHEAD = 2  # pieces that wait between reading, asking and writing
+AHEAD = 2  # pieces that wait, besides those that are asked
 TOLD = 5  # rejected rows that are printed
 FORMATS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
 
 
-def predict_all(learner, pieces, output: str, format: str, rejected: Path) -> "tuple[int, int]":
+def predict_all(learner, reads, output: str, format: str, rejected: Path) -> "tuple[int, int]":
     """Writes a row `row, prediction, probability_CLASS …` for each row that could be used, the others to `rejected`.
 
-    row: line of a text file, row (from 1) of a Parquet file, name of an image. output: a file, or "-" for stdout.
-    Returns (rows answered, rows rejected). Whatever a stage raises is raised here.
+    reads: of `read_rows`. row: line of a text file, row (from 1) of a Parquet file, name of an image. output: a file, or "-" for stdout.
+    Returns (rows answered, rows rejected). This thread splits the input and writes; others parse, and ask the learner.
     """
-    asked, answered = queue.Queue(AHEAD), queue.Queue(AHEAD)
-    stop, failures = threading.Event(), []
-
-    def stage(work):
-        def guarded():
-            try:
-                work()
-            except BaseException as error:
-                failures.append(error)
-                stop.set()
-
-        thread = threading.Thread(target=guarded, daemon=True)
-        thread.start()
-        return thread
-
-    def put(target, item):
-        while not stop.is_set():
-            try:
-                return target.put(item, timeout=0.2)
-            except queue.Full:
-                pass
-
-    def take(source):
-        while not stop.is_set():
-            try:
-                return source.get(timeout=0.2)
-            except queue.Empty:
-                pass
-
-    def read():
-        for piece in pieces:
-            if stop.is_set():
-                return
-            put(asked, piece)
-        put(asked, None)
-
-    sink = Sink(output, format, learner, rejected)
-
-    def write():
-        while (item := take(answered)) is not None:
-            sink.write(*item)
-
+    sink, pending = Sink(output, format, learner, rejected), deque()
     try:
-        reader, writer = stage(read), stage(write)
-        while (piece := take(asked)) is not None:
-            put(answered, (piece, *(learner.answers(piece.x) if len(piece.x) else (None, None))))
-        put(answered, None)
-        reader.join()
-        writer.join()
-        if failures:
-            raise failures[0]
+        with learner.sharing() as askers, ThreadPoolExecutor(askers + 1) as pool:
+            turn = Semaphore(askers)
+
+            def ask(read):
+                piece = read()
+                with turn:
+                    return piece, *(learner.answers(piece.x) if len(piece.x) else (None, None))
+
+            try:
+                for read in reads:
+                    pending.append(pool.submit(ask, read))
+                    if len(pending) > askers + AHEAD:
+                        sink.write(*pending.popleft().result())
+                while pending:
+                    sink.write(*pending.popleft().result())
+            finally:
+                for future in pending:
+                    future.cancel()
         sink.finish()
     finally:
-        stop.set()
         sink.discard()
     return sink.rows, sink.refused
 
@@ -137,7 +106,8 @@ class Sink:
         if self.format == "parquet":
             import pyarrow.parquet as parquet
 
-            self._writer = parquet.ParquetWriter(self._file, table.schema, compression="snappy")
+            # shares of float32 neither repeat nor compress; to try costs more than the network
+            self._writer = parquet.ParquetWriter(self._file, table.schema, use_dictionary=["prediction"] if self.labels else False, compression="none")
         elif self.format == "csv":
             import io
 

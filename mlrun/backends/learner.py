@@ -3,6 +3,7 @@
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -65,6 +66,11 @@ class Learner(ABC):
     def answers(self, x) -> "tuple[np.ndarray, np.ndarray | None]":
         """(what `predict` says, probabilities of the classes in the order of `recipe["labels"]` or None)."""
         return self.predict(x), None
+
+    @contextmanager
+    def sharing(self) -> "Iterator[int]":
+        """For the time of many calls of `answers`: how many threads may call it at once."""
+        yield 1
 
     @abstractmethod
     def _write(self, directory: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import warnings
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -31,6 +32,7 @@ log = logging.getLogger("mlrun")
 WEIGHTS = "weights.pt"
 TOKEN_WIDTH = 64  # a token becomes a vector of so many values or more
 PREDICT_ROWS, PREDICT_VALUES = 4096, 2**22  # most rows and input values that go through the network at once when predicting
+MOST_ASKERS = 4  # threads that predict at once: each needs memory for what is between the layers
 SMALL_STEP = 50_000_000  # multiply-adds of a batch's forward pass; measured on two cores: 13 M are faster on one thread, 480 M on two
 PASSED_ON = (  # keys of `trainer` that are Lightning's own
     "max_epochs", "max_time", "accelerator", "devices", "strategy", "precision", "accumulate_grad_batches",
@@ -242,6 +244,18 @@ class NetworkLearner(Learner):
 
     def predict(self, x):
         return self.answers(x)[0]
+
+    @contextmanager
+    def sharing(self):
+        """On the CPU several threads with a few cores each: parsing takes cores away, and those of one call would wait for each other."""
+        threads = torch.get_num_threads()
+        askers = min(MOST_ASKERS, threads) if self.task.device.type == "cpu" and not hasattr(self.task, "answer") else 1
+        self.task.eval()
+        torch.set_num_threads(threads // askers)
+        try:
+            yield askers
+        finally:
+            torch.set_num_threads(threads)
 
     @torch.inference_mode()
     def answers(self, x):
