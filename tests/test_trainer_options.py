@@ -1,0 +1,83 @@
+"""trainer.compile, profile and channels_last: they change how fast, not what is learned."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from mlrun.backends import load_learner
+from tests.test_models import Nobody, prepared, trained
+
+SHORT = (  # 16 batches of one size
+    "model=mlp", "dataset=digits", "trainer=cpu", "trainer.max_epochs=1", "trainer.threads=1", "dataset.batch_size=32", "dataset.split.train=512"
+)  # fmt: skip
+
+
+@pytest.fixture
+def fresh_compiler(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def test_a_compiled_network_learns_the_same(tmp_path, fresh_compiler, monkeypatch, capfd):
+    """Captured and differentiated by the compiler, but not translated to C++, which takes half a minute."""
+    from torch._dynamo.utils import counters
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    counters.clear()
+    compiled, data = trained(tmp_path, *SHORT, "trainer.compile=true")
+    assert counters["stats"]["unique_graphs"] == 1
+    assert "could not be compiled" not in capfd.readouterr().err
+    plain, _ = trained(tmp_path / "plain", *SHORT)
+    for ours, theirs in zip(compiled.task.state_dict().values(), plain.task.state_dict().values(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+    assert compiled.task.network._compiled_call_impl is None  # evaluation and saving see the network itself
+
+
+def test_without_a_compiler_it_goes_on_and_says_so_once(tmp_path, fresh_compiler, monkeypatch, capfd):
+    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (str(tmp_path / "no-compiler"),))
+    learner, _ = trained(tmp_path, *SHORT, "trainer.compile=true")
+    assert capfd.readouterr().err.count("mlrun: trainer.compile: MLP could not be compiled, and trains as it is") == 1
+    plain, _ = trained(tmp_path / "plain", *SHORT)
+    for ours, theirs in zip(learner.task.state_dict().values(), plain.task.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+class Artifacts(Nobody):
+    def __init__(self):
+        self.sent = []
+
+    def artifact(self, path, folder=None):
+        self.sent.append((path, folder))
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(2, 20), (1, 8)])
+def test_a_profile_is_recorded(tmp_path, epochs, steps):
+    from mlrun.backends import make_learner
+    from mlrun.report import silent
+
+    cfg, data = prepared(*SHORT, f"trainer.max_epochs={epochs}", "trainer.profile=true")
+    learner, run = make_learner(cfg, data), Artifacts()
+    learner.fit(data, run, tmp_path, silent.Progress())
+    text = (tmp_path / "profile" / "operators.txt").read_text()
+    assert text.startswith(f"{steps} steps of training\n") and "aten::addmm" in text
+    assert (tmp_path / "profile" / "trace.json.gz").stat().st_size > 1000
+    assert (tmp_path / "profile", "profile") in run.sent
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_the_layout_of_channels(tmp_path, channels_last):
+    """A saved network lies in memory as it was trained, so that it answers the same to the last digit."""
+    learner, data = trained(tmp_path, "model=cnn", "dataset=digits", "trainer=cpu", "trainer.max_epochs=1", f"trainer.channels_last={channels_last}")
+
+    def weights(task):
+        return [layer.weight for layer in task.modules() if isinstance(layer, torch.nn.Conv2d) and layer.weight.shape[1] > 1 and layer.kernel_size > (1, 1)]
+
+    learner.save(tmp_path / "model")
+    loaded = load_learner(tmp_path / "model")
+    for task in (learner.task, loaded.task):
+        assert weights(task) and all(weight.is_contiguous(memory_format=torch.channels_last) == channels_last for weight in weights(task))
+    x = data.arrays("test").x[:64]
+    assert (learner.answers(x)[1] == loaded.answers(x)[1]).all()
