@@ -1,4 +1,7 @@
-"""`python -m benchmarks [NAME ...]`: runs the comparisons and writes benchmarks/results.md and results.csv."""
+"""`python -m benchmarks [NAME ...]`: runs the comparisons and writes benchmarks/results.md and results.csv.
+
+A name is a module, or one case of it: `training.lenet`.
+"""
 
 import csv
 import importlib
@@ -18,11 +21,11 @@ HERE = Path(__file__).parent
 
 def main(names: "list[str]") -> None:
     known = [module.name for module in iter_modules(benchmarks.__path__)]
-    modules = {name: importlib.import_module(f"benchmarks.{name}") for name in names or known if name != "__main__"}
     rows = {}
-    for name, module in modules.items():
-        if hasattr(module, "compare"):
-            for row in module.compare():
+    for name in names or known:
+        module, _, case = name.partition(".")
+        if name != "__main__" and hasattr(module := importlib.import_module(f"benchmarks.{module}"), "compare"):
+            for row in module.compare(*filter(None, [case])):
                 rows[row.name] = row.cells()
                 print("  ".join(row.cells()), flush=True)
     old = _read(HERE / "results.csv")

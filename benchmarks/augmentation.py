@@ -12,7 +12,7 @@ def compare() -> "list[Row]":
     def epoch(augment: str):
         overrides = [*common, f"augment={augment}"]
         cfg = compose(overrides)
-        return lambda: through_mlrun(cfg, overrides)[0]
+        return lambda: through_mlrun(cfg, overrides).seconds
 
     return [
         Row(f"epoch of cnn with augment={name}", *interleave(epoch(name), epoch("none"), pairs=5), limit=1.20, note="peer: augment=none")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison. Times in seconds; the ratio is mlrun's time over the peer's, so below 1 is faster."""
+    """One comparison. Times in seconds, or another quantity of which less is better; below a ratio of 1 mlrun is better."""
 
     name: str
     ours: "list[float]"
@@ -33,7 +33,7 @@ class Row:
 HEADER = ["comparison", "mlrun s", "peer s", "ratio", "spread", "limit", "", "pairs", "note"]
 
 
-def interleave(ours: "Callable[[], float]", peer: "Callable[[], float]", pairs: int, warmup: int = 1) -> "tuple[list[float], list[float]]":
-    """Seconds of each, measured in turn; the first `warmup` pairs are not counted."""
-    times = [(ours(), peer()) for _ in range(pairs + warmup)][warmup:]
-    return [a for a, _ in times], [b for _, b in times]
+def interleave(ours: "Callable[[], float]", *peers: "Callable[[], float]", pairs: int, warmup: int = 1) -> "list[list[float]]":
+    """Seconds of each, measured in turn; the first `warmup` rounds are not counted."""
+    rounds = [[measure() for measure in (ours, *peers)] for _ in range(pairs + warmup)][warmup:]
+    return [list(column) for column in zip(*rounds)]

@@ -1,38 +1,84 @@
-"""An epoch of training on Fashion-MNIST through mlrun, metrics and MLflow on, against a plain PyTorch loop with a DataLoader."""
+"""An epoch of training through mlrun, metrics, checkpoints and MLflow on, against plain PyTorch: the same network class on the same data with
+as many threads, fed by a DataLoader (torch's default Adam) or by tensors that are indexed by hand (fused Adam)."""
 
+import json
 import statistics
 import tempfile
 import time
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from benchmarks.comparison import Row, interleave
 
 EPOCHS = 3  # of which the first warms up
 LOSS_TOLERANCE = 0.05  # of the last epoch's mean training loss
+LR = 1e-3
 
 
-def compare() -> "list[Row]":
+@dataclass(frozen=True)
+class Case:
+    name: str
+    overrides: "tuple[str, ...]"
+    batch: int
+    limits: "tuple[float, float]"  # of the time against the DataLoader and against tensors indexed by hand
+    pairs: int = 3
+
+
+IMAGES = ("dataset=fashion_mnist",)
+TEXT = (
+    "dataset=tinyshakespeare", "dataset.split={train: 0.9, val: 0.02, test: 0.08}", "dataset.steps_per_epoch=100", "model.reading=random",
+    "model.sample_length=1",
+)  # fmt: skip
+CASES = {
+    "mlp": Case("mlp 784-256-10, batch 64", ("model=mlp", *IMAGES), 64, (0.90, 1.30), pairs=5),
+    "lenet": Case("LeNet, batch 256", ("model=lenet", "model.network.activation=relu", *IMAGES), 256, (0.90, 1.05)),
+    "resnet": Case(
+        "ResNet-8 on 6,000 images, batch 256",
+        ("model=resnet", "model.network.depth=8", "scheduler=none", *IMAGES, "dataset.split.train=6000", "dataset.split.val=1000"),
+        256,
+        (0.80, 1.05),
+    ),
+    "lstm": Case("character LSTM 64-160, 100 steps of 32 windows of 64", ("model=lstm_lm", *TEXT), 32, (1.00, 1.05)),
+    "gpt": Case("character GPT of 2 layers, width 96, 100 steps of 32 windows of 64", ("model=gpt", *TEXT), 32, (1.00, 1.05)),
+}
+
+
+def compare(*names: str) -> "list[Row]":
+    return [row for name in names or CASES for row in compare_case(CASES[name])]
+
+
+def compare_case(case: Case) -> "list[Row]":
     from mlrun.config.compose import compose
 
-    overrides = ["model=mlp", "dataset=fashion_mnist", "dataset.batch_size=64", f"trainer.max_epochs={EPOCHS}", "trainer=cpu"]
+    overrides = [*case.overrides, f"dataset.batch_size={case.batch}", f"trainer.max_epochs={EPOCHS}", "trainer=cpu", "optim=adam", f"optim.lr={LR}"]
     cfg = compose(overrides)
-    losses = {"ours": [], "peer": []}
+    losses, threads = {}, []
 
     def ours():
-        seconds, loss = through_mlrun(cfg, overrides)
-        losses["ours"].append(loss)
-        return seconds
+        clock = through_mlrun(cfg, overrides)
+        threads[:] = [clock.threads]
+        losses.setdefault("ours", []).append(clock.loss)
+        return clock.seconds
 
-    def peer():
-        seconds, loss = plain_loop()
-        losses["peer"].append(loss)
-        return seconds
+    def peer(feed):
+        def measure():
+            seconds, loss = plain_loop(cfg, feed, threads[0])
+            losses.setdefault(feed, []).append(loss)
+            return seconds
 
-    times = interleave(ours, peer, pairs=5)
-    ours_loss, peer_loss = (statistics.mean(losses[who]) for who in ("ours", "peer"))
-    if abs(ours_loss / peer_loss - 1) > LOSS_TOLERANCE:
-        raise SystemExit(f"the two do not train the same: training loss {ours_loss:.4f} against {peer_loss:.4f}")
-    return [Row("epoch of mlp 784-256-10, batch 64", *times, limit=1.10, note=f"training loss {ours_loss:.4f} / {peer_loss:.4f}")]
+        return measure
+
+    feeds = ("DataLoader", "indexed by hand")
+    times = interleave(ours, *map(peer, feeds), pairs=case.pairs)
+    means = {who: statistics.mean(values) for who, values in losses.items()}
+    rows = []
+    for feed, seconds, limit in zip(feeds, times[1:], case.limits, strict=True):
+        if abs(means["ours"] / means[feed] - 1) > LOSS_TOLERANCE:
+            raise SystemExit(f"{case.name}: the two do not train the same: training loss {means['ours']:.4f} against {means[feed]:.4f}")
+        note = f"{threads[0]} thread{'s' * (threads[0] > 1)}, training loss {means['ours']:.4f} / {means[feed]:.4f}"
+        rows.append(Row(f"epoch of {case.name}; peer: {feed}", times[0], seconds, limit, note))
+    return rows
 
 
 class Clock:
@@ -41,7 +87,9 @@ class Clock:
     due = False
 
     def start(self, *arguments, **options):
-        self.ends, self.loss = [time.perf_counter()], None
+        import torch
+
+        self.ends, self.loss, self.threads = [time.perf_counter()], None, torch.get_num_threads()
 
     def epoch(self, epoch, metrics):
         self.ends.append(time.perf_counter())
@@ -56,7 +104,7 @@ class Clock:
         return statistics.median(b - a for a, b in zip(self.ends[1:-1], self.ends[2:], strict=True))
 
 
-def through_mlrun(cfg, overrides) -> "tuple[float, float]":
+def through_mlrun(cfg, overrides) -> Clock:
     from mlrun.experiment import run
     from mlrun.report import silent
 
@@ -64,44 +112,123 @@ def through_mlrun(cfg, overrides) -> "tuple[float, float]":
     report = type("Report", (), {"config_summary": silent.config_summary, "result_table": silent.result_table, "Progress": lambda: clock})
     with tempfile.TemporaryDirectory() as folder:
         run(cfg, Path(folder) / "run", overrides, report=report)
-    return clock.seconds, clock.loss
+    return clock
 
 
-def plain_loop() -> "tuple[float, float]":
-    """The same network, split and optimizer as a good engineer would write them: a DataLoader, no item() per step, validation after each epoch."""
+def plain_loop(cfg, feed: str, threads: int) -> "tuple[float, float]":
+    """(seconds of an epoch, mean training loss of the last): no item() per step, validation and the metrics of it after each epoch."""
     import torch
-    from torch import nn
-    from torch.utils.data import DataLoader, TensorDataset
+    from torch.nn import functional as F
+    from torch.nn.utils import clip_grad_norm_
 
-    from mlrun.config.compose import compose
-    from mlrun.config.instantiate import build
-
-    cfg = compose(["dataset=fashion_mnist"])
-    data = build(cfg.dataset, {"seed": 1, "data_dir": None, "name": "fashion_mnist"})
-    parts = {part: data.arrays(part) for part in ("train", "val")}
-    tensors = {part: TensorDataset(torch.from_numpy(a.x).float().div_(255), torch.from_numpy(a.y)) for part, a in parts.items()}
-    train = DataLoader(tensors["train"], batch_size=64, shuffle=True)
-    val = DataLoader(tensors["val"], batch_size=64)
     torch.manual_seed(1)
-    network = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10))
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-    criterion = nn.CrossEntropyLoss()
-    torch.set_num_threads(1)  # the better number for this network on these cores, as mlrun chooses it
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    network, read, val = setting(cfg, feed)
+    optimizer = torch.optim.Adam(network.parameters(), lr=LR, fused=True if feed != "DataLoader" else None)
+    text, clip = cfg.dataset.problem == "language_modeling", cfg.trainer.gradient_clip_val
+
+    def scores_of(x, y):
+        """Scores (values, classes) and targets (values,)."""
+        scores = network(x)
+        return (scores[0].flatten(0, 1), y.flatten()) if text else (scores, y)
+
     ends = [time.perf_counter()]
     for _ in range(EPOCHS):
         network.train()
-        total, correct = torch.zeros(()), torch.zeros(())
-        for x, y in train:
-            scores = network(x)
-            loss = criterion(scores, y)
+        total, correct, count = torch.zeros(()), torch.zeros(()), 0
+        for x, y in read():
+            scores, y = scores_of(x, y)
+            loss = F.cross_entropy(scores, y)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            if clip:
+                clip_grad_norm_(network.parameters(), clip)
             optimizer.step()
             total += loss.detach() * len(y)
-            correct += (scores.argmax(1) == y).sum()
+            count += len(y)
+            if not text:
+                correct += (scores.argmax(1) == y).sum()
         network.eval()
+        val_total, val_correct = torch.zeros(()), torch.zeros(())
         with torch.inference_mode():
-            torch.stack([(network(x).argmax(1) == y).float().mean() for x, y in val]).mean().item()
-        mean_loss = total.item() / len(tensors["train"])
+            for x, y in val():
+                scores, y = scores_of(x, y)
+                val_total += F.cross_entropy(scores, y, reduction="sum")
+                if not text:
+                    val_correct += (scores.argmax(1) == y).sum()
+        mean_loss, *_ = [value.item() / count for value in (total, correct, val_total, val_correct)]
         ends.append(time.perf_counter())
+    torch.set_num_threads(before)
     return statistics.median(b - a for a, b in zip(ends[1:-1], ends[2:], strict=True)), mean_loss
+
+
+def setting(cfg, feed: str):
+    """(network, training batches, validation batches); batches are made by calling these."""
+    from mlrun.config.instantiate import build, plain
+
+    read = windows if cfg.dataset.problem == "language_modeling" else images
+    facts, make = read(json.dumps(plain(cfg.dataset)))
+    return build(cfg.model.network, facts), *make(feed, cfg.dataset.batch_size)
+
+
+def _data(dataset: str):
+    from mlrun.config.instantiate import build
+
+    node = json.loads(dataset)
+    return build(node, {"seed": 1, "data_dir": None, "name": node["name"]})
+
+
+@cache
+def images(dataset: str):
+    import torch
+    from torch.utils.data import DataLoader, TensorDataset
+
+    data = _data(dataset)
+    parts = {part: data.arrays(part) for part in ("train", "val")}
+    shape = (1, 28, 28)
+    parts = {part: (torch.from_numpy(a.x).float().div_(255).view(-1, *shape), torch.from_numpy(a.y)) for part, a in parts.items()}
+
+    def make(feed, batch):
+        if feed == "DataLoader":
+            sets = {part: TensorDataset(*tensors) for part, tensors in parts.items()}
+            train, val = DataLoader(sets["train"], batch, shuffle=True), DataLoader(sets["val"], batch)
+            return lambda: train, lambda: val
+
+        (x, y), val = parts["train"], parts["val"]
+        return (
+            lambda: ((x[rows], y[rows]) for rows in torch.randperm(len(y)).split(batch)),
+            lambda: zip(*(tensor.split(batch) for tensor in val)),
+        )
+
+    return {"input_shape": shape, "image_shape": shape, "num_outputs": 10, "num_classes": 10}, make
+
+
+@cache
+def windows(dataset: str):
+    import torch
+    from torch.utils.data import DataLoader, Dataset, RandomSampler
+
+    data = _data(dataset)
+    train, val = (torch.from_numpy(data.tokens(part).astype("int64")) for part in ("train", "val"))
+    context, steps = data.context_length, data.steps_per_epoch
+    rows = len(val) // context // 64 * 64  # as many windows a batch as mlrun takes
+    x, y = val[: rows * context].view(rows, context), val[1 : rows * context + 1].view(rows, context)
+
+    class Windows(Dataset):
+        def __len__(self):
+            return len(train) - context
+
+        def __getitem__(self, start):
+            return train[start : start + context], train[start + 1 : start + context + 1]
+
+    def by_hand(batch):
+        for starts in torch.randint(len(train) - context, (steps, batch)):
+            window = train[starts[:, None] + torch.arange(context + 1)]
+            yield window[:, :-1], window[:, 1:]
+
+    def make(feed, batch):
+        loader = DataLoader(Windows(), batch, sampler=RandomSampler(Windows(), replacement=True, num_samples=steps * batch))
+        return (lambda: loader) if feed == "DataLoader" else lambda: by_hand(batch), lambda: zip(x.split(64), y.split(64))
+
+    return {"vocab_size": len(data.tokenizer), "context_length": context}, make
