@@ -30,7 +30,8 @@ log = logging.getLogger("mlrun")
 
 @dataclass
 class Result:
-    """What is left of a run. `metrics` has the final "test/…" and the best epoch's "val/…"; `seconds` says where the time went."""
+    """What is left of a run. `metrics` has the final "test/…" and the best epoch's "val/…"; `seconds` says where the time went: data, import,
+    fit, evaluate, report, log."""
 
     model: str
     dataset: str
@@ -229,7 +230,8 @@ def _close_run(tracked: Run, result: Result) -> None:
         tracked.artifact(log_file)
     if result.status == "FINISHED":
         tracked.metrics({f"seconds/{phase}": seconds for phase, seconds in result.seconds.items()}, step=0)
-    refused = tracked.close(result.status)
+    with result.phase("log"):  # what MLflow still had to take
+        refused = tracked.close(result.status)
     if refused:
         result.recorded = False
         kept = f"What has not arrived is kept and can be sent with: mlrun sync {shlex.quote(terminal.short_path(result.directory))}"

@@ -66,3 +66,13 @@ def test_a_database_that_is_none(workplace):
     run = Run("mlrun", "x", {}, {})
     with pytest.raises(UserError, match="not a database"):
         run.id  # noqa: B018
+
+
+def test_where_the_time_went(experiment):
+    from mlflow.tracking import MlflowClient
+
+    result = experiment("model=linear_regression")
+    assert list(result.seconds) == ["data", "import", "fit", "evaluate", "report", "log"]
+    recorded = MlflowClient(tracking_uri()).get_run(result.run_id).data.metrics
+    for phase, seconds in result.seconds.items():
+        assert phase == "log" or recorded[f"seconds/{phase}"] == seconds  # what waiting for MLflow took is known when the run is closed
