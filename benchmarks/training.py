@@ -2,11 +2,13 @@
 as many threads, fed by a DataLoader (torch's default Adam) or by tensors that are indexed by hand (fused Adam)."""
 
 import json
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from benchmarks.comparison import Row, interleave
@@ -16,8 +18,12 @@ LOSS_TOLERANCE = 0.05  # of the last epoch's mean training loss
 LR = 1e-3
 
 
+FEEDS = ("DataLoader", "indexed by hand")
+
+
 @dataclass(frozen=True)
 class Case:
+    key: str
     name: str
     overrides: "tuple[str, ...]"
     batch: int
@@ -30,18 +36,20 @@ TEXT = (
     "dataset=tinyshakespeare", "dataset.split={train: 0.9, val: 0.02, test: 0.08}", "dataset.steps_per_epoch=100", "model.reading=random",
     "model.sample_length=1",
 )  # fmt: skip
-CASES = {
-    "mlp": Case("mlp 784-256-10, batch 64", ("model=mlp", *IMAGES), 64, (0.90, 1.30), pairs=5),
-    "lenet": Case("LeNet, batch 256", ("model=lenet", "model.network.activation=relu", *IMAGES), 256, (0.90, 1.05)),
-    "resnet": Case(
+CASES = (
+    Case("mlp", "mlp 784-256-10, batch 64", ("model=mlp", *IMAGES), 64, (0.90, 1.30)),
+    Case("lenet", "LeNet, batch 256", ("model=lenet", "model.network.activation=relu", *IMAGES), 256, (0.90, 1.05)),
+    Case(
+        "resnet",
         "ResNet-8 on 6,000 images, batch 256",
         ("model=resnet", "model.network.depth=8", "scheduler=none", *IMAGES, "dataset.split.train=6000", "dataset.split.val=1000"),
         256,
         (0.80, 1.05),
     ),
-    "lstm": Case("character LSTM 64-160, 100 steps of 32 windows of 64", ("model=lstm_lm", *TEXT), 32, (1.00, 1.05)),
-    "gpt": Case("character GPT of 2 layers, width 96, 100 steps of 32 windows of 64", ("model=gpt", *TEXT), 32, (1.00, 1.05)),
-}
+    Case("lstm", "character LSTM 64-160, 100 steps of 32 windows of 64", ("model=lstm_lm", *TEXT), 32, (1.00, 1.05)),
+    Case("gpt", "character GPT of 2 layers, width 96, 100 steps of 32 windows of 64", ("model=gpt", *TEXT), 32, (1.00, 1.05)),
+)
+CASES = {case.key: case for case in CASES}
 
 
 def compare(*names: str) -> "list[Row]":
@@ -49,36 +57,48 @@ def compare(*names: str) -> "list[Row]":
 
 
 def compare_case(case: Case) -> "list[Row]":
+    found = {who: [] for who in ("mlrun", *FEEDS)}
+
+    def measure(who):
+        def seconds():
+            threads = found["mlrun"][-1]["threads"] if who != "mlrun" else 0
+            found[who].append(apart(case.key, who, threads))
+            return found[who][-1]["seconds"]
+
+        return seconds
+
+    ours, *peers = interleave(*map(measure, found), pairs=case.pairs)
+    losses = {who: statistics.mean(one["loss"] for one in measured) for who, measured in found.items()}
+    threads, rows = found["mlrun"][-1]["threads"], []
+    for feed, seconds, limit in zip(FEEDS, peers, case.limits, strict=True):
+        if abs(losses["mlrun"] / losses[feed] - 1) > LOSS_TOLERANCE:
+            raise SystemExit(f"{case.name}: the two do not train the same: training loss {losses['mlrun']:.4f} against {losses[feed]:.4f}")
+        note = f"{threads} thread{'s' * (threads > 1)}, training loss {losses['mlrun']:.4f} / {losses[feed]:.4f}"
+        rows.append(Row(f"epoch of {case.name}; peer: {feed}", ours, seconds, limit, note))
+    return rows
+
+
+def apart(*arguments) -> dict:
+    """What `one` finds, in a process of its own: no library's state, nor the allocator's, is left from another measurement."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-m", "benchmarks.training", *map(str, arguments)]
+    with tempfile.TemporaryDirectory() as folder:
+        output = subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return json.loads(output.splitlines()[-1])
+
+
+def one(key: str, who: str, threads: str) -> dict:
+    """{seconds, loss, threads} of a case, through mlrun or as a plain loop with `who` as its feed."""
     from mlrun.config.compose import compose
 
+    case = CASES[key]
     overrides = [*case.overrides, f"dataset.batch_size={case.batch}", f"trainer.max_epochs={EPOCHS}", "trainer=cpu", "optim=adam", f"optim.lr={LR}"]
     cfg = compose(overrides)
-    losses, threads = {}, []
-
-    def ours():
+    if who == "mlrun":
         clock = through_mlrun(cfg, overrides)
-        threads[:] = [clock.threads]
-        losses.setdefault("ours", []).append(clock.loss)
-        return clock.seconds
-
-    def peer(feed):
-        def measure():
-            seconds, loss = plain_loop(cfg, feed, threads[0])
-            losses.setdefault(feed, []).append(loss)
-            return seconds
-
-        return measure
-
-    feeds = ("DataLoader", "indexed by hand")
-    times = interleave(ours, *map(peer, feeds), pairs=case.pairs)
-    means = {who: statistics.mean(values) for who, values in losses.items()}
-    rows = []
-    for feed, seconds, limit in zip(feeds, times[1:], case.limits, strict=True):
-        if abs(means["ours"] / means[feed] - 1) > LOSS_TOLERANCE:
-            raise SystemExit(f"{case.name}: the two do not train the same: training loss {means['ours']:.4f} against {means[feed]:.4f}")
-        note = f"{threads[0]} thread{'s' * (threads[0] > 1)}, training loss {means['ours']:.4f} / {means[feed]:.4f}"
-        rows.append(Row(f"epoch of {case.name}; peer: {feed}", times[0], seconds, limit, note))
-    return rows
+        return {"seconds": clock.seconds, "loss": clock.loss, "threads": clock.threads}
+    seconds, loss = plain_loop(cfg, who, int(threads))
+    return {"seconds": seconds, "loss": loss, "threads": int(threads)}
 
 
 class Clock:
@@ -122,7 +142,6 @@ def plain_loop(cfg, feed: str, threads: int) -> "tuple[float, float]":
     from torch.nn.utils import clip_grad_norm_
 
     torch.manual_seed(1)
-    before = torch.get_num_threads()
     torch.set_num_threads(threads)
     network, read, val = setting(cfg, feed)
     optimizer = torch.optim.Adam(network.parameters(), lr=LR, fused=True if feed != "DataLoader" else None)
@@ -159,59 +178,42 @@ def plain_loop(cfg, feed: str, threads: int) -> "tuple[float, float]":
                     val_correct += (scores.argmax(1) == y).sum()
         mean_loss, *_ = [value.item() / count for value in (total, correct, val_total, val_correct)]
         ends.append(time.perf_counter())
-    torch.set_num_threads(before)
     return statistics.median(b - a for a, b in zip(ends[1:-1], ends[2:], strict=True)), mean_loss
 
 
 def setting(cfg, feed: str):
     """(network, training batches, validation batches); batches are made by calling these."""
-    from mlrun.config.instantiate import build, plain
-
-    read = windows if cfg.dataset.problem == "language_modeling" else images
-    facts, make = read(json.dumps(plain(cfg.dataset)))
-    return build(cfg.model.network, facts), *make(feed, cfg.dataset.batch_size)
-
-
-def _data(dataset: str):
     from mlrun.config.instantiate import build
 
-    node = json.loads(dataset)
-    return build(node, {"seed": 1, "data_dir": None, "name": node["name"]})
+    data = build(cfg.dataset, {"seed": 1, "data_dir": None, "name": cfg.dataset.name})
+    facts, *batches = (windows if cfg.dataset.problem == "language_modeling" else images)(data, feed, cfg.dataset.batch_size)
+    return build(cfg.model.network, facts), *batches
 
 
-@cache
-def images(dataset: str):
+def images(data, feed: str, batch: int):
     import torch
     from torch.utils.data import DataLoader, TensorDataset
 
-    data = _data(dataset)
-    parts = {part: data.arrays(part) for part in ("train", "val")}
     shape = (1, 28, 28)
+    facts = {"input_shape": shape, "image_shape": shape, "num_outputs": 10, "num_classes": 10}
+    parts = {part: data.arrays(part) for part in ("train", "val")}
     parts = {part: (torch.from_numpy(a.x).float().div_(255).view(-1, *shape), torch.from_numpy(a.y)) for part, a in parts.items()}
-
-    def make(feed, batch):
-        if feed == "DataLoader":
-            sets = {part: TensorDataset(*tensors) for part, tensors in parts.items()}
-            train, val = DataLoader(sets["train"], batch, shuffle=True), DataLoader(sets["val"], batch)
-            return lambda: train, lambda: val
-
-        (x, y), val = parts["train"], parts["val"]
-        return (
-            lambda: ((x[rows], y[rows]) for rows in torch.randperm(len(y)).split(batch)),
-            lambda: zip(*(tensor.split(batch) for tensor in val)),
-        )
-
-    return {"input_shape": shape, "image_shape": shape, "num_outputs": 10, "num_classes": 10}, make
+    if feed == "DataLoader":
+        sets = {part: TensorDataset(*tensors) for part, tensors in parts.items()}
+        train, val = DataLoader(sets["train"], batch, shuffle=True), DataLoader(sets["val"], batch)
+        return facts, lambda: train, lambda: val
+    (x, y), val = parts["train"], parts["val"]
+    by_hand = lambda: ((x[rows], y[rows]) for rows in torch.randperm(len(y)).split(batch))  # noqa: E731
+    return facts, by_hand, lambda: zip(*(tensor.split(batch) for tensor in val))
 
 
-@cache
-def windows(dataset: str):
+def windows(data, feed: str, batch: int):
     import torch
     from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-    data = _data(dataset)
     train, val = (torch.from_numpy(data.tokens(part).astype("int64")) for part in ("train", "val"))
     context, steps = data.context_length, data.steps_per_epoch
+    facts = {"vocab_size": len(data.tokenizer), "context_length": context}
     rows = len(val) // context // 64 * 64  # as many windows a batch as mlrun takes
     x, y = val[: rows * context].view(rows, context), val[1 : rows * context + 1].view(rows, context)
 
@@ -222,13 +224,14 @@ def windows(dataset: str):
         def __getitem__(self, start):
             return train[start : start + context], train[start + 1 : start + context + 1]
 
-    def by_hand(batch):
+    def by_hand():
         for starts in torch.randint(len(train) - context, (steps, batch)):
             window = train[starts[:, None] + torch.arange(context + 1)]
             yield window[:, :-1], window[:, 1:]
 
-    def make(feed, batch):
-        loader = DataLoader(Windows(), batch, sampler=RandomSampler(Windows(), replacement=True, num_samples=steps * batch))
-        return (lambda: loader) if feed == "DataLoader" else lambda: by_hand(batch), lambda: zip(x.split(64), y.split(64))
+    loader = DataLoader(Windows(), batch, sampler=RandomSampler(Windows(), replacement=True, num_samples=steps * batch))
+    return facts, (lambda: loader) if feed == "DataLoader" else by_hand, lambda: zip(x.split(64), y.split(64))
 
-    return {"vocab_size": len(data.tokenizer), "context_length": context}, make
+
+if __name__ == "__main__":
+    print(json.dumps(one(*sys.argv[1:])))
