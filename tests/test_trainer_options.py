@@ -1,6 +1,10 @@
 """trainer.compile, profile and channels_last: they change how fast, not what is learned."""
 
+import platform
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -81,3 +85,28 @@ def test_the_layout_of_channels(tmp_path, channels_last):
         assert weights(task) and all(weight.is_contiguous(memory_format=torch.channels_last) == channels_last for weight in weights(task))
     x = data.arrays("test").x[:64]
     assert (learner.answers(x)[1] == loaded.answers(x)[1]).all()
+
+
+FAULTS = """
+import resource, torch
+from mlrun.backends.lightning import _keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.ones(2**24)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+first = faults()
+_keep_freed_memory()
+faults()
+print(first, faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_freed_memory_is_used_again():
+    """Ten times 64 MiB: without the setting each page is faulted in anew each time."""
+    output = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent).stdout
+    before, after = map(int, output.split())
+    assert before > 100 and after < before / 10
