@@ -7,7 +7,7 @@ import time
 import pytest
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
-from hydra.test_utils.launcher_common_tests import IntegrationTestSuite, LauncherTestSuite
+from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, IntegrationTestSuite, LauncherTestSuite
 from hydra.version import VersionBase
 from packaging.version import Version
 
@@ -30,6 +30,11 @@ def test_hydra_finds_it():
 
 @pytest.mark.parametrize("launcher_name, overrides", [("mlrun_pool", [])])
 class TestPoolLauncher(LauncherTestSuite):
+    pass
+
+
+@pytest.mark.parametrize("launcher_name, overrides", [("mlrun_pool", ["hydra/sweeper=basic", "hydra.sweeper.max_batch_size=2"])])
+class TestPoolLauncherInBatches(BatchedSweeperTestSuite):
     pass
 
 
