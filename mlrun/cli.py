@@ -1,6 +1,7 @@
 """The `mlrun` command: a verb of `mlrun.commands`, or a Hydra application that runs experiments. Imports nothing heavy."""
 
 import errno
+import json
 import os
 import signal
 import sys
@@ -71,7 +72,7 @@ def hydra_application(argv: "list[str]") -> int:
 
     register_resolvers()
     automatic = "resume=auto" in argv
-    argv = _resumed(argv)
+    argv = _resumed(_selected(argv))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of Hydra's printer
     sys.argv[1:] = argv
     arguments = _parse(argv)
@@ -122,6 +123,8 @@ def hydra_application(argv: "list[str]") -> int:
     except SweepFailed:  # which job and why was said
         return 1
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:  # of composition, some an OSError too: the job's own are kept above
+        if "hydra.sweeper.select" in str(error):
+            raise UserError("select.… is for a search: add hydra/sweeper=optuna; of a finished sweep: mlrun leaderboard select.…") from None
         problems = explain(arguments.overrides, arguments.config_dir, error)
         if not problems:
             raise
@@ -133,6 +136,17 @@ def hydra_application(argv: "list[str]") -> int:
     if failures:
         raise failures[0]
     return 1 if unrecorded else 0
+
+
+def _selected(argv: "list[str]") -> "list[str]":
+    """`select.maximize=…`, `select.subject_to=…` of a search as its sweeper has them: a limit is no value that Hydra could read."""
+    words = [word for word in argv if word.startswith("select.")]
+    if words and not {"-m", "--multirun"} & set(argv):
+        from mlrun.errors import UserError
+
+        raise UserError(f"{words[0]}: chosen is among many runs: in a search (mlrun -m hydra/sweeper=optuna ...), or by mlrun leaderboard")
+    written = ",".join(json.dumps(word.removeprefix("select.")) for word in words)
+    return [word for word in argv if word not in words] + [f"hydra.sweeper.select=[{written}]"] * bool(words)
 
 
 def _resumed(argv: "list[str]") -> "list[str]":

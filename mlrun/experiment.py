@@ -45,6 +45,7 @@ class Result:
     seconds: "dict[str, float]" = field(default_factory=dict)
     parameters: "int | None" = None
     best_epoch: "int | None" = None
+    predict_ms: "float | None" = None  # median time of answering one row; no metric: no two runs have the same
 
     @property
     def objective(self) -> "float | None":
@@ -168,8 +169,9 @@ def _run(cfg: dict, result: Result, tracked: Run, overrides, report, resume: "Pa
 
     with result.phase("report"):
         example = data.example(part)
-        if data.inputs is not None:  # recorded, but no result: no two runs have the same
-            tracked.metrics({"predict_ms": _milliseconds_a_row(learner, example)}, step=0)
+        if data.inputs is not None:
+            result.predict_ms = _milliseconds_a_row(learner, example)
+            tracked.metrics({"predict_ms": result.predict_ms}, step=0)
         learner.save(directory / "model")
         tracked.model(directory / "model", example, learner.predict(example), learner.requirements(), learner.flavors(), data.columns)
         draw(learner.figures(data, part), directory / "figures")

@@ -135,12 +135,12 @@ def count_states(jobs: "list[Job]") -> "dict[str, int]":
 
 
 def ranked(jobs: "list[Job]") -> "list[Job]":
-    """Best first; jobs that watch another metric apart; without a value last."""
+    """Best first; jobs that watch another metric apart, then those that break a limit; without a value last."""
 
     def key(job):
         value = job.objective
         worst = value is None or value != value
-        return (worst, job.monitor, 0.0 if worst else (value if job.mode == "min" else -value), job.number)
+        return (worst, not job.accepted, job.monitor, 0.0 if worst else (value if job.mode == "min" else -value), job.number)
 
     return sorted(jobs, key=key)
 
@@ -153,7 +153,7 @@ def summary(jobs: "list[Job]", display: Display, directory, resume: str, seconds
     rows = []
     for rank, job in enumerate(good[:shown], 1):
         test = next((value for name, value in (job.result.get("metrics") or {}).items() if name == _test_name(job.monitor)), None)
-        rows.append((str(rank), str(job.number), display.varied(job), number(job.objective), number(test), duration(job.seconds)))
+        rows.append((str(rank) if job.accepted else "no", str(job.number), display.varied(job), number(job.objective), number(test), duration(job.seconds)))
     monitors = sorted({job.monitor for job in good if job.monitor})
     head = ("", "job", "overrides", " | ".join(monitors) or "value", " | ".join(map(_test_name, monitors)) or "test", "time")
     if rows:

@@ -36,6 +36,7 @@ class Job:
     watched: "float | None" = None  # the watched metric's value after the last epoch
     result: dict = field(default_factory=dict)  # metrics, seconds, parameters ... as mlrun.experiment.Result has them
     returned: Any = None
+    accepted: bool = True  # False: breaks a limit of select.subject_to, and is never the best
     error: "Exception | None" = None
     reason: str = ""
     stop_reason: "tuple[str, str] | None" = None  # (state, reason) once it was told to stop
@@ -44,6 +45,12 @@ class Job:
     @property
     def elapsed(self) -> float:
         return time.monotonic() - self.started if self.state == RUNNING else self.seconds
+
+    @property
+    def measured(self) -> "dict[str, float]":
+        """All that a search may select by."""
+        found = {**(self.result.get("metrics") or {}), **{name: self.result.get(name) for name in ("predict_ms", "parameters")}}
+        return {name: value for name, value in found.items() if value is not None}
 
     @property
     def objective(self) -> "float | None":

@@ -66,7 +66,7 @@ def search(launcher, settings, arguments: "list[str]") -> "float | None":
     finally:
         sweep.close()
     if best is None:
-        raise SweepFailed("no trial finished")
+        raise SweepFailed("no trial finished, or none was good enough")
     return best
 
 

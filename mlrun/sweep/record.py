@@ -45,8 +45,9 @@ class Record:
         values = {f"jobs/{state}": counts.get(state, 0) for state in states.ENDED}
         if job.state == states.FINISHED and job.objective is not None and job.monitor:
             values[job.monitor] = job.objective
-            best = next(other for other in ranked(self.jobs) if other.monitor == job.monitor)
-            values[f"best/{job.monitor}"] = best.objective
+            best = next((other for other in ranked(self.jobs) if other.monitor == job.monitor and other.accepted), None)
+            if best is not None:
+                values[f"best/{job.monitor}"] = best.objective
         self.run.metrics(values, step=done)
 
     def close(self, status: str, artifacts: "list[Path]" = ()) -> None:
@@ -55,7 +56,7 @@ class Record:
 
         counts = count_states(self.jobs)
         tags = {"counts": ", ".join(f"{count} {state}" for state, count in counts.items()), "jobs": len(self.jobs)}
-        best = next((job for job in ranked(self.jobs) if job.state == states.FINISHED and job.objective is not None), None)
+        best = next((job for job in ranked(self.jobs) if job.state == states.FINISHED and job.accepted and job.objective is not None), None)
         if best is not None:
             tags |= {"best.run_id": best.run_id, "best.overrides": " ".join(best.overrides), "best.metric": best.monitor}
             tags |= {f"best.{key}": value for key, _, value in (override.partition("=") for override in best.overrides)}

@@ -113,7 +113,7 @@ def run(cfg, hydra_cfg) -> "float | None":
         job.state, job.reason = (states.FAILED if isinstance(error, Exception) else states.KILLED), reason_of_error(error)
         raise
     else:
-        names = ("model", "dataset", "monitor", "mode", "metrics", "seconds", "parameters", "best_epoch")
+        names = ("model", "dataset", "monitor", "mode", "metrics", "seconds", "parameters", "best_epoch", "predict_ms")
         job.result = {name: getattr(result, name) for name in names}
         job.state, job.returned, job.run_id = states.FINISHED, result.objective, result.run_id
         job.monitor, job.mode = result.monitor, result.mode

@@ -11,12 +11,14 @@ from pathlib import Path
 from mlrun.errors import ConfigError, UserError
 from mlrun.sweep import job as states
 from mlrun.sweep.job import Job
+from mlrun.sweep.selection import Selection
 from mlrun.sweep.space import Space, parse_space
 from mlrun.sweep.sweep import Sweep
 
 SAMPLERS = ("tpe", "random", "grid", "cmaes")
 PRUNERS = ("none", "median", "halving")
 LOST = "lost"  # attribute of a trial whose process disappeared: it is asked for again, and does not count
+CONSTRAINTS = "constraints"  # system attribute by which Optuna knows what is not good enough: any number above 0
 OWNER = "sweep"  # attribute: which sweep's directory runs a trial
 
 
@@ -25,6 +27,9 @@ class Search:
 
     def __init__(self, settings: dict, sweep: Sweep, arguments: "list[str]"):
         self.settings, self.sweep = settings, sweep
+        self.selection = Selection.parse([f"select.{word}" for word in settings["select"]])
+        if (self.selection.metric or "").startswith("test/"):
+            raise ConfigError(f"select: {self.selection.metric} is for the end; choose by a metric of the val part")
         self.space: Space = parse_space(settings["params"], arguments)
         if not self.space.settings:
             raise ConfigError("nothing to search over: give choices or intervals, e.g. 'optim.lr=tag(log, interval(1e-4, 1e-1))'")
@@ -49,7 +54,7 @@ class Search:
                 problems.update(dict.fromkeys(error.problems))
         if problems:
             raise ConfigError(list(problems))
-        self.direction = self.settings["direction"]
+        self.direction = {"max": "maximize", "min": "minimize"}.get(self.selection.mode, self.settings["direction"])
         if self.direction == "auto":
             self.direction = direction_of([job.config for job in self.samples])
         if self.direction not in ("minimize", "maximize"):
@@ -61,7 +66,7 @@ class Search:
         self.sweep.begin_record(grid)
         self._open_study()
         self.sweep.run(self._jobs(), self.total, grid, listeners=[self], like=self.samples, artifacts=self._artifacts)
-        return self.study.best_value if self._complete() else None
+        return self.study.best_value if self._accepted() else None
 
     def _open_study(self) -> None:
         import optuna
@@ -151,10 +156,13 @@ class Search:
     def _complete(self) -> list:
         return self.study.get_trials(deepcopy=False, states=(self.states.COMPLETE,))
 
+    def _accepted(self) -> list:
+        return [trial for trial in self._complete() if all(over <= 0 for over in trial.system_attrs.get(CONSTRAINTS, ()))]
+
     # --- told by the pool ------------------------------------------------------------------------------------------
 
     def epoch(self, job: Job) -> "str | None":
-        if job.watched is None or job.watched != job.watched or self.settings["pruner"] == "none":
+        if self.selection.metric not in (None, job.monitor) or job.watched is None or job.watched != job.watched or self.settings["pruner"] == "none":
             return None
         trial = self.trials[job.number]
         trial.report(job.watched, job.epoch)
@@ -165,6 +173,8 @@ class Search:
 
     def _tell(self, job: Job) -> None:
         trial = self.trials[job.number]
+        if job.state == states.FINISHED:
+            self._select(trial, job)
         wanted = {"min": "minimize", "max": "maximize"}.get(job.mode, self.direction)
         if job.state == states.FINISHED and job.monitor and wanted != self.direction and self.settings["direction"] == "auto":
             raise ConfigError(f"{job.monitor} is to be {wanted}d: set hydra.sweeper.direction={wanted}")
@@ -179,10 +189,22 @@ class Search:
             trial.set_user_attr("reason", job.reason)
             self.study.tell(trial, state=self.states.FAIL)
 
+    def _select(self, trial, job: Job) -> None:
+        """Judges a finished job by what the user selects by."""
+        over = self.selection.violations(job.measured)
+        job.accepted = all(value <= 0 for value in over)
+        if over:
+            self.study._storage.set_trial_system_attr(trial._trial_id, CONSTRAINTS, over)
+        if self.selection.metric:
+            job.monitor, job.mode = self.selection.metric, self.selection.mode
+            job.returned = job.measured.get(job.monitor)
+
     # --- at the end ------------------------------------------------------------------------------------------------
 
     def _artifacts(self) -> "list[Path]":
-        if not self._complete():
+        if not self._accepted():
+            if self._complete():
+                self.sweep.closing = "select.subject_to: no trial was good enough"
             return []
         from mlrun.report.figures import save
         from mlrun.sweep.search_figures import history_figure, importance_figure

@@ -1,6 +1,7 @@
 """One metric to optimize, others that only have to be good enough: `select.maximize=val/accuracy select.subject_to="predict_ms<=1"`."""
 
 import operator
+import math
 import re
 from dataclasses import dataclass
 
@@ -42,7 +43,17 @@ class Selection:
 
     def accepts(self, metrics: "dict[str, float]") -> bool:
         """Whether all limits hold; a metric that was not measured holds none."""
-        return all(name in metrics and COMPARISONS[comparison](metrics[name], limit) for name, comparison, limit in self.conditions)
+        return all(over <= 0 for over in self.violations(metrics))
+
+    def violations(self, metrics: "dict[str, float]") -> "list[float]":
+        """By how much each limit is broken; above 0 where it is. A metric that was not measured breaks it by 1."""
+        found = []
+        for name, comparison, limit in self.conditions:
+            value = metrics.get(name, math.nan)
+            over = value - limit if comparison in ("<", "<=") else limit - value
+            holds = COMPARISONS[comparison](value, limit)
+            found.append(min(over, 0.0) if holds else 1.0 if math.isnan(over) else max(over, 1e-9))
+        return found
 
     def among(self, runs: list) -> list:
         """The runs that are good enough. Raises UserError naming how close they came where there are none."""

@@ -73,7 +73,7 @@ class Worker:
 
     def finished(self, result) -> None:
         """The result of `mlrun.experiment.run`."""
-        names = ("model", "dataset", "monitor", "mode", "metrics", "seconds", "parameters", "best_epoch")
+        names = ("model", "dataset", "monitor", "mode", "metrics", "seconds", "parameters", "best_epoch", "predict_ms")
         self.report("result", {name: getattr(result, name) for name in names} | {"run_id": result.run_id})
 
     def _send(self) -> None:

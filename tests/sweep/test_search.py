@@ -142,6 +142,8 @@ def test_a_killed_search_ends_at_its_number_of_trials(workspace):
         (["hydra.sweeper.sampler=tpee", "seed=1,2"], "hydra.sweeper.sampler=tpee: must be one of tpe, random, grid, cmaes"),
         (["model.classifier.n_neighbors=1,many"], "n_neighbors=many: must be"),
         (["seed=1"], "nothing to search over"),
+        (["seed=1,2", "select.subject_to=fast"], "give a metric and its limit"),
+        (["seed=1,2", "select.maximize=test/accuracy"], "choose by a metric of the val part"),
         (["hydra.sweeper.sampler=grid", "model.classifier.p=interval(1,2)"], "a grid needs choices or a range"),
     ],
 )
@@ -160,6 +162,30 @@ def test_a_grid_sampler_tries_everything_once(workspace):
     assert status == 0, out + err
     tried = [tuple(job["overrides"]) for job in workspace.jobs("outputs/grid").values()]
     assert len(tried) == len(set(tried)) == 6 and json.dumps(tried)
+
+
+def test_a_trial_that_breaks_a_limit_is_never_the_best(workspace):
+    """The widest network learns best, and is refused."""
+    command = [
+        "-m", "hydra/sweeper=optuna", "hydra.sweeper.sampler=grid", "hydra.sweeper.pruner=none", "hydra.launcher.slots=1", "model=mlp", "dataset=trouble",
+        "trainer.max_epochs=8", "trainer.accelerator=cpu", "optim.lr=0.02", "model.network.hidden=[1],[4],[64]", "tracking.experiment=limits",
+        "select.minimize=val/loss",
+    ]  # fmt: skip
+    status, out, err = workspace.mlrun(*command, "select.subject_to=parameters<=50,predict_ms<1e4", "hydra.sweep.dir=outputs/limits")
+    assert status == 0, out + err
+    trials = {trial.params["model.network.hidden"]: trial for trial in study_of(workspace, "limits").trials}
+    assert trials["[64]"].value < trials["[4]"].value < trials["[1]"].value
+    assert OmegaConf.load(workspace.path / "outputs/limits/experiment/best.yaml").model.network.hidden == [4]
+    assert study_of(workspace, "limits").best_trial.params == trials["[4]"].params
+    _, (_, tags) = workspace.children("limits")
+    assert tags["best.model.network.hidden"] == "[4]" and tags["best.metric"] == "val/loss"
+    status, out, err = workspace.mlrun(*command, "select.subject_to=parameters<5", "hydra.sweep.dir=outputs/none")
+    assert status != 0 and "no trial was good enough" in out and not (workspace.path / "outputs/none/experiment/best.yaml").exists()
+
+
+def test_a_grid_has_no_best_to_select(workspace):
+    status, _, err = workspace.mlrun("-m", "model=knn", "seed=1,2", "select.subject_to=predict_ms<=1")
+    assert status == 2 and "hydra/sweeper=optuna" in err
 
 
 def test_cmaes_learns_from_its_first_trials(workspace):
