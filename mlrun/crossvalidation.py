@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from mlrun import attempt
+from mlrun.attempt import Attempt
 from mlrun.config.identity import flatten, is_network, relevant
 from mlrun.data.split import split_rows
 from mlrun.errors import ConfigError, DataError
 from mlrun.outcome import Outcome
+from mlrun.resuming import newest_checkpoint
 from mlrun.tracking.run import Run
 
 log = logging.getLogger("mlrun")
@@ -19,6 +22,7 @@ log = logging.getLogger("mlrun")
 def cross_validate(cfg: dict, data, result, tracked: Run, report) -> None:
     """Trains and tests a learner per fold; leaves "cv/…" means and deviations (numpy's, over folds) in `result.metrics`.
 
+    Gone on with, folds that an earlier attempt finished are only measured again, and the one it was at goes on from its checkpoint.
     Which rows are folded: all that the split uses, without a test part that the set brings itself, which stays untouched.
     """
     settings = cfg["trainer"]
@@ -126,20 +130,27 @@ def _validation(cfg, data, rows, classes, groups) -> dict:
 
 def _fold(cfg, data, result, tracked, report, number, total, seconds):
     """(learner, metrics on the held-out rows) of one fold, which is recorded as a run below `tracked`."""
-    from mlrun.backends import make_learner
+    from mlrun.backends import load_learner, make_learner
     from mlrun.experiment import Result, seed_everything
 
     directory = result.directory / f"fold_{number}"
     directory.mkdir(exist_ok=True)
+    record, whole = Attempt(directory), attempt.read(result.directory).get("key")
+    earlier = attempt.read(directory) if whole and attempt.read(directory).get("whole") == whole else {}
+    if earlier.get("status") == "FINISHED":
+        learner = load_learner(directory / "model")
+        learner.training.parameters = earlier["parameters"]
+        return learner, learner.evaluate(data, "test")
+    record.note(whole=whole, status="RUNNING", run_id=earlier.get("run_id"))
     tags = {"mlrun.kind": "fold", "model": result.model, "dataset": result.dataset, "fold": number, "directory": directory, "seed": cfg["seed"]}
-    run = Run(cfg["tracking"]["experiment"], f"fold {number}", tags, flatten(relevant(cfg)), parent=tracked.id)
+    run = Run(cfg["tracking"]["experiment"], f"fold {number}", tags, flatten(relevant(cfg)), tracked.id, earlier.get("run_id"), lambda run_id: record.note(run_id=run_id))
     part = Result(result.model, result.dataset, directory)
     status = "FAILED"
     try:
         seed_everything(cfg["seed"])
         learner = make_learner(cfg, data)
         with part.phase("fit"):
-            learner.fit(data, run, directory, report.Progress())
+            learner.fit(data, run, directory, report.Progress(), newest_checkpoint(directory) if earlier else None)
         with part.phase("evaluate"):
             metrics = learner.evaluate(data, "test")
         run.metrics({f"test/{name}": value for name, value in metrics.items()}, step=learner.training.best_epoch or 0)
@@ -152,6 +163,7 @@ def _fold(cfg, data, result, tracked, report, number, total, seconds):
         raise
     finally:
         run.close(status)
+        record.note(status=status, parameters=learner.training.parameters if status == "FINISHED" else None)
     for name, value in part.seconds.items():
         seconds[name] = seconds.get(name, 0.0) + value
     log.info("fold %d of %d: %s", number, total, ", ".join(f"{name} {value:.6g}" for name, value in metrics.items()))

@@ -83,6 +83,28 @@ def test_from_its_first_file_on_a_run_can_be_gone_on_with(workplace, begin, resu
         same(workplace, "whole", directory)
 
 
+def test_folds_that_were_finished_are_not_trained_again(workplace, begin, resume):
+    options = ["dataset=iris", "trainer=kfold", "trainer.folds=3", "trainer.max_epochs=40", "model.network.hidden=[16]", "model.network.dropout=0.2"]
+    assert begin("whole", *options).wait() == 0
+    child = begin("killed", *options)
+    while not (workplace / "killed" / "fold_2" / "checkpoints" / "last.ckpt").exists():
+        time.sleep(0.001)
+    child.send(signal.SIGKILL)
+    trained = (workplace / "killed" / "fold_1" / "model" / "weights.pt").stat().st_mtime_ns
+    assert not (workplace / "killed" / "fold_2" / "model").exists()
+    again = resume("killed")
+    assert again.wait() == 0, again.output
+    assert (workplace / "killed" / "fold_1" / "model" / "weights.pt").stat().st_mtime_ns == trained
+    for fold in ("fold_1", "fold_2", "fold_3"):
+        first, second = weights(workplace / "whole" / fold), weights(workplace / "killed" / fold)
+        assert all(torch.equal(first[name], second[name]) for name in first), fold
+        assert points(workplace, f"whole/{fold}") == points(workplace, f"killed/{fold}")
+    for name in ("metrics.json", "out_of_fold.csv"):
+        assert (workplace / "whole" / name).read_text() == (workplace / "killed" / name).read_text()
+    with sqlite3.connect(workplace / "mlflow.db") as database:
+        assert database.execute("select count(*) from runs").fetchone() == (2 * (1 + 3),)
+
+
 @pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_leaves_a_checkpoint_within_the_epoch(workplace, begin, resume, number, status):
     """The whole run takes two epochs of 1,079 batches; the rest of the one that was interrupted gives the same weights."""
