@@ -39,8 +39,6 @@ def test_equals_cross_val_score(name, monkeypatch, tmp_path):
     from sklearn.pipeline import make_pipeline
 
     classifies = "classifier" in ESTIMATORS[name]
-    if any("text" in str(word) for word in ESTIMATORS[name].get("fits") or []):
-        pytest.skip("for texts")
     cfg, _, result = unrecorded(monkeypatch, tmp_path, f"model={name}", f"dataset={'iris' if classifies else 'diabetes'}", "seed=3")
     x, y = (load_iris if classifies else load_diabetes)(return_X_y=True)
     steps = [build(cfg["model"].get("preprocessing")), build(cfg["model"]["classifier" if classifies else "regressor"], {"seed": 3})]
@@ -49,6 +47,26 @@ def test_equals_cross_val_score(name, monkeypatch, tmp_path):
     metric = "accuracy" if classifies else "r2"
     assert result.metrics[f"cv/{metric}"] == pytest.approx(scores.mean(), abs=1e-9)
     assert result.metrics[f"cv_std/{metric}"] == pytest.approx(scores.std(), abs=1e-9)
+
+
+def test_texts_equal_cross_val_score(monkeypatch, tmp_path):
+    """The vocabulary is that of the training folds."""
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+    from sklearn.pipeline import make_pipeline
+
+    cfg, data, result = unrecorded(monkeypatch, tmp_path, "model=multinomial_nb", "dataset=language_id", "seed=3")
+    pipeline = make_pipeline(data.preprocessor, build(cfg["model"]["classifier"], {"seed": 3}))
+    scores = cross_val_score(pipeline, data.content.x, data.content.y, cv=StratifiedKFold(5, shuffle=True, random_state=3))
+    assert 0.5 < scores.mean() < 1 and scores.std() > 0
+    assert result.metrics["cv/accuracy"] == pytest.approx(scores.mean(), abs=1e-9)
+    assert result.metrics["cv_std/accuracy"] == pytest.approx(scores.std(), abs=1e-9)
+
+
+def test_text_networks_are_folded(monkeypatch, tmp_path):
+    _, data, result = unrecorded(monkeypatch, tmp_path, "model=text_bag", "dataset=language_id", "trainer.folds=2", "trainer.max_epochs=3")
+    assert result.metrics["cv/accuracy"] > 3 / len(data.spec.labels)
+    with open(tmp_path / "out_of_fold.csv", newline="") as file:
+        assert sorted(int(row["row"]) for row in csv.DictReader(file)) == list(range(len(data.content.x)))
 
 
 @pytest.fixture(scope="module")
