@@ -21,6 +21,10 @@ DQN = [
     "model=dqn", "model.network.hidden=[32]", "model.steps_per_epoch=512", "model.steps_per_round=128", "model.target_period=128",
     "model.updates_per_round=16", "model.learning_starts=256", "trainer.max_epochs=12", "dataset.val_episodes=4", "dataset.test_episodes=4",
 ]  # fmt: skip
+DIFFUSION = ["model=diffusion_2d", "dataset.rows=1000", "trainer.max_epochs=6", "model.show_every=2"]
+WORDS = ["dataset.path=words.txt", "dataset.context_length=16", "dataset.batch_size=16", "trainer.max_epochs=12", "model.sample_length=8", "model.network.dropout=0.1"]
+GPT = ["model=gpt", "model.network.width=16", "model.network.layers=1", *WORDS]
+GRU = ["model=gru_lm", "model.network.hidden=16", "model.network.num_layers=2", *WORDS]
 
 
 def weights(directory):
@@ -49,8 +53,9 @@ def same(workplace, one, other):
     assert kept[0] == kept[1]
 
 
-@pytest.mark.parametrize("options", [MLP, DROPOUT, STOPPED, DQN], ids=["mlp", "dropout", "stopped", "dqn"])
+@pytest.mark.parametrize("options", [MLP, DROPOUT, STOPPED, DQN, DIFFUSION, GPT, GRU], ids=["mlp", "dropout", "stopped", "dqn", "diffusion", "gpt", "gru"])
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(workplace, begin, resume, options):
+    (workplace / "words.txt").write_text(" ".join(random.Random(0).choices("the quick brown fox jumps over a lazy dog".split(), k=2000)))
     whole = begin("whole", *options)
     whole.wait_for("epoch 1/")
     began = time.monotonic()
