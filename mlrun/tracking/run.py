@@ -180,7 +180,6 @@ def _serve_in_child(connection, parent: int, spool) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-        os.nice(5)  # training comes first
 
         def receive():
             try:
