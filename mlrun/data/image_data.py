@@ -84,6 +84,10 @@ class ImageData(ArrayData):
             return self.transform.on_device(device), None
         return super().on_batches(part, shuffle, device)
 
+    def example(self, part):
+        x = self.take(self.rows(part)[:5])
+        return x.reshape(len(x), int(np.prod(x.shape[1:])))
+
     def augments(self, part, shuffle):
         """Only what is trained on changes; the same rows read in order, to be measured, do not."""
         return bool(self.augment) and part == "train" and shuffle

@@ -1,7 +1,9 @@
 """Own images, a folder for each class."""
 
 import logging
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +20,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 class ImageFolder(ImageData):
     """path: with `class/image.png`, or with `train/class/…` and `val` or `test` or both: those parts are then what these folders hold.
 
-    side: height and width at which the images are kept in memory, as bytes: the middle square, resized; smaller ones are
-    enlarged. grey: one channel instead of three. skip_corrupt: leave files out that cannot be read, and name them; else they are
+    side: height and width at which the images are kept, as bytes: the middle square, resized; smaller ones are enlarged. They are kept in
+    memory, beyond resident_limit bytes in a temporary file (in TMPDIR) from which batches are read. grey: one channel instead of three. skip_corrupt: leave files out that cannot be read, and name them; else they are
     all named in a DataError.
     """
 
@@ -41,23 +43,35 @@ class ImageFolder(ImageData):
             raise DataError(
                 f"{self.path}: needs a folder of images for each of at least two classes, found {', '.join(classes) or 'none'}"
             )
-        x, y, ends, wrong = [], [], [], []
-        for root in roots:
-            for place, name in enumerate(classes):
-                for file in _images(root / name):
-                    try:
-                        x.append(read_image(file, (self.side, self.side), self.grey))
-                        y.append(place)
-                    except DataError as error:
-                        wrong.append(str(error))
-            ends.append(len(x))
+        files = [[(file, place) for place, name in enumerate(classes) for file in _images(root / name)] for root in roots]
+        x, y, ends, wrong = self._room(sum(map(len, files))), [], [], []
+        for part in files:
+            for file, place in part:
+                try:
+                    x[len(y)] = read_image(file, (self.side, self.side), self.grey)
+                    y.append(place)
+                except DataError as error:
+                    wrong.append(str(error))
+            ends.append(len(y))
         if wrong:
             self._corrupt(wrong)
         present = sorted(set(y))
         if len(present) < len(classes):
             absent = [name for place, name in enumerate(classes) if place not in present]
             raise DataError(f"{self.path}: no image of {', '.join(absent[:5])} can be read")
-        return Content(np.stack(x), np.array(y, dtype=np.int64), str(self.path), list(classes), list(classes), sources=_sources(parts, ends))
+        return Content(x[: len(y)], np.array(y, dtype=np.int64), str(self.path), list(classes), list(classes), sources=_sources(parts, ends))
+
+    def _room(self, count):
+        shape = (count, 1 if self.grey else 3, self.side, self.side)
+        if np.prod(shape) <= self.resident_limit:
+            return np.empty(shape, np.uint8)
+        try:
+            with tempfile.TemporaryFile() as file:
+                os.posix_fallocate(file.fileno(), 0, int(np.prod(shape)))  # a full disk is an error now, not a crash later
+                return np.memmap(file, np.uint8, "r+", shape=shape)
+        except OSError as error:
+            size = f"{np.prod(shape) / 2**30:.1f} GiB"
+            raise DataError(f"{self.path}: {count:,} images need {size} in {tempfile.gettempdir()} ({error.strerror}); set TMPDIR, or a smaller dataset.side") from None
 
     def _corrupt(self, wrong):
         """Names files that cannot be read: at once all of them, or the first ones on the way if they are to be left out."""

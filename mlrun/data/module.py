@@ -114,6 +114,21 @@ class Content:
     value_range: float = 255
 
 
+class Chosen:
+    """Some rows of an array on the disk, of which only slices are ever in memory."""
+
+    def __init__(self, x, rows):
+        self.x, self.rows = x, rows
+        self.shape = (len(rows), *x.shape[1:])
+        self.ndim, self.size = x.ndim, int(np.prod(self.shape))
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, part):
+        return self.x[self.rows[part]]
+
+
 class ArrayData(DataModule):
     """Data that fit in memory. A subclass reads them: `read() -> Content`.
 
@@ -287,7 +302,8 @@ class ArrayData(DataModule):
         rows = self.rows("train")
         if not len(rows):
             raise DataError(f"{self.title}: no training rows to take the normalization from (dataset.split.train)")
-        return self.fit_transform(self.take(rows), *self._target_moments(rows))
+        x = Chosen(self.content.x, rows) if isinstance(self.content.x, np.memmap) else self.take(rows)
+        return self.fit_transform(x, *self._target_moments(rows))
 
     def fit_transform(self, x, target_mean, target_std):
         return Scaling.fit(x, self.normalize, self.content.value_range, target_mean, target_std)

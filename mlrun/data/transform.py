@@ -228,8 +228,9 @@ def nonzero(scale):
 def channel_moments(x):
     """Mean and standard deviation per channel of (rows, channels, height, width), without a float copy of the whole."""
     total, square = np.zeros(x.shape[1]), np.zeros(x.shape[1])
-    for start in range(0, len(x), 4096):
-        part = x[start : start + 4096].astype(np.float64)
+    step = max(1, 2**20 // int(np.prod(x.shape[1:])))
+    for start in range(0, len(x), step):
+        part = x[start : start + step].astype(np.float64)
         total += part.sum(axis=(0, 2, 3))
         square += np.einsum("nchw,nchw->c", part, part)
     count = x.size / x.shape[1]

@@ -1,7 +1,9 @@
 """CIFAR's files in both forms, and folders of images."""
 
+import hashlib
 import pickle
 import tarfile
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -123,6 +125,36 @@ def test_a_folder_for_each_class(folder):
         split={"train": 0.5, "val": 0.25, "test": 0.25},
     )
     assert alone.sizes == {"train": 6, "val": 3, "test": 3}
+
+
+def test_images_beyond_the_limit_are_read_from_the_disk(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for at in range(100):
+            Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(tmp_path / name / f"{at}.png")
+    (tmp_path / "cat" / "050.png").write_bytes(b"no image")
+
+    def fed(limit, workers):
+        data = ImageFolder(
+            tmp_path, "classification", "image_folder", 1, side=128, skip_corrupt=True, resident_limit=limit, num_workers=workers, batch_size=8,
+            split={"train": 0.6, "val": 0.2, "test": 0.2, "stratify": True},
+        )  # fmt: skip
+        tracemalloc.start()
+        data.prepare()
+        state, examples = data.transform.state, data.example("test")
+        digest = hashlib.sha256()
+        for x, y in data.loader("train", shuffle=True):
+            digest.update(x.numpy().tobytes() + y.numpy().tobytes())
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return data, (data.digest, state, examples.tolist(), digest.hexdigest()), peak
+
+    resident, expected, much = fed(2**30, 0)
+    streamed, found, little = fed(2**20, 0)
+    assert found == expected and fed(2**20, 2)[1] == expected
+    assert isinstance(streamed.content.x, np.memmap) and not isinstance(resident.content.x, np.memmap)
+    assert little < 3 * 2**23 < much  # slices of a million values, as float64, for the normalization
 
 
 def test_folders_that_do_not_work_are_refused(folder, tmp_path):
