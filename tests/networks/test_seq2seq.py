@@ -1,19 +1,9 @@
-"""Recurrent encoder-decoders: what may change what, the papers' formulas, one step at a time."""
+"""Recurrent encoder-decoders: the papers' formulas, and what is theirs alone."""
 
 import pytest
 import torch
-from torch import nn
 
 from mlrun.networks.seq2seq import AdditiveAttention, DotAttention, Memory, RecurrentSeq2Seq, look
-
-FORMS = [
-    {"attention": "none"},
-    {"attention": "additive"},
-    {"attention": "dot"},
-    {"attention": "additive", "cell": "lstm", "layers": 2, "embedding": None},
-    {"attention": "dot", "cell": "rnn", "bidirectional": False},
-]
-
 
 def made(**options):
     torch.manual_seed(0)
@@ -22,41 +12,6 @@ def made(**options):
 
 def tokens(rows, length, size):
     return torch.randint(1, size, (rows, length), generator=torch.Generator().manual_seed(1))
-
-
-@pytest.mark.parametrize("options", FORMS)
-def test_a_later_token_never_changes_an_earlier_score(options):
-    network, source, target = made(**options), tokens(3, 6, 11), tokens(3, 5, 9)
-    before = network(source, target)
-    for place in range(1, 5):
-        changed = target.clone()
-        changed[:, place] = changed[:, place] % 8 + 1
-        after = network(source, changed)
-        torch.testing.assert_close(after[:, :place], before[:, :place], rtol=0, atol=1e-6)
-        assert (after[:, place] - before[:, place]).abs().max() > 1e-4
-
-
-@pytest.mark.parametrize("options", FORMS)
-def test_padding_never_changes_anything(options):
-    network, source, target = made(**options), tokens(3, 6, 11), tokens(3, 5, 9)
-    source[0, 3:] = 0
-    padded = network(nn.functional.pad(source, (0, 4)), nn.functional.pad(target, (0, 3)))
-    torch.testing.assert_close(padded[:, :5], network(source, target), rtol=0, atol=1e-6)
-    torch.testing.assert_close(padded[:1, :5], network(source[:1, :3], target[:1]), rtol=0, atol=1e-6)  # alone
-
-
-@pytest.mark.parametrize("options", FORMS)
-def test_step_by_step_equals_all_at_once(options):
-    network, source, target = made(**options), tokens(3, 6, 11), tokens(3, 5, 9)
-    rows = torch.tensor([2, 0, 0])
-    state, scores = network.start(network.encode(source)), []
-    for place in range(5):
-        if place == 3:
-            state = network.reorder(state, rows)
-            target, scores = target[rows], [score[rows] for score in scores]
-        score, state = network.step(target[:, place : place + 1], state)
-        scores.append(score)
-    torch.testing.assert_close(torch.stack(scores, 1), network(source[rows], target), rtol=0, atol=1e-6)
 
 
 def test_attention_by_the_formulas():
@@ -82,9 +37,9 @@ def test_without_attention_the_context_is_all_that_is_known():
     torch.testing.assert_close(network._decode(target, memory)[0], network(source, target))
 
 
-@pytest.mark.parametrize("options", FORMS[:3])
-def test_scheduled_sampling_feeds_what_the_model_said(options):
-    network, source, target = made(**options), tokens(8, 6, 11), tokens(8, 5, 9)
+@pytest.mark.parametrize("attention", ["none", "additive", "dot"])
+def test_scheduled_sampling_feeds_what_the_model_said(attention):
+    network, source, target = made(attention=attention), tokens(8, 6, 11), tokens(8, 5, 9)
     free, said = network(source, target, teacher_forcing=0.0), target[:, :1]
     for _ in range(4):
         said = torch.cat([said, network(source, said)[:, -1:].argmax(-1)], 1)
