@@ -77,6 +77,15 @@ def test_without_the_cycle_they_do_not_come_back(tmp_path):
     assert learner.evaluate(data, "test")["cycle_l1"] > 0.06
 
 
+def test_a_resumed_training_translates_the_same(whole_and_resumed):
+    """Four networks, two optimizers, their schedules and the pools are in the checkpoint."""
+    small = ["model.translator.channels=4", "model.judge.channels=4", "model.pool_size=20", "trainer.max_epochs=4"]
+    whole, resumed = whole_and_resumed(*QUICK, *small, after=2)
+    for one, two in zip(whole.task.state_dict().values(), resumed.task.state_dict().values()):
+        assert torch.equal(one, two)
+    assert len(whole.task.pools["a"].images) == 20 and torch.equal(whole.task.pools["a"].images, resumed.task.pools["a"].images)
+
+
 def test_a_saved_translator_translates_the_same(translator, tmp_path):
     learner, data = translator
     learner.save(tmp_path / "model")

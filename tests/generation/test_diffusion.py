@@ -151,23 +151,10 @@ def test_ddim_with_a_quarter_of_the_steps_is_as_good_as_ancestral_sampling_with_
     assert distances["ddim"] <= 1.1 * max(distances["full"], 0) + 0.001, distances  # two real samples of this size are 0.001 apart
 
 
-def test_a_resumed_training_draws_the_same(tmp_path):
+def test_a_resumed_training_draws_the_same(whole_and_resumed):
     """All of it is in the checkpoint: weights, their average, optimizer, schedule, generators, order of the data."""
     options = [*MOONS, "trainer.max_epochs=4", "dataset.rows=1000", "model.network.width=16"]
-
-    class Stops(silent.Progress):
-        def epoch(self, epoch, metrics):
-            if epoch == 3:
-                raise RuntimeError("killed")
-
-    whole, data, cfg = fitted(tmp_path / "whole", *options)
-    killed = make_learner(cfg, data)
-    with pytest.raises(RuntimeError, match="killed"):
-        killed.fit(data, Nobody(), tmp_path / "killed", Stops())
-    _, again = prepared(*options)
-    resumed = make_learner(cfg, again)
-    torch.manual_seed(99)
-    resumed.fit(again, Nobody(), tmp_path / "resumed", silent.Progress(), resume=tmp_path / "killed" / "checkpoints" / "last.ckpt")
+    whole, resumed = whole_and_resumed(*options, after=3)
     assert torch.equal(whole.task.draw(50, 3)[0], resumed.task.draw(50, 3)[0])
 
 

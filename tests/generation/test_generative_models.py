@@ -54,6 +54,16 @@ def test_networks_on_their_own(shape, classes):
         assert [part.shape for part in encoder(torch.randn(6, *shape))] == [(6, 5), (6, 5)]
 
 
+@pytest.mark.parametrize("preset", ["dcgan_gpu", "diffusion_gpu"])
+def test_presets_for_a_gpu_take_a_step_on_a_cpu(preset, fashion_mnist, monkeypatch, tmp_path):
+    monkeypatch.setenv("MLRUN_DATA_DIR", str(fashion_mnist))
+    small = ["dataset.split.train=10", "dataset.split.val=10", "dataset.batch_size=4", "trainer.fast_dev_run=true", "trainer.accelerator=cpu"]
+    few = ["model.sampling_steps=1"] if preset == "diffusion_gpu" else []
+    learner, _ = trained(tmp_path, f"experiment=fashion_mnist/{preset}", *small, *few)
+    assert learner.trainer.global_step >= 1 and learner.trainer.precision == "bf16-mixed"
+    assert learner.task.draw(2, seed=0)[0].shape == (2, 1, 32, 32)
+
+
 def test_spectral_normalization():
     judge = DenseDiscriminator([20], 0, hidden=[30], spectral_norm=True)
     for _ in range(50):
