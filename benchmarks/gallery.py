@@ -30,6 +30,7 @@ RUN_HEADER = (
     "seconds",
     "device",
     "date",
+    "metrics",  # all of the test part
 )
 HEADER = (
     "model",
@@ -68,6 +69,7 @@ COMPARISONS = (  # beyond the default runs: what a setting changes
     "experiment=arithmetic/transformer",
     "experiment=reverse/transformer",
     *[f"experiment=fra_eng/{name}" for name in ("transformer", "gru_attention", "gru")],
+    "experiment=grid25",
 )
 NEEDS_FILES = ("fashion_mnist", "tinyshakespeare", "rt_polarity", "fra_eng")
 
@@ -171,6 +173,9 @@ def measure(command: str) -> dict:
         "fit_seconds": round(result.seconds["fit"], 2),
         "seconds": round(sum(result.seconds.values()), 2),
         "device": device(),
+        "metrics": " ".join(
+            f"{name[5:]}={value:.5g}" for name, value in sorted(result.metrics.items()) if name.startswith("test/")
+        ),
     }
 
 
