@@ -84,7 +84,7 @@ class GAN(Generation):
     def discriminator_step(self, optimizer, real: Tensor, label: "Tensor | None") -> Tensor:
         with torch.no_grad():
             made = self.generator(self.noise(len(real), self.random), label)
-        penalized = self.r1 > 0
+        penalized = self.r1 > 0 and self.loss != "wgan_gp"
         real = real.detach().requires_grad_(penalized)
         scores = self.discriminator(real, label)
         loss = discriminator_loss(self.loss, scores, self.discriminator(made, label))
@@ -129,10 +129,11 @@ class GAN(Generation):
 
     @torch.inference_mode()
     def predict_step(self, batch, batch_index=0):
-        """Scores of rows, larger for real: (rows,), or (rows, num_classes) as an image of each class."""
+        """Scores of rows, larger for real: (rows,), or (rows, num_classes) as an image of each class; of a discriminator of packs, of packs
+        of one row."""
         x = batch[0]
         if not self.num_classes:
-            return self.discriminator(x)
+            return self.discriminator(x.repeat_interleave(getattr(self.discriminator, "pack", 1), dim=0))
         return torch.stack([self.discriminator(x, torch.full((len(x),), label, device=x.device)) for label in range(self.num_classes)], dim=1)
 
     @torch.no_grad()

@@ -56,11 +56,10 @@ def test_a_frozen_discriminator_is_noticed(tmp_path):
 
 @pytest.mark.parametrize("loss", ["hinge", "least_squares", "wgan_gp"])
 def test_the_other_losses_learn(loss, tmp_path):
-    """A few epochs of a wide ring: closer to the data than at first, whatever the loss."""
-    options = ["model.r1=0"] if loss == "wgan_gp" else []
-    learner, data = trained(tmp_path, "model=gan", f"model.loss={loss}", "dataset.rows=4000", "trainer.max_epochs=20", *options)
+    """A few epochs of a wide ring: closer to the data than at first, whatever the loss. With a frozen discriminator it ends 1.5 times as far away."""
+    learner, data = trained(tmp_path, "model=gan", f"model.loss={loss}", "dataset.rows=4000", "trainer.max_epochs=20", "optim.lr=0.004")
     history = [value for _, value in learner.training.history["val/mmd"]]
-    assert min(history[-3:]) < (0.5 if loss == "wgan_gp" else 0.25) * history[0]  # WGAN-GP wants more steps than these
+    assert min(history[-3:]) < 0.25 * history[0]
 
 
 def test_warmup_and_discriminator_steps(tmp_path):

@@ -10,7 +10,7 @@ import torch
 from tests.life.conftest import begin, resume  # noqa: F401, fixtures
 
 GAN = [
-    "model=gan", "dataset.rows=2000", "trainer.max_epochs=30", "model.loss=wgan_gp", "model.r1=0", "model.discriminator_steps=2", "model.warmup=20",
+    "model=gan", "dataset.rows=2000", "trainer.max_epochs=30", "model.loss=wgan_gp", "model.discriminator_steps=2", "model.warmup=20",
     "model.discriminator_lr=2e-3", "scheduler=cosine", "scheduler.interval=step",
 ]  # fmt: skip
 
