@@ -7,7 +7,7 @@ from tests.test_models import trained
 
 @pytest.fixture(scope="module")
 def metrics(tmp_path_factory):
-    learner, data = trained(tmp_path_factory.mktemp("autoencoder"), "model=autoencoder")
+    learner, data = trained(tmp_path_factory.mktemp("autoencoder"), "model=autoencoder", "trainer.max_epochs=50")
     return learner.evaluate(data, "test")
 
 

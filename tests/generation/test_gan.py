@@ -7,9 +7,6 @@ from torch import nn
 from mlrun.tasks.gan import GAN, discriminator_loss, generator_loss
 from tests.test_models import trained
 
-RING = ["model=gan", "trainer.max_epochs=60"]
-
-
 class Linear(nn.Module):
     """D(x) = w x + sum of the class."""
 
@@ -43,15 +40,16 @@ def test_gradient_penalty_of_a_linear_discriminator():
 
 
 def test_the_ring_is_found(tmp_path):
-    learner, data = trained(tmp_path, *RING)
+    learner, data = trained(tmp_path, "model=gan", "trainer.max_epochs=60")
     metrics = learner.evaluate(data, "test")
     assert metrics["modes"] == 8 and metrics["good"] >= 0.85
 
 
 def test_a_frozen_discriminator_is_noticed(tmp_path):
-    learner, data = trained(tmp_path, *RING, "model.discriminator_lr=1e-12")
+    """After as many epochs one that learns has led to all 8 modes."""
+    learner, data = trained(tmp_path, "model=gan", "trainer.max_epochs=25", "model.discriminator_lr=1e-12")
     metrics = learner.evaluate(data, "test")
-    assert metrics["modes"] < 8 and metrics["good"] < 0.85
+    assert metrics["modes"] <= 2 and metrics["good"] < 0.3
 
 
 @pytest.mark.parametrize("loss", ["hinge", "least_squares", "wgan_gp"])
