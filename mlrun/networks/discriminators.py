@@ -12,12 +12,10 @@ SLOPE = 0.2  # of leaky ReLU below 0 (Radford et al. 2016)
 
 
 class Discriminator(nn.Module):
-    """(batch, ...), and classes (batch,) where there are `num_classes`, -> (batch,). pack: rows that it judges as one.
+    """(batch, ...), and classes (batch,) where there are `num_classes`, -> (batch,).
 
     The class is weighed by a product of its embedding with the features (projection, Miyato and Koyama 2018).
     """
-
-    pack = 1
 
     def __init__(self, features: int, num_classes: int, spectral_norm: bool):
         super().__init__()
@@ -35,30 +33,18 @@ class Discriminator(nn.Module):
 
 
 class DenseDiscriminator(Discriminator):
-    """Linear layers.
+    """Linear layers. spectral_norm: every layer's largest singular value is held at 1 (Miyato et al. 2018)."""
 
-    spectral_norm: every layer's largest singular value is held at 1 (Miyato et al. 2018). pack: so many rows are judged as one, which shows
-    whether they differ as real ones do (PacGAN, Lin et al. 2018, arXiv:1712.04086); -> (batch // pack,), rows that fill no pack left out.
-    """
-
-    def __init__(
-        self, input_shape: Sequence[int], num_classes: int, hidden: Sequence[int] = (128, 128), spectral_norm: bool = False, pack: int = 1
-    ):
-        if pack < 1 or (pack > 1 and num_classes):
-            raise ValueError(f"pack={pack}: at least 1, and 1 for a discriminator of classes")
+    def __init__(self, input_shape: Sequence[int], num_classes: int, hidden: Sequence[int] = (128, 128), spectral_norm: bool = False):
         super().__init__(hidden[-1], num_classes, spectral_norm)
-        self.pack = pack
-        wrap, layers, width = spectral if spectral_norm else lambda layer: layer, [], pack * math.prod(input_shape)
+        wrap, layers, width = spectral if spectral_norm else lambda layer: layer, [], math.prod(input_shape)
         for next_width in hidden:
             layers += [wrap(nn.Linear(width, next_width)), nn.LeakyReLU(SLOPE)]
             width = next_width
         self.body = nn.Sequential(*layers)
 
     def forward(self, x: Tensor, label: "Tensor | None" = None) -> Tensor:
-        packs = len(x) // self.pack
-        if not packs:
-            raise ValueError(f"{len(x)} rows are less than a pack of {self.pack}: choose another dataset.batch_size")
-        return self.score(self.body(x[: packs * self.pack].reshape(packs, -1)), label)
+        return self.score(self.body(x.flatten(1)), label)
 
 
 class ConvDiscriminator(Discriminator):

@@ -129,11 +129,10 @@ class GAN(Generation):
 
     @torch.inference_mode()
     def predict_step(self, batch, batch_index=0):
-        """Scores of rows, larger for real: (rows,), or (rows, num_classes) as an image of each class; of a discriminator of packs, of packs
-        of one row."""
+        """Scores of rows, larger for real: (rows,), or (rows, num_classes) as an image of each class."""
         x = batch[0]
         if not self.num_classes:
-            return self.discriminator(x.repeat_interleave(getattr(self.discriminator, "pack", 1), dim=0))
+            return self.discriminator(x)
         return torch.stack([self.discriminator(x, torch.full((len(x),), label, device=x.device)) for label in range(self.num_classes)], dim=1)
 
     @torch.no_grad()

@@ -54,14 +54,6 @@ def test_networks_on_their_own(shape, classes):
         assert [part.shape for part in encoder(torch.randn(6, *shape))] == [(6, 5), (6, 5)]
 
 
-def test_rows_are_judged_in_packs():
-    judge, x = DenseDiscriminator([2], 0, hidden=[8], pack=3), torch.randn(7, 2)
-    torch.testing.assert_close(judge(x), judge.head(judge.body(x[:6].reshape(2, 6))).squeeze(1))
-    for wrong in (lambda: judge(x[:2]), lambda: DenseDiscriminator([2], 4, pack=2)):
-        with pytest.raises(ValueError, match="pack"):
-            wrong()
-
-
 @pytest.mark.parametrize("preset", ["dcgan_gpu", "diffusion_gpu"])
 def test_presets_for_a_gpu_take_a_step_on_a_cpu(preset, fashion_mnist, monkeypatch, tmp_path):
     monkeypatch.setenv("MLRUN_DATA_DIR", str(fashion_mnist))
