@@ -16,6 +16,7 @@ def write_samples(cfg: dict, learner, count: int, output: Path, labels: "list[st
     Returns what was written. Raises UserError for a model that makes nothing, an unknown class or format.
     """
     from mlrun.stored import open_data
+    from mlrun.tasks.generation import Generation
 
     task = getattr(learner, "task", None)
     if output.suffix.lower() not in FORMATS:
@@ -30,7 +31,7 @@ def write_samples(cfg: dict, learner, count: int, output: Path, labels: "list[st
         made = task.translate(data.domains(part)[0].x[:count], learner.transform)
         arrays = dict(zip(("images", "translations"), made))
         picture, told = None, f"{len(made[0])} images of {part} and their translations"
-    elif hasattr(task, "draw"):
+    elif isinstance(task, Generation) and type(task).sample is not Generation.sample:  # an autoencoder has none
         wanted = _classes(learner, task.num_classes, labels)
         asked = None if wanted is None else _tensor(wanted, count)
         samples, classes = task.draw(count, seed, asked)

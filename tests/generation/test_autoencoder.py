@@ -2,6 +2,8 @@
 
 import pytest
 
+from mlrun.errors import UserError
+from mlrun.sampling import write_samples
 from tests.test_models import trained
 
 
@@ -29,3 +31,5 @@ def test_noise_is_removed(tmp_path):
     learner, data = trained(tmp_path, "model=autoencoder", "model.noise=0.3", "model.masked=0.1", "trainer.max_epochs=30")
     metrics = learner.evaluate(data, "test")
     assert metrics["denoised_mse"] < 0.6 * metrics["noisy_mse"]
+    with pytest.raises(UserError, match="makes no data"):  # its codes have no known distribution to draw from
+        write_samples(learner.cfg, learner, 4, tmp_path / "grid.png")
