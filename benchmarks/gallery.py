@@ -204,7 +204,7 @@ def summarize() -> "list[dict]":
     """A row per command, its seeds together."""
     from mlrun.config.catalogue import find
 
-    groups: "dict[str, list[dict]]" = {}
+    groups: dict[str, list[dict]] = {}
     for (command, _), row in sorted(read_runs().items()):
         groups.setdefault(command, []).append(row)
     table = []

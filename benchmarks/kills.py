@@ -27,7 +27,7 @@ NETWORKS = {
 
 
 def main(kills: int) -> int:
-    import mlrun.backends.lightning  # noqa: F401, imported once for all runs
+    import mlrun.backends.lightning  # imported once for all
     import mlrun.tracking.warm  # noqa: F401
     from mlrun.config.compose import compose
     from mlrun.experiment import run
@@ -38,7 +38,7 @@ def main(kills: int) -> int:
     for name, options in NETWORKS.items():
         os.chdir(tempfile.mkdtemp(dir=home))
         cfg = compose(options)
-        begin = lambda directory: run(cfg, directory, options) and 0  # noqa: E731
+        begin = lambda directory: run(cfg, directory, options) and 0
         process = _child(lambda: begin("whole"))
         _wait_for(Path("whole/run.json"))
         started = time.monotonic()

@@ -24,7 +24,7 @@ def compare() -> "list[Row]":
     torch.set_num_threads(1)
     rows = []
     for name, model, peer in (("DQN", "dqn", plain_dqn), ("PPO", "ppo", plain_ppo)):
-        times = interleave(lambda: through_mlrun(model), peer, pairs=5)  # noqa: B023
+        times = interleave(lambda: through_mlrun(model), peer, pairs=5)
         ours, theirs = (STEPS / sorted(seconds)[len(seconds) // 2] for seconds in times)
         rows.append(Row(f"{name} on CartPole, {STEPS:,} steps", *times, limit=1.0, note=f"{ours:,.0f} / {theirs:,.0f} steps/s"))
     return rows

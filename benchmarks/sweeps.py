@@ -78,7 +78,7 @@ def start(jobs: int = 64, seconds: float = 1.0) -> None:
         few = min(jobs, 8)
         begin = time.perf_counter()
         waiting = list(range(few))
-        running: "list[subprocess.Popen]" = []
+        running: list[subprocess.Popen] = []
         while waiting or running:
             running = [process for process in running if process.poll() is None]
             while waiting and len(running) < 2:
@@ -116,7 +116,7 @@ def search(trials: int = 30, seeds: int = 5) -> None:
     say("| --- | --- | ---: | ---: | ---: |")
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
-        results: "dict[str, tuple]" = {name: ([], [], []) for name in ("tpe, median pruner", "random")}
+        results: dict[str, tuple] = {name: ([], [], []) for name in ("tpe, median pruner", "random")}
         for seed in range(seeds):
             for name, (bests, pruned, took) in results.items():
                 out = f"outputs/{name[:3]}{seed}"

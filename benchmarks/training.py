@@ -203,7 +203,7 @@ def images(data, feed: str, batch: int):
         train, val = DataLoader(sets["train"], batch, shuffle=True), DataLoader(sets["val"], batch)
         return facts, lambda: train, lambda: val
     (x, y), val = parts["train"], parts["val"]
-    by_hand = lambda: ((x[rows], y[rows]) for rows in torch.randperm(len(y)).split(batch))  # noqa: E731
+    by_hand = lambda: ((x[rows], y[rows]) for rows in torch.randperm(len(y)).split(batch))
     return facts, by_hand, lambda: zip(*(tensor.split(batch) for tensor in val))
 
 

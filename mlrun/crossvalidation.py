@@ -28,7 +28,7 @@ def cross_validate(cfg: dict, data, result, tracked: Run, report) -> None:
     settings = cfg["trainer"]
     if settings["devices"] not in (1, "auto", "1"):
         raise ConfigError(f"trainer.devices={settings['devices']}: cross-validation trains fold by fold on one device")
-    rows, y, classes = _pool(data)
+    rows, _, classes = _pool(data)
     groups = _groups(data, rows, settings.get("group"))
     plan = list(folds(len(rows), settings["folds"], settings.get("repeats") or 1, _seed(cfg, data), classes, groups))
     out_of_fold, measured, seconds = [], [], {}

@@ -138,7 +138,7 @@ class Optimization:
 
     def penalized(self, module: nn.Module) -> "list[nn.Parameter]":
         """Trainable parameters; without `penalize_bias_and_norm` neither biases nor those of normalization layers."""
-        found: "dict[nn.Parameter, None]" = {}  # an ordered set: tied weights count once
+        found: dict[nn.Parameter, None] = {}  # an ordered set: tied weights count once
         for layer in module.modules():
             if not self.penalize_bias_and_norm and _is_norm(layer):
                 continue

@@ -3,7 +3,6 @@
 Whoever serves an estimator that another user trained says so with MLRUN_TRUST=1 in the environment.
 """
 
-import os
 
 
 def _load_pyfunc(data_path: str):

@@ -142,7 +142,7 @@ def _torchvision(name: str, network: nn.Module) -> "dict[str, torch.Tensor]":
 
 def layers(network: nn.Module) -> "list[list[nn.Module]]":
     """The network as a list of layers from input to output: each a module with weights and the norms that follow it."""
-    found: "list[list[nn.Module]]" = []
+    found: list[list[nn.Module]] = []
     for module in network.modules():
         if isinstance(module, WEIGHTED):
             found.append([module])
@@ -208,7 +208,7 @@ def parameter_groups(network: nn.Module, lr: float, scale: "dict[str, float]") -
 
     The longest matching name counts; the rest learns at `lr`. Raises ConfigError for a name that no parameter has.
     """
-    groups: "dict[str, list]" = {"": [], **{prefix: [] for prefix in scale}}
+    groups: dict[str, list] = {"": [], **{prefix: [] for prefix in scale}}
     for name, parameter in network.named_parameters():
         matching = [prefix for prefix in scale if name == prefix or name.startswith(f"{prefix}.")]
         groups[max(matching, key=len, default="")].append(parameter)

@@ -31,7 +31,7 @@ def test_a_compiled_network_learns_the_same(tmp_path, fresh_compiler, monkeypatc
 
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     counters.clear()
-    compiled, data = trained(tmp_path, *SHORT, "trainer.compile=true")
+    compiled, _data = trained(tmp_path, *SHORT, "trainer.compile=true")
     assert counters["stats"]["unique_graphs"] == 1
     assert "could not be compiled" not in capfd.readouterr().err
     plain, _ = trained(tmp_path / "plain", *SHORT)

@@ -20,7 +20,7 @@ class Divergence(Callback):
 
     def __init__(self, reporter):
         self.reporter = reporter
-        self.losses: "list[torch.Tensor]" = []  # of the latest steps, on the device
+        self.losses: list[torch.Tensor] = []  # of the latest steps, on the device
 
     def on_train_batch_end(self, trainer, task, outputs, batch, batch_index):
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs

@@ -25,7 +25,7 @@ class Training:
 
 def send_again(history: "dict[str, list[tuple[int, float]]]", run) -> None:
     """Records what an earlier attempt had measured: its process may have died before that was sent. What is there is not written twice."""
-    epochs: "dict[int, dict[str, float]]" = {}
+    epochs: dict[int, dict[str, float]] = {}
     for name, points in history.items():
         for epoch, value in points:
             epochs.setdefault(epoch, {})[name] = value

@@ -3,7 +3,6 @@
 import csv
 import ctypes
 import logging
-import os
 import signal
 import sys
 import warnings
@@ -19,15 +18,22 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from mlrun.backends.checkpoints import BEST, LAST, OURS, Checkpoints, Stopped, check_label, read
 from mlrun.backends.compiling import compiled
-from mlrun.backends.faults import Diverged, Divergence, OutOfMemory, advice_for_divergence, is_out_of_memory, release_memory
+from mlrun.backends.faults import (
+    Diverged,
+    Divergence,
+    OutOfMemory,
+    advice_for_divergence,
+    is_out_of_memory,
+    release_memory,
+)
 from mlrun.backends.learner import Learner, Training, send_again
 from mlrun.backends.profiling import Profile
 from mlrun.config.identity import lasting_identity
 from mlrun.config.instantiate import fill, instantiate, plain, without_metadata
 from mlrun.data.transform import from_state
 from mlrun.errors import ConfigError, UserError
-from mlrun.outcome import Outcome
 from mlrun.optimization import Optimization
+from mlrun.outcome import Outcome
 from mlrun.transfer import Freezing, load_weights, parameter_groups
 from mlrun.trust import load_tensors
 
@@ -380,8 +386,8 @@ class Reporter(Callback):
 
     def __init__(self, run, progress, monitor: str, directory: Path):
         self.run, self.progress, self.monitor, self.directory = run, progress, monitor, directory
-        self.history: "dict[str, list[tuple[int, float]]]" = {}
-        self.rates: "list[float]" = []
+        self.history: dict[str, list[tuple[int, float]]] = {}
+        self.rates: list[float] = []
 
     def on_fit_start(self, trainer, task):
         send_again(self.history, self.run)

@@ -13,7 +13,7 @@ COLUMNS, SHOWN = 60, 8  # most columns that are sliced; rows of each table that 
 def run(argv: "list[str]") -> int:
     parser = RunParser("errors", f"Prints and writes {SUMMARY} (CSV files, pictures of images).")
     parser.add_argument("--part", help="train_dev, val or test (default: test); labels of train were learned and look right")
-    parser.add_argument("--by", help="columns to slice by, such as age,city, also ones that were dropped; default: the first %d" % COLUMNS)
+    parser.add_argument("--by", help=f"columns to slice by, such as age,city, also ones that were dropped; default: the first {COLUMNS}")
     parser.add_argument("--output", type=Path, help="directory (default: errors in the run's directory, else here)")
     arguments = parser.parse_args(argv)
     import numpy as np

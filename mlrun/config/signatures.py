@@ -7,7 +7,7 @@ What source does not tell stays unchecked: a wrong refusal is worse than a late 
 import ast
 import os
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from mlrun.config.constraints import constraints
@@ -41,7 +41,7 @@ def signature(target: str) -> Signature | None:
     return _signature(target, os.getcwd())
 
 
-@lru_cache(maxsize=None)
+@cache
 def _signature(target: str, _cwd: str) -> Signature | None:
     try:
         found = resolve(target)

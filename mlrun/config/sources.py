@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from importlib.machinery import PathFinder
 from pathlib import Path
 
@@ -207,7 +207,7 @@ def _dotted(expression: ast.expr) -> str | None:
     return None
 
 
-@lru_cache(maxsize=None)
+@cache
 def _module(dotted: str, cwd: str) -> Module | None:
     head, _, rest = dotted.partition(".")
     try:
@@ -228,7 +228,7 @@ def _module(dotted: str, cwd: str) -> Module | None:
     return module
 
 
-@lru_cache(maxsize=None)
+@cache
 def _submodule(package: Module, name: str) -> Module | None:
     dotted = f"{package.name}.{name}"
     for directory in package.directories:

@@ -115,7 +115,7 @@ def _known_keys(group: str, node: dict) -> Iterator[str]:
         if value == MISSING:
             yield f"{path}: must be given, e.g. {path}=..."
         elif key not in names:
-            if group in schema.CLOSED and not ("_target_" in node):
+            if group in schema.CLOSED and "_target_" not in node:
                 yield f"{path}: there is no such key{nearest(key, names)}"
         elif value is not UNRESOLVED and (problem := schema.key_problem(path, value)):
             yield f"{path}={_shown(value)}: {problem}{_near_option(value, schema.KEYS[path])}"

@@ -1,7 +1,6 @@
 """A table of one's own: `dataset=csv dataset.path=FILE dataset.target=COLUMN`, from CSV, TSV or Parquet."""
 
 import hashlib
-import logging
 import re
 from difflib import get_close_matches
 from functools import cached_property

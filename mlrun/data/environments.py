@@ -269,7 +269,7 @@ class Stream:
         self.transform, self.num_envs = data.transform, data.num_envs
         self.vector = data.make_vector()
         self.returns, self.lengths = np.zeros(self.num_envs), np.zeros(self.num_envs, dtype=np.int64)
-        self.finished: "list[tuple[float, int]]" = []  # (return, length) of episodes that ended since last cleared
+        self.finished: list[tuple[float, int]] = []  # (return, length) of episodes that ended since last cleared
         self.begin(seed=data.seeds("train", 1)[0])
 
     def begin(self, seed: "int | None" = None) -> None:
@@ -297,7 +297,7 @@ class Stream:
 
     def state(self) -> dict:
         """Plain containers and tensors, from which `restore` goes on exactly."""
-        from mlrun.data.environment_state import encode, capture
+        from mlrun.data.environment_state import capture, encode
 
         own = {name: encode(np.asarray(getattr(self, name))) for name in ("raw", "resets", "returns", "lengths")}
         return {"vector": capture(self.vector), "own": own, "finished": [list(pair) for pair in self.finished]}

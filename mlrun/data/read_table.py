@@ -157,7 +157,7 @@ def _check_start(path, encoding, separator):
     if len(separator) != 1:
         raise DataError(f"dataset.separator={separator!r}: give one character")
     records = _records(path, encoding, separator)
-    line, header = next(records, (1, []))
+    _, header = next(records, (1, []))
     header = [name.strip() for name in header]
     if not any(header):
         raise DataError(f"{path}: has no header line")

@@ -66,8 +66,8 @@ class Replay:
             weights[terminated] = 0
             ends = np.where(going, (ends + 1) % len(self.actions), ends)
             going &= ~over
-        as_tensor = lambda array: torch.from_numpy(array).to(self.observations.device)  # noqa: E731
-        at = lambda t: self.observations.view(-1, *self.observations.shape[2:])[as_tensor(t * self.actions.shape[1] + envs)]  # noqa: E731
+        as_tensor = lambda array: torch.from_numpy(array).to(self.observations.device)
+        at = lambda t: self.observations.view(-1, *self.observations.shape[2:])[as_tensor(t * self.actions.shape[1] + envs)]
         return Transitions(at(times), as_tensor(self.actions[times, envs]), as_tensor(returns), at(ends), as_tensor(weights.astype(np.float32)))
 
     def _draw(self, count: int, steps: int, random) -> "tuple[np.ndarray, np.ndarray]":

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlrun.data.columns import CATEGORY, MISSING, NUMBER, as_numbers
+from mlrun.data.columns import MISSING, NUMBER, as_numbers
 from mlrun.data.image_folder import SUFFIXES as IMAGE_SUFFIXES
 from mlrun.errors import DataError
 
@@ -244,7 +244,7 @@ def _checked(frame, needed):
     """(frame with number columns as numbers, kept row places, {place: reason} of those left out)."""
     import pandas as pd
 
-    wrong: "dict[int, str]" = {}
+    wrong: dict[int, str] = {}
     for name, kind in needed:
         if kind != NUMBER or _is_plain(frame[name]):
             continue

@@ -66,7 +66,7 @@ class MultiHeadAttention(nn.Module):
         if bias:
             nn.init.zeros_(self.project.bias)
             nn.init.zeros_(self.output.bias)
-        self.weights: "Tensor | None" = None  # (batch, heads, targets, sources)
+        self.weights: Tensor | None = None  # (batch, heads, targets, sources)
 
     def forward(
         self,

@@ -55,7 +55,7 @@ def layer_table(network: nn.Module, input_shape: Sequence[int]) -> "list[Layer]"
 
     Nothing is computed: the network runs on the meta device, where tensors have shapes and no values.
     """
-    rows: "list[Layer]" = []
+    rows: list[Layer] = []
     names = {module: name for name, module in network.named_modules()}
 
     def record(module, inputs, output):

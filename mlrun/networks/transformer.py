@@ -60,7 +60,7 @@ class Block(nn.Module):
         """(batch, length, width) -> the same. Masks as in MultiHeadAttention; memory_cache stands for a memory already projected."""
         x = self._add(x, self.norm_attention, lambda h: self.attention(h, h, h, mask, causal, cache))
         if memory is not None or memory_cache is not None:
-            look = lambda h: self.cross_attention(h, memory, memory, memory_mask, cache=memory_cache)  # noqa: E731
+            look = lambda h: self.cross_attention(h, memory, memory, memory_mask, cache=memory_cache)
             x = self._add(x, self.norm_cross, look)
         return self._add(x, self.norm_feed_forward, self.feed_forward)
 

@@ -5,7 +5,17 @@ import numpy as np
 from mlrun.measures import average_precision, roc_auc, threshold_counts
 from mlrun.report.numbers import number
 from mlrun.report.style import (
-    BLUE, GREY, INK, ORANGE, SEQUENTIAL, bare, new_axes, new_figure, shorten, styled, text_width,
+    BLUE,
+    GREY,
+    INK,
+    ORANGE,
+    SEQUENTIAL,
+    bare,
+    new_axes,
+    new_figure,
+    shorten,
+    styled,
+    text_width,
 )  # fmt: skip
 
 CELLS_WITH_SHARE = 12  # up to so many classes a cell holds count and row share, then

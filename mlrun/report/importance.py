@@ -5,7 +5,17 @@ import numpy as np
 from mlrun.report.images import mosaic_figure
 from mlrun.report.numbers import number
 from mlrun.report.style import (
-    BLUE, DIVERGING, GREY, INK, ORANGE, bare, new_axes, new_figure, shorten, styled, text_width,
+    BLUE,
+    DIVERGING,
+    GREY,
+    INK,
+    ORANGE,
+    bare,
+    new_axes,
+    new_figure,
+    shorten,
+    styled,
+    text_width,
 )  # fmt: skip
 
 SHOWN = 20

@@ -7,7 +7,19 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from mlrun.report.numbers import number
 from mlrun.report.style import (
-    AMBER, BLUE, GREEN, GREY, INK, ORANGE, PALETTE, bare, new_axes, new_figure, shorten, styled, text_width,
+    AMBER,
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PALETTE,
+    bare,
+    new_axes,
+    new_figure,
+    shorten,
+    styled,
+    text_width,
 )  # fmt: skip
 
 POINTS = 3000

@@ -38,7 +38,7 @@ def sweep_figure(rows: "list[dict]", settings: "list[dict[str, str]]", title: st
 
 
 def _panel(axes, key: str, points: "list[tuple[str, float]]") -> None:
-    groups: "dict[str, list[float]]" = {}
+    groups: dict[str, list[float]] = {}
     for text, value in points:
         groups.setdefault(text, []).append(value)
     numbers = {text: _number(text) for text in groups}

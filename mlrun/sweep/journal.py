@@ -20,7 +20,7 @@ class Journal:
     def __init__(self, directory: "Path | str"):
         self.directory = Path(directory)
         self.sweep = _read_json(self.directory / SWEEP)
-        self.entries: "dict[int, dict]" = {}  # job number -> its last line
+        self.entries: dict[int, dict] = {}  # job number -> its last line
         for entry in _lines(self.directory / JOBS):
             self.entries[entry["number"]] = entry
 

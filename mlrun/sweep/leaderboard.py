@@ -68,7 +68,7 @@ def leaderboard(runs: "list[StoredRun]", metric: "str | None" = None, by: "list[
     usual = _usual_metrics(runs)
     chosen = metric or (usual[0] if usual else "")
     mode = mode or _mode(runs, chosen)
-    groups: "dict[tuple, list[StoredRun]]" = {}
+    groups: dict[tuple, list[StoredRun]] = {}
     for run in runs:
         settings = _by(run, by) if by else _settings(run)
         groups.setdefault(tuple(sorted(settings.items())), []).append(run)
@@ -120,7 +120,7 @@ def _monitor(runs: "list[StoredRun]", metric: str) -> str:
 
 def _usual_metrics(runs: "list[StoredRun]") -> "list[str]":
     """Test values of the watched metrics, that of most runs first."""
-    counts: "dict[str, int]" = {}
+    counts: dict[str, int] = {}
     for run in runs:
         monitor = run.tags.get("monitor")
         if monitor:
@@ -156,7 +156,7 @@ def _by(run: StoredRun, keys: "list[str]") -> "dict[str, str]":
 
 def _split_by_fixed_seeds(groups: dict) -> dict:
     """A seed below the top that does not follow the run's (a split that stays the same) is a setting like any other."""
-    split: "dict[tuple, list[StoredRun]]" = {}
+    split: dict[tuple, list[StoredRun]] = {}
     for key, group in groups.items():
         names = sorted({name for run in group for name in run.params if "." in name and name.rpartition(".")[2] in SEEDS})
         fixed = {name: {run.params.get(name) for run in group if run.params.get(name) != run.params.get("seed")} for name in names}
@@ -173,7 +173,7 @@ def _has(group: "list[StoredRun]", metric: str) -> bool:
 
 def _row(keys: dict, group: "list[StoredRun]", metric: str, mode: str, one_per_seed: bool) -> Row:
     row = Row(keys)
-    latest: "dict[object, StoredRun]" = {}
+    latest: dict[object, StoredRun] = {}
     unfinished = set()
     for run in sorted(group, key=lambda run: run.started):
         seed = run.params.get("seed", "") if one_per_seed else run.run_id
@@ -200,7 +200,7 @@ def _without_consequences(shown: "list[str]", rows: "list[Row]", by: "list[str] 
     """Leaves out settings that a shown one already tells apart: `optim=sgd` brings a dozen arguments with it."""
     if by:
         return shown
-    kept: "list[str]" = []
+    kept: list[str] = []
     for key in sorted(shown, key=lambda key: (key not in ("model", "dataset"), not key.endswith("_target_"), key.count("."), shown.index(key))):
         told = {}
         for row in rows:

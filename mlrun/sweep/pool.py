@@ -29,9 +29,9 @@ class Pool:
     ):
         self.server, self.slots, self.request, self.environment = server, slots, request, environment
         self.timeout, self.fail_fast, self.grace = timeout, fail_fast, grace
-        self.running: "dict[int, Job]" = {}
-        self.prepared: "set[int]" = set()  # numbers of jobs whose processes wait for their turn
-        self.perished: "set[int]" = set()  # whose process did not live to see it; it gets another one then
+        self.running: dict[int, Job] = {}
+        self.prepared: set[int] = set()  # numbers of jobs whose processes wait for their turn
+        self.perished: set[int] = set()  # whose process did not live to see it; it gets another one then
         self.listeners: list = []
         self.interrupts = 0
         self.draining = False  # no further job is started
@@ -43,7 +43,7 @@ class Pool:
         Raises KeyboardInterrupt after Ctrl-C or SIGTERM, when all jobs have closed their runs; a second Ctrl-C does not wait for that.
         """
         jobs = iter(jobs)
-        queue: "deque[Job]" = deque()
+        queue: deque[Job] = deque()
         spare = min(AHEAD, len(self.slots.all)) if ahead else 0
         with self._signals():
             while not self.draining:

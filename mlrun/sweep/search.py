@@ -45,8 +45,8 @@ class Search:
 
     def check(self) -> None:
         """Composes a job for every choice and both ends of every range: what is wrong is said before the first trial."""
-        self.samples: "list[Job]" = []
-        problems: "dict[str, None]" = {}
+        self.samples: list[Job] = []
+        problems: dict[str, None] = {}
         for overrides in self.space.samples():
             try:
                 self.samples.append(self.sweep.sample(overrides))

@@ -1,7 +1,7 @@
 """One metric to optimize, others that only have to be good enough: `select.maximize=val/accuracy select.subject_to="predict_ms<=1"`."""
 
-import operator
 import math
+import operator
 import re
 from dataclasses import dataclass
 
@@ -62,7 +62,7 @@ class Selection:
         kept = [run for run in runs if self.accepts(run.metrics)]
         if runs and not kept:
             ranges = []
-            for name, comparison, limit in self.conditions:
+            for name, _, _ in self.conditions:
                 values = [run.metrics[name] for run in runs if name in run.metrics]
                 ranges.append(f"{name} is {min(values):.4g} to {max(values):.4g}" if values else f"no run has {name}")
             raise UserError(f"select.subject_to: no run is good enough ({'; '.join(ranges)})")

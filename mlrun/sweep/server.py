@@ -140,8 +140,8 @@ def _serve(commands: Connection, reports: socket.socket, work) -> None:
         os.set_blocking(end, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
-    jobs: "dict[int, int]" = {}  # process -> job number
-    waiting: "dict[int, Connection]" = {}  # job number -> where its process waits for its turn
+    jobs: dict[int, int] = {}  # process -> job number
+    waiting: dict[int, Connection] = {}  # job number -> where its process waits for its turn
     try:
         while True:
             ready, _, _ = select.select([commands, wake], [], [])

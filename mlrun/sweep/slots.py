@@ -35,7 +35,7 @@ class Slots:
 
     def take(self, kind: str, count: int) -> "list[Slot] | None":
         """`count` free slots, of GPUs that have most to spare; None if there are too few now."""
-        by_place: "dict[object, list[Slot]]" = {}
+        by_place: dict[object, list[Slot]] = {}
         for slot in self.free:
             if slot.kind == kind:
                 by_place.setdefault(slot.number, []).append(slot)
@@ -83,7 +83,7 @@ def visible_gpus(environment=os.environ) -> "list[str]":
 
 def parse_listing(text: str) -> "list[str]":
     """UUIDs in the output of `nvidia-smi -L`, whose MIG instances are indented below their GPU."""
-    found: "list[tuple[str, list[str]]]" = []
+    found: list[tuple[str, list[str]]] = []
     for line in text.splitlines():
         uuid = re.search(r"UUID: ([\w/-]+)", line)
         if uuid is None:

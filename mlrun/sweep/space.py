@@ -69,7 +69,7 @@ class Space:
 
     def suggest(self, trial) -> "list[str]":
         """Overrides of one trial."""
-        chosen: "dict[str, str]" = {}
+        chosen: dict[str, str] = {}
         for setting in self.settings:
             if all(chosen.get(key) == value for key, value in setting.condition):
                 chosen[setting.key] = setting.suggest(trial)
@@ -77,7 +77,7 @@ class Space:
 
     def combinations(self) -> "list[dict]":
         """Optuna parameters of every combination, conditional settings only where they apply."""
-        found: "list[dict]" = [{}]
+        found: list[dict] = [{}]
         for setting in self.settings:
             values = setting.grid()
             found = [

@@ -36,7 +36,7 @@ class Sweep:
 
         self.settings, self.context, self.config = settings, hydra_context, config
         self.directory = Path(str(config.hydra.sweep.dir)).resolve()
-        self.jobs: "list[Job]" = []
+        self.jobs: list[Job] = []
         self.gpus = visible_gpus()
         self.is_ours = OmegaConf.is_dict(config.get("model")) and "tracking" in config
         self.journal = Journal(self.directory)
@@ -84,7 +84,7 @@ class Sweep:
 
     def compose_all(self, batch: "list[list[str]]", first: int) -> "list[Job]":
         """All jobs, or a ConfigError with the problems of all. Raises Hydra's own errors where a job cannot even be composed."""
-        problems: "dict[str, list[str]]" = {}
+        problems: dict[str, list[str]] = {}
         jobs = []
         for number, overrides in enumerate(batch, first):
             try:
@@ -235,7 +235,7 @@ class Sweep:
 
 def modules_of(configs: list) -> "list[str]":
     """Modules that jobs will import: those of their targets, and the backends."""
-    found: "dict[str, None]" = {}
+    found: dict[str, None] = {}
 
     def visit(node):
         if isinstance(node, dict):
@@ -263,7 +263,7 @@ def modules_of(configs: list) -> "list[str]":
 
 def grid_of(overrides: "list[list[str]]") -> "dict[str, list[str]]":
     """What is varied: key -> its values in order."""
-    values: "dict[str, dict]" = {}
+    values: dict[str, dict] = {}
     for job in overrides:
         for override in job:
             key, _, value = override.partition("=")

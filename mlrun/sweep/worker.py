@@ -1,6 +1,5 @@
 """A job's own process: runs Hydra's job in RUN mode and reports to the sweep. Also where `mlrun` learns that it is part of one."""
 
-import os
 import sys
 import time
 from contextlib import suppress
@@ -91,7 +90,7 @@ class Reports:
     def config_summary(self, *arguments, **options) -> None:
         terminal.config_summary(*arguments, **options)  # into the job's output.log
 
-    def Progress(self, *_, **__) -> Worker:  # noqa: N802, a class in mlrun.report.terminal
+    def Progress(self, *_, **__) -> Worker:
         return self._worker
 
     def result_table(self, result) -> None:
@@ -103,7 +102,8 @@ def run_job(request: Request, report, turn, task_function, hydra_context) -> int
     """Hydra's job, as if `argv` had been typed; the user's function is called when it is the job's turn. Returns the exit status."""
     import signal
 
-    from hydra.core.utils import JobStatus, run_job as hydra_job, setup_globals
+    from hydra.core.utils import JobStatus, setup_globals
+    from hydra.core.utils import run_job as hydra_job
     from hydra.types import RunMode
     from omegaconf import open_dict, read_write
 

@@ -46,7 +46,7 @@ class CycleGAN(Task):
         self.to_b, self.to_a = translator(), translator()
         self.judge_a, self.judge_b = judge(), judge()
         self.cycle_weight, self.identity_weight, self.judge_lr = cycle_weight, identity_weight, judge_lr
-        self.frames: "list[tuple[int, Tensor]]" = []  # (epoch, pixels (4, images, channels, height, width)): of A, as B, of B, as A
+        self.frames: list[tuple[int, Tensor]] = []  # (epoch, pixels (4, images, channels, height, width)): of A, as B, of B, as A
         self.pools = {name: ImagePool(pool_size, seed) for seed, name in enumerate("ab")}
 
     def configure_optimizers(self):
@@ -207,7 +207,7 @@ class ImagePool:
     def __init__(self, size: int, seed: int = 0):
         self.size = size
         self.generator = torch.Generator().manual_seed(seed)
-        self.images: "Tensor | None" = None  # (at most size, channels, height, width)
+        self.images: Tensor | None = None  # (at most size, channels, height, width)
 
     def exchange(self, images: Tensor) -> Tensor:
         """(batch, channels, height, width) -> as many, in their places, some of them older."""

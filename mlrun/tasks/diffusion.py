@@ -99,9 +99,7 @@ class Diffusion(Generation):
 
     def sample(self, count, generator, labels=None):
         x = self.noise(count, generator)
-        for _, x, _ in self.way_back(x, generator, labels):
-            pass
-        return x
+        return last(self.way_back(x, generator, labels))
 
     def noise(self, count: int, generator: torch.Generator) -> Tensor:
         return torch.randn(count, *self.input_shape, generator=generator, device=self.device)
@@ -141,9 +139,7 @@ class Diffusion(Generation):
         noise = torch.randn(x[:1].shape, generator=generator, device=x.device).expand_as(x)  # the same for every row, however they are divided
         times = [time for time in visited(self.steps, self.sampling_steps) if time < middle]
         with self.averaged():
-            for _, x, _ in self.way_back(diffuse(x, noise, self.alpha_bar[middle]), generator, None, times=[middle, *times]):
-                pass
-        return x
+            return last(self.way_back(diffuse(x, noise, self.alpha_bar[middle]), generator, None, times=[middle, *times]))
 
     # --- pictures -------------------------------------------------------------------------------------------------
 
@@ -187,3 +183,10 @@ class Diffusion(Generation):
             with self.averaged():
                 rows = [self.natural([*self.way_back(x[: len(labels)], generator, labels, scale)][-1][1], data) for scale in SCALES]
             yield "guidance", image_rows(rows, [f"guidance {scale:g}" for scale in SCALES], "The same noise under stronger guidance")
+
+
+def last(way: "Iterator[tuple[int, Tensor, Tensor]]") -> Tensor:
+    """What the last step leaves; those before are not kept."""
+    for _, x, _ in way:  # noqa: B007
+        pass
+    return x

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mlrun import fidelity
 from mlrun.tasks.task import Task
@@ -46,8 +46,8 @@ class Generation(Task):
         if show_every is not None and show_every < 1:
             raise ValueError(f"show_every={show_every}: must be at least 1, or null")
         self.input_shape, self.ema_decay, self.show_every = list(input_shape), ema_decay, show_every
-        self._averaged: "str | None" = None  # name of the network of which `ema` is the average
-        self.frames: "list[tuple[int, Tensor]]" = []  # (epoch, samples (rows, *input_shape)) from the same noise
+        self._averaged: str | None = None  # name of the network of which `ema` is the average
+        self.frames: list[tuple[int, Tensor]] = []  # (epoch, samples (rows, *input_shape)) from the same noise
         self._restored, self._seen = None, []
 
     # --- what a subclass says -------------------------------------------------------------------------------------
@@ -237,7 +237,7 @@ class Generation(Task):
     def figures(self, data, part):
         from mlrun.report import samples
 
-        made, fresh, known = self.outcome
+        made, _, known = self.outcome
         yield "samples", self.picture(self.shown(), data)
         if self.makes_images:
             _, rows = fidelity.nearest(made[:12].reshape(len(made[:12]), -1), known.reshape(len(known), -1))

@@ -1,8 +1,7 @@
 """What every task of a network shares: optimizers from YAML, penalties, and metrics that are summed on the device."""
 
-from lightning.pytorch import LightningModule
-
 import torch
+from lightning.pytorch import LightningModule
 
 from mlrun.optimization import Optimization
 
@@ -25,7 +24,7 @@ class Task(LightningModule):
 
     def __init__(self):
         super().__init__()
-        self._sums: "dict[str, dict[str, torch.Tensor]]" = {}
+        self._sums: dict[str, dict[str, torch.Tensor]] = {}
 
     def parts(self):
         """What the optimizer is made for: all parameters alike, unless the backend set groups with their own rates."""

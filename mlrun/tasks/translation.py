@@ -59,7 +59,7 @@ class Translation(Task):
         self.guided_attention, self.guided_width = guided_attention, guided_width
         self.beam_width, self.length_penalty = beam_width, length_penalty
         self.monitor = f"val/{measure}"
-        self._written: "list[Tensor]" = []
+        self._written: list[Tensor] = []
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
         return self.network(source, target)

@@ -152,10 +152,10 @@ class VAE(Generation):
         """Sums over the rows; all terms from the same codes."""
         sums = dict.fromkeys(("elbo", "reconstruction", "kl", "log_likelihood"), 0.0)
         size = max(1, values // (self.importance_samples * math.prod(self.input_shape)))
-        for x, y in zip(x.split(size), y.split(size)):
-            x, label = self.observed(x, generator), y if self.num_classes else None
-            likelihood, weights = self.log_weights(x, label, self.importance_samples, generator)
-            reconstruction, kl = likelihood.mean(0), divergence(*self.encoder(x))
+        for rows, classes in zip(x.split(size), y.split(size)):
+            seen, label = self.observed(rows, generator), classes if self.num_classes else None
+            likelihood, weights = self.log_weights(seen, label, self.importance_samples, generator)
+            reconstruction, kl = likelihood.mean(0), divergence(*self.encoder(seen))
             sums["elbo"] += float((reconstruction - kl).double().sum())
             sums["reconstruction"] += float(reconstruction.double().sum())
             sums["kl"] += float(kl.double().sum())

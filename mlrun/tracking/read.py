@@ -120,7 +120,7 @@ def _find_in_sqlite(database: Path, experiment: str) -> "list[StoredRun]":
 
 
 def _histories_in_sqlite(database: Path, runs: "list[str]", metric: str) -> "dict[str, dict[int, float]]":
-    found: "dict[str, dict[int, float]]" = {}
+    found: dict[str, dict[int, float]] = {}
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         for run in runs:
             points = connection.execute(

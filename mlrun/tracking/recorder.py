@@ -251,8 +251,8 @@ class Delivery:
 
     def __init__(self, spool=None):
         self.recorder, self.spool = Recorder(once=spool is not None), spool
-        self.waiting: "deque[tuple[int, str, tuple]]" = deque()
-        self.buffered: "list[int]" = []  # numbers of messages whose points are not sent yet
+        self.waiting: deque[tuple[int, str, tuple]] = deque()
+        self.buffered: list[int] = []  # numbers of messages whose points are not sent yet
         self._pause, self._retry = RETRY_SECONDS, 0.0
 
     def add(self, number: int, method: str, arguments: tuple) -> "Exception | None":

@@ -4,13 +4,10 @@
 import importlib
 from contextlib import suppress
 
-import mlflow.models
-import mlflow.pyfunc
-import mlflow.tracking
 import sqlalchemy.orm
 
 for name in (
-    "alembic.autogenerate", "alembic.command", "alembic.script", "cryptography.fernet", "fsspec.implementations.chained",
+    "mlflow.models", "mlflow.pyfunc", "mlflow.tracking", "alembic.autogenerate", "alembic.command", "alembic.script", "cryptography.fernet", "fsspec.implementations.chained",
     "mlflow.store.db.utils", "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.tracking.sqlalchemy_workspace_store",
     "mlflow.store.model_registry.sqlalchemy_store", "sqlalchemy.dialects.sqlite", "tomllib", "mlrun.tracking.recorder",
 ):  # fmt: skip

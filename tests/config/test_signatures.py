@@ -7,8 +7,8 @@ import textwrap
 
 import pytest
 
-from mlrun.config.sources import NoSuchTarget
 from mlrun.config.signatures import UNKNOWN, signature
+from mlrun.config.sources import NoSuchTarget
 from mlrun.config.values import describe, fits
 
 OPTIMIZERS = (

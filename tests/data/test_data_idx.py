@@ -149,6 +149,6 @@ def test_fashion_mnist_as_published():
         and np.bincount(data.arrays("test").y).tolist() == [1000] * 10
     )
     loader = data.loader("test")
-    x, y = next(iter(loader))
+    x, _y = next(iter(loader))
     assert tuple(x.shape) == (64, 1, 28, 28) and 0 <= x.min() and x.max() == 1
     np.testing.assert_allclose(x.reshape(64, -1), data.arrays("test").x[:64] / np.float32(255), rtol=1e-6)

@@ -11,8 +11,8 @@ import torch
 from mlrun.config.compose import compose
 from mlrun.config.instantiate import build, plain
 from mlrun.data.dates import Dates, unambiguous
-from mlrun.data.parallel_text import Multi30k, ParallelText
 from mlrun.data.pair_batches import PairBatches, Ragged
+from mlrun.data.parallel_text import Multi30k, ParallelText
 from mlrun.data.tokenizer import BOS, EOS, PAD
 from mlrun.data.transform import from_state
 from mlrun.errors import DataError

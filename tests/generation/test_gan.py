@@ -7,6 +7,7 @@ from torch import nn
 from mlrun.tasks.gan import GAN, discriminator_loss, generator_loss
 from tests.test_models import trained
 
+
 class Linear(nn.Module):
     """D(x) = w x + sum of the class."""
 
@@ -55,7 +56,7 @@ def test_a_frozen_discriminator_is_noticed(tmp_path):
 @pytest.mark.parametrize("loss", ["hinge", "least_squares", "wgan_gp"])
 def test_the_other_losses_learn(loss, tmp_path):
     """A few epochs of a wide ring: closer to the data than at first, whatever the loss. With a frozen discriminator it ends 1.5 times as far away."""
-    learner, data = trained(tmp_path, "model=gan", f"model.loss={loss}", "dataset.rows=4000", "trainer.max_epochs=20", "optim.lr=0.004")
+    learner, _data = trained(tmp_path, "model=gan", f"model.loss={loss}", "dataset.rows=4000", "trainer.max_epochs=20", "optim.lr=0.004")
     history = [value for _, value in learner.training.history["val/mmd"]]
     assert min(history[-3:]) < 0.25 * history[0]
 

@@ -67,7 +67,7 @@ class Child:
 @pytest.fixture
 def begin(workplace):
     """Starts a run in its own process: `begin("dir", "model=mlp", ...) -> Child`."""
-    import mlrun.backends.lightning  # noqa: F401, imported once for all children
+    import mlrun.backends.lightning  # imported once for all
     import mlrun.tracking.warm  # noqa: F401
     from mlrun.config.compose import compose
     from mlrun.experiment import run

@@ -16,9 +16,6 @@ from collections import Counter
 
 import pytest
 
-from tests.conftest import REPOSITORY
-
-
 DATABASE = os.environ.get("MLRUN_TEST_DATABASE")
 
 

@@ -59,7 +59,7 @@ def test_the_formula_equals_the_fused_kernel(masked, causal):
 def test_attend_by_hand():
     Q, K = torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0**0.5, 0.0], [0.0, 3.0]])
     V = torch.tensor([[1.0], [0.0]])
-    result, weights = attend(Q, K, V)
+    result, _weights = attend(Q, K, V)
     assert result.item() == pytest.approx(torch.e / (torch.e + 1))  # scores 1 and 0
     assert attend(Q, K, V, torch.tensor([False, True]))[1].tolist() == [[0.0, 1.0]]
 

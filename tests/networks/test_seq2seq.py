@@ -5,6 +5,7 @@ import torch
 
 from mlrun.networks.seq2seq import AdditiveAttention, DotAttention, Memory, RecurrentSeq2Seq, look
 
+
 def made(**options):
     torch.manual_seed(0)
     return RecurrentSeq2Seq(11, 9, **{"embedding": 8, "hidden": 12, **options}).eval()

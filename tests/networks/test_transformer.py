@@ -6,6 +6,7 @@ from torch import nn
 
 from mlrun.networks.transformer import Block, Transformer
 
+
 def made(**options):
     torch.manual_seed(0)
     return Transformer(11, 9, **{"width": 16, "heads": 2, "layers": 2, "max_length": 20, **options}).eval()

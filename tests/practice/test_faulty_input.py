@@ -8,7 +8,6 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -166,7 +165,7 @@ def test_corrupted_binary_files(workplace):
             Image.fromarray(np.full((20, 20), index * 20, np.uint8)).save(workplace / "images" / name / f"{index}.png")
     victim = workplace / "images" / "one" / "2.png"
     whole = victim.read_bytes()
-    for number in range(5):
+    for _ in range(5):
         damaged = bytearray(whole[: generator.randrange(5, len(whole))])
         damaged[generator.randrange(len(damaged))] ^= 0xFF
         victim.write_bytes(bytes(damaged))

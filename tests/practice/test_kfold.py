@@ -1,7 +1,6 @@
 """Cross-validation: the same numbers as scikit-learn's, every row predicted once, groups kept together."""
 
 import csv
-from pathlib import Path
 
 import numpy as np
 import pytest

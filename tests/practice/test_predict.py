@@ -84,7 +84,7 @@ def test_pipes(finished, tmp_path):
 def test_images(finished, tmp_path, capsys):
     from PIL import Image
 
-    images, labels = read_bundled("digits")
+    images, _labels = read_bundled("digits")
     for index in range(40):
         Image.fromarray((images[index].reshape(8, 8) / 16 * 255).round().astype(np.uint8)).resize((64, 64), Image.Resampling.NEAREST).save(tmp_path / f"{index:02}.png")
     (tmp_path / "99.png").write_bytes(b"no image")

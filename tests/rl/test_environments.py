@@ -56,7 +56,7 @@ def test_one_hot_states(environment):
 
 def test_episodes_are_the_same_for_everyone_and_differ_between_parts(environment):
     data = environment("FrozenLake-v1", val_episodes=120, test_episodes=120)
-    right = lambda states: np.full(len(states), 2)  # noqa: E731
+    right = lambda states: np.full(len(states), 2)
     test = data.loader("test")
     first = test.play(right)
     assert np.array_equal(first.lengths, test.play(right).lengths)
@@ -69,7 +69,7 @@ def test_episodes_are_the_same_for_everyone_and_differ_between_parts(environment
 
 def test_an_episode_is_played_as_by_hand(environment):
     data = environment("CartPole-v1", test_episodes=70)
-    lean = lambda x: (x[:, 2] > 0).astype(int)  # noqa: E731
+    lean = lambda x: (x[:, 2] > 0).astype(int)
     played = data.loader("test").play(lean)
     for episode in (0, 49, 50, 69):
         world = data.make()

@@ -128,7 +128,7 @@ def test_the_simulated_table_is_the_environment(environment):
     lengths = []
     real = data.make()
     real.reset(seed=1)
-    for episode in range(3000):
+    for _episode in range(3000):
         state, over, length = world.reset(), False, 0
         while not over:
             state, _, terminated, truncated = world.step(state, 2)

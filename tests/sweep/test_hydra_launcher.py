@@ -106,7 +106,7 @@ def test_two_jobs_per_gpu(sweep, monkeypatch):
 def test_a_job_on_two_gpus_takes_two_slots(sweep, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
     returns = sweep(stay, "+a=range(5)", "+trainer.devices=1,2")
-    slots, devices = by_slot(returns)
+    _slots, devices = by_slot(returns)
     for job in returns:
         assert len(job.return_value[0].split(",")) == job.cfg.trainer.devices
     assert set(devices) == {"0", "1", "2", "3"} and {most_at_once(times) for times in devices.values()} == {1}

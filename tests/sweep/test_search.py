@@ -126,7 +126,7 @@ def test_a_killed_search_ends_at_its_number_of_trials(workspace):
     assert states.count("FAIL") == before.count("RUNNING")  # those that were cut off, each tried again
     jobs = workspace.jobs("outputs/search")
     assert len(jobs) == 8 and {job["state"] for job in jobs.values()} == {"finished"}
-    children, (parent, tags) = workspace.children("search")
+    children, (parent, _tags) = workspace.children("search")
     assert parent == "FINISHED" and len(children) == 8 and {status for status, _ in children} == {"FINISHED"}
     best = max(job["objective"] for job in jobs.values())
     assert study.best_value == best and f"{best:g}" in (workspace.path / "outputs/search/experiment/best.yaml").read_text()
@@ -149,7 +149,7 @@ def test_a_killed_search_ends_at_its_number_of_trials(workspace):
 )
 def test_mistakes_are_told_before_the_start(workspace, arguments, said):
     before = sorted(path.name for path in (workspace.path / "outputs").iterdir()) if (workspace.path / "outputs").exists() else []
-    status, out, err = workspace.mlrun("-m", "hydra/sweeper=optuna", "model=knn", "dataset=trouble", *arguments)
+    status, _out, err = workspace.mlrun("-m", "hydra/sweeper=optuna", "model=knn", "dataset=trouble", *arguments)
     assert status == 2 and said in err and "Traceback" not in err, err
     assert before == (sorted(path.name for path in (workspace.path / "outputs").iterdir()) if before else [])
 

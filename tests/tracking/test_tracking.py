@@ -65,7 +65,7 @@ def test_a_database_that_is_none(workplace):
     (workplace / "mlflow.db").write_text("this is not a database, it is a text that is long enough to be taken for one" * 20)
     run = Run("mlrun", "x", {}, {})
     with pytest.raises(UserError, match="not a database"):
-        run.id  # noqa: B018
+        run.id
 
 
 def test_where_the_time_went(experiment):
