@@ -29,7 +29,11 @@ def main(names: "list[str]") -> None:
                 rows[row.name] = row.cells()
                 print("  ".join(row.cells()), flush=True)
     old = _read(HERE / "results.csv")
-    where = [_processor(), date.today().isoformat(), f"torch {version('torch')}, lightning {version('lightning')}, mlflow {version('mlflow')}"]
+    where = [
+        _processor(),
+        date.today().isoformat(),
+        f"torch {version('torch')}, lightning {version('lightning')}, mlflow {version('mlflow')}",
+    ]
     merged = {**old, **{name: cells + where for name, cells in rows.items()}}
     _write(merged)
 
@@ -53,7 +57,12 @@ def _write(rows: "dict[str, list[str]]") -> None:
     header[header.index("")] = "verdict"
     with open(HERE / "results.csv", "w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([header, *rows.values()])
-    lines = ["# Measured comparisons", "", "`python -m benchmarks`; A B A B in one process group, medians; a ratio below 1 means that mlrun is faster.", ""]
+    lines = [
+        "# Measured comparisons",
+        "",
+        "`python -m benchmarks`; A B A B in one process group, medians; a ratio below 1 means that mlrun is faster.",
+        "",
+    ]
     lines += ["| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows.values())]
     (HERE / "results.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -27,13 +27,24 @@ class Row:
         spread = f"{min(self.ratios):.2f} … {max(self.ratios):.2f}"
         verdict = "holds" if self.ratio <= self.limit else "MISSED"
         times = (f"{statistics.median(self.ours):.3f}", f"{statistics.median(self.peer):.3f}")
-        return [self.name, *times, f"{self.ratio:.2f}", spread, f"{self.limit:.2f}", verdict, str(len(self.ours)), self.note]
+        return [
+            self.name,
+            *times,
+            f"{self.ratio:.2f}",
+            spread,
+            f"{self.limit:.2f}",
+            verdict,
+            str(len(self.ours)),
+            self.note,
+        ]
 
 
 HEADER = ["comparison", "mlrun s", "peer s", "ratio", "spread", "limit", "", "pairs", "note"]
 
 
-def interleave(ours: "Callable[[], float]", *peers: "Callable[[], float]", pairs: int, warmup: int = 1) -> "list[list[float]]":
+def interleave(
+    ours: "Callable[[], float]", *peers: "Callable[[], float]", pairs: int, warmup: int = 1
+) -> "list[list[float]]":
     """Seconds of each, measured in turn; the first `warmup` rounds are not counted."""
     rounds = [[measure() for measure in (ours, *peers)] for _ in range(pairs + warmup)][warmup:]
     return [list(column) for column in zip(*rounds)]

@@ -62,7 +62,10 @@ def main(kills: int) -> int:
             if not same:
                 print(f"{os.getcwd()}/{directory} differs (exit status {status})")
         wrong += kills - equal
-        print(f"{name}: killed {kills} times, after epochs {sorted(during)}: {equal} of {kills} equal to the unbroken run", flush=True)
+        print(
+            f"{name}: killed {kills} times, after epochs {sorted(during)}: {equal} of {kills} equal to the unbroken run",
+            flush=True,
+        )
         os.chdir(home)
     return 1 if wrong else 0
 
@@ -112,7 +115,10 @@ def _learned(directory: Path) -> list:
     import torch
 
     last = torch.load(directory / "checkpoints" / "last.ckpt", weights_only=True)
-    return [torch.load(directory / "model" / "weights.pt", weights_only=True), *(last[key] for key in ("state_dict", "optimizer_states", "lr_schedulers"))]
+    return [
+        torch.load(directory / "model" / "weights.pt", weights_only=True),
+        *(last[key] for key in ("state_dict", "optimizer_states", "lr_schedulers")),
+    ]
 
 
 def _equal(one, other) -> bool:

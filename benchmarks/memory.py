@@ -55,16 +55,35 @@ def compare() -> "list[Row]":
 
     data = data_directory()
     with tempfile.TemporaryDirectory() as folder:
-        ours = [sys.executable, "-m", "mlrun", "model=mlp", "dataset=fashion_mnist", "trainer.max_epochs=2", "trainer=cpu", f"data_dir={data}"]
+        ours = [
+            sys.executable,
+            "-m",
+            "mlrun",
+            "model=mlp",
+            "dataset=fashion_mnist",
+            "trainer.max_epochs=2",
+            "trainer=cpu",
+            f"data_dir={data}",
+        ]
         plain = [sys.executable, "-c", PLAIN, str(data / "fashion_mnist")]
         times = interleave(lambda: peak_gib(ours, folder), lambda: peak_gib(plain, folder), pairs=3)
-    return [Row("memory of mlp on Fashion-MNIST, GiB", *times, limit=1.20, note="peer: imports torch, lightning, mlflow; data as float tensors")]
+    return [
+        Row(
+            "memory of mlp on Fashion-MNIST, GiB",
+            *times,
+            limit=1.20,
+            note="peer: imports torch, lightning, mlflow; data as float tensors",
+        )
+    ]
 
 
 def peak_gib(command: "list[str]", folder: str) -> float:
     """The largest sum over the process and its children, seen every 50 ms."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])}
-    child, peak = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL), 0
+    child, peak = (
+        subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL),
+        0,
+    )
     while child.poll() is None:
         peak = max(peak, sum(map(_proportional_kib, _tree(child.pid))))
         time.sleep(0.05)
@@ -75,7 +94,11 @@ def peak_gib(command: "list[str]", folder: str) -> float:
 
 def _tree(pid: int) -> "list[int]":
     try:
-        children = [int(found) for task in Path(f"/proc/{pid}/task").iterdir() for found in (task / "children").read_text().split()]
+        children = [
+            int(found)
+            for task in Path(f"/proc/{pid}/task").iterdir()
+            for found in (task / "children").read_text().split()
+        ]
     except OSError:  # it has just ended
         return []
     return [pid, *(one for found in children for one in _tree(found))]

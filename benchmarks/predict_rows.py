@@ -52,17 +52,30 @@ def generate(path: Path, rows: int, seed: int = 0) -> None:
     generator = np.random.default_rng(seed)
     names = [f"pixel_{row}_{column}" for row in range(8) for column in range(8)]
     schema = pyarrow.schema([(name, pyarrow.uint8()) for name in names])
-    writer = pyarrow.parquet.ParquetWriter(path, schema) if path.suffix == ".parquet" else pyarrow.csv.CSVWriter(path, schema)
+    writer = (
+        pyarrow.parquet.ParquetWriter(path, schema)
+        if path.suffix == ".parquet"
+        else pyarrow.csv.CSVWriter(path, schema)
+    )
     with writer:
         for start in range(0, rows, 100_000):
             count = min(100_000, rows - start)
-            x = np.clip(digits[generator.integers(0, len(digits), count)] + generator.integers(-1, 2, (count, 64)), 0, 16).astype(np.uint8)
-            writer.write_table(pyarrow.table([pyarrow.array(np.ascontiguousarray(column)) for column in x.T], schema=schema))
+            x = np.clip(
+                digits[generator.integers(0, len(digits), count)] + generator.integers(-1, 2, (count, 64)), 0, 16
+            ).astype(np.uint8)
+            writer.write_table(
+                pyarrow.table([pyarrow.array(np.ascontiguousarray(column)) for column in x.T], schema=schema)
+            )
 
 
 def predict(run: Path, source: Path, output: Path) -> "tuple[int, float, float]":
     """(rows, seconds, peak MiB) of a process of its own."""
-    done = subprocess.run([sys.executable, "-c", MEASURED, "predict", str(run), str(source), "--output", str(output)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, "predict", str(run), str(source), "--output", str(output)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     _, rows, seconds, peak = next(line for line in done.stdout.splitlines() if line.startswith("MEASURED")).split()
     return int(rows), float(seconds), float(peak)
 

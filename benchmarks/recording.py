@@ -21,13 +21,23 @@ def compare() -> "list[Row]":
     for _ in range(2):
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, "-c", PROCESS.format(epochs=EPOCHS)]
-            output = subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+            output = subprocess.run(
+                command, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE, text=True
+            ).stdout
             found.append(json.loads(output.splitlines()[-1]))
     if min(run["points"] for run in found) < POINTS:
         raise SystemExit(f"only {found[0]['points']:,} points were recorded")
     note = f"peer: the same less the {found[-1]['seconds']:.2f} s of recording; mlp on digits, {EPOCHS:,} epochs, {found[-1]['points']:,} points"
     totals = [run["total"] for run in found]
-    return [Row("a run with 20,000 metric points", totals, [run["total"] - run["seconds"] for run in found], limit=1.02, note=note)]
+    return [
+        Row(
+            "a run with 20,000 metric points",
+            totals,
+            [run["total"] - run["seconds"] for run in found],
+            limit=1.02,
+            note=note,
+        )
+    ]
 
 
 def watched(epochs: int) -> None:

@@ -15,7 +15,13 @@ from benchmarks.comparison import Row, interleave
 
 ENVS, ROUND, ROUNDS, EPOCHS = 8, 256, 10, 5
 STEPS = ROUND * ROUNDS * (EPOCHS - 1)  # the first epoch warms up, and DQN does not learn before step 1000
-SETTINGS = ["trainer=cpu", f"trainer.max_epochs={EPOCHS}", f"model.steps_per_epoch={ROUND * ROUNDS}", "dataset.val_episodes=1", "dataset.test_episodes=1"]
+SETTINGS = [
+    "trainer=cpu",
+    f"trainer.max_epochs={EPOCHS}",
+    f"model.steps_per_epoch={ROUND * ROUNDS}",
+    "dataset.val_episodes=1",
+    "dataset.test_episodes=1",
+]
 
 
 def compare() -> "list[Row]":
@@ -26,7 +32,9 @@ def compare() -> "list[Row]":
     for name, model, peer in (("DQN", "dqn", plain_dqn), ("PPO", "ppo", plain_ppo)):
         times = interleave(lambda: through_mlrun(model), peer, pairs=5)
         ours, theirs = (STEPS / sorted(seconds)[len(seconds) // 2] for seconds in times)
-        rows.append(Row(f"{name} on CartPole, {STEPS:,} steps", *times, limit=1.0, note=f"{ours:,.0f} / {theirs:,.0f} steps/s"))
+        rows.append(
+            Row(f"{name} on CartPole, {STEPS:,} steps", *times, limit=1.0, note=f"{ours:,.0f} / {theirs:,.0f} steps/s")
+        )
     return rows
 
 
@@ -50,7 +58,9 @@ def through_mlrun(model: str) -> float:
         learner.fit(data, Nobody(), Path(folder), silent.Progress())
     history = learner.training.history
     steps = [0.0, *(value for _, value in history["train/steps"])]
-    return sum((b - a) / rate for (a, b), (_, rate) in zip(zip(steps[1:], steps[2:]), history["train/steps_per_second"][1:]))
+    return sum(
+        (b - a) / rate for (a, b), (_, rate) in zip(zip(steps[1:], steps[2:]), history["train/steps_per_second"][1:])
+    )
 
 
 def plain_dqn() -> float:
@@ -97,7 +107,10 @@ def plain_dqn() -> float:
                 place = filled % size
                 store["x"][place], store["a"][place] = recent[i][0][0], recent[i][0][1]
                 store["r"][place] = sum(discount**k * r for k, (_, _, r) in enumerate(recent[i]))
-                store["next"][place], store["w"][place] = following[i], 0 if terminated[i] else discount ** len(recent[i])
+                store["next"][place], store["w"][place] = (
+                    following[i],
+                    0 if terminated[i] else discount ** len(recent[i]),
+                )
                 filled += 1
                 recent[i].popleft()
         x, resets = following, terminated | truncated
@@ -166,7 +179,11 @@ def plain_ppo() -> float:
                 ratio = (policy.log_prob(ba[rows]) - bl[rows]).exp()
                 adv = (badv[rows] - badv[rows].mean()) / (badv[rows].std() + 1e-8)
                 loss = -torch.min(ratio * adv, ratio.clamp(0.8, 1.2) * adv).mean()
-                loss = loss + 0.5 * (critic(bx[rows]).squeeze(1) - bret[rows]).square().mean() - 0.0 * policy.entropy().mean()
+                loss = (
+                    loss
+                    + 0.5 * (critic(bx[rows]).squeeze(1) - bret[rows]).square().mean()
+                    - 0.0 * policy.entropy().mean()
+                )
                 optimizer.zero_grad()
                 loss.backward()
                 nn.utils.clip_grad_norm_(parameters, 0.5)

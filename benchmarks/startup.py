@@ -69,10 +69,22 @@ def compare() -> "list[Row]":
         ours = process([sys.executable, "-m", "mlrun", "model=random_forest"], folder)
         peer = process([sys.executable, "-c", ESTIMATOR], folder)
         estimator = interleave(ours, peer, pairs=7)
-        network = interleave(process([sys.executable, "-m", "mlrun"], folder), process([sys.executable, "-c", NETWORK], folder), pairs=7)
+        network = interleave(
+            process([sys.executable, "-m", "mlrun"], folder), process([sys.executable, "-c", NETWORK], folder), pairs=7
+        )
     return [
-        Row("random_forest on wine, start to exit", *estimator, limit=1.50, note="peer: import of sklearn and mlflow, and the fit"),
-        Row("default run (mlp on digits), start to exit", *network, limit=1.40, note="peer: imports torch, lightning, mlflow; logs the same metrics once"),
+        Row(
+            "random_forest on wine, start to exit",
+            *estimator,
+            limit=1.50,
+            note="peer: import of sklearn and mlflow, and the fit",
+        ),
+        Row(
+            "default run (mlp on digits), start to exit",
+            *network,
+            limit=1.40,
+            note="peer: imports torch, lightning, mlflow; logs the same metrics once",
+        ),
     ]
 
 

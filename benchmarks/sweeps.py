@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 REPORT = Path(__file__).with_suffix(".md")
-TASK = '''
+TASK = """
 import time
 import hydra
 
@@ -30,7 +30,7 @@ def main(cfg):
     return 0.0
 
 main()
-'''
+"""
 SLEEP = "time.sleep(max(0.0, end - time.monotonic()))"
 
 
@@ -44,7 +44,11 @@ def run(command: "list[str]", directory: Path, check: bool = True, **environment
     """Seconds."""
     start = time.perf_counter()
     done = subprocess.run(
-        command, cwd=directory, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": "", **environment}
+        command,
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": "", **environment},
     )
     if check and done.returncode:
         raise SystemExit(done.stdout[-3000:] + done.stderr[-3000:])
@@ -64,7 +68,16 @@ def start(jobs: int = 64, seconds: float = 1.0) -> None:
         directory = Path(folder)
         (directory / "task.py").write_text(TASK.format(seconds=seconds, work=f"{imports}\n    {SLEEP}"))
         one_import = run([sys.executable, "-c", imports], directory)
-        cases = {"pool": (["hydra/launcher=mlrun_pool", "hydra.launcher.slots=2", "hydra.launcher.preload=[torch,lightning.pytorch,mlflow.tracking]"], 2)}
+        cases = {
+            "pool": (
+                [
+                    "hydra/launcher=mlrun_pool",
+                    "hydra.launcher.slots=2",
+                    "hydra.launcher.preload=[torch,lightning.pytorch,mlflow.tracking]",
+                ],
+                2,
+            )
+        }
         cases["hydra basic (in one process, one after the other)"] = ([], 1)
         try:
             import hydra_plugins.hydra_joblib_launcher  # noqa: F401
@@ -97,16 +110,34 @@ def slots() -> None:
     """Wall time of 12 jobs on 2 slots against 1.25 x (their own times / 2) + one import."""
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
-        command = [sys.executable, "-m", "mlrun", "-m", "model=mlp,linear", "optim=sgd,adam", "seed=1,2,3", "hydra.sweep.dir=outputs/s"]
-        modules = "mlrun.tracking.warm, mlrun.report.figures, lightning.pytorch, mlrun.backends.lightning, mlrun.experiment"
+        command = [
+            sys.executable,
+            "-m",
+            "mlrun",
+            "-m",
+            "model=mlp,linear",
+            "optim=sgd,adam",
+            "seed=1,2,3",
+            "hydra.sweep.dir=outputs/s",
+        ]
+        modules = (
+            "mlrun.tracking.warm, mlrun.report.figures, lightning.pytorch, mlrun.backends.lightning, mlrun.experiment"
+        )
         one_import = run([sys.executable, "-c", f"import {modules}"], directory)
         wall = run(command, directory)
-        entries = {entry["number"]: entry for entry in map(json.loads, (directory / "outputs/s/jobs.jsonl").read_text().splitlines())}
+        entries = {
+            entry["number"]: entry
+            for entry in map(json.loads, (directory / "outputs/s/jobs.jsonl").read_text().splitlines())
+        }
         fit = sum(entry["result"]["seconds"]["fit"] for entry in entries.values())
         own = sum(sum(entry["result"]["seconds"].values()) for entry in entries.values())
     say("\n## Two slots: `mlrun -m model=mlp,linear optim=sgd,adam seed=1,2,3`\n")
-    say(f"wall {wall:.1f} s; one import {one_import:.1f} s; the jobs' own fit {fit:.1f} s, all phases {own:.1f} s; load {os.getloadavg()[0]:.1f}")
-    say(f"(wall - import) / (fit / 2) = {(wall - one_import) / (fit / 2):.2f}; / (all phases / 2) = {(wall - one_import) / (own / 2):.2f}")
+    say(
+        f"wall {wall:.1f} s; one import {one_import:.1f} s; the jobs' own fit {fit:.1f} s, all phases {own:.1f} s; load {os.getloadavg()[0]:.1f}"
+    )
+    say(
+        f"(wall - import) / (fit / 2) = {(wall - one_import) / (fit / 2):.2f}; / (all phases / 2) = {(wall - one_import) / (own / 2):.2f}"
+    )
 
 
 def search(trials: int = 30, seeds: int = 5) -> None:
@@ -127,13 +158,18 @@ def search(trials: int = 30, seeds: int = 5) -> None:
                          f"hydra.sweeper.seed={seed}", f"hydra.sweep.dir={out}", *options], directory,
                     )
                 )  # fmt: skip
-                entries = {entry["number"]: entry for entry in map(json.loads, (directory / out / "jobs.jsonl").read_text().splitlines())}
+                entries = {
+                    entry["number"]: entry
+                    for entry in map(json.loads, (directory / out / "jobs.jsonl").read_text().splitlines())
+                }
                 bests.append(max(entry["objective"] for entry in entries.values() if entry["state"] == "finished"))
                 pruned.append(sum(entry["state"] == "pruned" for entry in entries.values()) / len(entries))
                 print(name, seed, bests[-1], pruned[-1], took[-1], flush=True)
         for name, (bests, pruned, took) in results.items():
             each = " ".join(f"{best:.4f}" for best in bests)
-            say(f"| {name} | {each} | {statistics.median(bests):.4f} | {statistics.mean(pruned):.0%} | {statistics.mean(took):.0f} |")
+            say(
+                f"| {name} | {each} | {statistics.median(bests):.4f} | {statistics.mean(pruned):.0%} | {statistics.mean(took):.0f} |"
+            )
 
 
 def killed(trials: int = 30, after: int = 15) -> None:
@@ -147,13 +183,26 @@ def killed(trials: int = 30, after: int = 15) -> None:
         states = [trial.state.name.lower() for trial in optuna.load_study(study_name=None, storage=storage).trials]
         return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
 
-    say(f"\n## A search of {trials} trials on 2 slots, killed with -9 after {after} and resumed: `mlrun -m experiment=tune/mlp_digits`\n")
+    say(
+        f"\n## A search of {trials} trials on 2 slots, killed with -9 after {after} and resumed: `mlrun -m experiment=tune/mlp_digits`\n"
+    )
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
-        command = [sys.executable, "-m", "mlrun", "-m", "experiment=tune/mlp_digits", f"hydra.sweeper.n_trials={trials}"]
+        command = [
+            sys.executable,
+            "-m",
+            "mlrun",
+            "-m",
+            "experiment=tune/mlp_digits",
+            f"hydra.sweeper.n_trials={trials}",
+        ]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": ""}
         with subprocess.Popen(
-            [*command, "hydra.sweep.dir=outputs/s", "hydra.launcher.slots=2"], cwd=directory, env=environment, stdout=subprocess.PIPE, text=True
+            [*command, "hydra.sweep.dir=outputs/s", "hydra.launcher.slots=2"],
+            cwd=directory,
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
         ) as process:
             for line in process.stdout:
                 if line.startswith(f"[{after}/{trials}]"):
@@ -162,7 +211,10 @@ def killed(trials: int = 30, after: int = 15) -> None:
         time.sleep(2)
         say(f"killed: {counts()}")
         run([sys.executable, "-m", "mlrun", "resume", "outputs/s"], directory)
-        entries = {entry["number"]: entry for entry in map(json.loads, (directory / "outputs/s/jobs.jsonl").read_text().splitlines())}
+        entries = {
+            entry["number"]: entry
+            for entry in map(json.loads, (directory / "outputs/s/jobs.jsonl").read_text().splitlines())
+        }
         ended = [entry["state"] for entry in entries.values()]
         say(f"resumed: {counts()} (failed are those that were cut off; each was tried again)")
         say("jobs: " + ", ".join(f"{ended.count(state)} {state}" for state in dict.fromkeys(ended)))

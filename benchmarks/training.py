@@ -42,12 +42,25 @@ CASES = (
     Case(
         "resnet",
         "ResNet-8 on 6,000 images, batch 256",
-        ("model=resnet", "model.network.depth=8", "scheduler=none", *IMAGES, "dataset.split.train=6000", "dataset.split.val=1000"),
+        (
+            "model=resnet",
+            "model.network.depth=8",
+            "scheduler=none",
+            *IMAGES,
+            "dataset.split.train=6000",
+            "dataset.split.val=1000",
+        ),
         256,
         (0.80, 1.05),
     ),
     Case("lstm", "character LSTM 64-160, 100 steps of 32 windows of 64", ("model=lstm_lm", *TEXT), 32, (1.00, 1.05)),
-    Case("gpt", "character GPT of 2 layers, width 96, 100 steps of 32 windows of 64", ("model=gpt", *TEXT), 32, (1.00, 1.05)),
+    Case(
+        "gpt",
+        "character GPT of 2 layers, width 96, 100 steps of 32 windows of 64",
+        ("model=gpt", *TEXT),
+        32,
+        (1.00, 1.05),
+    ),
 )
 CASES = {case.key: case for case in CASES}
 
@@ -72,7 +85,9 @@ def compare_case(case: Case) -> "list[Row]":
     threads, rows = found["mlrun"][-1]["threads"], []
     for feed, seconds, limit in zip(FEEDS, peers, case.limits, strict=True):
         if abs(losses["mlrun"] / losses[feed] - 1) > LOSS_TOLERANCE:
-            raise SystemExit(f"{case.name}: the two do not train the same: training loss {losses['mlrun']:.4f} against {losses[feed]:.4f}")
+            raise SystemExit(
+                f"{case.name}: the two do not train the same: training loss {losses['mlrun']:.4f} against {losses[feed]:.4f}"
+            )
         note = f"{threads} thread{'s' * (threads > 1)}, training loss {losses['mlrun']:.4f} / {losses[feed]:.4f}"
         rows.append(Row(f"epoch of {case.name}; peer: {feed}", ours, seconds, limit, note))
     return rows
@@ -83,7 +98,9 @@ def apart(*arguments) -> dict:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, "-m", "benchmarks.training", *map(str, arguments)]
     with tempfile.TemporaryDirectory() as folder:
-        output = subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+        output = subprocess.run(
+            command, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE, text=True
+        ).stdout
     return json.loads(output.splitlines()[-1])
 
 
@@ -92,7 +109,14 @@ def one(key: str, who: str, threads: str) -> dict:
     from mlrun.config.compose import compose
 
     case = CASES[key]
-    overrides = [*case.overrides, f"dataset.batch_size={case.batch}", f"trainer.max_epochs={EPOCHS}", "trainer=cpu", "optim=adam", f"optim.lr={LR}"]
+    overrides = [
+        *case.overrides,
+        f"dataset.batch_size={case.batch}",
+        f"trainer.max_epochs={EPOCHS}",
+        "trainer=cpu",
+        "optim=adam",
+        f"optim.lr={LR}",
+    ]
     cfg = compose(overrides)
     if who == "mlrun":
         clock = through_mlrun(cfg, overrides)
@@ -129,7 +153,11 @@ def through_mlrun(cfg, overrides) -> Clock:
     from mlrun.report import silent
 
     clock = Clock()
-    report = type("Report", (), {"config_summary": silent.config_summary, "result_table": silent.result_table, "Progress": lambda: clock})
+    report = type(
+        "Report",
+        (),
+        {"config_summary": silent.config_summary, "result_table": silent.result_table, "Progress": lambda: clock},
+    )
     with tempfile.TemporaryDirectory() as folder:
         run(cfg, Path(folder) / "run", overrides, report=report)
     return clock
@@ -186,7 +214,9 @@ def setting(cfg, feed: str):
     from mlrun.config.instantiate import build
 
     data = build(cfg.dataset, {"seed": 1, "data_dir": None, "name": cfg.dataset.name})
-    facts, *batches = (windows if cfg.dataset.problem == "language_modeling" else images)(data, feed, cfg.dataset.batch_size)
+    facts, *batches = (windows if cfg.dataset.problem == "language_modeling" else images)(
+        data, feed, cfg.dataset.batch_size
+    )
     return build(cfg.model.network, facts), *batches
 
 
@@ -197,7 +227,10 @@ def images(data, feed: str, batch: int):
     shape = (1, 28, 28)
     facts = {"input_shape": shape, "image_shape": shape, "num_outputs": 10, "num_classes": 10}
     parts = {part: data.arrays(part) for part in ("train", "val")}
-    parts = {part: (torch.from_numpy(a.x).float().div_(255).view(-1, *shape), torch.from_numpy(a.y)) for part, a in parts.items()}
+    parts = {
+        part: (torch.from_numpy(a.x).float().div_(255).view(-1, *shape), torch.from_numpy(a.y))
+        for part, a in parts.items()
+    }
     if feed == "DataLoader":
         sets = {part: TensorDataset(*tensors) for part, tensors in parts.items()}
         train, val = DataLoader(sets["train"], batch, shuffle=True), DataLoader(sets["val"], batch)

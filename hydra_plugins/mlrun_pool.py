@@ -12,13 +12,17 @@ _PATH = CONF / "hydra" / "launcher" / "pool.yaml"
 if _PATH.is_file():
     from omegaconf import OmegaConf
 
-    ConfigStore.instance().store(group="hydra/launcher", name="mlrun_pool", node=OmegaConf.load(_PATH), provider="mlrun")
+    ConfigStore.instance().store(
+        group="hydra/launcher", name="mlrun_pool", node=OmegaConf.load(_PATH), provider="mlrun"
+    )
 
 
 class PoolLauncher(Launcher):
     """Its arguments are the keys of conf/hydra/launcher/pool.yaml."""
 
-    def __init__(self, slots="auto", threads="auto", jobs_per_gpu=1, timeout=None, fail_fast=False, preload=(), resume=False):
+    def __init__(
+        self, slots="auto", threads="auto", jobs_per_gpu=1, timeout=None, fail_fast=False, preload=(), resume=False
+    ):
         self.settings = {
             "slots": slots, "threads": threads, "jobs_per_gpu": jobs_per_gpu, "timeout": timeout, "fail_fast": fail_fast,
             "preload": list(preload), "resume": resume,

@@ -31,14 +31,21 @@ class Attempt:
         if continues or earlier.get("identity") == identity and earlier.get("status") != "FINISHED":
             return earlier
         if earlier and Spool(self.path.parent).exists:
-            raise UserError(f"{self.path.parent} holds a run of which MLflow has not got everything: mlrun sync {self.path.parent}, or choose another hydra.run.dir")
+            raise UserError(
+                f"{self.path.parent} holds a run of which MLflow has not got everything: mlrun sync {self.path.parent}, or choose another hydra.run.dir"
+            )
         self.path.unlink(missing_ok=True)
         return {}
 
     def begin(self, identity: str, earlier: dict) -> None:
         from mlrun.tracking.store import tracking_uri
 
-        facts = {"status": "RUNNING", "identity": identity, "cwd": os.getcwd(), "tracking_uri": _without_password(tracking_uri())}
+        facts = {
+            "status": "RUNNING",
+            "identity": identity,
+            "cwd": os.getcwd(),
+            "tracking_uri": _without_password(tracking_uri()),
+        }
         self._write({"key": secrets.token_hex(8), **earlier, **facts})
 
     @property

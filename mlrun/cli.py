@@ -17,7 +17,9 @@ def main(argv: "list[str] | None" = None) -> None:
 
     argv = sys.argv[1:] if argv is None else list(argv)
     if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # users keep Python beside their conf/; at the end, so that it never hides an installed package
+        sys.path.append(
+            os.getcwd()
+        )  # users keep Python beside their conf/; at the end, so that it never hides an installed package
     try:
         sys.exit(_dispatch(argv))
     except UserError as error:
@@ -36,7 +38,11 @@ def main(argv: "list[str] | None" = None) -> None:
 
 def _message(text: str) -> str:
     lines = text.splitlines() or ["unknown error"]
-    return f"mlrun: {lines[0]}" if len(lines) == 1 else "mlrun: there are problems:\n" + "\n".join(f"  - {line}" for line in lines)
+    return (
+        f"mlrun: {lines[0]}"
+        if len(lines) == 1
+        else "mlrun: there are problems:\n" + "\n".join(f"  - {line}" for line in lines)
+    )
 
 
 def _dispatch(argv: "list[str]") -> int:
@@ -53,7 +59,11 @@ def _dispatch(argv: "list[str]") -> int:
             from mlrun.errors import UserError
 
             near = get_close_matches(word, verbs(), n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"commands are {', '.join(verbs())}; a run takes overrides such as model=mlp."
+            hint = (
+                f"did you mean '{near[0]}'?"
+                if near
+                else f"commands are {', '.join(verbs())}; a run takes overrides such as model=mlp."
+            )
             raise UserError(f"unknown command '{word}': {hint}")
         return import_module(f"mlrun.commands.{word}").run(argv[1:])
     return hydra_application(argv)
@@ -77,7 +87,9 @@ def hydra_application(argv: "list[str]") -> int:
     sys.argv[1:] = argv
     arguments = _parse(argv)
 
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # as Ctrl-C: the run is closed before the end
+    signal.signal(
+        signal.SIGTERM, lambda number, frame: sys.exit(128 + number)
+    )  # as Ctrl-C: the run is closed before the end
     follows = int(os.environ.get("LOCAL_RANK", 0)) > 0  # a further process of a distributed run, started by the first
     if follows:
         from mlrun.sweep.server import die_with_parent
@@ -117,14 +129,24 @@ def hydra_application(argv: "list[str]") -> int:
             if automatic and not arguments.multirun and (begun := _begun(arguments)):
                 from mlrun.resuming import find, go_on
 
-                sys.argv[1:] = ["resume", str(begun)]  # what the further processes of a distributed run are started with
+                sys.argv[1:] = [
+                    "resume",
+                    str(begun),
+                ]  # what the further processes of a distributed run are started with
                 return go_on(find(str(begun)), [])
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=CONFIG_NAME)(job)()
     except SweepFailed:  # which job and why was said
         return 1
-    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:  # of composition, some an OSError too: the job's own are kept above
+    except (
+        HydraException,
+        OmegaConfBaseException,
+        YAMLError,
+        ValueError,
+    ) as error:  # of composition, some an OSError too: the job's own are kept above
         if "hydra.sweeper.select" in str(error):
-            raise UserError("select.… is for a search: add hydra/sweeper=optuna; of a finished sweep: mlrun leaderboard select.…") from None
+            raise UserError(
+                "select.… is for a search: add hydra/sweeper=optuna; of a finished sweep: mlrun leaderboard select.…"
+            ) from None
         problems = explain(arguments.overrides, arguments.config_dir, error)
         if not problems:
             raise
@@ -132,7 +154,9 @@ def hydra_application(argv: "list[str]") -> int:
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
             raise
-        raise UserError(f"cannot write here: {error}. Go to another directory, or set hydra.run.dir=DIRECTORY.") from None
+        raise UserError(
+            f"cannot write here: {error}. Go to another directory, or set hydra.run.dir=DIRECTORY."
+        ) from None
     if failures:
         raise failures[0]
     return 1 if unrecorded else 0
@@ -144,7 +168,9 @@ def _selected(argv: "list[str]") -> "list[str]":
     if words and not {"-m", "--multirun"} & set(argv):
         from mlrun.errors import UserError
 
-        raise UserError(f"{words[0]}: chosen is among many runs: in a search (mlrun -m hydra/sweeper=optuna ...), or by mlrun leaderboard")
+        raise UserError(
+            f"{words[0]}: chosen is among many runs: in a search (mlrun -m hydra/sweeper=optuna ...), or by mlrun leaderboard"
+        )
     written = ",".join(json.dumps(word.removeprefix("select.")) for word in words)
     return [word for word in argv if word not in words] + [f"hydra.sweeper.select=[{written}]"] * bool(words)
 
@@ -161,14 +187,18 @@ def _resumed(argv: "list[str]") -> "list[str]":
     argv = [argument for argument in argv if argument not in given]
     if not {"-m", "--multirun"} & set(argv):
         if "resume=true" in given:
-            raise UserError("resume=true is for sweeps (-m); one run is gone on with by mlrun resume RUN, or by resume=auto if there is one")
+            raise UserError(
+                "resume=true is for sweeps (-m); one run is gone on with by mlrun resume RUN, or by resume=auto if there is one"
+            )
         return argv
     if not any(argument.startswith("hydra.sweep.dir=") for argument in argv):
         directory = latest(argv)
         if directory is None and "resume=auto" in given:
             return argv
         if directory is None:
-            raise UserError("resume=true: no sweep of this command in ./outputs; give its directory: hydra.sweep.dir=DIR")
+            raise UserError(
+                "resume=true: no sweep of this command in ./outputs; give its directory: hydra.sweep.dir=DIR"
+            )
         argv = [*argv, f"hydra.sweep.dir={directory}"]
     return [*argv, "hydra.sweeper.resume=true"]
 
@@ -181,7 +211,11 @@ def _begun(arguments) -> "str | None":
     from mlrun.config.instantiate import plain
 
     wanted = identity(plain(composition(tuple(arguments.overrides), arguments.config_dir)))
-    chosen = [text.partition("=")[2].strip("'\"") for text in arguments.overrides if text.lstrip("+").startswith("hydra.run.dir=")]
+    chosen = [
+        text.partition("=")[2].strip("'\"")
+        for text in arguments.overrides
+        if text.lstrip("+").startswith("hydra.run.dir=")
+    ]
     if not chosen:
         return attempt.newest_unfinished(wanted, "outputs")
     record = attempt.read(chosen[-1])
@@ -207,11 +241,15 @@ def _check(arguments) -> None:
 
     if arguments.config_dir and not os.path.isdir(arguments.config_dir):
         raise ConfigError(f"--config-dir {arguments.config_dir}: there is no such directory")
-    errors = explain(arguments.overrides, arguments.config_dir)  # of a sweep its alternatives one by one; the launcher checks every job
+    errors = explain(
+        arguments.overrides, arguments.config_dir
+    )  # of a sweep its alternatives one by one; the launcher checks every job
     if not errors and not arguments.multirun:
         cfg = composition(tuple(arguments.overrides), arguments.config_dir)
         errors, warnings = validate(cfg, arguments.overrides, arguments.config_dir)
-        warnings += [f"conf/{name} has no effect: mlrun has a file of that name; give yours another" for name in hidden()]
+        warnings += [
+            f"conf/{name} has no effect: mlrun has a file of that name; give yours another" for name in hidden()
+        ]
         for line in warnings:
             print(f"mlrun: warning: {line}", file=sys.stderr)
     if errors:

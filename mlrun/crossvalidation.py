@@ -35,7 +35,15 @@ def cross_validate(cfg: dict, data, result, tracked: Run, report) -> None:
     for number, (train, held_out) in enumerate(plan, start=1):
         parts = {"train": rows[train], "test": rows[held_out]}
         if is_network(cfg["model"]):
-            parts.update(_validation(cfg, data, rows[train], None if classes is None else classes[train], None if groups is None else groups[train]))
+            parts.update(
+                _validation(
+                    cfg,
+                    data,
+                    rows[train],
+                    None if classes is None else classes[train],
+                    None if groups is None else groups[train],
+                )
+            )
         learner, metrics = _fold(cfg, data.with_parts(parts), result, tracked, report, number, len(plan), seconds)
         measured.append(metrics)
         repeat, fold = divmod(number - 1, settings["folds"])
@@ -81,7 +89,9 @@ def folds(count: int, number: int, repeats: int, seed: int, classes=None, groups
     if classes is not None:
         least = int(np.bincount(classes).min(initial=count, where=np.bincount(classes) > 0))
         if least < number:
-            raise DataError(f"trainer.folds={number}: the smallest class has {least} row{'s' * (least != 1)}; take fewer folds, or set dataset.split.stratify=false")
+            raise DataError(
+                f"trainer.folds={number}: the smallest class has {least} row{'s' * (least != 1)}; take fewer folds, or set dataset.split.stratify=false"
+            )
     if repeats > 1:
         kind = select.RepeatedKFold if classes is None else select.RepeatedStratifiedKFold
         yield from kind(n_splits=number, n_repeats=repeats, random_state=seed).split(y, y)
@@ -94,7 +104,9 @@ def _pool(data):
     """(rows, y, classes or None) of what is folded, in the order of the rows."""
     if not hasattr(data, "content"):
         raise ConfigError(f"trainer=kfold: {data.name} has no rows that could be folded")
-    parts = [part for part in data.sizes if part != "test" or data.content.test_rows is None and data.content.sources is None]
+    parts = [
+        part for part in data.sizes if part != "test" or data.content.test_rows is None and data.content.sources is None
+    ]
     rows = np.sort(np.concatenate([data.rows(part) for part in parts]))
     y = data.content.y[rows]
     by_class = data.problem == "classification" and data.split.get("stratify", True)
@@ -142,8 +154,23 @@ def _fold(cfg, data, result, tracked, report, number, total, seconds):
         learner.training.parameters = earlier["parameters"]
         return learner, learner.evaluate(data, "test")
     record.note(whole=whole, status="RUNNING", run_id=earlier.get("run_id"))
-    tags = {"mlrun.kind": "fold", "model": result.model, "dataset": result.dataset, "fold": number, "directory": directory, "seed": cfg["seed"]}
-    run = Run(cfg["tracking"]["experiment"], f"fold {number}", tags, flatten(relevant(cfg)), tracked.id, earlier.get("run_id"), lambda run_id: record.note(run_id=run_id))
+    tags = {
+        "mlrun.kind": "fold",
+        "model": result.model,
+        "dataset": result.dataset,
+        "fold": number,
+        "directory": directory,
+        "seed": cfg["seed"],
+    }
+    run = Run(
+        cfg["tracking"]["experiment"],
+        f"fold {number}",
+        tags,
+        flatten(relevant(cfg)),
+        tracked.id,
+        earlier.get("run_id"),
+        lambda run_id: record.note(run_id=run_id),
+    )
     part = Result(result.model, result.dataset, directory)
     status = "FAILED"
     try:
@@ -156,7 +183,14 @@ def _fold(cfg, data, result, tracked, report, number, total, seconds):
         run.metrics({f"test/{name}": value for name, value in metrics.items()}, step=learner.training.best_epoch or 0)
         learner.save(directory / "model")
         example = data.example("test")
-        run.model(directory / "model", example, learner.predict(example), learner.requirements(), learner.flavors(), data.columns)
+        run.model(
+            directory / "model",
+            example,
+            learner.predict(example),
+            learner.requirements(),
+            learner.flavors(),
+            data.columns,
+        )
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):
         status = "KILLED"
@@ -197,6 +231,15 @@ def _draw(data, out_of_fold: list, folder: Path, tracked: Run) -> None:
     whole = data.with_parts({"test": np.concatenate([rows for rows, _ in first])})
     outcomes = [outcome for _, outcome in first]
     joined = {name: np.concatenate([getattr(outcome, name) for outcome in outcomes]) for name in ("y", "predicted")}
-    shares = None if outcomes[0].probabilities is None else np.concatenate([outcome.probabilities for outcome in outcomes])
-    draw(supervised_figures(whole, Outcome(outcomes[0].problem, **joined, probabilities=shares, num_classes=outcomes[0].num_classes), "test"), folder)
+    shares = (
+        None if outcomes[0].probabilities is None else np.concatenate([outcome.probabilities for outcome in outcomes])
+    )
+    draw(
+        supervised_figures(
+            whole,
+            Outcome(outcomes[0].problem, **joined, probabilities=shares, num_classes=outcomes[0].num_classes),
+            "test",
+        ),
+        folder,
+    )
     tracked.artifact(folder, "figures")

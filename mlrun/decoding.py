@@ -30,7 +30,9 @@ class Written:
 
 def normalized(log_probability: Tensor, length, alpha: float) -> Tensor:
     """log P / L^alpha: 0 ranks by probability, which prefers short texts; 1 by the mean per token (Wu et al. 2016, arXiv:1609.08144, without its +5)."""
-    return log_probability / torch.as_tensor(length, dtype=log_probability.dtype, device=log_probability.device) ** alpha
+    return (
+        log_probability / torch.as_tensor(length, dtype=log_probability.dtype, device=log_probability.device) ** alpha
+    )
 
 
 @torch.inference_mode()
@@ -102,7 +104,9 @@ def _write(model, memory, prompt, max_length, choose) -> Written:
         if place % 4 == 3 and not open_rows.any():  # asking a GPU each time would hold it up
             break
         tokens = chosen[:, None]
-    return Written(written[:, : place + 1] if max_length else written, total, normalized(total, length.clamp(min=1), 1.0))
+    return Written(
+        written[:, : place + 1] if max_length else written, total, normalized(total, length.clamp(min=1), 1.0)
+    )
 
 
 def next_log_probabilities(logits: Tensor) -> Tensor:
@@ -163,7 +167,10 @@ def beam_search(
     if not return_all:
         return Written(done_tokens[:, 0], done_total[:, 0], done_score[:, 0])
     kept = done_score.isfinite()
-    return [Written(done_tokens[row, kept[row]], done_total[row, kept[row]], done_score[row, kept[row]]) for row in range(rows)]
+    return [
+        Written(done_tokens[row, kept[row]], done_total[row, kept[row]], done_score[row, kept[row]])
+        for row in range(rows)
+    ]
 
 
 @torch.inference_mode()

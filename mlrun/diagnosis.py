@@ -31,22 +31,34 @@ class Gap:
         return ADVICE[self.name]
 
 
-def diagnose(errors: "dict[str, float]", rows: "dict[str, int]", human: float = 0.0, least: float = LEAST) -> "list[Gap]":
+def diagnose(
+    errors: "dict[str, float]", rows: "dict[str, int]", human: float = 0.0, least: float = LEAST
+) -> "list[Gap]":
     """errors, rows: of the parts "train", "train_dev" (if there is one), "val" and "test"; error rates, or RMSE with `least` in its unit.
 
     A gap matters if it is larger than `least`, than DEVIATIONS standard errors of a difference of two rates, and than SHARE
     of the largest one.
     """
-    names = {"train": "avoidable bias", "train_dev": "variance", "val": "data mismatch" if "train_dev" in errors else "variance or data mismatch", "test": "over-fitting to dev"}
+    names = {
+        "train": "avoidable bias",
+        "train_dev": "variance",
+        "val": "data mismatch" if "train_dev" in errors else "variance or data mismatch",
+        "test": "over-fitting to dev",
+    }
     found, before, before_part = [], human, None
     for part, name in names.items():
         if part not in errors:
             continue
-        chance = (_variance(errors[part], rows[part]) + (_variance(before, rows[before_part]) if before_part else 0.0)) ** 0.5
+        chance = (
+            _variance(errors[part], rows[part]) + (_variance(before, rows[before_part]) if before_part else 0.0)
+        ) ** 0.5
         found.append(Gap(name, errors[part] - before, chance))
         before, before_part = errors[part], part
     largest = max((gap.size for gap in found), default=0.0)
-    return [Gap(gap.name, gap.size, gap.chance, gap.size > max(least, DEVIATIONS * gap.chance, SHARE * largest)) for gap in found]
+    return [
+        Gap(gap.name, gap.size, gap.chance, gap.size > max(least, DEVIATIONS * gap.chance, SHARE * largest))
+        for gap in found
+    ]
 
 
 def _variance(error: float, rows: int) -> float:

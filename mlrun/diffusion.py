@@ -71,7 +71,9 @@ def posterior(x0: Tensor, xt: Tensor, alpha_bar: Tensor, alpha_bar_before: Tenso
     return mean, (1 - before) / (1 - alpha_bar) * (1 - alpha)
 
 
-def implicit(x0: Tensor, noise: Tensor, alpha_bar: Tensor, alpha_bar_before: Tensor, eta: float = 0.0) -> "tuple[Tensor, Tensor]":
+def implicit(
+    x0: Tensor, noise: Tensor, alpha_bar: Tensor, alpha_bar_before: Tensor, eta: float = 0.0
+) -> "tuple[Tensor, Tensor]":
     """Mean and variance of the step of DDIM (Song, Meng and Ermon 2021, arXiv:2010.02502, eq. 12 and 16).
 
     eta 0: nothing is drawn, the sample is a function of the first noise; eta 1: the posterior of DDPM.

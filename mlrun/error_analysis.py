@@ -29,12 +29,16 @@ def likely_mislabelled(outcome) -> np.ndarray:
     if outcome.problem == "regression":
         residual = outcome.y - outcome.predicted
         spread = 1.4826 * np.median(np.abs(residual - np.median(residual))) if len(residual) else 0.0
-        far = np.abs(residual - np.median(residual)) > OUTLYING * spread if spread > 0 else np.zeros(len(residual), bool)
+        far = (
+            np.abs(residual - np.median(residual)) > OUTLYING * spread if spread > 0 else np.zeros(len(residual), bool)
+        )
         return np.flatnonzero(far)[np.argsort(-np.abs(residual[far]), kind="stable")]
     if outcome.probabilities is None:
         return np.zeros(0, dtype=np.int64)
     shares, y, rows = outcome.probabilities, outcome.y, np.arange(len(outcome.y))
-    usual = np.array([shares[y == label, label].mean() if (y == label).any() else np.inf for label in range(shares.shape[1])])
+    usual = np.array(
+        [shares[y == label, label].mean() if (y == label).any() else np.inf for label in range(shares.shape[1])]
+    )
     counted = np.where(shares >= usual, shares, -np.inf)
     best = counted.argmax(axis=1)
     suspect = np.flatnonzero(np.isfinite(counted.max(axis=1)) & (best != y))
@@ -47,7 +51,11 @@ def slices(outcome, columns: "dict[str, np.ndarray]") -> "list[tuple[str, str, i
 
     Numbers are cut at their quartiles, texts into their most frequent values. error: rate, or RMSE of values.
     """
-    wrong = (outcome.y != outcome.predicted).astype(float) if outcome.problem == "classification" else (outcome.y - outcome.predicted) ** 2
+    wrong = (
+        (outcome.y != outcome.predicted).astype(float)
+        if outcome.problem == "classification"
+        else (outcome.y - outcome.predicted) ** 2
+    )
     overall, spread, found = wrong.mean(), wrong.std(), []
     for name, values in columns.items():
         for said, mask in _masks(values):
@@ -71,7 +79,10 @@ def _masks(values):
         edges = np.unique(np.nanquantile(column.to_numpy(float), np.linspace(0, 1, QUANTILES + 1)))
         for low, high in zip(edges, edges[1:]):
             last = high == edges[-1]
-            yield f"{low:.4g} to {high:.4g}", ((column >= low) & ((column <= high) if last else (column < high))).to_numpy()
+            yield (
+                f"{low:.4g} to {high:.4g}",
+                ((column >= low) & ((column <= high) if last else (column < high))).to_numpy(),
+            )
         return
     for value in column.value_counts().index[:CATEGORIES]:
         yield str(value), (column == value).to_numpy()

@@ -121,7 +121,10 @@ def _attempt(cfg: dict, result: Result, tracked: "Run | NullRun", overrides, rep
         result.status = "KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit, Pruned)) else "FAILED"
         _leave_traceback(error, directory, tracked)
         if isinstance(error, (KeyboardInterrupt, SystemExit)) and not isinstance(tracked, NullRun):
-            print(f"mlrun: to go on with this run: mlrun resume {shlex.quote(terminal.short_path(directory))}", file=sys.stderr)
+            print(
+                f"mlrun: to go on with this run: mlrun resume {shlex.quote(terminal.short_path(directory))}",
+                file=sys.stderr,
+            )
         raise
 
 
@@ -134,7 +137,11 @@ def _run(cfg: dict, result: Result, tracked: Run, overrides, report, resume: "Pa
     directory = result.directory
     with result.phase("data"):
         seed_everything(cfg["seed"])
-        data = build(cfg["dataset"], {"seed": cfg["seed"], "data_dir": cfg["data_dir"], "name": cfg["dataset"]["name"]}, "dataset")
+        data = build(
+            cfg["dataset"],
+            {"seed": cfg["seed"], "data_dir": cfg["data_dir"], "name": cfg["dataset"]["name"]},
+            "dataset",
+        )
         data.prepare()
         tracked.dataset(data.name, data.digest, data.source, json.dumps(data.sizes))
     if cfg["trainer"].get("folds"):
@@ -173,7 +180,14 @@ def _run(cfg: dict, result: Result, tracked: Run, overrides, report, resume: "Pa
             result.predict_ms = _milliseconds_a_row(learner, example)
             tracked.metrics({"predict_ms": result.predict_ms}, step=0)
         learner.save(directory / "model")
-        tracked.model(directory / "model", example, learner.predict(example), learner.requirements(), learner.flavors(), data.columns)
+        tracked.model(
+            directory / "model",
+            example,
+            learner.predict(example),
+            learner.requirements(),
+            learner.flavors(),
+            data.columns,
+        )
         draw(learner.figures(data, part), directory / "figures")
         for name in ("figures", "checkpoints"):
             if (directory / name).is_dir():
@@ -222,7 +236,9 @@ def _open_run(cfg: dict, overrides, parent: "str | None", record: Attempt, run_i
     }
     optim = f" {cfg['optim']['_target_'].rpartition('.')[2]}" if model.get("_target_") and cfg.get("optim") else ""
     name = cfg["tracking"]["run_name"] or f"{model['name']} {dataset['name']}{optim} seed={cfg['seed']}"
-    return Run(cfg["tracking"]["experiment"], name, tags, flatten(relevant(cfg)), parent, run_id, on_open, record.path.parent)
+    return Run(
+        cfg["tracking"]["experiment"], name, tags, flatten(relevant(cfg)), parent, run_id, on_open, record.path.parent
+    )
 
 
 def _close_run(tracked: Run, result: Result) -> None:
@@ -265,14 +281,18 @@ def _write_config(cfg: dict, overrides, directory: Path) -> None:
 
 
 def _write_metrics(result: Result) -> None:
-    finite = {name: value if math.isfinite(value) else None for name, value in result.metrics.items()}  # JSON has no NaN
+    finite = {
+        name: value if math.isfinite(value) else None for name, value in result.metrics.items()
+    }  # JSON has no NaN
     (result.directory / "metrics.json").write_text(json.dumps(finite, indent=2), encoding="utf-8")
 
 
 def _warn_of_divergence(result: Result, tracked: "Run | NullRun") -> None:
     watched = result.metrics.get(result.monitor)
     if watched is not None and not math.isfinite(watched):
-        message = f"{result.monitor} is {watched}: training diverged. Try a smaller optim.lr, or trainer.gradient_clip_val=1."
+        message = (
+            f"{result.monitor} is {watched}: training diverged. Try a smaller optim.lr, or trainer.gradient_clip_val=1."
+        )
         log.warning(message)
         print(f"mlrun: warning: {message}", file=sys.stderr)
         tracked.tags({"diverged": "true"})
@@ -297,4 +317,6 @@ def draw(figures, folder: Path) -> None:
 
 def _at_epoch(history: dict, epoch: "int | None") -> "dict[str, float]":
     """The metrics of the epoch that was kept, the last one if none was chosen."""
-    return {name: dict(points).get(epoch, points[-1][1]) for name, points in history.items() if not name.startswith("lr")}
+    return {
+        name: dict(points).get(epoch, points[-1][1]) for name, points in history.items() if not name.startswith("lr")
+    }

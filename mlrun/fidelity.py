@@ -5,7 +5,9 @@ Points are judged as they are, images by the features of a classifier (`mlrun.ju
 
 import numpy as np
 
-COVERED = 0.1  # a mode counts as covered with at least this share of the samples that it would get if all got equally many
+COVERED = (
+    0.1  # a mode counts as covered with at least this share of the samples that it would get if all got equally many
+)
 
 
 def modes(samples, centers, deviation: float, within: float = 3.0) -> "dict[str, float]":
@@ -16,7 +18,10 @@ def modes(samples, centers, deviation: float, within: float = 3.0) -> "dict[str,
     distance = np.sqrt(squared_distances(samples, centers))
     good = distance.min(axis=1) <= within * deviation
     counts = np.bincount(distance.argmin(axis=1)[good], minlength=len(centers))
-    return {"modes": float((counts >= max(1.0, COVERED * len(samples) / len(centers))).sum()), "good": float(good.mean())}
+    return {
+        "modes": float((counts >= max(1.0, COVERED * len(samples) / len(centers))).sum()),
+        "good": float(good.mean()),
+    }
 
 
 def squared_distances(x, y) -> np.ndarray:
@@ -82,7 +87,9 @@ def frechet(x, y) -> float:
     values, vectors = np.linalg.eigh(covariances[0])
     root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
     product = np.linalg.eigvalsh(root @ covariances[1] @ root)  # similar to C_x C_y, and symmetric
-    return float(((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(sum(covariances)) - 2 * np.sqrt(np.maximum(product, 0)).sum())
+    return float(
+        ((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(sum(covariances)) - 2 * np.sqrt(np.maximum(product, 0)).sum()
+    )
 
 
 def diversity(samples, classes, real, real_classes) -> float:

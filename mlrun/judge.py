@@ -68,7 +68,9 @@ def configuration(cfg: dict, rows: int) -> dict:
     hydra, epochs = GlobalHydra.instance(), EPOCHS if rows < MANY else EPOCHS_OF_MANY
     before = hydra.hydra
     try:
-        own = compose(["model=cnn", "model.network.hidden=[64]", f"trainer.max_epochs={epochs}", "trainer.accelerator=cpu"])
+        own = compose(
+            ["model=cnn", "model.network.hidden=[64]", f"trainer.max_epochs={epochs}", "trainer.accelerator=cpu"]
+        )
     finally:
         hydra.hydra = before  # this may be in the middle of Hydra's own run
     dataset = {**cfg["dataset"], "normalize": "standardize", "batch_size": 64, "augment": []}

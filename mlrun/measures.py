@@ -59,7 +59,11 @@ def regression(y_true, y_pred) -> dict[str, float]:
 def language_modeling(loss: float, tokens_per_character: float) -> dict[str, float]:
     """From the mean loss per token in nats: perplexity exp(loss), and bits per character of the text."""
     with np.errstate(over="ignore"):
-        return {"loss": loss, "perplexity": float(np.exp(loss)), "bits_per_character": float(loss / np.log(2) * tokens_per_character)}
+        return {
+            "loss": loss,
+            "perplexity": float(np.exp(loss)),
+            "bits_per_character": float(loss / np.log(2) * tokens_per_character),
+        }
 
 
 def clustering(x, labels, y_true=None, inertia=None) -> dict[str, float]:
@@ -154,7 +158,10 @@ def _num_classes(y_true, y_pred, probabilities) -> int:
 
 def translation(written, references, bleu=True):
     """Written texts (rows,) against one or several references each: the share that equals one of them, and BLEU from 0 to 100."""
-    same = sum(" ".join(text.split()) in {" ".join(one.split()) for one in expected} for text, expected in zip(written, references))
+    same = sum(
+        " ".join(text.split()) in {" ".join(one.split()) for one in expected}
+        for text, expected in zip(written, references)
+    )
     metrics = {"exact_match": same / max(1, len(written))}
     if bleu:
         metrics["bleu"] = corpus_bleu(written, references)
@@ -176,6 +183,7 @@ def corpus_bleu(written, references, lowercase=False):
 def clipped_precision(written, references, n):
     """(matches, n-grams): how many n-grams of the written words occur in a reference, each as often as in the reference that has it
     most (Papineni et al. 2002, section 2.1). written: words; references: lists of words."""
+
     def ngrams(words):
         return Counter(zip(*(words[at:] for at in range(n))))
 

@@ -15,7 +15,15 @@ from mlrun.errors import UserError
 
 AHEAD = 2  # pieces that wait, besides those that are asked
 TOLD = 5  # rejected rows that are printed
-FORMATS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
+FORMATS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+}
 
 
 def predict_all(learner, reads, output: str, format: str, rejected: Path) -> "tuple[int, int]":
@@ -73,10 +81,16 @@ class Sink:
             columns["prediction"] = pyarrow.array(answers.tolist() if answers.dtype == object else answers)
         else:  # codes of a decomposition
             flat = answers.reshape(len(answers), -1)
-            columns |= {f"value_{index + 1}": pyarrow.array(np.ascontiguousarray(flat[:, index])) for index in range(flat.shape[1])}
+            columns |= {
+                f"value_{index + 1}": pyarrow.array(np.ascontiguousarray(flat[:, index]))
+                for index in range(flat.shape[1])
+            }
         if probabilities is not None:
             shares = np.asarray(probabilities, dtype=np.float32)
-            columns |= {f"probability_{label}": pyarrow.array(np.ascontiguousarray(shares[:, index])) for index, label in enumerate(self.labels)}
+            columns |= {
+                f"probability_{label}": pyarrow.array(np.ascontiguousarray(shares[:, index]))
+                for index, label in enumerate(self.labels)
+            }
         self._write_table(pyarrow.table(columns))
         self.rows += len(answers)
 
@@ -107,7 +121,9 @@ class Sink:
             import pyarrow.parquet as parquet
 
             # shares of float32 neither repeat nor compress; to try costs more than the network
-            self._writer = parquet.ParquetWriter(self._file, table.schema, use_dictionary=["prediction"] if self.labels else False, compression="none")
+            self._writer = parquet.ParquetWriter(
+                self._file, table.schema, use_dictionary=["prediction"] if self.labels else False, compression="none"
+            )
         elif self.format == "csv":
             import io
 
@@ -120,12 +136,17 @@ class Sink:
             try:
                 self._side = open(self.rejected, "w", newline="", encoding="utf-8", errors="replace")
             except OSError as error:
-                raise UserError(f"{self.rejected}: rows that cannot be used are written there, and it cannot be written ({error.strerror}); see --rejected") from None
+                raise UserError(
+                    f"{self.rejected}: rows that cannot be used are written there, and it cannot be written ({error.strerror}); see --rejected"
+                ) from None
             csv.writer(self._side).writerow(["place", "reason", "row"])
         csv.writer(self._side).writerow(one)
         self.refused += 1
         if self.refused <= TOLD:
-            print(f"mlrun: {'line ' if isinstance(one.place, (int, np.integer)) else ''}{one.place}: {one.reason}", file=sys.stderr)
+            print(
+                f"mlrun: {'line ' if isinstance(one.place, (int, np.integer)) else ''}{one.place}: {one.reason}",
+                file=sys.stderr,
+            )
 
     def finish(self) -> None:
         if self._writer is not None:

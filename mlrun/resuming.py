@@ -14,7 +14,12 @@ from mlrun.config.identity import CHANGEABLE, flatten, is_network
 from mlrun.errors import ConfigError, UserError
 
 LENGTHS = {"total", "total_steps", "total_epochs", "T_max"}  # arguments by which a schedule learns how long the run is
-CHECKPOINTS = ("last.ckpt", "previous.ckpt", "best.ckpt", "last.json")  # in a run's directory checkpoints/, from the one to be preferred
+CHECKPOINTS = (
+    "last.ckpt",
+    "previous.ckpt",
+    "best.ckpt",
+    "last.json",
+)  # in a run's directory checkpoints/, from the one to be preferred
 REASONS = (  # of what may not change; the first that the key begins with
     ("model", "the checkpoint's weights belong to the model as it was"),
     ("optim", "the checkpoint's optimizer state belongs to these settings"),
@@ -53,7 +58,9 @@ def find(run: str) -> Stored:
     elif re.fullmatch("[0-9a-f]{32}", run):
         directory = _directory_of(run)
     elif path.is_file():
-        raise UserError(f"{run}: a checkpoint is gone on from in its run's directory (DIR/checkpoints/); as a start for a new run: model.init_from={run}")
+        raise UserError(
+            f"{run}: a checkpoint is gone on from in its run's directory (DIR/checkpoints/); as a start for a new run: model.init_from={run}"
+        )
     else:
         raise UserError(f"{run}: no such run; give its directory, a checkpoint in it, or its MLflow id")
     directory = directory.resolve()
@@ -63,7 +70,9 @@ def find(run: str) -> Stored:
     cfg = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     overrides = yaml.safe_load((folder / "overrides.yaml").read_text(encoding="utf-8")) or []
     record = attempt.read(directory)
-    return Stored(directory, cfg, overrides, record, checkpoint.resolve() if checkpoint else newest_checkpoint(directory))
+    return Stored(
+        directory, cfg, overrides, record, checkpoint.resolve() if checkpoint else newest_checkpoint(directory)
+    )
 
 
 def _directory_of(run_id: str) -> Path:
@@ -74,7 +83,9 @@ def _directory_of(run_id: str) -> Path:
     if found is None:
         raise UserError(f"{run_id}: there is no such run at {tracking_uri()}")
     if not found or not Path(found).is_dir():
-        raise UserError(f"{run_id}: its directory is not here{f' ({found})' if found else ''}; only where it was begun can a run be gone on with")
+        raise UserError(
+            f"{run_id}: its directory is not here{f' ({found})' if found else ''}; only where it was begun can a run be gone on with"
+        )
     return Path(found)
 
 
@@ -145,7 +156,11 @@ def go_on(stored: Stored, overrides: "list[str]") -> int:
     cfg = changed(stored, overrides)
     where = _shown(stored.directory)
     if stored.is_finished and not overrides:
-        more = f"; for more epochs: mlrun resume {where} trainer.max_epochs={2 * cfg['trainer']['max_epochs']}" if is_network(cfg["model"]) else ""
+        more = (
+            f"; for more epochs: mlrun resume {where} trainer.max_epochs={2 * cfg['trainer']['max_epochs']}"
+            if is_network(cfg["model"])
+            else ""
+        )
         print(f"mlrun: this run is finished, there is nothing to go on with{more}")
         return 0
     _check_readable(stored, bool(cfg.get("trust")))
@@ -160,7 +175,12 @@ def go_on(stored: Stored, overrides: "list[str]") -> int:
     from mlrun.report import silent, terminal
 
     if not follows:
-        print(f"going on from {_shown(stored.checkpoint)}" if stored.checkpoint else "there is no checkpoint yet: beginning anew, in the same run", flush=True)
+        print(
+            f"going on from {_shown(stored.checkpoint)}"
+            if stored.checkpoint
+            else "there is no checkpoint yet: beginning anew, in the same run",
+            flush=True,
+        )
     result = run(
         cfg, stored.directory, [*stored.overrides, *overrides], report=silent if follows else terminal, run_id=stored.record.get("run_id"),
         resume=stored.checkpoint,
@@ -198,7 +218,9 @@ def _check_readable(stored: Stored, trust: bool) -> None:
             except UserError:
                 continue
             raise UserError(f"{error}. There is one from after epoch {epochs}: mlrun resume {_shown(other)}") from None
-        raise UserError(f"{error}. There is no other; begin anew, or remove the directory checkpoints/ to begin anew in the same run") from None
+        raise UserError(
+            f"{error}. There is no other; begin anew, or remove the directory checkpoints/ to begin anew in the same run"
+        ) from None
 
 
 def _enter(stored: Stored) -> None:

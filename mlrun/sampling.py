@@ -9,7 +9,9 @@ from mlrun.errors import UserError
 FORMATS = (".png", ".npz")
 
 
-def write_samples(cfg: dict, learner, count: int, output: Path, labels: "list[str] | None" = None, seed: int = 0) -> str:
+def write_samples(
+    cfg: dict, learner, count: int, output: Path, labels: "list[str] | None" = None, seed: int = 0
+) -> str:
     """Draws `count` samples, of these classes in turn (None: of all), and writes a grid (.png) or `samples` and `labels` (.npz).
 
     Of a translator between two domains: `count` images of each part's first domain and their translations, one row below the other.
@@ -38,7 +40,9 @@ def write_samples(cfg: dict, learner, count: int, output: Path, labels: "list[st
         data = open_data(cfg)
         arrays = {"samples": task.natural(samples, data)}
         if classes is not None:
-            arrays["labels"] = np.asarray(learner.labels)[classes.cpu().numpy()] if len(learner.labels) else classes.cpu().numpy()
+            arrays["labels"] = (
+                np.asarray(learner.labels)[classes.cpu().numpy()] if len(learner.labels) else classes.cpu().numpy()
+            )
         columns = len(wanted) if wanted is not None and 1 < len(wanted) <= 16 else None
         picture, told = (lambda: task.picture(samples, data, columns)), f"{count} samples"
     else:
@@ -61,10 +65,16 @@ def _classes(learner, count: int, labels: "list[str] | None") -> "list[int] | No
         if labels:
             raise UserError("--labels: this model does not know classes; it draws from all data alike")
         return None
-    known = [str(label) for label in learner.labels] if len(learner.labels) == count else [str(place) for place in range(count)]
+    known = (
+        [str(label) for label in learner.labels]
+        if len(learner.labels) == count
+        else [str(place) for place in range(count)]
+    )
     unknown = [label for label in labels or () if label not in known]
     if unknown:
-        raise UserError(f"--labels {','.join(labels)}: there is no class {unknown[0]}; the classes are {', '.join(known)}")
+        raise UserError(
+            f"--labels {','.join(labels)}: there is no class {unknown[0]}; the classes are {', '.join(known)}"
+        )
     return [known.index(label) for label in labels] if labels else list(range(count))
 
 

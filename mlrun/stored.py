@@ -17,8 +17,12 @@ def open_run(run: str, trust: bool = False) -> "tuple[dict, object]":
         config, model = _from_mlflow(run)
     if not config.is_file() or not model.is_dir():
         if (directory / "folds.json").is_file():
-            raise UserError(f"{run}: a cross-validated run has a model per fold: give one of them, such as {directory / 'fold_1'}")
-        raise UserError(f"{run}: this run was not finished: there is no {'model' if config.is_file() else 'configuration'} in it")
+            raise UserError(
+                f"{run}: a cross-validated run has a model per fold: give one of them, such as {directory / 'fold_1'}"
+            )
+        raise UserError(
+            f"{run}: this run was not finished: there is no {'model' if config.is_file() else 'configuration'} in it"
+        )
     from mlrun.backends import load_learner
 
     return yaml.safe_load(config.read_text(encoding="utf-8")), load_learner(model, trust)
@@ -50,7 +54,9 @@ def open_part(cfg: dict, learner, part: "str | None", overrides: "list[str]" = (
     if not sizes.get(chosen):
         there = ", ".join(name for name, size in sizes.items() if size)
         hint = "; a run with dataset.split.train_dev=0.1 has one" if chosen == "train_dev" else ""
-        raise UserError(f"--part {chosen}: {data.title if hasattr(data, 'title') else data.name} has no such rows (it has {there}){hint}")
+        raise UserError(
+            f"--part {chosen}: {data.title if hasattr(data, 'title') else data.name} has no such rows (it has {there}){hint}"
+        )
     return data, chosen
 
 
@@ -75,7 +81,9 @@ def _other_data(cfg: dict, overrides: "list[str]", whole: bool):
             if OmegaConf.select(node, key, default="absent") == "absent" and not text.startswith("+"):
                 from mlrun.config.validate import nearest
 
-                raise UserError(f"{key}: dataset {cfg['dataset']['name']} has no such setting{nearest(key, [f'dataset.{name}' for name in cfg['dataset']])}")
+                raise UserError(
+                    f"{key}: dataset {cfg['dataset']['name']} has no such setting{nearest(key, [f'dataset.{name}' for name in cfg['dataset']])}"
+                )
             OmegaConf.update(node, key, yaml.safe_load(value), force_add=True)
         dataset = OmegaConf.to_container(node.dataset, resolve=True)
     if whole and not any("dataset.split" in text for text in overrides) and "split" in dataset:
@@ -96,17 +104,23 @@ def _as_learned(data, learner, cfg: dict) -> None:
     if not hasattr(data, "content"):
         return
     if classifies != (problem == "classification"):
-        raise UserError(f"{data.title}: its problem is {problem}, and the model of {own['name']} is for {'classification' if classifies else 'values'}; set dataset.problem")
+        raise UserError(
+            f"{data.title}: its problem is {problem}, and the model of {own['name']} is for {'classification' if classifies else 'values'}; set dataset.problem"
+        )
     if getattr(learner, "transform", None) is not None:
         data.__dict__["transform"] = learner.transform
     expected, found = learner.recipe.get("inputs") or {}, data.inputs or {}
     if expected.get("kind") != found.get("kind") or expected.get("shape") != found.get("shape"):
-        raise UserError(f"{data.title}: holds rows of another form ({_form(found)}) than the model was trained with ({_form(expected)})")
+        raise UserError(
+            f"{data.title}: holds rows of another form ({_form(found)}) than the model was trained with ({_form(expected)})"
+        )
     if classifies:
         places = {str(label): place for place, label in enumerate(labels)}
         unknown = [label for label in data.content.labels if str(label) not in places]
         if unknown:
-            raise UserError(f"{data.title}: the model does not know the class{'es' * (len(unknown) > 1)} {', '.join(map(str, unknown[:5]))}; it knows {', '.join(map(str, labels[:10]))}")
+            raise UserError(
+                f"{data.title}: the model does not know the class{'es' * (len(unknown) > 1)} {', '.join(map(str, unknown[:5]))}; it knows {', '.join(map(str, labels[:10]))}"
+            )
         order = np.array([places[str(label)] for label in data.content.labels], dtype=np.int64)
         names = [str(label) for label in labels]
         for place, name in zip(order, data.content.class_names or []):
@@ -150,6 +164,8 @@ def _from_mlflow(run_id: str) -> "tuple[Path, Path]":
     try:
         config, model = stored_config(run_id), stored_model(run_id)
     except (MlflowException, OSError) as error:
-        raise UserError(f"{run_id}: neither a run directory nor a finished run at {tracking_uri()}: {' '.join(str(error).split())}") from None
+        raise UserError(
+            f"{run_id}: neither a run directory nor a finished run at {tracking_uri()}: {' '.join(str(error).split())}"
+        ) from None
     recipes = sorted(model.rglob(RECIPE))
     return config, recipes[0].parent if recipes else model / "absent"

@@ -40,7 +40,9 @@ class Loaded:
         return "; ".join(lines)
 
 
-def load_weights(task: nn.Module, source: str, labels: "list | None" = None, only: "list[str] | None" = None, trust: bool = False) -> Loaded:
+def load_weights(
+    task: nn.Module, source: str, labels: "list | None" = None, only: "list[str] | None" = None, trust: bool = False
+) -> Loaded:
     """Copies into `task` every tensor of the source that has the same name and shape.
 
     labels: the classes now; a head that was trained for others is not taken, where the source tells.

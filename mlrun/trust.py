@@ -26,7 +26,9 @@ def sign(content: bytes) -> str:
 def is_ours(content: bytes, signature: str) -> bool:
     """Whether this user's `mlrun` has signed these bytes."""
     key = _key(create=False)
-    return bool(key and signature) and hmac.compare_digest(hmac.new(key, content, hashlib.sha256).hexdigest(), signature.strip())
+    return bool(key and signature) and hmac.compare_digest(
+        hmac.new(key, content, hashlib.sha256).hexdigest(), signature.strip()
+    )
 
 
 def load_tensors(path: "Path | str", trust: bool = False):
@@ -46,7 +48,9 @@ def load_tensors(path: "Path | str", trust: bool = False):
             what = f"not a whole checkpoint: {text[:200]}"
         raise UserError(f"{path}: {what}") from None
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, ImportError) as error:
-        raise UserError(f"{path} is not a whole checkpoint: {' '.join(str(error).split())[:200] or type(error).__name__}") from None
+        raise UserError(
+            f"{path} is not a whole checkpoint: {' '.join(str(error).split())[:200] or type(error).__name__}"
+        ) from None
 
 
 def load_pickle(path: Path, trust: bool = False):

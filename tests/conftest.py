@@ -3,7 +3,9 @@
 import os
 import signal
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would what the tests interrupt
+signal.signal(
+    signal.SIGINT, signal.default_int_handler
+)  # a shell's background job ignores it, and so would what the tests interrupt
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: the tests share the cores
 
 import subprocess

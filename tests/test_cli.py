@@ -23,14 +23,27 @@ def imported_by(workplace, *arguments):
         f"finally: print('HEAVY', [m for m in {HEAVY} if m in sys.modules], file=sys.stderr)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, cwd=workplace, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        [sys.executable, "-c", script, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=workplace,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )
     return done, re.search(r"HEAVY \[(.*)\]", done.stderr)[1]
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--help",), ("--cfg", "job", "model=random_forest"), ("list",), ("list", "model"), ("--info", "defaults"), ("optim.lrr=1",), ("model=transfomer",), ("-m", "model=mlp,lenett")],
+    [
+        ("--help",),
+        ("--cfg", "job", "model=random_forest"),
+        ("list",),
+        ("list", "model"),
+        ("--info", "defaults"),
+        ("optim.lrr=1",),
+        ("model=transfomer",),
+        ("-m", "model=mlp,lenett"),
+    ],
 )
 def test_looking_imports_nothing_heavy(workplace, arguments):
     done, heavy = imported_by(workplace, *arguments)
@@ -64,7 +77,9 @@ def test_the_main_job(mlrun, workplace):
     for tag in ("model", "dataset", "problem", "seed", "config_hash", "command"):
         assert tag in run.data.tags
     assert run.inputs.dataset_inputs[0].dataset.digest
-    files = {item.path for folder in ("figures", "config", "checkpoints") for item in client.list_artifacts(run_id, folder)}
+    files = {
+        item.path for folder in ("figures", "config", "checkpoints") for item in client.list_artifacts(run_id, folder)
+    }
     assert {"figures/confusion_matrix.png", "figures/learning_curves.png", "figures/misclassified.png"} <= files
     assert {"config/config.yaml", "config/overrides.yaml", "checkpoints/best.ckpt"} <= files
     assert "mlrun.log" in {item.path for item in client.list_artifacts(run_id)}
@@ -86,7 +101,12 @@ def test_estimators_say_that_they_have_no_optimizer(mlrun):
 def test_eight_at_once_in_an_empty_directory(workplace):
     command = [sys.executable, "-m", "mlrun", "model=naive_bayes"]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    runs = [subprocess.Popen([*command, f"seed={seed}"], cwd=workplace, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for seed in range(8)]
+    runs = [
+        subprocess.Popen(
+            [*command, f"seed={seed}"], cwd=workplace, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        for seed in range(8)
+    ]
     outputs = [run.communicate(timeout=120)[0].decode() for run in runs]
     assert [run.returncode for run in runs] == [0] * 8, outputs
     assert statuses(workplace) == ["FINISHED"] * 8
@@ -118,9 +138,13 @@ def test_a_users_own_model(mlrun, workplace):
 
 
 def test_a_failing_run_is_failed_and_keeps_its_traceback(mlrun, workplace):
-    (workplace / "mine.py").write_text("class Broken:\n    def __init__(self):\n        raise RuntimeError('the dog ate it')\n")
+    (workplace / "mine.py").write_text(
+        "class Broken:\n    def __init__(self):\n        raise RuntimeError('the dog ate it')\n"
+    )
     (workplace / "conf" / "model").mkdir(parents=True)
-    (workplace / "conf" / "model" / "broken.yaml").write_text("# Broken.\nfits: [classification]\n_target_: mine.Broken\n")
+    (workplace / "conf" / "model" / "broken.yaml").write_text(
+        "# Broken.\nfits: [classification]\n_target_: mine.Broken\n"
+    )
     done = mlrun("model=broken")
     assert done.returncode == 1
     assert "the dog ate it" in done.stderr
@@ -140,7 +164,9 @@ def test_wrong_data_are_one_message(mlrun, workplace):
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_is_killed(workplace, number, status):
     command = [sys.executable, "-m", "mlrun", "model=mlp", "trainer.max_epochs=100000"]
-    process = subprocess.Popen(command, cwd=workplace, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=workplace, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE, text=True
+    )
     for line in process.stdout:
         if line.startswith("epoch 1/"):
             break
@@ -152,7 +178,9 @@ def test_an_interrupted_run_is_killed(workplace, number, status):
 
 def test_a_run_that_disappears_is_killed(workplace):
     command = [sys.executable, "-m", "mlrun", "model=mlp", "trainer.max_epochs=100000"]
-    process = subprocess.Popen(command, cwd=workplace, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=workplace, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE, text=True
+    )
     for line in process.stdout:
         if line.startswith("epoch 1/"):
             break
@@ -168,7 +196,9 @@ def test_a_run_that_disappears_is_killed(workplace):
 def test_same_seed_same_numbers_also_in_a_sweep(mlrun, workplace):
     assert mlrun("trainer.max_epochs=2", "seed=5").returncode == 0
     assert mlrun("-m", "trainer.max_epochs=2", "seed=5,6").returncode == 0
-    metrics = [json.loads(path.read_text()) for path in sorted(workplace.glob("outputs/**/metrics.json"), key=os.path.getmtime)]
+    metrics = [
+        json.loads(path.read_text()) for path in sorted(workplace.glob("outputs/**/metrics.json"), key=os.path.getmtime)
+    ]
     assert len(metrics) == 3
     assert metrics[0] in metrics[1:] and metrics[1] != metrics[2]
 
@@ -177,10 +207,22 @@ def statuses(workplace):
     import sqlite3
 
     with sqlite3.connect(workplace / "mlflow.db") as connection:
-        return [row[0] for row in connection.execute("select status from runs where run_uuid not in (select run_uuid from tags where key = 'mlrun.sweep')")]
+        return [
+            row[0]
+            for row in connection.execute(
+                "select status from runs where run_uuid not in (select run_uuid from tags where key = 'mlrun.sweep')"
+            )
+        ]
 
 
-@pytest.mark.parametrize("arguments", [("model=kmeans", "dataset=iris", "dataset.split.test=0"), ("model=mlp", "dataset=iris", "dataset.split.test=0", "dataset.split.val=0"), ("model=knn", "dataset.split.test=0", "dataset.split.val=0")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("model=kmeans", "dataset=iris", "dataset.split.test=0"),
+        ("model=mlp", "dataset=iris", "dataset.split.test=0", "dataset.split.val=0"),
+        ("model=knn", "dataset.split.test=0", "dataset.split.val=0"),
+    ],
+)
 def test_parts_may_be_empty(mlrun, arguments):
     done = mlrun(*arguments)
     assert done.returncode == 0, done.stderr

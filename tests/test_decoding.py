@@ -67,14 +67,19 @@ def test_a_beam_of_full_width_equals_exhaustive_search(alpha):
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
 def test_a_beam_of_one_equals_greedy(alpha):
     model, (prompt, memory) = Table(200), begin(200)
-    one, most = decoding.beam_search(model, memory, prompt, LENGTH, 1, alpha), decoding.greedy(model, memory, prompt, LENGTH)
+    one, most = (
+        decoding.beam_search(model, memory, prompt, LENGTH, 1, alpha),
+        decoding.greedy(model, memory, prompt, LENGTH),
+    )
     assert torch.equal(one.tokens, most.tokens)
     torch.testing.assert_close(one.log_probability, most.log_probability)
 
 
 def test_wider_beams_find_more_probable_texts():
     model, (prompt, memory) = Table(200), begin(200)
-    means = [decoding.beam_search(model, memory, prompt, LENGTH, width, 0.0).score.mean().item() for width in (1, 2, 4, 16)]
+    means = [
+        decoding.beam_search(model, memory, prompt, LENGTH, width, 0.0).score.mean().item() for width in (1, 2, 4, 16)
+    ]
     assert means == sorted(means) and means[0] < means[-1] - 0.1
 
 
@@ -101,7 +106,10 @@ def test_a_long_text_may_overtake_one_that_has_ended():
 
     written = decoding.beam_search(Chain(), None, begin(1)[0], LENGTH, width=3, alpha=1.0)
     assert written.tokens.tolist() == [[5, 6, 6, EOS]]
-    assert decoding.beam_search(Chain(), None, begin(1)[0], LENGTH, width=3, alpha=0.0).tokens.tolist()[0][:2] == [4, EOS]
+    assert decoding.beam_search(Chain(), None, begin(1)[0], LENGTH, width=3, alpha=0.0).tokens.tolist()[0][:2] == [
+        4,
+        EOS,
+    ]
 
 
 def test_rows_do_not_disturb_each_other_and_end_at_eos():
@@ -135,7 +143,9 @@ def test_sampling_follows_the_distribution():
     expected = decoding.next_log_probabilities(model.step(prompt[:1], model.start(memory[:1]))[0])[0]
 
     def shares(**options):
-        drawn = decoding.sample(model, memory, prompt, 1, generator=torch.Generator().manual_seed(0), **options).tokens[:, 0]
+        drawn = decoding.sample(model, memory, prompt, 1, generator=torch.Generator().manual_seed(0), **options).tokens[
+            :, 0
+        ]
         return torch.bincount(drawn, minlength=SIZE) / rows
 
     torch.testing.assert_close(shares(), expected.exp(), rtol=0, atol=0.015)

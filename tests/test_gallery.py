@@ -16,7 +16,15 @@ def measured(tmp_path, monkeypatch):
     def in_a_process(command, seed, timeout):
         calls.append((command, seed))
         value = {1: 0.5, 2: 0.7}[seed]
-        row = {"dataset": "wine", "metric": "test/accuracy", "value": value, "parameters": 1234, "fit_seconds": 1, "seconds": 2, "device": "CPU"}
+        row = {
+            "dataset": "wine",
+            "metric": "test/accuracy",
+            "value": value,
+            "parameters": 1234,
+            "fit_seconds": 1,
+            "seconds": 2,
+            "device": "CPU",
+        }
         return {**row, "config": gallery.config_hash(f"{command} seed={seed}")}, ""
 
     monkeypatch.setattr(gallery, "in_a_process", in_a_process)
@@ -29,7 +37,9 @@ def test_only_what_is_new_or_changed_is_run(measured, monkeypatch):
     assert measured == [("model=knn", 1), ("model=knn", 2)]
     rows = list(csv.DictReader(open(gallery.CSV, encoding="utf-8")))
     assert float(rows[0]["mean"]) == pytest.approx(0.6) and float(rows[0]["std"]) == pytest.approx(0.141421, abs=1e-5)
-    assert "| `mlrun model=knn` | wine | test/accuracy | 0.6000 ± 0.14 | 2 | 1,234 |" in gallery.MARKDOWN.read_text(encoding="utf-8")
+    assert "| `mlrun model=knn` | wine | test/accuracy | 0.6000 ± 0.14 | 2 | 1,234 |" in gallery.MARKDOWN.read_text(
+        encoding="utf-8"
+    )
     monkeypatch.setattr(gallery, "config_hash", lambda command: "another")
     gallery.main(["knn", "--seeds", "1"])
     assert len(measured) == 3

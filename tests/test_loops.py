@@ -38,7 +38,10 @@ class Learner(LightningModule):
     def configure_optimizers(self):
         optimizer = self.optimizer(self.parameters(), lr=0.05)
         schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.97)
-        return {"optimizer": optimizer, **({"lr_scheduler": {"scheduler": schedule, "interval": "step"}} if self.schedule else {})}
+        return {
+            "optimizer": optimizer,
+            **({"lr_scheduler": {"scheduler": schedule, "interval": "step"}} if self.schedule else {}),
+        }
 
 
 class Record(Callback):
@@ -47,9 +50,20 @@ class Record(Callback):
 
     def note(self, hook, trainer, arguments):
         loop = trainer.fit_loop.epoch_loop
-        facts = (trainer.global_step, loop.batch_progress.state_dict(), loop.automatic_optimization.optim_progress.state_dict())
+        facts = (
+            trainer.global_step,
+            loop.batch_progress.state_dict(),
+            loop.automatic_optimization.optim_progress.state_dict(),
+        )
         outputs = arguments[0] if hook == "on_train_batch_end" else {}
-        self.seen.append((hook, facts, loop.val_loop.batch_progress.state_dict(), {name: value.item() for name, value in outputs.items()}))
+        self.seen.append(
+            (
+                hook,
+                facts,
+                loop.val_loop.batch_progress.state_dict(),
+                {name: value.item() for name, value in outputs.items()},
+            )
+        )
 
 
 def _recorder(hook):
@@ -71,7 +85,13 @@ def fit(lean, learner=(), callbacks=(), **settings):
     task, record = Learner(**dict(learner)), Record()
     x = torch.randn(60, 4)
     rows = TensorDataset(x, (x.sum(1) > 0).long())
-    quiet = dict(logger=False, enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False, num_sanity_val_steps=0)
+    quiet = dict(
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        num_sanity_val_steps=0,
+    )
     trainer = Trainer(max_epochs=3, accelerator="cpu", callbacks=[record, *callbacks], **quiet, **settings)
     if lean:
         loops.install(trainer)
@@ -110,10 +130,16 @@ def test_the_lean_step_is_used_where_it_can_be(monkeypatch):
     """Of eight batches in three epochs all but the last of each; where accumulation asks for more than it does, none."""
     steps = []
     run = loops.TrainingLoop._run
-    monkeypatch.setattr(loops.TrainingLoop, "_run", lambda self, fetcher: steps.append(self.trainer.global_step) or run(self, fetcher))
+    monkeypatch.setattr(
+        loops.TrainingLoop, "_run", lambda self, fetcher: steps.append(self.trainer.global_step) or run(self, fetcher)
+    )
     own = []
     advance = loops._TrainingEpochLoop.advance
-    monkeypatch.setattr(loops._TrainingEpochLoop, "advance", lambda self, fetcher: own.append(self.trainer.global_step) or advance(self, fetcher))
+    monkeypatch.setattr(
+        loops._TrainingEpochLoop,
+        "advance",
+        lambda self, fetcher: own.append(self.trainer.global_step) or advance(self, fetcher),
+    )
     fit(True)
     assert (steps, own) == ([0, 8, 16], [7, 15, 23])
     steps.clear(), own.clear()

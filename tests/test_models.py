@@ -9,7 +9,9 @@ from mlrun.config.compose import CONF, compose
 from mlrun.config.instantiate import build, plain
 from mlrun.report import silent
 
-BODIES = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted((CONF / "model").glob("*.yaml"))}
+BODIES = {
+    path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted((CONF / "model").glob("*.yaml"))
+}
 
 
 def is_network(name):
@@ -68,7 +70,9 @@ def direct(name, estimator_of, x, y, seed):
         "linear_regression": lambda: linear_model.LinearRegression(),
         "ridge": lambda: make_pipeline(StandardScaler(), linear_model.Ridge()),
         "lasso": lambda: make_pipeline(StandardScaler(), linear_model.Lasso()),
-        "logistic_regression": lambda: make_pipeline(StandardScaler(), multiclass.OneVsRestClassifier(linear_model.LogisticRegression(max_iter=1000))),
+        "logistic_regression": lambda: make_pipeline(
+            StandardScaler(), multiclass.OneVsRestClassifier(linear_model.LogisticRegression(max_iter=1000))
+        ),
         "softmax_regression": lambda: make_pipeline(StandardScaler(), linear_model.LogisticRegression(max_iter=1000)),
         "perceptron": lambda: make_pipeline(StandardScaler(), linear_model.Perceptron(random_state=seed)),
         "decision_tree": lambda: tree.DecisionTreeClassifier(criterion="entropy", random_state=seed),
@@ -101,15 +105,24 @@ def test_metrics_equal_a_direct_call(name, tmp_path):
         }
     elif name == "pca":
         restored = reference.inverse_transform(reference.transform(test.x))
-        expected = {"reconstruction_error": np.mean((test.x - restored) ** 2), "explained_variance": reference[-1].explained_variance_ratio_.sum()}
+        expected = {
+            "reconstruction_error": np.mean((test.x - restored) ** 2),
+            "explained_variance": reference[-1].explained_variance_ratio_.sum(),
+        }
     elif data.problem == "classification":
         predicted = reference.predict(test.x)
-        expected = {"accuracy": metrics.accuracy_score(test.y, predicted), "f1_macro": metrics.f1_score(test.y, predicted, average="macro")}
+        expected = {
+            "accuracy": metrics.accuracy_score(test.y, predicted),
+            "f1_macro": metrics.f1_score(test.y, predicted, average="macro"),
+        }
         if hasattr(reference, "predict_proba"):
             expected["log_loss"] = metrics.log_loss(test.y, reference.predict_proba(test.x))
     else:
         predicted = reference.predict(test.x)
-        expected = {"rmse": metrics.root_mean_squared_error(test.y, predicted), "r2": metrics.r2_score(test.y, predicted)}
+        expected = {
+            "rmse": metrics.root_mean_squared_error(test.y, predicted),
+            "r2": metrics.r2_score(test.y, predicted),
+        }
     for metric, value in expected.items():
         assert measured[metric] == pytest.approx(value, abs=1e-9, rel=1e-9), metric
 
@@ -140,7 +153,12 @@ def shuffle_labels(data):
 
 
 def test_both_forms_of_a_model_by_the_dataset(tmp_path):
-    for name, dataset, metric in [("random_forest", "diabetes", "rmse"), ("random_forest", "iris", "accuracy"), ("ridge", "iris", "accuracy"), ("knn", "diabetes", "rmse")]:
+    for name, dataset, metric in [
+        ("random_forest", "diabetes", "rmse"),
+        ("random_forest", "iris", "accuracy"),
+        ("ridge", "iris", "accuracy"),
+        ("knn", "diabetes", "rmse"),
+    ]:
         learner, data = trained(tmp_path, f"model={name}", f"dataset={dataset}")
         assert metric in learner.evaluate(data, "test")
 
@@ -149,7 +167,9 @@ def test_an_estimator_of_strings_answers_with_strings(tmp_path):
     rows = "\n".join(f"{i % 7},{'a' if i % 3 else 'b'},{'yes' if i % 7 > 3 else 'no'}" for i in range(90))
     (tmp_path / "table.csv").write_text(f"number,letter,answer\n{rows}\n", encoding="utf-8")
     for model in ("decision_tree", "mlp"):
-        learner, data = trained(tmp_path, f"model={model}", "dataset=csv", f"dataset.path={tmp_path / 'table.csv'}", "optim.lr=0.01")
+        learner, data = trained(
+            tmp_path, f"model={model}", "dataset=csv", f"dataset.path={tmp_path / 'table.csv'}", "optim.lr=0.01"
+        )
         learner.save(tmp_path / model)
         answers = load_learner(tmp_path / model).predict(data.arrays("test").x)
         assert set(answers) == {"yes", "no"}

@@ -15,7 +15,11 @@ def accuracy(learner, data):
 
 
 def test_a_saved_network_predicts_the_same(tmp_path):
-    for overrides in (["model=mlp", "model.network.norm=batch", "model.network.dropout=0.2"], ["model=linear"], ["model=mlp", "dataset=diabetes"]):
+    for overrides in (
+        ["model=mlp", "model.network.norm=batch", "model.network.dropout=0.2"],
+        ["model=linear"],
+        ["model=mlp", "dataset=diabetes"],
+    ):
         learner, data = trained(tmp_path, *overrides, "trainer.max_epochs=2")
         learner.save(tmp_path / "model")
         x = data.arrays("test").x
@@ -43,9 +47,30 @@ def test_a_detached_gradient_is_noticed(tmp_path):
     assert accuracy(learner, data) < 0.95
 
 
-@pytest.mark.parametrize("options", [["activation=sigmoid"], ["activation=tanh", "init=xavier"], ["activation=leaky_relu", "init=he"], ["norm=layer"], ["norm=batch"], ["dropout=0.3"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["activation=sigmoid"],
+        ["activation=tanh", "init=xavier"],
+        ["activation=leaky_relu", "init=he"],
+        ["norm=layer"],
+        ["norm=batch"],
+        ["dropout=0.3"],
+    ],
+)
 def test_every_form_of_the_mlp_learns(options, tmp_path):
-    assert accuracy(*trained(tmp_path, "model=mlp", "trainer.max_epochs=12", "optim.lr=0.003", *[f"model.network.{option}" for option in options])) >= 0.93
+    assert (
+        accuracy(
+            *trained(
+                tmp_path,
+                "model=mlp",
+                "trainer.max_epochs=12",
+                "optim.lr=0.003",
+                *[f"model.network.{option}" for option in options],
+            )
+        )
+        >= 0.93
+    )
 
 
 def test_classes_by_least_squares(tmp_path):
@@ -83,7 +108,9 @@ def test_the_best_epoch_is_kept_or_the_last(tmp_path):
 
 
 def test_the_trainers_settings(tmp_path):
-    stopped, _ = trained(tmp_path, "model=mlp", "optim.lr=1e-8", "trainer.early_stopping_patience=2", "trainer.max_epochs=50")
+    stopped, _ = trained(
+        tmp_path, "model=mlp", "optim.lr=1e-8", "trainer.early_stopping_patience=2", "trainer.max_epochs=50"
+    )
     assert len(stopped.training.history["val/accuracy"]) < 50
     timed, _ = trained(tmp_path, "model=mlp", "trainer.max_time=00:00:00:01", "trainer.max_epochs=100000")
     assert len(timed.training.history["val/accuracy"]) < 100000
@@ -95,7 +122,14 @@ def test_the_trainers_settings(tmp_path):
 
 @pytest.mark.parametrize("algorithm", ["norm", "value"])
 def test_clipped_gradients_make_small_steps(algorithm, tmp_path):
-    options = ["model=linear", "optim=sgd", "optim.lr=1.0", "scheduler=none", "trainer.max_epochs=1", f"trainer.gradient_clip_algorithm={algorithm}"]
+    options = [
+        "model=linear",
+        "optim=sgd",
+        "optim.lr=1.0",
+        "scheduler=none",
+        "trainer.max_epochs=1",
+        f"trainer.gradient_clip_algorithm={algorithm}",
+    ]
     cfg, data = prepared(*options, "trainer.gradient_clip_val=1e-6")
     learner = make_learner(cfg, data)
     before = [parameter.clone() for parameter in learner.task.parameters()]
@@ -107,7 +141,9 @@ def test_clipped_gradients_make_small_steps(algorithm, tmp_path):
 def test_penalties_shrink_the_weights(tmp_path):
     def size(*options):
         learner, _ = trained(tmp_path, "model=mlp", "trainer.max_epochs=5", *options)
-        return sum(parameter.abs().sum().item() for name, parameter in learner.task.named_parameters() if "weight" in name)
+        return sum(
+            parameter.abs().sum().item() for name, parameter in learner.task.named_parameters() if "weight" in name
+        )
 
     plain = size()
     assert size("trainer.l2=0.1") < 0.8 * plain
@@ -115,14 +151,25 @@ def test_penalties_shrink_the_weights(tmp_path):
 
 
 def test_the_logged_rate_is_the_one_that_an_epoch_was_trained_with(tmp_path):
-    learner, _ = trained(tmp_path, "model=mlp", "optim=sgd", "optim.lr=0.1", "scheduler=step", "scheduler.step_size=1", "scheduler.gamma=0.5", "trainer.max_epochs=3")
+    learner, _ = trained(
+        tmp_path,
+        "model=mlp",
+        "optim=sgd",
+        "optim.lr=0.1",
+        "scheduler=step",
+        "scheduler.step_size=1",
+        "scheduler.gamma=0.5",
+        "trainer.max_epochs=3",
+    )
     assert dict(learner.training.history["lr"]) == pytest.approx({1: 0.1, 2: 0.05, 3: 0.025})
 
 
 def test_values_far_from_zero_keep_their_digits(tmp_path):
     rows = "\n".join(f"{i / 10},{1.7e9 + i}" for i in range(300))
     (tmp_path / "big.csv").write_text(f"x,y\n{rows}\n")
-    learner, data = trained(tmp_path, "model=linear", "dataset=csv", f"dataset.path={tmp_path / 'big.csv'}", "trainer.max_epochs=3")
+    learner, data = trained(
+        tmp_path, "model=linear", "dataset=csv", f"dataset.path={tmp_path / 'big.csv'}", "trainer.max_epochs=3"
+    )
     x, y = data.arrays("test").x, data.arrays("test").y
     rmse = float(np.sqrt(np.mean((learner.predict(x) - y) ** 2)))
     assert learner.evaluate(data, "test")["rmse"] == pytest.approx(rmse, rel=1e-4) and rmse > 0.1
@@ -131,7 +178,9 @@ def test_values_far_from_zero_keep_their_digits(tmp_path):
 
 @pytest.mark.parametrize("precision", ["64-true", "bf16-true", "bf16-mixed"])
 def test_every_precision_ends_in_a_model(precision, tmp_path):
-    learner, data = trained(tmp_path, "model=mlp", "dataset=iris", f"trainer.precision={precision}", "trainer.max_epochs=30")
+    learner, data = trained(
+        tmp_path, "model=mlp", "dataset=iris", f"trainer.precision={precision}", "trainer.max_epochs=30"
+    )
     assert accuracy(learner, data) > 0.6
     assert len(learner.predict(data.arrays("test").x)) == 30
 

@@ -72,7 +72,11 @@ CLOSED_FORMS = [
     ("cosine", {}, LR * (1 + np.cos(np.pi * e / EPOCHS)) / 2),
     ("cosine", {"interval": "step", "eta_min": 0.05}, 0.05 + (LR - 0.05) * (1 + np.cos(np.pi * t / STEPS)) / 2),
     ("linear_decay", {}, LR * np.minimum(1, 2 - 2 * t / STEPS)),
-    ("linear_decay", {"start": 0.25, "final": 0.1}, LR * np.where(t < STEPS / 4, 1, 1 - 0.9 * (t - STEPS / 4) / (STEPS * 0.75))),
+    (
+        "linear_decay",
+        {"start": 0.25, "final": 0.1},
+        LR * np.where(t < STEPS / 4, 1, 1 - 0.9 * (t - STEPS / 4) / (STEPS * 0.75)),
+    ),
     ("warmup_linear", {"warmup": 10}, LR * warmup(10, lambda p: 1 - p)),
     ("warmup_linear", {"warmup": 0.25, "final": 0.1}, LR * warmup(STEPS // 4, lambda p: 1 - p, 0.1)),
     ("warmup_cosine", {"warmup": 0.1}, LR * warmup(STEPS // 10, lambda p: (1 + np.cos(np.pi * p)) / 2)),

@@ -74,15 +74,28 @@ def test_a_profile_is_recorded(tmp_path, epochs, steps):
 @pytest.mark.parametrize("channels_last", [True, False])
 def test_the_layout_of_channels(tmp_path, channels_last):
     """A saved network lies in memory as it was trained, so that it answers the same to the last digit."""
-    learner, data = trained(tmp_path, "model=cnn", "dataset=digits", "trainer=cpu", "trainer.max_epochs=1", f"trainer.channels_last={channels_last}")
+    learner, data = trained(
+        tmp_path,
+        "model=cnn",
+        "dataset=digits",
+        "trainer=cpu",
+        "trainer.max_epochs=1",
+        f"trainer.channels_last={channels_last}",
+    )
 
     def weights(task):
-        return [layer.weight for layer in task.modules() if isinstance(layer, torch.nn.Conv2d) and layer.weight.shape[1] > 1 and layer.kernel_size > (1, 1)]
+        return [
+            layer.weight
+            for layer in task.modules()
+            if isinstance(layer, torch.nn.Conv2d) and layer.weight.shape[1] > 1 and layer.kernel_size > (1, 1)
+        ]
 
     learner.save(tmp_path / "model")
     loaded = load_learner(tmp_path / "model")
     for task in (learner.task, loaded.task):
-        assert weights(task) and all(weight.is_contiguous(memory_format=torch.channels_last) == channels_last for weight in weights(task))
+        assert weights(task) and all(
+            weight.is_contiguous(memory_format=torch.channels_last) == channels_last for weight in weights(task)
+        )
     x = data.arrays("test").x[:64]
     assert (learner.answers(x)[1] == loaded.answers(x)[1]).all()
 
@@ -107,6 +120,8 @@ print(first, faults())
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 def test_freed_memory_is_used_again():
     """Ten times 64 MiB: without the setting each page is faulted in anew each time."""
-    output = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent).stdout
+    output = subprocess.run(
+        [sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent
+    ).stdout
     before, after = map(int, output.split())
     assert before > 100 and after < before / 10

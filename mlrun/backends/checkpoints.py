@@ -39,8 +39,24 @@ class Checkpoints(Checkpoint):
     batches: their size and how many make an update; resumed: our part of the checkpoint that training goes on from, with its path, or None.
     """
 
-    def __init__(self, folder: Path, monitor: "str | None", mode: str, label: dict, reporter, patience=None, resumed: "dict | None" = None, batches=None):
-        self.folder, self.monitor, self.mode, self.label, self.reporter = Path(folder), monitor, mode, dict(label), reporter
+    def __init__(
+        self,
+        folder: Path,
+        monitor: "str | None",
+        mode: str,
+        label: dict,
+        reporter,
+        patience=None,
+        resumed: "dict | None" = None,
+        batches=None,
+    ):
+        self.folder, self.monitor, self.mode, self.label, self.reporter = (
+            Path(folder),
+            monitor,
+            mode,
+            dict(label),
+            reporter,
+        )
         self.patience, self.batches = patience, batches
         self.best_epoch, self.best_value = None, None
         self.resumed = resumed
@@ -72,8 +88,14 @@ class Checkpoints(Checkpoint):
             "loaders": [loader.state_dict() if hasattr(loader, "state_dict") else None for loader in loaders],
             "sums": task._sums if self._within else {},
             "best": {"epoch": self.best_epoch, "value": self.best_value},
-            "watched": {config.monitor: float(trainer.callback_metrics[config.monitor]) for config in _plateaus(trainer)} if not self._within else {},
-            "history": {name: torch.tensor(points, dtype=torch.float64) for name, points in self.reporter.history.items()},
+            "watched": {
+                config.monitor: float(trainer.callback_metrics[config.monitor]) for config in _plateaus(trainer)
+            }
+            if not self._within
+            else {},
+            "history": {
+                name: torch.tensor(points, dtype=torch.float64) for name, points in self.reporter.history.items()
+            },
         }
 
     _within = False  # whether what is being saved lies within an epoch
@@ -87,7 +109,10 @@ class Checkpoints(Checkpoint):
         state = checkpoint[OURS]
         self.best_epoch, self.best_value = state["best"]["epoch"], state["best"]["value"]
         self.reporter.history.update(
-            {name: [(int(epoch), value) for epoch, value in points.tolist()] for name, points in state["history"].items()}
+            {
+                name: [(int(epoch), value) for epoch, value in points.tolist()]
+                for name, points in state["history"].items()
+            }
         )
 
     def on_fit_start(self, trainer, task):
@@ -104,7 +129,10 @@ class Checkpoints(Checkpoint):
         if state is None:
             return
         loop, ours = trainer.fit_loop, state
-        task._sums = {stage: {name: _on(value, task.device) for name, value in sums.items()} for stage, sums in ours["sums"].items()}
+        task._sums = {
+            stage: {name: _on(value, task.device) for name, value in sums.items()}
+            for stage, sums in ours["sums"].items()
+        }
         for loader, kept in zip(loop._combined_loader.flattened, ours["loaders"]):
             if kept is not None:
                 loader.load_state_dict(kept)
@@ -112,9 +140,14 @@ class Checkpoints(Checkpoint):
             if config.monitor in ours["watched"] and task.automatic_optimization:
                 config.scheduler.step(ours["watched"][config.monitor])
         randoms = ours["random"]
-        restore_random(randoms[trainer.global_rank] if trainer.global_rank < len(randoms) else randoms[0], trainer.strategy.root_device)
+        restore_random(
+            randoms[trainer.global_rank] if trainer.global_rank < len(randoms) else randoms[0],
+            trainer.strategy.root_device,
+        )
         if not ours["within_epoch"]:
-            iter(loop._data_fetcher)  # a reader that asks a global generator for its order does so now, as it would have
+            iter(
+                loop._data_fetcher
+            )  # a reader that asks a global generator for its order does so now, as it would have
 
     # --- writing --------------------------------------------------------------------------------------------------
 
@@ -193,12 +226,19 @@ class Checkpoints(Checkpoint):
                 raise
             _remove(beside)
             kept = f"that of the epoch before is intact: {last}" if last.exists() else "there is none yet"
-            raise UserError(f"the checkpoint could not be written to {self.folder}: {_reason(error)}; {kept}. Make room, then mlrun resume {self.folder.parent}") from error
+            raise UserError(
+                f"the checkpoint could not be written to {self.folder}: {_reason(error)}; {kept}. Make room, then mlrun resume {self.folder.parent}"
+            ) from error
 
     def _mend_best(self, trainer) -> None:
         """Killed between the two, the last checkpoint was written and is the best, but does not stand there as the best."""
         state = self.resumed
-        if trainer.is_global_zero and not state["within_epoch"] and state["best"]["epoch"] == state["epochs"] and Path(state["path"]) != self.best_path:
+        if (
+            trainer.is_global_zero
+            and not state["within_epoch"]
+            and state["best"]["epoch"] == state["epochs"]
+            and Path(state["path"]) != self.best_path
+        ):
             self.folder.mkdir(parents=True, exist_ok=True)
             _link(Path(state["path"]), self.best_path)
 
@@ -291,7 +331,9 @@ def read(path: "Path | str", trust: bool = False) -> dict:
     if not isinstance(content, dict) or not {"state_dict", "optimizer_states", "loops"} <= set(content):
         raise UserError(f"{path} is no checkpoint of a training (weights alone can be a start: model.init_from={path})")
     if content.get(OURS, {}).get("format") != FORMAT:
-        raise UserError(f"{path} was not written by this version of mlrun; its weights can be a start: model.init_from={path}")
+        raise UserError(
+            f"{path} was not written by this version of mlrun; its weights can be a start: model.init_from={path}"
+        )
     content["path"] = str(path)
     return content
 
@@ -299,7 +341,12 @@ def read(path: "Path | str", trust: bool = False) -> dict:
 def check_label(content: dict, label: dict) -> None:
     """Raises UserError where a checkpoint belongs to another training than `label` says."""
     theirs = content[OURS]["label"]
-    for key, what in (("model", "of the model"), ("dataset", "of the dataset"), ("identity", "of another configuration"), ("digest", "of other data")):
+    for key, what in (
+        ("model", "of the model"),
+        ("dataset", "of the dataset"),
+        ("identity", "of another configuration"),
+        ("digest", "of other data"),
+    ):
         if theirs.get(key) != label.get(key):
             detail = f" {theirs.get(key)}, not {label.get(key)}" if key in ("model", "dataset") else ""
             more = ": the files have changed since" if key == "digest" else ""
@@ -309,7 +356,11 @@ def check_label(content: dict, label: dict) -> None:
 
 
 def _plateaus(trainer) -> list:
-    return [config for config in trainer.lr_scheduler_configs if config.reduce_on_plateau and config.interval == "epoch" and config.monitor]
+    return [
+        config
+        for config in trainer.lr_scheduler_configs
+        if config.reduce_on_plateau and config.interval == "epoch" and config.monitor
+    ]
 
 
 def _on(value, device):

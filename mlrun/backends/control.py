@@ -81,7 +81,9 @@ class ControllerLearner(Learner):
     def _restore(self, state: dict) -> None:
         self.controller.restore(state["controller"])
         self.table, self.training.best_epoch = np.asarray(state["best"]["table"]), state["best"]["epoch"]
-        self.training.history.update({name: [tuple(point) for point in points] for name, points in state["history"].items()})
+        self.training.history.update(
+            {name: [tuple(point) for point in points] for name, points in state["history"].items()}
+        )
 
     def evaluate(self, data, part) -> "dict[str, float]":
         self.outcome: Played = data.loader(part).play(Greedy(self.table))
@@ -92,7 +94,10 @@ class ControllerLearner(Learner):
         from mlrun.report.control import control_figures
 
         if len(self.training.history.get(self.monitor, ())) > 1:
-            yield "learning_curves", figures.learning_curves(self.training.history, self.monitor, self.mode, self.training.best_epoch)
+            yield (
+                "learning_curves",
+                figures.learning_curves(self.training.history, self.monitor, self.mode, self.training.best_epoch),
+            )
         yield from control_figures(data, self.outcome, Greedy(self.table), table=self.table)
 
     def predict(self, x):

@@ -38,7 +38,12 @@ class Divergence(Callback):
     def on_train_epoch_end(self, trainer, task):
         self._look(trainer, trainer.fit_loop.batch_idx)
         for name, points in self.reporter.history.items():
-            if name.startswith("train/") and "loss" in name and points[-1][0] == trainer.current_epoch + 1 and not math.isfinite(points[-1][1]):
+            if (
+                name.startswith("train/")
+                and "loss" in name
+                and points[-1][0] == trainer.current_epoch + 1
+                and not math.isfinite(points[-1][1])
+            ):
                 self._end(trainer, points[-1][1], trainer.fit_loop.batch_idx, name)
 
     def _look(self, trainer, batch_index: int) -> None:
@@ -66,7 +71,11 @@ class Diverged(UserError):
 def advice_for_divergence(cfg: dict, kept: "str | None") -> str:
     """What to try, in one sentence."""
     optim, trainer = cfg.get("optim") or {}, cfg["trainer"]
-    tries = [f"a smaller optim.lr (it is {optim['lr']:g})"] if isinstance(optim.get("lr"), (int, float)) else ["a smaller optim.lr"]
+    tries = (
+        [f"a smaller optim.lr (it is {optim['lr']:g})"]
+        if isinstance(optim.get("lr"), (int, float))
+        else ["a smaller optim.lr"]
+    )
     if trainer["gradient_clip_val"] is None:
         tries.append("trainer.gradient_clip_val=1")
     if str(trainer["precision"]).startswith("16"):
@@ -80,17 +89,23 @@ class OutOfMemory(UserError):
 
     def __init__(self, error: BaseException, epoch: int, batch_size: "int | None", halved: bool):
         size, place = asked_for(error)
-        self.what = f"out of memory{f' on {place}' if place else ''} in epoch {epoch}" + (f": {size} more were asked for" if size else "")
+        self.what = f"out of memory{f' on {place}' if place else ''} in epoch {epoch}" + (
+            f": {size} more were asked for" if size else ""
+        )
         self.what += f", with batches of {batch_size}" if batch_size else ""
         smaller = "" if halved else ", or add trainer.auto_batch=true, which halves it and accumulates gradients"
-        super().__init__(f"{self.what}. Lower dataset.batch_size{smaller}; a smaller model or trainer.precision=bf16-mixed need less, too")
+        super().__init__(
+            f"{self.what}. Lower dataset.batch_size{smaller}; a smaller model or trainer.precision=bf16-mixed need less, too"
+        )
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Of a GPU, or of the host where the allocation itself was refused."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    return isinstance(error, RuntimeError) and bool(re.search(r"not enough memory|can't allocate memory|out of memory|ALLOC_FAILED", str(error)))
+    return isinstance(error, RuntimeError) and bool(
+        re.search(r"not enough memory|can't allocate memory|out of memory|ALLOC_FAILED", str(error))
+    )
 
 
 def asked_for(error: BaseException) -> "tuple[str, str]":
@@ -100,7 +115,9 @@ def asked_for(error: BaseException) -> "tuple[str, str]":
     count = re.search(r"allocate ([0-9]+) bytes", text)
     device = re.search(r"GPU [0-9]+", text)
     bytes_ = f"{int(count[1]) / 2**30:.2f} GiB" if count else ""
-    return (size[1] if size else bytes_), (device[0] if device else "the host" if count or isinstance(error, MemoryError) else "")
+    return (size[1] if size else bytes_), (
+        device[0] if device else "the host" if count or isinstance(error, MemoryError) else ""
+    )
 
 
 def release_memory() -> None:

@@ -41,7 +41,10 @@ log = logging.getLogger("mlrun")
 
 WEIGHTS = "weights.pt"
 TOKEN_WIDTH = 64  # a token becomes a vector of so many values or more
-PREDICT_ROWS, PREDICT_VALUES = 4096, 2**22  # most rows and input values that go through the network at once when predicting
+PREDICT_ROWS, PREDICT_VALUES = (
+    4096,
+    2**22,
+)  # most rows and input values that go through the network at once when predicting
 MOST_ASKERS = 4  # threads that predict at once: each needs memory for what is between the layers
 SMALL_STEP = 50_000_000  # multiply-adds of a batch's forward pass; measured on two cores: 13 M are faster on one thread, 480 M on two
 LEAN_LOOPS = "2.6."  # Lightning with the inner loops that `mlrun.backends.loops` knows; another version runs its own
@@ -73,7 +76,13 @@ class NetworkLearner(Learner):
         torch.manual_seed(cfg["seed"])  # the same weights whatever was drawn before
         facts = {**spec.facts, "problem": spec.problem, "target_std": transform.target_std}
         model = fill(without_metadata(cfg["model"]), facts, "model")
-        recipe = {"model": model, "dataset": plain(cfg["dataset"]), "labels": spec.labels, "transform": transform.state, "inputs": data.inputs}
+        recipe = {
+            "model": model,
+            "dataset": plain(cfg["dataset"]),
+            "labels": spec.labels,
+            "transform": transform.state,
+            "inputs": data.inputs,
+        }
         recipe["channels_last"] = cfg["trainer"].get("channels_last", True)
         learner = cls(instantiate(model), transform, spec.labels, recipe, plain(cfg))
         settings = learner.cfg["trainer"]
@@ -81,15 +90,23 @@ class NetworkLearner(Learner):
         start, lr_scale = learner.cfg["model"].get("init_from"), learner.cfg["model"].get("lr_scale")
         partly = "lr_scale" if lr_scale else "freeze" if learner.cfg["model"].get("freeze", "none") != "none" else None
         if partly and not hasattr(learner.task, "network"):
-            raise ConfigError(f"model.{partly}: {cfg['model']['name']} has several networks; this is for models of one. Leave it at its default.")
+            raise ConfigError(
+                f"model.{partly}: {cfg['model']['name']} has several networks; this is for models of one. Leave it at its default."
+            )
         if start:
-            loaded = load_weights(learner.task, start, spec.labels, learner.cfg["model"].get("init_only"), bool(learner.cfg.get("trust")))
+            loaded = load_weights(
+                learner.task, start, spec.labels, learner.cfg["model"].get("init_only"), bool(learner.cfg.get("trust"))
+            )
             log.info("%s", loaded)
             print(f"mlrun: {loaded}", file=sys.stderr)
         if lr_scale:
             learner.task.parts = partial(parameter_groups, learner.task.network, plain(cfg["optim"])["lr"], lr_scale)
-        fused = settings["precision"] != "16-mixed"  # a fused step would undo the gradient scaling after penalties and clipping
-        learner.task.optimization = Optimization(learner.cfg["optim"], learner.cfg["scheduler"], **penalties, fused=fused)
+        fused = (
+            settings["precision"] != "16-mixed"
+        )  # a fused step would undo the gradient scaling after penalties and clipping
+        learner.task.optimization = Optimization(
+            learner.cfg["optim"], learner.cfg["scheduler"], **penalties, fused=fused
+        )
         return learner
 
     def fit(self, data, run, directory, progress, resume=None):
@@ -106,7 +123,9 @@ class NetworkLearner(Learner):
             _write_layers(layers, directory / "figures")
         work = sum(layer.multiply_adds for layer in layers) or self.training.parameters
         threads = torch.get_num_threads()
-        torch.set_num_threads(_threads(settings["threads"], work * getattr(data, "positions", getattr(data, "batch_size", 1)), threads))
+        torch.set_num_threads(
+            _threads(settings["threads"], work * getattr(data, "positions", getattr(data, "batch_size", 1)), threads)
+        )
         try:
             with compiled(self.task, settings.get("compile", False)):
                 fit = self._fit_with_smaller_batches if settings.get("auto_batch") else self._fit
@@ -129,14 +148,22 @@ class NetworkLearner(Learner):
             others.append(Profile(directory / "profile", run))
         self.trainer = self._trainer([*others, reporter, Divergence(reporter), checkpoints], directory, accumulate)
         try:
-            self._uninterrupted(self.trainer.fit, self.task, datamodule=Loaders(data), ckpt_path=resume, weights_only=not self.cfg.get("trust"))
+            self._uninterrupted(
+                self.trainer.fit,
+                self.task,
+                datamodule=Loaders(data),
+                ckpt_path=resume,
+                weights_only=not self.cfg.get("trust"),
+            )
         except Diverged as error:
             kept = checkpoints.folder / LAST
             raise UserError(f"{error}. {advice_for_divergence(self.cfg, kept if kept.exists() else None)}") from None
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            raise OutOfMemory(error, self.trainer.current_epoch + 1, batches["size"], bool(self.cfg["trainer"].get("auto_batch"))) from error
+            raise OutOfMemory(
+                error, self.trainer.current_epoch + 1, batches["size"], bool(self.cfg["trainer"].get("auto_batch"))
+            ) from error
         self.training.history = reporter.history
 
     def _fit_with_smaller_batches(self, data, run, directory, progress, resume) -> None:
@@ -176,8 +203,14 @@ class NetworkLearner(Learner):
                 use_distributed_sampler=False,
                 default_root_dir=directory,
             )
-        except Exception as error:  # Lightning's MisconfigurationException and torch's own: no such accelerator, too many devices
-            hint = " Use trainer=default, which takes what is there." if settings["accelerator"] not in ("auto", "cpu") else ""
+        except (
+            Exception
+        ) as error:  # Lightning's MisconfigurationException and torch's own: no such accelerator, too many devices
+            hint = (
+                " Use trainer=default, which takes what is there."
+                if settings["accelerator"] not in ("auto", "cpu")
+                else ""
+            )
             raise ConfigError(f"trainer: {' '.join(str(error).split())}{hint}") from error
         if version("lightning").startswith(LEAN_LOOPS):
             from mlrun.backends import loops
@@ -203,10 +236,16 @@ class NetworkLearner(Learner):
         """The checkpoints first, then what the configuration asks for."""
         settings, model, validates = self.cfg["trainer"], self.cfg["model"], bool(data.sizes["val"])
         watched, patience = self.monitor if validates else None, settings["early_stopping_patience"]
-        callbacks = [Checkpoints(directory / "checkpoints", watched, self.mode, self._label(data), reporter, patience, resumed, batches)]
+        callbacks = [
+            Checkpoints(
+                directory / "checkpoints", watched, self.mode, self._label(data), reporter, patience, resumed, batches
+            )
+        ]
         if settings["early_stopping_patience"] is not None:
             if not validates:
-                raise ConfigError("trainer.early_stopping_patience watches the validation part, which is empty: set dataset.split.val.")
+                raise ConfigError(
+                    "trainer.early_stopping_patience watches the validation part, which is empty: set dataset.split.val."
+                )
             callbacks.append(EarlyStopping(self.monitor, mode=self.mode, patience=settings["early_stopping_patience"]))
         if not validates and str((self.cfg["scheduler"] or {}).get("_target_")).endswith(".plateau"):
             raise ConfigError("scheduler=plateau watches the validation part, which is empty: set dataset.split.val.")
@@ -260,7 +299,10 @@ class NetworkLearner(Learner):
         from mlrun.report import figures
 
         if self.training.history:
-            yield "learning_curves", figures.learning_curves(self.training.history, self.monitor, self.mode, self.training.best_epoch)
+            yield (
+                "learning_curves",
+                figures.learning_curves(self.training.history, self.monitor, self.mode, self.training.best_epoch),
+            )
         yield from self.task.figures(data, part)
 
     def predict(self, x):
@@ -293,7 +335,11 @@ class NetworkLearner(Learner):
         if not self.task.predicts_targets:
             return outputs, None
         if len(self.labels):
-            return (self.labels[outputs.argmax(axis=1)], outputs) if len(outputs) else (self.labels[:0], np.zeros((0, len(self.labels))))
+            return (
+                (self.labels[outputs.argmax(axis=1)], outputs)
+                if len(outputs)
+                else (self.labels[:0], np.zeros((0, len(self.labels))))
+            )
         return outputs.astype(np.float64) * self.transform.target_std + self.transform.target_mean, None
 
     def _write(self, directory):
@@ -302,7 +348,9 @@ class NetworkLearner(Learner):
     @classmethod
     def load(cls, directory: Path, recipe, trust=False):
         task = instantiate(recipe["model"])
-        if recipe.get("channels_last", True):  # as it was trained: another order of the sums would change the last digit
+        if recipe.get(
+            "channels_last", True
+        ):  # as it was trained: another order of the sums would change the last digit
             _lay_out_channels(task)
         task.load_state_dict(load_tensors(directory / WEIGHTS, trust))
         return cls(task.eval(), from_state(recipe["transform"]), recipe["labels"], recipe)
@@ -312,7 +360,9 @@ def _refuse_automatic(settings: dict, task: str) -> None:
     """Raises ConfigError for what Lightning does to gradients only where it makes the updates itself."""
     for key, usual in (("gradient_clip_val", None), ("accumulate_grad_batches", 1), ("auto_batch", False)):
         if settings.get(key, usual) != usual:
-            raise ConfigError(f"trainer.{key}={settings[key]}: {task} makes its updates itself; see the settings of the model (max_grad_norm, batch_size)")
+            raise ConfigError(
+                f"trainer.{key}={settings[key]}: {task} makes its updates itself; see the settings of the model (max_grad_norm, batch_size)"
+            )
 
 
 def _keep_freed_memory() -> None:
@@ -367,7 +417,9 @@ class Loaders(LightningDataModule):
         rows, ranks = self.data.sizes.get(part) or 0, self.trainer.world_size
         if 0 < rows < ranks:
             way_out = f"take fewer processes or a larger dataset.split.{part}"
-            raise ConfigError(f"dataset: {rows} rows for {part} are too few for {ranks} processes (trainer.devices): {way_out}")
+            raise ConfigError(
+                f"dataset: {rows} rows for {part} are too few for {ranks} processes (trainer.devices): {way_out}"
+            )
 
     def train_dataloader(self):
         self._enough("train")
@@ -393,7 +445,9 @@ class Reporter(Callback):
         send_again(self.history, self.run)
 
     def on_train_start(self, trainer, task):
-        self.progress.start(trainer.max_epochs, trainer.num_training_batches, self.monitor, task.mode, trainer.current_epoch)
+        self.progress.start(
+            trainer.max_epochs, trainer.num_training_batches, self.monitor, task.mode, trainer.current_epoch
+        )
 
     def on_train_batch_start(self, trainer, task, batch, batch_index):
         if batch_index == trainer.num_training_batches - 1:  # at the end of the epoch schedules have moved on
@@ -406,7 +460,10 @@ class Reporter(Callback):
 
     def on_train_epoch_end(self, trainer, task):
         epoch = trainer.current_epoch + 1
-        metrics = {**task.epoch_metrics("train"), **{key: value.item() for key, value in trainer.callback_metrics.items()}}
+        metrics = {
+            **task.epoch_metrics("train"),
+            **{key: value.item() for key, value in trainer.callback_metrics.items()},
+        }
         metrics.update({"lr" if index == 0 else f"lr_{index}": rate for index, rate in enumerate(self.rates)})
         for key, value in metrics.items():
             self.history.setdefault(key, []).append((epoch, value))

@@ -27,26 +27,40 @@ def install(trainer: Trainer) -> None:
         return
     ordinary = trainer.fit_loop.epoch_loop
     loop = trainer.fit_loop.epoch_loop = TrainingLoop(trainer, ordinary.min_steps, ordinary.max_steps)
-    loop.val_loop = ValidationLoop(trainer, TrainerFn.FITTING, RunningStage.VALIDATING, verbose=False, inference_mode=False)
+    loop.val_loop = ValidationLoop(
+        trainer, TrainerFn.FITTING, RunningStage.VALIDATING, verbose=False, inference_mode=False
+    )
 
 
 def _is_plain(trainer) -> bool:
     precision = trainer.precision_plugin
-    scales = type(precision) is not Precision and (type(precision) is not MixedPrecision or precision.scaler is not None)
-    return type(trainer.strategy) is SingleDeviceStrategy and isinstance(trainer.profiler, PassThroughProfiler) and not scales
+    scales = type(precision) is not Precision and (
+        type(precision) is not MixedPrecision or precision.scaler is not None
+    )
+    return (
+        type(trainer.strategy) is SingleDeviceStrategy
+        and isinstance(trainer.profiler, PassThroughProfiler)
+        and not scales
+    )
 
 
 def _around_step(trainer):
     """A function that makes the context of a step: autocast, or nothing."""
     nothing = nullcontext()
-    return (lambda: nothing) if type(trainer.precision_plugin) is Precision else trainer.precision_plugin.forward_context
+    return (
+        (lambda: nothing) if type(trainer.precision_plugin) is Precision else trainer.precision_plugin.forward_context
+    )
 
 
 class _Hook:
     """Who listens to a hook: callbacks first, then the task."""
 
     def __init__(self, name: str, trainer, task):
-        listening = [hook for callback in trainer.callbacks if _function(hook := getattr(callback, name)) is not getattr(Callback, name)]
+        listening = [
+            hook
+            for callback in trainer.callbacks
+            if _function(hook := getattr(callback, name)) is not getattr(Callback, name)
+        ]
         self.calls = [partial(hook, trainer, task) for hook in listening]
         if _overrides(task, name):
             self.calls.append(getattr(task, name))
@@ -97,7 +111,10 @@ class TrainingLoop(_TrainingEpochLoop):
         batches, steps = self.batch_progress, self.automatic_optimization.optim_progress.optimizer
         connector, signals = trainer._logger_connector, trainer._signal_connector
         optimizer, around, attributes = trainer.optimizers[0], _around_step(trainer), vars(task)
-        clip = {"gradient_clip_val": trainer.gradient_clip_val, "gradient_clip_algorithm": trainer.gradient_clip_algorithm}
+        clip = {
+            "gradient_clip_val": trainer.gradient_clip_val,
+            "gradient_clip_algorithm": trainer.gradient_clip_algorithm,
+        }
         clips = bool(trainer.gradient_clip_val) or _overrides(task, "configure_gradient_clipping")
         schedules = any(config.interval == "step" for config in trainer.lr_scheduler_configs)
         hook = {name: _Hook(name, trainer, task) for name in (
@@ -163,7 +180,11 @@ class ValidationLoop(_EvaluationLoop):
         super().on_run_start()
         trainer, task = self.trainer, self.trainer.lightning_module
         transfers = _overrides(task, "on_before_batch_transfer") or _overrides(task, "on_after_batch_transfer")
-        self._step = None if transfers or self.num_dataloaders > 1 or trainer.state.fn != TrainerFn.FITTING else self._plain_step(trainer, task)
+        self._step = (
+            None
+            if transfers or self.num_dataloaders > 1 or trainer.state.fn != TrainerFn.FITTING
+            else self._plain_step(trainer, task)
+        )
 
     def _evaluation_step(self, batch, batch_idx, dataloader_idx, dataloader_iter) -> None:
         if self._step is None or dataloader_iter is not None:
@@ -175,7 +196,9 @@ class ValidationLoop(_EvaluationLoop):
         results, progress = self._results, self.batch_progress
         connector, signals = trainer._logger_connector, trainer._signal_connector
         around, attributes, before = _around_step(trainer), vars(task), vars(task)["_current_fx_name"]
-        takes_index = len(self._build_step_args_from_hook_kwargs({"batch": None, "batch_idx": 0}, "validation_step")) == 2
+        takes_index = (
+            len(self._build_step_args_from_hook_kwargs({"batch": None, "batch_idx": 0}, "validation_step")) == 2
+        )
 
         def step(batch, index: int) -> None:
             progress.increment_ready()

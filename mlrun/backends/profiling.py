@@ -45,6 +45,8 @@ class Profile(Callback):
         averages = profiler.key_averages()
         gpu = any(event.self_device_time_total for event in averages)
         table = averages.table(sort_by="self_device_time_total" if gpu else "self_cpu_time_total", row_limit=TOP)
-        (self.folder / "operators.txt").write_text(f"{self.seen - self.first + 1} steps of training\n{table}\n", encoding="utf-8")
+        (self.folder / "operators.txt").write_text(
+            f"{self.seen - self.first + 1} steps of training\n{table}\n", encoding="utf-8"
+        )
         profiler.export_chrome_trace(str(self.folder / "trace.json.gz"))
         self.run.artifact(self.folder, "profile")

@@ -6,7 +6,10 @@ from mlrun import measures
 from mlrun.errors import ConfigError
 from mlrun.outcome import Outcome
 
-PERMUTED_FEATURES, PERMUTED_ROWS = 50, 300  # limits of permutation importance, which predicts anew for every feature and repeat
+PERMUTED_FEATURES, PERMUTED_ROWS = (
+    50,
+    300,
+)  # limits of permutation importance, which predicts anew for every feature and repeat
 
 
 class Classifier:
@@ -101,7 +104,9 @@ class Clusterer:
 
     def measure(self, pipeline, x, y):
         seen = pipeline[:-1].transform(x) if len(pipeline) > 1 else x
-        return measures.clustering(seen, pipeline.predict(x), y if self.has_classes else None, inertia=-pipeline.score(x))
+        return measures.clustering(
+            seen, pipeline.predict(x), y if self.has_classes else None, inertia=-pipeline.score(x)
+        )
 
     def parameters(self, estimator):
         return int(np.size(getattr(estimator, "cluster_centers_", ()))) or None
@@ -111,16 +116,22 @@ class Clusterer:
 
         arrays = data.arrays(part)
         seen = pipeline[:-1].transform(arrays.x) if len(pipeline) > 1 else arrays.x
-        yield "clusters", figures.clusters_2d(
-            np.asarray(seen),
-            pipeline.predict(arrays.x),
-            centers=getattr(pipeline[-1], "cluster_centers_", None),
-            y_true=arrays.y if self.has_classes else None,
-            class_names=data.spec.class_names or None,
+        yield (
+            "clusters",
+            figures.clusters_2d(
+                np.asarray(seen),
+                pipeline.predict(arrays.x),
+                centers=getattr(pipeline[-1], "cluster_centers_", None),
+                y_true=arrays.y if self.has_classes else None,
+                class_names=data.spec.class_names or None,
+            ),
         )
         image_shape = getattr(data, "file_shape", None)
         if image_shape and hasattr(pipeline[-1], "cluster_centers_"):
-            yield "cluster_centers", figures.component_images(pipeline[-1].cluster_centers_, image_shape, title="Cluster centers")
+            yield (
+                "cluster_centers",
+                figures.component_images(pipeline[-1].cluster_centers_, image_shape, title="Cluster centers"),
+            )
 
 
 class Decomposer:
@@ -157,7 +168,10 @@ class Decomposer:
             yield "explained_variance", figures.pca_variance(shares)
         image_shape = getattr(data, "file_shape", None)
         if image_shape and hasattr(decomposition, "components_"):
-            yield "components", figures.component_images(decomposition.components_, image_shape, explained_variance_ratio=shares)
+            yield (
+                "components",
+                figures.component_images(decomposition.components_, image_shape, explained_variance_ratio=shares),
+            )
 
 
 class LanguageModel:
@@ -174,7 +188,9 @@ class LanguageModel:
     def predict(self, pipeline, x):
         """Texts that go on after each prompt."""
         tokenizer, model = pipeline[0].tokenizer, pipeline[-1]
-        return np.array([tokenizer.decode(model.continuation(prompt)) for prompt in pipeline[0].transform(x)], dtype=object)
+        return np.array(
+            [tokenizer.decode(model.continuation(prompt)) for prompt in pipeline[0].transform(x)], dtype=object
+        )
 
     def measure(self, pipeline, x, y):
         loss = -float(pipeline[-1].log_probabilities(x).mean())
@@ -194,7 +210,9 @@ ROLES = {
 
 def role_for(model: dict, spec) -> str:
     """The key of the estimator that `model` offers for this problem. Raises ConfigError naming both where there is none."""
-    wanted = {"classification": "classifier", "regression": "regressor", "language_modeling": "language_model"}.get(spec.problem)
+    wanted = {"classification": "classifier", "regression": "regressor", "language_modeling": "language_model"}.get(
+        spec.problem
+    )
     for name in (wanted, "clusterer", "decomposer"):
         if name in model:
             return name
@@ -231,15 +249,22 @@ def _explanations(pipeline, data, score):
     else:
         arrays = data.arrays("val" if data.sizes["val"] else "test")
         if arrays.x.ndim == 2 and arrays.x.shape[1] <= PERMUTED_FEATURES:  # texts have no columns
-            mean, std = figures.permutation_importance(pipeline.predict, arrays.x, arrays.y, score, max_rows=PERMUTED_ROWS)
-            yield "permutation_importance", figures.feature_importance(mean, spec.feature_names or None, std, image_shape)
+            mean, std = figures.permutation_importance(
+                pipeline.predict, arrays.x, arrays.y, score, max_rows=PERMUTED_ROWS
+            )
+            yield (
+                "permutation_importance",
+                figures.feature_importance(mean, spec.feature_names or None, std, image_shape),
+            )
 
 
 def _feature_names(pipeline, spec):
     """Names of the features as the last step sees them."""
     if len(pipeline) > 1:
         try:
-            return [str(name).split("__")[-1] for name in pipeline[:-1].get_feature_names_out(spec.feature_names or None)]
+            return [
+                str(name).split("__")[-1] for name in pipeline[:-1].get_feature_names_out(spec.feature_names or None)
+            ]
         except (AttributeError, ValueError):
             return None
     return spec.feature_names or None

@@ -14,7 +14,9 @@ from mlrun.outcome import Outcome
 from mlrun.trust import load_pickle, write_pickle
 
 ESTIMATOR = "estimator.pkl"
-TRAIN_METRICS_ROWS = 20_000  # predicting more training rows than this (nearest neighbours!) would take longer than the fit
+TRAIN_METRICS_ROWS = (
+    20_000  # predicting more training rows than this (nearest neighbours!) would take longer than the fit
+)
 
 
 class EstimatorLearner(Learner):
@@ -35,9 +37,22 @@ class EstimatorLearner(Learner):
         model, spec = plain(cfg["model"]), data.spec
         name = role_for(model, spec)
         facts = {**spec.facts, "problem": spec.problem, "seed": cfg["seed"]}
-        scaling = None if isinstance(data, TextData) else model.get("preprocessing")  # counts of words are on a common scale, and sparse
-        steps = [data.preprocessor, build(scaling, facts, "model.preprocessing"), build(model[name], facts, f"model.{name}")]
-        recipe = {"model": model, "dataset": plain(cfg["dataset"]), "labels": spec.labels, "problem": spec.problem, "role": name, "inputs": data.inputs}
+        scaling = (
+            None if isinstance(data, TextData) else model.get("preprocessing")
+        )  # counts of words are on a common scale, and sparse
+        steps = [
+            data.preprocessor,
+            build(scaling, facts, "model.preprocessing"),
+            build(model[name], facts, f"model.{name}"),
+        ]
+        recipe = {
+            "model": model,
+            "dataset": plain(cfg["dataset"]),
+            "labels": spec.labels,
+            "problem": spec.problem,
+            "role": name,
+            "inputs": data.inputs,
+        }
         return cls(make_pipeline(*[step for step in steps if step is not None]), recipe)
 
     def fit(self, data, run, directory, progress, resume=None):
@@ -52,7 +67,9 @@ class EstimatorLearner(Learner):
                         self.training.history[f"{part}/{metric}"] = [(1, value)]
         except ValueError as error:  # sklearn refuses a parameter or the data
             where = f"model.{self.recipe['role']}"
-            raise ConfigError(f"{where}: {type(self.estimator).__name__} cannot be fitted to {data.name}: {_one_line(error)}") from error
+            raise ConfigError(
+                f"{where}: {type(self.estimator).__name__} cannot be fitted to {data.name}: {_one_line(error)}"
+            ) from error
         self.training.parameters = self.role.parameters(self.estimator)
 
     @property
@@ -79,7 +96,14 @@ class EstimatorLearner(Learner):
         return self.role.answers(self.pipeline, x)
 
     def flavors(self):
-        return {"sklearn": {"pickled_model": ESTIMATOR, "sklearn_version": version("scikit-learn"), "serialization_format": "pickle", "code": None}}
+        return {
+            "sklearn": {
+                "pickled_model": ESTIMATOR,
+                "sklearn_version": version("scikit-learn"),
+                "serialization_format": "pickle",
+                "code": None,
+            }
+        }
 
     def _write(self, directory):
         write_pickle(self.pipeline, directory / ESTIMATOR)

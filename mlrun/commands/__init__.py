@@ -14,7 +14,9 @@ class RunParser(argparse.ArgumentParser):
     def __init__(self, verb: str, description: str):
         super().__init__(prog=f"mlrun {verb}", description=description)
         self.add_argument("run", help="a run directory or an MLflow run id")
-        self.add_argument("--trust", action="store_true", help="also load a model written by another user that can run code")
+        self.add_argument(
+            "--trust", action="store_true", help="also load a model written by another user that can run code"
+        )
 
     def parse_args(self, argv: "list[str]"):
         return super().parse_args(["--trust" if argument == "trust=true" else argument for argument in argv])

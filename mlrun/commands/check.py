@@ -22,7 +22,13 @@ EXTRAS = {  # extra -> (module, what it gives)
 def run(argv: "list[str]") -> int:
     argparse.ArgumentParser(prog="mlrun check", description=f"A {SUMMARY}.").parse_args(argv)
     failures = 0
-    for name, probe in (("python", _python), ("packages", _packages), ("devices", _devices), ("training", _training), ("extras", _extras)):
+    for name, probe in (
+        ("python", _python),
+        ("packages", _packages),
+        ("devices", _devices),
+        ("training", _training),
+        ("extras", _extras),
+    ):
         try:
             for line in probe():
                 print(f"{name:10} {line}", flush=True)
@@ -90,4 +96,6 @@ def _mlflow(run_id: str) -> Iterator[str]:
 def _extras() -> Iterator[str]:
     for extra, (module, gives) in EXTRAS.items():
         there = importlib.util.find_spec(module) is not None
-        yield f"[{extra}] {'installed' if there else 'absent'}: {gives}" + ("" if there else f" (pip install 'mlrun[{extra}]')")
+        yield f"[{extra}] {'installed' if there else 'absent'}: {gives}" + (
+            "" if there else f" (pip install 'mlrun[{extra}]')"
+        )

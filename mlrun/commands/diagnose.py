@@ -11,7 +11,12 @@ def run(argv: "list[str]") -> int:
         "diagnose",
         "Measures the stored model on train, train_dev (if the run has dataset.split.train_dev), val and test, and says which gap is worth work.",
     )
-    parser.add_argument("--human", type=float, default=0.0, help="error of people on this task, or the best known: 0.01 is 1 %% (values: an RMSE)")
+    parser.add_argument(
+        "--human",
+        type=float,
+        default=0.0,
+        help="error of people on this task, or the best known: 0.01 is 1 %% (values: an RMSE)",
+    )
     arguments = parser.parse_args(argv)
     from mlrun.diagnosis import LEAST, diagnose
     from mlrun.stored import Record, open_data, open_run
@@ -20,7 +25,9 @@ def run(argv: "list[str]") -> int:
     data = open_data(cfg)
     problem = data.problem if hasattr(data, "problem") else None
     if problem not in ("classification", "regression"):
-        raise UserError(f"{arguments.run}: its problem is {problem or cfg['dataset'].get('problem')}; errors are told apart for classification and regression")
+        raise UserError(
+            f"{arguments.run}: its problem is {problem or cfg['dataset'].get('problem')}; errors are told apart for classification and regression"
+        )
     classifies = problem == "classification"
     if classifies and not 0 <= arguments.human < 1:
         raise UserError(f"--human {arguments.human}: an error rate is between 0 and 1, such as 0.01")
@@ -32,11 +39,18 @@ def run(argv: "list[str]") -> int:
                 raise UserError(f"{arguments.run}: {cfg['model']['name']} gives no answers that could be wrong")
             errors[part], rows[part] = (1 - metrics["accuracy"] if classifies else metrics["rmse"]), data.sizes[part]
     if "train" not in errors or "val" not in errors:
-        raise UserError(f"{arguments.run}: a diagnosis compares train and val, and this run has no {'val' if 'train' in errors else 'train'} (dataset.split)")
+        raise UserError(
+            f"{arguments.run}: a diagnosis compares train and val, and this run has no {'val' if 'train' in errors else 'train'} (dataset.split)"
+        )
     gaps = diagnose(errors, rows, arguments.human, LEAST if classifies else 0.05 * errors["val"])
     _show(errors, rows, gaps, arguments.human, classifies)
     with Record(arguments.run, cfg, "diagnosis", "diagnose", {"human": arguments.human}) as tracked:
-        tracked.metrics({**{f"{part}/error": value for part, value in errors.items()}, **{f"gap/{gap.name.replace(' ', '_')}": gap.size for gap in gaps}})
+        tracked.metrics(
+            {
+                **{f"{part}/error": value for part, value in errors.items()},
+                **{f"gap/{gap.name.replace(' ', '_')}": gap.size for gap in gaps},
+            }
+        )
         tracked.tags({"diagnosis": ", ".join(gap.name for gap in gaps if gap.matters) or "none"})
     return 0
 

@@ -12,8 +12,12 @@ COLUMNS, SHOWN = 60, 8  # most columns that are sliced; rows of each table that 
 
 def run(argv: "list[str]") -> int:
     parser = RunParser("errors", f"Prints and writes {SUMMARY} (CSV files, pictures of images).")
-    parser.add_argument("--part", help="train_dev, val or test (default: test); labels of train were learned and look right")
-    parser.add_argument("--by", help=f"columns to slice by, such as age,city, also ones that were dropped; default: the first {COLUMNS}")
+    parser.add_argument(
+        "--part", help="train_dev, val or test (default: test); labels of train were learned and look right"
+    )
+    parser.add_argument(
+        "--by", help=f"columns to slice by, such as age,city, also ones that were dropped; default: the first {COLUMNS}"
+    )
     parser.add_argument("--output", type=Path, help="directory (default: errors in the run's directory, else here)")
     arguments = parser.parse_args(argv)
     import numpy as np
@@ -32,7 +36,10 @@ def run(argv: "list[str]") -> int:
     folder = arguments.output or (Path(arguments.run) if Path(arguments.run).is_dir() else Path()) / "errors"
     folder.mkdir(parents=True, exist_ok=True)
     rows, labels = data.rows(part), data.spec.class_names
-    tables = {name: _rows(outcome, places, rows, labels, data) for name, places in (("mistakes", confident_mistakes(outcome)), ("mislabelled", likely_mislabelled(outcome)))}
+    tables = {
+        name: _rows(outcome, places, rows, labels, data)
+        for name, places in (("mistakes", confident_mistakes(outcome)), ("mislabelled", likely_mislabelled(outcome)))
+    }
     classes = []
     if outcome.problem == "classification":
         for place, name in enumerate(labels):
@@ -43,7 +50,10 @@ def run(argv: "list[str]") -> int:
                 classes.append((name, int(of_class.sum()), missed, false))
         classes.sort(key=lambda one: -np.nan_to_num(one[2]))
     tables["classes"] = [("class", "rows", "missed", "wrong when predicted"), *classes]
-    tables["slices"] = [("column", "values", "rows", "error", "standard errors above all"), *slices(outcome, _columns(data, rows, arguments.by))]
+    tables["slices"] = [
+        ("column", "values", "rows", "error", "standard errors above all"),
+        *slices(outcome, _columns(data, rows, arguments.by)),
+    ]
     for name, table in tables.items():
         if len(table) > 1:
             with open(folder / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
@@ -67,8 +77,18 @@ def _rows(outcome, places, rows, labels, data):
     table = [(*head, *features, *(["text"] if texts else []))]
     x = data.take(rows[places]) if len(places) else []
     for at, place in enumerate(places):
-        true, predicted = (labels[int(v)] if outcome.problem == "classification" else v for v in (outcome.y[place], outcome.predicted[place]))
-        sure = [round(float(outcome.probabilities[place, int(v)]), 6) for v in (outcome.predicted[place], outcome.y[place])] if outcome.probabilities is not None else []
+        true, predicted = (
+            labels[int(v)] if outcome.problem == "classification" else v
+            for v in (outcome.y[place], outcome.predicted[place])
+        )
+        sure = (
+            [
+                round(float(outcome.probabilities[place, int(v)]), 6)
+                for v in (outcome.predicted[place], outcome.y[place])
+            ]
+            if outcome.probabilities is not None
+            else []
+        )
         own = list(x.iloc[at] if hasattr(x, "iloc") else x[at].reshape(-1)) if features else [x[at]] if texts else []
         table.append((int(rows[place]), true, predicted, *sure, *own))
     return table
@@ -88,12 +108,24 @@ def _draw(data, outcome, rows, labels, folder) -> None:
 
     if len(data.spec.facts.get("image_shape", ())) != 3 or outcome.problem != "classification":
         return
-    for name, places, title in (("mistakes", confident_mistakes(outcome), "Mistakes"), ("mislabelled", likely_mislabelled(outcome), "Likely mislabelled")):
+    for name, places, title in (
+        ("mistakes", confident_mistakes(outcome), "Mistakes"),
+        ("mislabelled", likely_mislabelled(outcome), "Likely mislabelled"),
+    ):
         chosen = places[outcome.y[places] != outcome.predicted[places]]
         if len(chosen):
             images = data.take(rows[chosen])
             sure = None if outcome.probabilities is None else outcome.probabilities[chosen, outcome.predicted[chosen]]
-            figure = misclassified_images(images, outcome.y[chosen], outcome.predicted[chosen], labels, images.shape[1:], confidence=sure, of_rows=len(outcome.y), title=title)
+            figure = misclassified_images(
+                images,
+                outcome.y[chosen],
+                outcome.predicted[chosen],
+                labels,
+                images.shape[1:],
+                confidence=sure,
+                of_rows=len(outcome.y),
+                title=title,
+            )
             save(figure, folder / f"{name}.png")
 
 
@@ -103,14 +135,29 @@ def _show(part, outcome, tables) -> None:
     from mlrun.report.numbers import number
 
     if outcome.problem == "classification":
-        print(f"{part}: {len(tables['mistakes']) - 1:,} of {len(outcome.y):,} wrong ({np.mean(outcome.y != outcome.predicted):.2%})")
+        print(
+            f"{part}: {len(tables['mistakes']) - 1:,} of {len(outcome.y):,} wrong ({np.mean(outcome.y != outcome.predicted):.2%})"
+        )
     else:
-        print(f"{part}: rmse {number(float(np.sqrt(np.mean((outcome.y - outcome.predicted) ** 2))))} on {len(outcome.y):,} rows")
-    for name, title in (("mistakes", "most confident mistakes"), ("mislabelled", "likely mislabelled"), ("classes", "classes"), ("slices", "slices, the worst first")):
+        print(
+            f"{part}: rmse {number(float(np.sqrt(np.mean((outcome.y - outcome.predicted) ** 2))))} on {len(outcome.y):,} rows"
+        )
+    for name, title in (
+        ("mistakes", "most confident mistakes"),
+        ("mislabelled", "likely mislabelled"),
+        ("classes", "classes"),
+        ("slices", "slices, the worst first"),
+    ):
         table = tables[name]
         if len(table) < 2:
             continue
-        width = 5 if name in ("mistakes", "mislabelled") and outcome.probabilities is not None else 3 if name in ("mistakes", "mislabelled") else len(table[0])
+        width = (
+            5
+            if name in ("mistakes", "mislabelled") and outcome.probabilities is not None
+            else 3
+            if name in ("mistakes", "mislabelled")
+            else len(table[0])
+        )
         cells = [[_cell(value, number) for value in row[:width]] for row in table[: SHOWN + 1]]
         widths = [max(map(len, column)) for column in zip(*cells)]
         more = f" ({len(table) - 1 - SHOWN:,} more in {name}.csv)" if len(table) - 1 > SHOWN else ""
@@ -120,5 +167,9 @@ def _show(part, outcome, tables) -> None:
 
 
 def _cell(value, number) -> str:
-    text = number(float(value)) if isinstance(value, float) or hasattr(value, "dtype") and value.dtype.kind == "f" else str(value)
+    text = (
+        number(float(value))
+        if isinstance(value, float) or hasattr(value, "dtype") and value.dtype.kind == "f"
+        else str(value)
+    )
     return text if len(text) <= 40 else text[:37] + "..."

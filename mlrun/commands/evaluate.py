@@ -10,11 +10,19 @@ SUMMARY = "metrics and figures of a run's stored model, on any part of its data 
 
 def run(argv: "list[str]") -> int:
     parser = RunParser("evaluate", f"Prints {SUMMARY}; recorded as a run nested below it.")
-    parser.add_argument("overrides", nargs="*", help="other data: dataset=csv dataset.path=FILE ...; settings of the run's own: dataset.path=FILE")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        help="other data: dataset=csv dataset.path=FILE ...; settings of the run's own: dataset.path=FILE",
+    )
     parser.add_argument("--part", help="train, train_dev, val or test (default); of other data all rows")
     parser.add_argument("--figures", type=Path, metavar="DIR", help="directory to write the figures into")
     parser.add_argument("--episodes", type=int, help="greedy episodes to play (environments)")
-    parser.add_argument("--seed", type=int, help="of the episodes; without it those that the run itself was measured by, and more of them")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        help="of the episodes; without it those that the run itself was measured by, and more of them",
+    )
     arguments = parser.parse_args(argv)
     import tempfile
 
@@ -30,10 +38,20 @@ def run(argv: "list[str]") -> int:
         data, part = open_data(cfg, **settings), "test"
     else:
         if arguments.episodes is not None or arguments.seed is not None:
-            raise UserError(f"{arguments.run}: --episodes and --seed are for environments, and this run learned from {cfg['dataset']['name']}")
+            raise UserError(
+                f"{arguments.run}: --episodes and --seed are for environments, and this run learned from {cfg['dataset']['name']}"
+            )
         data, part = open_part(cfg, learner, arguments.part, arguments.overrides)
-    params = {"part": part, "rows": data.sizes.get(part), "overrides": " ".join(arguments.overrides), "source": getattr(data, "source", "")}
-    with tempfile.TemporaryDirectory() as folder, Record(arguments.run, cfg, "evaluation", f"evaluate {part}", params) as tracked:
+    params = {
+        "part": part,
+        "rows": data.sizes.get(part),
+        "overrides": " ".join(arguments.overrides),
+        "source": getattr(data, "source", ""),
+    }
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Record(arguments.run, cfg, "evaluation", f"evaluate {part}", params) as tracked,
+    ):
         appoint(learner, cfg, data)
         metrics = {f"{part}/{name}": value for name, value in learner.evaluate(data, part).items()}
         tracked.metrics(metrics)

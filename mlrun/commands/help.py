@@ -32,6 +32,10 @@ def run(argv: "list[str]") -> int:
     print("\nGroups (group=name; `mlrun list GROUP` says what each is)")
     for group in catalogue.groups():
         names = ", ".join(entry.name for entry in catalogue.entries(group))
-        print(textwrap.fill(names, width, initial_indent=f"  {group:14}", subsequent_indent=" " * 16, break_on_hyphens=False))
+        print(
+            textwrap.fill(
+                names, width, initial_indent=f"  {group:14}", subsequent_indent=" " * 16, break_on_hyphens=False
+            )
+        )
     print(f"\n{FOOTER}")
     return 0

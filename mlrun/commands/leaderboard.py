@@ -11,13 +11,29 @@ FORMATS = ("table", "csv", "md")
 
 def run(argv: "list[str]") -> int:
     parser = argparse.ArgumentParser(prog="mlrun leaderboard", description=f"Shows {SUMMARY}. std is numpy's, over n.")
-    parser.add_argument("source", nargs="?", default="mlrun", help="an MLflow experiment or the directory of a sweep (default: mlrun)")
-    parser.add_argument("select", nargs="*", help="select.maximize=val/accuracy (or minimize) and select.subject_to='predict_ms<=1': the best among what is good enough")
-    parser.add_argument("--by", help="keys that make a group, such as model,dataset or optim.lr; default: all settings but seeds")
+    parser.add_argument(
+        "source", nargs="?", default="mlrun", help="an MLflow experiment or the directory of a sweep (default: mlrun)"
+    )
+    parser.add_argument(
+        "select",
+        nargs="*",
+        help="select.maximize=val/accuracy (or minimize) and select.subject_to='predict_ms<=1': the best among what is good enough",
+    )
+    parser.add_argument(
+        "--by", help="keys that make a group, such as model,dataset or optim.lr; default: all settings but seeds"
+    )
     parser.add_argument("--metric", help="default: the test value of the watched metric")
     parser.add_argument("--format", choices=FORMATS, default="table")
-    parser.add_argument("--figure", metavar="PNG", help="also draw it with error bars; for a sweep it becomes an artifact of its parent run")
-    parser.add_argument("--curves", metavar="PNG", help="draw the watched metric (or --metric) over training, mean and std over seeds of each group")
+    parser.add_argument(
+        "--figure",
+        metavar="PNG",
+        help="also draw it with error bars; for a sweep it becomes an artifact of its parent run",
+    )
+    parser.add_argument(
+        "--curves",
+        metavar="PNG",
+        help="draw the watched metric (or --metric) over training, mean and std over seeds of each group",
+    )
     arguments = parser.parse_args(argv)
 
     from mlrun.errors import UserError
@@ -28,9 +44,13 @@ def run(argv: "list[str]") -> int:
         arguments.source, arguments.select = "mlrun", [arguments.source, *arguments.select]
     selection = Selection.parse(arguments.select)
     if selection.metric and arguments.metric:
-        raise UserError(f"--metric {arguments.metric}: select.{'maximize' if selection.mode == 'max' else 'minimize'} already says what is compared")
+        raise UserError(
+            f"--metric {arguments.metric}: select.{'maximize' if selection.mode == 'max' else 'minimize'} already says what is compared"
+        )
 
-    figure, drawn = (path and Path(path).resolve() for path in (arguments.figure, arguments.curves))  # a sweep is read where it was started
+    figure, drawn = (
+        path and Path(path).resolve() for path in (arguments.figure, arguments.curves)
+    )  # a sweep is read where it was started
     runs, parent = _runs(arguments.source)
     by = [key.strip() for key in arguments.by.split(",") if key.strip()] if arguments.by else None
     known = {"model", "dataset"} | {key for one in runs for key in one.params}
@@ -41,9 +61,14 @@ def run(argv: "list[str]") -> int:
             raise UserError(f"--by {key}: no run has such a setting{nearest(key, known)}")
     board = leaderboard(selection.among(runs), selection.metric or arguments.metric, by, selection.mode)
     if not board.rows:
-        measured = sorted({name for one in runs for name in one.metrics if "/" in name and not name.startswith("seconds/")})
+        measured = sorted(
+            {name for one in runs for name in one.metrics if "/" in name and not name.startswith("seconds/")}
+        )
         what = f"with {arguments.metric}" if arguments.metric else "with results"
-        raise UserError(f"{arguments.source}: there are no runs {what}" + (f"; measured are {', '.join(measured)}" if measured else ""))
+        raise UserError(
+            f"{arguments.source}: there are no runs {what}"
+            + (f"; measured are {', '.join(measured)}" if measured else "")
+        )
     {"table": _table, "csv": _csv, "md": _markdown}[arguments.format](board)
     if figure:
         from mlrun.sweep.figures import leaderboard_figure
@@ -57,7 +82,9 @@ def run(argv: "list[str]") -> int:
         metric = arguments.metric or board.monitor
         axis, found = curves(board, metric_histories, metric)
         if not found:
-            raise UserError(f"--curves: no run has recorded {metric} while it trained; --metric names another, such as train/loss")
+            raise UserError(
+                f"--curves: no run has recorded {metric} while it trained; --metric names another, such as train/loss"
+            )
         _write(curves_figure(found, metric, axis), drawn, parent)
     return 0
 
@@ -94,7 +121,15 @@ def _runs(source: str):
 
 
 def _head(board) -> "list[str]":
-    return [*(key.removesuffix("._target_") for key in board.shown), f"{board.metric} mean", "std", "n", "best", "seconds", "parameters"]
+    return [
+        *(key.removesuffix("._target_") for key in board.shown),
+        f"{board.metric} mean",
+        "std",
+        "n",
+        "best",
+        "seconds",
+        "parameters",
+    ]
 
 
 def _cells(board, row, number, missing="") -> "list[str]":
@@ -145,7 +180,9 @@ def _table(board) -> None:
     else:
         widths = [max(map(len, column)) for column in zip(head, *rows)]
         for row in (head, *rows):
-            cells = [cell.ljust(width) if i < text else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths))]
+            cells = [
+                cell.ljust(width) if i < text else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths))
+            ]
             print("  ".join(cells).rstrip())
     for note in _notes(board):
         print(note)
@@ -153,11 +190,34 @@ def _table(board) -> None:
 
 def _csv(board) -> None:
     writer = csv.writer(sys.stdout)
-    writer.writerow([*_head(board)[: len(board.shown)], "metric", "mean", "std", "n", "best", "seconds", "parameters", "incomplete", "best_run"])
+    writer.writerow(
+        [
+            *_head(board)[: len(board.shown)],
+            "metric",
+            "mean",
+            "std",
+            "n",
+            "best",
+            "seconds",
+            "parameters",
+            "incomplete",
+            "best_run",
+        ]
+    )
     for row in board.rows:
         cells = _cells(board, row, repr)
         at = len(board.shown)
-        writer.writerow([*cells[:at], board.metric, *cells[at : at + 2], row.n, *cells[at + 3 :], str(row.incomplete).lower(), row.best_run])
+        writer.writerow(
+            [
+                *cells[:at],
+                board.metric,
+                *cells[at : at + 2],
+                row.n,
+                *cells[at + 3 :],
+                str(row.incomplete).lower(),
+                row.best_run,
+            ]
+        )
 
 
 def _markdown(board) -> None:

@@ -73,9 +73,13 @@ def _table(title: str, head: "tuple[str, ...]", rows: "Iterable[tuple[str, ...]]
         from rich.console import Console
         from rich.table import Table
 
-        table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
+        table = Table(
+            title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False
+        )
         for column in head:
-            table.add_column(column, overflow="fold", no_wrap=column == "name", style="cyan" if column == "name" else None)
+            table.add_column(
+                column, overflow="fold", no_wrap=column == "name", style="cyan" if column == "name" else None
+            )
         for row in rows:
             table.add_row(*row)
         Console(width=min(shutil.get_terminal_size().columns, 160)).print(table)

@@ -14,15 +14,30 @@ def run(argv: "list[str]") -> int:
         "Writes a prediction and the probabilities of all classes for each row of INPUT, however many there are. "
         "A generative model draws --samples instead. The model of an environment plays: episode.gif and transitions.csv.",
     )
-    parser.add_argument("input", nargs="?", help="CSV, TSV, Parquet, JSON lines, an image or a folder of images; - for stdin")
-    parser.add_argument("--output", help="file to write: .csv, .parquet or .jsonl; - for stdout (default); of an environment a directory")
-    parser.add_argument("--format", choices=("csv", "parquet", "jsonl", "images"), help="of the input, where its name does not say it")
+    parser.add_argument(
+        "input", nargs="?", help="CSV, TSV, Parquet, JSON lines, an image or a folder of images; - for stdin"
+    )
+    parser.add_argument(
+        "--output",
+        help="file to write: .csv, .parquet or .jsonl; - for stdout (default); of an environment a directory",
+    )
+    parser.add_argument(
+        "--format", choices=("csv", "parquet", "jsonl", "images"), help="of the input, where its name does not say it"
+    )
     parser.add_argument("--separator", help="of a CSV file; else whichever of , ; tab | its header has most of")
-    parser.add_argument("--rejected", type=Path, help="file for rows that cannot be used, with line and reason (default: beside the output)")
-    parser.add_argument("--samples", type=int, help="how many a generative model draws, into --output grid.png or samples.npz")
+    parser.add_argument(
+        "--rejected",
+        type=Path,
+        help="file for rows that cannot be used, with line and reason (default: beside the output)",
+    )
+    parser.add_argument(
+        "--samples", type=int, help="how many a generative model draws, into --output grid.png or samples.npz"
+    )
     parser.add_argument("--labels", help="of the samples, where the model knows classes: 3,7")
     parser.add_argument("--episodes", type=int, default=1, help="to play (environments)")
-    parser.add_argument("--seed", type=int, help="of samples; of episodes, without it those that the run itself was measured by")
+    parser.add_argument(
+        "--seed", type=int, help="of samples; of episodes, without it those that the run itself was measured by"
+    )
     arguments = parser.parse_args(argv)
     from mlrun.stored import open_run
 
@@ -45,7 +60,9 @@ def _answer(learner, arguments) -> int:
     from mlrun.predictions import FORMATS, predict_all
 
     if arguments.input is None:
-        raise UserError(f"what should be predicted? mlrun predict {arguments.run} FILE --output predictions.csv (- reads from a pipe)")
+        raise UserError(
+            f"what should be predicted? mlrun predict {arguments.run} FILE --output predictions.csv (- reads from a pipe)"
+        )
     inputs = learner.recipe.get("inputs")
     if not inputs:
         raise UserError(f"{arguments.run}: this model does not take rows of a table, texts or images")
@@ -58,9 +75,13 @@ def _answer(learner, arguments) -> int:
         format = arguments.format if arguments.format in ("csv", "jsonl") else "csv"
     beside = Path("predictions" if output == "-" else output)
     rejected = arguments.rejected or beside.with_name(f"{beside.stem}.rejected.csv")
-    rows, refused = predict_all(learner, read_rows(arguments.input, inputs, arguments.format, arguments.separator), output, format, rejected)
+    rows, refused = predict_all(
+        learner, read_rows(arguments.input, inputs, arguments.format, arguments.separator), output, format, rejected
+    )
     if refused:
-        print(f"mlrun: {refused:,} of {rows + refused:,} rows could not be used; they are in {rejected}", file=sys.stderr)
+        print(
+            f"mlrun: {refused:,} of {rows + refused:,} rows could not be used; they are in {rejected}", file=sys.stderr
+        )
     if output != "-" and rows:
         print(f"{output}: {rows:,} predictions")
     return 0 if rows else 1
@@ -73,7 +94,9 @@ def _play(cfg: dict, learner, arguments) -> int:
     from mlrun.stored import open_data
 
     if arguments.input is not None:
-        raise UserError(f"{arguments.run}: the model of an environment plays and takes no input: mlrun predict {arguments.run} --output DIRECTORY")
+        raise UserError(
+            f"{arguments.run}: the model of an environment plays and takes no input: mlrun predict {arguments.run} --output DIRECTORY"
+        )
     if arguments.seed is not None:
         cfg["seed"] = arguments.seed
     data = open_data(cfg, test_episodes=arguments.episodes)

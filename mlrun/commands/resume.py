@@ -17,7 +17,9 @@ def run(argv: "list[str]") -> int:
         description="Goes on from a run's last checkpoint, in the same directory and MLflow run; or runs the jobs of a sweep that did not finish.",
     )
     parser.add_argument("run", help="directory of a run or sweep, checkpoint of a run, or MLflow run id")
-    parser.add_argument("overrides", nargs="*", help="changes, such as trainer.max_epochs=40; of a sweep hydra.launcher.timeout=600")
+    parser.add_argument(
+        "overrides", nargs="*", help="changes, such as trainer.max_epochs=40; of a sweep hydra.launcher.timeout=600"
+    )
     arguments = parser.parse_args(argv)
     from mlrun.sweep.journal import SWEEP
 
@@ -37,10 +39,14 @@ def _sweep(directory: str, overrides: "list[str]") -> int:
     sweep = open_sweep(directory).sweep
     other = [override for override in overrides if not override.lstrip("+").startswith("hydra")]
     if other:
-        raise UserError(f"{other[0]}: a sweep is resumed as it was begun; only settings of hydra.launcher and hydra.sweeper can change")
+        raise UserError(
+            f"{other[0]}: a sweep is resumed as it was begun; only settings of hydra.launcher and hydra.sweeper can change"
+        )
     try:
         os.chdir(sweep["cwd"])  # where its database and its data lie
     except OSError as error:
         raise UserError(f"the sweep was started in {sweep['cwd']}, which is not there: {error.strerror}") from None
-    kept = [argument for argument in sweep["argv"] if not argument.startswith(("hydra.sweep.dir=", "hydra.sweeper.resume="))]
+    kept = [
+        argument for argument in sweep["argv"] if not argument.startswith(("hydra.sweep.dir=", "hydra.sweeper.resume="))
+    ]
     return hydra_application([*kept, f"hydra.sweep.dir='{directory}'", "hydra.sweeper.resume=true", *overrides])

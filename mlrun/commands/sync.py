@@ -11,10 +11,18 @@ SUMMARY = "send to MLflow what it did not take while a run was going on"
 
 def run(argv: "list[str]") -> int:
     parser = argparse.ArgumentParser(
-        prog="mlrun sync", description="Sends metrics, artifacts and models that a server which did not answer has missed. Nothing is sent twice."
+        prog="mlrun sync",
+        description="Sends metrics, artifacts and models that a server which did not answer has missed. Nothing is sent twice.",
     )
-    parser.add_argument("directory", nargs="*", default=["outputs"], help="directories of runs or sweeps, or above them; default: outputs")
-    parser.add_argument("--trust", action="store_true", help="also read what was written by another user; that can run code")
+    parser.add_argument(
+        "directory",
+        nargs="*",
+        default=["outputs"],
+        help="directories of runs or sweeps, or above them; default: outputs",
+    )
+    parser.add_argument(
+        "--trust", action="store_true", help="also read what was written by another user; that can run code"
+    )
     arguments = parser.parse_args([{"trust=true": "--trust"}.get(argument, argument) for argument in argv])
     for name in arguments.directory:
         if not Path(name).is_dir() and arguments.directory != ["outputs"]:

@@ -10,7 +10,9 @@ SUMMARY = "the MLflow page of this directory's runs, on loopback"
 def run(argv: "list[str]") -> int:
     parser = argparse.ArgumentParser(prog="mlrun ui", description=f"Opens {SUMMARY}.")
     parser.add_argument("--port", type=int, default=5000)
-    parser.add_argument("--host", default="127.0.0.1", help="only change it on a network that you trust: the page has no password")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="only change it on a network that you trust: the page has no password"
+    )
     arguments = parser.parse_args(argv)
 
     from mlrun.errors import UserError
@@ -22,7 +24,20 @@ def run(argv: "list[str]") -> int:
         return 0
     database = sqlite_file(uri)
     if database is not None and not database.is_file():
-        raise UserError(f"there are no runs here: {database} does not exist. Start one with `mlrun`, or go to the directory of your runs.")
+        raise UserError(
+            f"there are no runs here: {database} does not exist. Start one with `mlrun`, or go to the directory of your runs."
+        )
     print(f"MLflow on http://{arguments.host}:{arguments.port} for {uri} (Ctrl-C ends it)", flush=True)
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", arguments.host, "--port", str(arguments.port)]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "ui",
+        "--backend-store-uri",
+        uri,
+        "--host",
+        arguments.host,
+        "--port",
+        str(arguments.port),
+    ]
     os.execv(sys.executable, command)

@@ -55,7 +55,9 @@ def without_hydra(cfg: DictConfig) -> DictConfig:
     choices = cfg.hydra.runtime.choices
     if cfg.hydra.job.chdir:  # every run would make a database of its own, and relative paths would lead elsewhere
         raise ConfigError(
-            ["hydra.job.chdir=true: mlflow.db and relative paths belong to the directory where mlrun is started; hydra.run.dir=DIR says where a run writes"]
+            [
+                "hydra.job.chdir=true: mlflow.db and relative paths belong to the directory where mlrun is started; hydra.run.dir=DIR says where a run writes"
+            ]
         )
     cfg = cfg.copy()
     with open_dict(cfg):

@@ -24,7 +24,9 @@ def relevant(cfg: dict) -> dict:
     """The part of a configuration that decides the result: what an estimator ignores is left out, and where things are stored."""
     ignored = STORAGE if is_network(cfg["model"]) else (*STORAGE, *GRADIENT_DESCENT)
     kept = {key: value for key, value in cfg.items() if key not in ignored}
-    folding = {key: cfg["trainer"][key] for key in FOLDING if (cfg.get("trainer") or {}).get("folds") and key in cfg["trainer"]}
+    folding = {
+        key: cfg["trainer"][key] for key in FOLDING if (cfg.get("trainer") or {}).get("folds") and key in cfg["trainer"]
+    }
     return {"trainer": folding, **kept} if folding else kept
 
 
@@ -42,5 +44,9 @@ def lasting_identity(cfg: dict) -> str:
 def flatten(node: Any, prefix: str = "") -> "dict[str, Any]":
     """{"optim.lr": 0.1, ...}; lists of plain values stay whole."""
     if isinstance(node, dict):
-        return {key: value for name, child in node.items() for key, value in flatten(child, f"{prefix}.{name}" if prefix else str(name)).items()}
+        return {
+            key: value
+            for name, child in node.items()
+            for key, value in flatten(child, f"{prefix}.{name}" if prefix else str(name)).items()
+        }
     return {prefix: node}

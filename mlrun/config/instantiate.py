@@ -9,7 +9,22 @@ from mlrun.config.signatures import signature
 from mlrun.errors import ConfigError
 
 METADATA = frozenset(  # said about a model or dataset, never passed to it
-    {"name", "fits", "facts", "max_epochs", "keep", "min_image_size", "pixel_range", "init_from", "init_only", "freeze", "unfreeze_every", "lr_scale", "gradient_clip_val", "suggested_lr"}
+    {
+        "name",
+        "fits",
+        "facts",
+        "max_epochs",
+        "keep",
+        "min_image_size",
+        "pixel_range",
+        "init_from",
+        "init_only",
+        "freeze",
+        "unfreeze_every",
+        "lr_scale",
+        "gradient_clip_val",
+        "suggested_lr",
+    }
 )
 
 

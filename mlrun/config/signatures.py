@@ -220,7 +220,9 @@ def _union(module: Module, members: list[ast.expr], depth: int) -> tuple | None:
 
 
 def _subscript(module: Module, annotation: ast.Subscript, depth: int) -> tuple | None:
-    outer = annotation.value.attr if isinstance(annotation.value, ast.Attribute) else getattr(annotation.value, "id", "")
+    outer = (
+        annotation.value.attr if isinstance(annotation.value, ast.Attribute) else getattr(annotation.value, "id", "")
+    )
     inner = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
     if outer == "Literal":
         try:

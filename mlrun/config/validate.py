@@ -86,7 +86,11 @@ def nearest(name: Any, known: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = {None: "null", True: "true", False: "false"}.get(value) if value is None or value is True or value is False else None
+    text = (
+        {None: "null", True: "true", False: "false"}.get(value)
+        if value is None or value is True or value is False
+        else None
+    )
     text = text if text is not None else str(value)
     return text if len(text) <= 60 else text[:57] + "..."
 

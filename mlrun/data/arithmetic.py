@@ -7,7 +7,7 @@ from mlrun.errors import DataError
 
 
 class Arithmetic(Pairs):
-    """"535+61" -> "596", as in Keras's addition_rnn example.
+    """Sums such as "535+61" -> "596", as in Keras's addition_rnn example.
 
     rows: different sums; digits: of each number at most, their length drawn evenly; a+b and b+a are the same sum and do not both occur.
     """
@@ -21,7 +21,9 @@ class Arithmetic(Pairs):
     def read(self):
         possible = 10**self.digits * (10**self.digits + 1) // 2
         if self.count > 0.9 * possible:
-            raise DataError(f"dataset.rows={self.count}: there are only {possible} sums of {self.digits} digits; use fewer")
+            raise DataError(
+                f"dataset.rows={self.count}: there are only {possible} sums of {self.digits} digits; use fewer"
+            )
         rng, found = np.random.default_rng(self.data_seed), {}
         while len(found) < self.count:
             a, b = rng.integers(10 ** rng.integers(1, self.digits + 1, size=(2, self.count)))

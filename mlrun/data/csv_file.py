@@ -90,7 +90,9 @@ class CsvFile(ArrayData):
         self.left_out = frame[[column for column in columns if column not in features]]
         frame, self.categories = self._features(frame[features])
         self.numeric = [column for column in features if column not in set(self.categories)]
-        return Content(frame, y, str(self.path), labels, [str(label) for label in labels], features, target, sources=sources)
+        return Content(
+            frame, y, str(self.path), labels, [str(label) for label in labels], features, target, sources=sources
+        )
 
     def _with_dev(self, frame):
         import pandas as pd
@@ -99,7 +101,9 @@ class CsvFile(ArrayData):
         other = read_table(self.dev_path, self.encoding, self.separator, self.decimal)
         absent = [name for name in frame.columns if name not in other and name not in self.drop]
         if absent:
-            raise DataError(f"{self.dev_path}: lacks the column{'s' * (len(absent) > 1)} {', '.join(absent[:5])} of {self.path}")
+            raise DataError(
+                f"{self.dev_path}: lacks the column{'s' * (len(absent) > 1)} {', '.join(absent[:5])} of {self.path}"
+            )
         return pd.concat([frame, other.reindex(columns=frame.columns)], ignore_index=True)
 
     def _no_column(self, option, name, columns):

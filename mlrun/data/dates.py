@@ -8,7 +8,10 @@ from mlrun.data.pairs import PairContent, Pairs
 from mlrun.errors import DataError
 
 FORMS = ("full", "long", "medium", "short")  # of the Unicode CLDR
-FIRST, LAST = datetime.date(1969, 1, 1), datetime.date(2068, 12, 31)  # so that two digits of a year tell the century, as POSIX reads them
+FIRST, LAST = (
+    datetime.date(1969, 1, 1),
+    datetime.date(2068, 12, 31),
+)  # so that two digits of a year tell the century, as POSIX reads them
 
 
 class Dates(Pairs):
@@ -30,7 +33,9 @@ class Dates(Pairs):
         rng = np.random.default_rng(self.data_seed)
         days, found = (LAST - FIRST).days + 1, {}
         if self.count > days * len(patterns) // 2:
-            raise DataError(f"dataset.rows={self.count}: there are not so many different texts of {len(patterns)} formats")
+            raise DataError(
+                f"dataset.rows={self.count}: there are not so many different texts of {len(patterns)} formats"
+            )
         while len(found) < self.count:
             for day, at in zip(rng.integers(days, size=self.count), rng.integers(len(patterns), size=self.count)):
                 date, (locale, pattern) = FIRST + datetime.timedelta(int(day)), patterns[at]
@@ -50,7 +55,9 @@ class Dates(Pairs):
             try:
                 locale = Locale.parse(str(language))
             except (UnknownLocaleError, ValueError):
-                raise DataError(f"dataset.languages: the CLDR has no {language}; give codes such as en, de, pt_BR") from None
+                raise DataError(
+                    f"dataset.languages: the CLDR has no {language}; give codes such as en, de, pt_BR"
+                ) from None
             for form in self.forms:
                 yield locale, locale.date_formats[form].pattern
 

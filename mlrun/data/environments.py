@@ -161,7 +161,9 @@ class Environment(DataModule):
             limit["disable_env_checker"] = True
         vector = gymnasium.make_vec(self._registered.id, num_envs=self.num_envs, **settings, **limit, **self.options)
         if vector.metadata.get("autoreset_mode") is not gymnasium.vector.AutoresetMode.NEXT_STEP:
-            raise DataError(f"dataset.id={self.id}: a vectorized environment must reset in the step after an episode's end")
+            raise DataError(
+                f"dataset.id={self.id}: a vectorized environment must reset in the step after an episode's end"
+            )
         return vector
 
     @cached_property
@@ -332,7 +334,13 @@ class TransitionTable:
         states, actions = len(transitions), len(transitions[0])
         outcomes = max(len(cell) for row in transitions.values() for cell in row.values())
         shape = (states, actions, outcomes)
-        table = cls(np.zeros(shape), np.zeros(shape, dtype=np.int64), np.zeros(shape), np.zeros(shape, dtype=bool), np.asarray(start, dtype=float))
+        table = cls(
+            np.zeros(shape),
+            np.zeros(shape, dtype=np.int64),
+            np.zeros(shape),
+            np.zeros(shape, dtype=bool),
+            np.asarray(start, dtype=float),
+        )
         for s, row in transitions.items():
             for a, cell in row.items():
                 for k, (probability, next_state, reward, terminated) in enumerate(cell):

@@ -39,7 +39,9 @@ def open_huggingface(
     """
     parts = load(path, config, files)
     columns = next(iter(parts.values())).column_names
-    target = target or next((known for known in ("label", "labels", "target", "class") if known in columns), columns[-1])
+    target = target or next(
+        (known for known in ("label", "labels", "target", "class") if known in columns), columns[-1]
+    )
     if target not in columns:
         raise DataError(f"{path}: no column {target!r} (dataset.target); columns: {', '.join(columns)}")
     features = next(iter(parts.values())).features
@@ -50,9 +52,13 @@ def open_huggingface(
         if problem not in ("auto", "classification"):
             raise DataError(f"dataset.problem={problem}: images are for classification")
         extra = dict(image_size=image_size, enlarge_to=enlarge_to, augment=augment, classes=classes)
-        return HubImages(parts, input or pictures[0], target, path, side, grey, "classification", name, seed, **extra, **options)
+        return HubImages(
+            parts, input or pictures[0], target, path, side, grey, "classification", name, seed, **extra, **options
+        )
     options.pop("resident_limit", None)
-    return HubTable(parts, input, path, problem, name, seed, target=target, drop=drop, categorical=categorical, **options)
+    return HubTable(
+        parts, input, path, problem, name, seed, target=target, drop=drop, categorical=categorical, **options
+    )
 
 
 def _names(dataset, target):
@@ -62,12 +68,27 @@ def _names(dataset, target):
 
 def _sources(parts):
     """(datasets in order, sources of `Content`): validation and test parts stay what they are."""
-    known = {"train": ("train", "train_dev"), "validation": ("val",), "valid": ("val",), "val": ("val",), "dev": ("val",), "test": ("test",)}
+    known = {
+        "train": ("train", "train_dev"),
+        "validation": ("val",),
+        "valid": ("val",),
+        "val": ("val",),
+        "dev": ("val",),
+        "test": ("test",),
+    }
     used = [(part, known[part]) for part in parts if part in known]
     if not used:
         used = [(next(iter(parts)), ("train", "train_dev"))]
     given = {made for _, makes in used for made in makes}
-    used = [(part, makes + tuple(rest for rest in ("val", "test") if rest not in given) if part in ("train", used[0][0]) else makes) for part, makes in used]
+    used = [
+        (
+            part,
+            makes + tuple(rest for rest in ("val", "test") if rest not in given)
+            if part in ("train", used[0][0])
+            else makes,
+        )
+        for part, makes in used
+    ]
     start, sources = 0, []
     for part, makes in used:
         sources.append((start, start + len(parts[part]), makes))
@@ -89,7 +110,10 @@ class HubTable(CsvFile):
         frame = pd.concat([part.to_pandas() for part in datasets], ignore_index=True)
         names = _names(datasets[0], self.target)
         if names:
-            frame[self.target] = [names[int(place)] if place == place and 0 <= place < len(names) else None for place in frame[self.target]]
+            frame[self.target] = [
+                names[int(place)] if place == place and 0 <= place < len(names) else None
+                for place in frame[self.target]
+            ]
         if self.chosen is not None:
             frame = frame[[self.chosen, self.target]]
         self.path = self.title = str(self.origin)
@@ -103,7 +127,9 @@ class HubTable(CsvFile):
     def digest(self):
         import hashlib
 
-        return hashlib.blake2b("".join(part._fingerprint for part in self.parts.values()).encode(), digest_size=8).hexdigest()
+        return hashlib.blake2b(
+            "".join(part._fingerprint for part in self.parts.values()).encode(), digest_size=8
+        ).hexdigest()
 
     @property
     def source(self):
@@ -115,7 +141,14 @@ class HubImages(ImageData):
 
     def __init__(self, parts, column, target, origin, side, grey, problem, name, seed, **options):
         super().__init__(problem, name, seed, **options)
-        self.parts, self.image_column, self.target, self.origin, self.side, self.grey = parts, column, target, origin, side, grey
+        self.parts, self.image_column, self.target, self.origin, self.side, self.grey = (
+            parts,
+            column,
+            target,
+            origin,
+            side,
+            grey,
+        )
 
     def read(self):
         datasets, sources = _sources(self.parts)
@@ -126,9 +159,21 @@ class HubImages(ImageData):
                     images.append(fit_image(record[self.image_column], (self.side, self.side), self.grey))
                     classes.append(record[self.target])
             except Exception as error:  # of Pillow, of pyarrow
-                raise DataError(f"{self.origin}: image {len(images) + 1} cannot be read ({str(error).splitlines()[0] if str(error) else type(error).__name__})") from None
+                raise DataError(
+                    f"{self.origin}: image {len(images) + 1} cannot be read ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+                ) from None
         names = _names(datasets[0], self.target)
-        labels, y = np.unique(np.array([names[place] if names and isinstance(place, int) else str(place) for place in classes]), return_inverse=True)
+        labels, y = np.unique(
+            np.array([names[place] if names and isinstance(place, int) else str(place) for place in classes]),
+            return_inverse=True,
+        )
         if len(labels) < 2:
             raise DataError(f"{self.origin}: all images are of one class: there is nothing to learn")
-        return Content(np.stack(images), y.astype(np.int64), str(self.origin), labels.tolist(), [str(label) for label in labels], sources=sources)
+        return Content(
+            np.stack(images),
+            y.astype(np.int64),
+            str(self.origin),
+            labels.tolist(),
+            [str(label) for label in labels],
+            sources=sources,
+        )

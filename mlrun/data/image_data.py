@@ -49,7 +49,9 @@ class ImageData(ArrayData):
             y=np.searchsorted(places, content.y[chosen]),
             labels=[content.labels[place] for place in places],
             class_names=[content.class_names[place] for place in places],
-            sources=None if content.sources is None else [(int(chosen[:start].sum()), int(chosen[:end].sum()), parts) for start, end, parts in content.sources],
+            sources=None
+            if content.sources is None
+            else [(int(chosen[:start].sum()), int(chosen[:end].sum()), parts) for start, end, parts in content.sources],
             test_rows=None if content.test_rows is None else int(chosen[: content.test_rows].sum()),
         )
 

@@ -38,12 +38,16 @@ class ImageFolder(ImageData):
         if parts and parts[0].name != "train":
             raise DataError(f"{self.path}: has {parts[0].name}, but no train")
         roots = parts or [self.path]
-        classes = sorted({folder.name for root in roots for folder in root.iterdir() if folder.is_dir() and _images(folder)})
+        classes = sorted(
+            {folder.name for root in roots for folder in root.iterdir() if folder.is_dir() and _images(folder)}
+        )
         if len(classes) < 2:
             raise DataError(
                 f"{self.path}: needs a folder of images for each of at least two classes, found {', '.join(classes) or 'none'}"
             )
-        files = [[(file, place) for place, name in enumerate(classes) for file in _images(root / name)] for root in roots]
+        files = [
+            [(file, place) for place, name in enumerate(classes) for file in _images(root / name)] for root in roots
+        ]
         x, y, ends, wrong = self._room(sum(map(len, files))), [], [], []
         for part in files:
             for file, place in part:
@@ -59,7 +63,14 @@ class ImageFolder(ImageData):
         if len(present) < len(classes):
             absent = [name for place, name in enumerate(classes) if place not in present]
             raise DataError(f"{self.path}: no image of {', '.join(absent[:5])} can be read")
-        return Content(x[: len(y)], np.array(y, dtype=np.int64), str(self.path), list(classes), list(classes), sources=_sources(parts, ends))
+        return Content(
+            x[: len(y)],
+            np.array(y, dtype=np.int64),
+            str(self.path),
+            list(classes),
+            list(classes),
+            sources=_sources(parts, ends),
+        )
 
     def _room(self, count):
         shape = (count, 1 if self.grey else 3, self.side, self.side)
@@ -67,18 +78,24 @@ class ImageFolder(ImageData):
             return np.empty(shape, np.uint8)
         try:
             with tempfile.TemporaryFile() as file:
-                os.posix_fallocate(file.fileno(), 0, int(np.prod(shape)))  # a full disk is an error now, not a crash later
+                os.posix_fallocate(
+                    file.fileno(), 0, int(np.prod(shape))
+                )  # a full disk is an error now, not a crash later
                 return np.memmap(file, np.uint8, "r+", shape=shape)
         except OSError as error:
             size = f"{np.prod(shape) / 2**30:.1f} GiB"
-            raise DataError(f"{self.path}: {count:,} images need {size} in {tempfile.gettempdir()} ({error.strerror}); set TMPDIR, or a smaller dataset.side") from None
+            raise DataError(
+                f"{self.path}: {count:,} images need {size} in {tempfile.gettempdir()} ({error.strerror}); set TMPDIR, or a smaller dataset.side"
+            ) from None
 
     def _corrupt(self, wrong):
         """Names files that cannot be read: at once all of them, or the first ones on the way if they are to be left out."""
         count = f"{len(wrong)} file{'s' * (len(wrong) > 1)} cannot be read as images"
         shown = "; ".join(wrong[:5]) + ("; ..." if len(wrong) > 5 else "")
         if not self.skip_corrupt:
-            raise DataError(f"{self.path}: {count}: {shown}. Mend or remove them, or leave them out with dataset.skip_corrupt=true")
+            raise DataError(
+                f"{self.path}: {count}: {shown}. Mend or remove them, or leave them out with dataset.skip_corrupt=true"
+            )
         log.warning("%s: %s, left out: %s", self.path, count, "; ".join(wrong))
         print(f"mlrun: warning: {count} and left out: {shown}", file=sys.stderr)
 
@@ -88,7 +105,11 @@ def _sources(parts, ends):
     if not parts:
         return None
     own = [part.name for part in parts]
-    made = {"train": ("train", "train_dev", *(part for part in ("val", "test") if part not in own)), "val": ("val",), "test": ("test",)}
+    made = {
+        "train": ("train", "train_dev", *(part for part in ("val", "test") if part not in own)),
+        "val": ("val",),
+        "test": ("test",),
+    }
     return [(start, end, made[name]) for start, end, name in zip([0, *ends], ends, own)]
 
 
@@ -124,12 +145,17 @@ def fit_image(image, size, grey=False):
     from PIL import Image, ImageOps
 
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):  # more than 8 bits: the values as they are would be cut at 255
+    if image.mode.startswith("I;16") or image.mode in (
+        "I",
+        "F",
+    ):  # more than 8 bits: the values as they are would be cut at 255
         values = np.asarray(image, dtype=np.float64)
         top = 65535 if values.max() > 255 else 255
         image = Image.fromarray((values.clip(0, top) / top * 255).astype(np.uint8))
     elif image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:  # onto white, as it is shown
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    pixels = np.asarray(ImageOps.fit(image.convert("L" if grey else "RGB"), (size[1], size[0]), Image.Resampling.BILINEAR))
+    pixels = np.asarray(
+        ImageOps.fit(image.convert("L" if grey else "RGB"), (size[1], size[0]), Image.Resampling.BILINEAR)
+    )
     return pixels[None] if grey else pixels.transpose(2, 0, 1)

@@ -120,4 +120,3 @@ class IdxImages(ImageData):
             dict(zip((f"{file}.gz" for file in FILES), known["md5"])), known["addresses"], folders[0], self.collection
         )
         return [folders[0] / f"{file}.gz" for file in FILES]
-

@@ -88,7 +88,9 @@ class TextData(ArrayData):
     def labelled(self, texts, classes, source, **options) -> Content:
         labels, y = np.unique(np.asarray(classes), return_inverse=True)
         if len(labels) < 2:
-            raise DataError(f"{source}: all texts are of the class {labels[0] if len(labels) else '(none)'}: there is nothing to learn")
+            raise DataError(
+                f"{source}: all texts are of the class {labels[0] if len(labels) else '(none)'}: there is nothing to learn"
+            )
         x = np.empty(len(texts), dtype=object)
         x[:] = texts
         return Content(x, y.astype(np.int64), str(source), labels.tolist(), [str(label) for label in labels], **options)
@@ -121,9 +123,13 @@ class LabelledText(TextData):
         classes = as_text(frame[target])
         missing = np.flatnonzero(classes.isna() | (classes == ""))
         if len(missing):
-            raise DataError(f"{path}: the class {target!r} is missing in {len(missing)} rows, the first is row {missing[0] + 1}")
+            raise DataError(
+                f"{path}: the class {target!r} is missing in {len(missing)} rows, the first is row {missing[0] + 1}"
+            )
         if classes.nunique() > max(2, len(classes) / 2):
-            raise DataError(f"{path}: {target!r} has {classes.nunique()} different values in {len(classes)} rows, which are no classes; set dataset.target")
+            raise DataError(
+                f"{path}: {target!r} has {classes.nunique()} different values in {len(classes)} rows, which are no classes; set dataset.target"
+            )
         return self.labelled(texts, classes.astype(str).tolist(), path, target=target)
 
     def _columns(self, path, frame):
@@ -158,7 +164,9 @@ class LabelledText(TextData):
                 texts += by_class[name]
                 classes += [name] * len(by_class[name])
         if len(common) < 2:
-            raise DataError(f"{path}: needs a folder or a file of texts for each of at least two classes, found {', '.join(sorted(common)) or 'none'}")
+            raise DataError(
+                f"{path}: needs a folder or a file of texts for each of at least two classes, found {', '.join(sorted(common)) or 'none'}"
+            )
         return self.labelled(texts, classes, path, test_rows=test_rows)
 
     def _read_classes(self, folder) -> "dict[str, list[str]]":
@@ -166,8 +174,13 @@ class LabelledText(TextData):
         below = {child.name: sorted(child.glob("*.txt")) for child in sorted(folder.iterdir()) if child.is_dir()}
         if any(below.values()):
             return {name: [self._read(file) for file in files] for name, files in below.items() if files}
-        files = [file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith((".", "README"))]
-        named = {file.suffix[1:] if len({file.stem for file in files}) == 1 and len(files) > 1 else file.stem: file for file in files}
+        files = [
+            file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith((".", "README"))
+        ]
+        named = {
+            file.suffix[1:] if len({file.stem for file in files}) == 1 and len(files) > 1 else file.stem: file
+            for file in files
+        }
         return {name: [line for line in self._read(file).splitlines() if line.strip()] for name, file in named.items()}
 
     def _read(self, file) -> str:
@@ -191,7 +204,14 @@ class RtPolarity(LabelledText):
         folder = data_directory(self.data_dir) / "rt_polarity"
         table = folder / "rt_polarity.csv"
         places = [folder / "rt-polaritydata", folder]
-        originals = next((place for place in places if (place / "rt-polarity.pos").is_file() and (place / "rt-polarity.neg").is_file()), None)
+        originals = next(
+            (
+                place
+                for place in places
+                if (place / "rt-polarity.pos").is_file() and (place / "rt-polarity.neg").is_file()
+            ),
+            None,
+        )
         if table.is_file():
             return self._read_table(table)
         if originals is None:
@@ -218,7 +238,14 @@ class Imdb(LabelledText):
         import tarfile
 
         root = data_directory(self.data_dir)
-        folder = next((place for place in (root / "aclImdb", root / "imdb" / "aclImdb", root / "imdb") if (place / "train" / "pos").is_dir()), None)
+        folder = next(
+            (
+                place
+                for place in (root / "aclImdb", root / "imdb" / "aclImdb", root / "imdb")
+                if (place / "train" / "pos").is_dir()
+            ),
+            None,
+        )
         if folder is None:
             fetch({self.ARCHIVE: self.MD5}, (self.ADDRESS,), root / "imdb", "imdb")
             with tarfile.open(root / "imdb" / self.ARCHIVE) as archive:

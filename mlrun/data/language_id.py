@@ -29,11 +29,15 @@ class LanguageId(TextData):
             try:
                 locale = Locale.parse(str(code))
             except (UnknownLocaleError, ValueError):
-                raise DataError(f"dataset.languages: {code!r} is no language of the Unicode CLDR; codes are such as de, fr, pt_BR") from None
+                raise DataError(
+                    f"dataset.languages: {code!r} is no language of the Unicode CLDR; codes are such as de, fr, pt_BR"
+                ) from None
             found = {*locale.territories.values(), *locale.languages.values(), *locale.currencies.values()}
             written = {name.casefold(): name for name in sorted(found) if any(letter.isalpha() for letter in name)}
             names[locale.get_display_name(english)] = sorted(written.values())
         spread = Counter(name.casefold() for found in names.values() for name in found)
-        pairs = [(name, language) for language, found in names.items() for name in found if spread[name.casefold()] == 1]
+        pairs = [
+            (name, language) for language, found in names.items() for name in found if spread[name.casefold()] == 1
+        ]
         texts, classes = zip(*pairs) if pairs else ((), ())
         return self.labelled(list(texts), list(classes), f"Unicode CLDR, Babel {version('babel')}")

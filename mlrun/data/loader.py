@@ -101,7 +101,9 @@ class UnpairedBatches(Batches):
     domains: two tensors (rows, ...); classes: two tensors (rows,). normalize: maps a batch of images; flip: mirrors images at random.
     """
 
-    def __init__(self, domains, classes, normalize, batch_size, device="cpu", shuffle=False, seed=0, shard=(0, 1), flip=False):
+    def __init__(
+        self, domains, classes, normalize, batch_size, device="cpu", shuffle=False, seed=0, shard=(0, 1), flip=False
+    ):
         mirror = self._mirrored if flip else None
         super().__init__(max(map(len, domains)), batch_size, shuffle, seed, shard, mirror)
         self.normalize = normalize
@@ -114,7 +116,10 @@ class UnpairedBatches(Batches):
         for x in self.domains:
             rounds = -(-(self.rows + ranks) // len(x))
             count = -(-self.rows // ranks) * ranks if self.shuffle else self.rows
-            each = [torch.randperm(len(x), generator=self.generator) if self.shuffle else torch.arange(len(x)) for _ in range(rounds)]
+            each = [
+                torch.randperm(len(x), generator=self.generator) if self.shuffle else torch.arange(len(x))
+                for _ in range(rounds)
+            ]
             orders.append(torch.cat(each)[:count][rank::ranks])
         return torch.stack(orders)
 

@@ -180,7 +180,12 @@ class ArrayData(DataModule):
             return {"kind": "table", "columns": [list(column) for column in self.columns], **self.reading}
         if x.ndim == 1:
             return {"kind": "text"}
-        return {"kind": "array", "names": [str(name) for name in self.content.feature_names], "shape": list(x.shape[1:]), "value_range": self.content.value_range}
+        return {
+            "kind": "array",
+            "names": [str(name) for name in self.content.feature_names],
+            "shape": list(x.shape[1:]),
+            "value_range": self.content.value_range,
+        }
 
     @property
     def reading(self):
@@ -189,8 +194,14 @@ class ArrayData(DataModule):
 
     def with_parts(self, parts):
         view = copy.copy(self)
-        view._rows = {part: np.zeros(0, dtype=np.int64) for part in PARTS} | {part: np.asarray(rows, dtype=np.int64) for part, rows in parts.items()}
-        for name in [name for name in vars(view) if name != "digest" and isinstance(getattr(type(view), name, None), cached_property)]:
+        view._rows = {part: np.zeros(0, dtype=np.int64) for part in PARTS} | {
+            part: np.asarray(rows, dtype=np.int64) for part, rows in parts.items()
+        }
+        for name in [
+            name
+            for name in vars(view)
+            if name != "digest" and isinstance(getattr(type(view), name, None), cached_property)
+        ]:
             del view.__dict__[name]
         return view
 
@@ -199,7 +210,11 @@ class ArrayData(DataModule):
         if name not in names or getattr(self.content.x, "ndim", 0) != 2:
             return super().column(name)
         at = list(names).index(name)
-        return self.content.x[:, at] if isinstance(self.content.x, np.ndarray) else self.content.x[name].to_numpy(dtype=object)
+        return (
+            self.content.x[:, at]
+            if isinstance(self.content.x, np.ndarray)
+            else self.content.x[name].to_numpy(dtype=object)
+        )
 
     def _split(self):
         y, first_test = self._content.y, self._content.test_rows
@@ -219,9 +234,13 @@ class ArrayData(DataModule):
                 for first, end, parts in self._content.sources:
                     own = _renormalized(split, [part for part in parts if part != TRAIN_DEV or trains[1:]])
                     sizes = part_sizes(own, end - first, self.title, tuple(own))
-                    result.update(split_rows(np.arange(first, end), sizes, seed, y[first:end] if by_class else None, self.title))
+                    result.update(
+                        split_rows(np.arange(first, end), sizes, seed, y[first:end] if by_class else None, self.title)
+                    )
                 return result
-            sizes = part_sizes(split, count, self.title, (*trains, "val", "test") if first_test is None else (*trains, "val"))
+            sizes = part_sizes(
+                split, count, self.title, (*trains, "val", "test") if first_test is None else (*trains, "val")
+            )
             if not sum(sizes.values()):
                 raise DataError(f"{self.title}: dataset.split leaves no rows")
             result.update(split_rows(np.arange(count), sizes, seed, y[:count] if by_class else None, self.title))
@@ -239,7 +258,9 @@ class ArrayData(DataModule):
         share, train = self.split.get(TRAIN_DEV), self.split.get("train")
         if not share:
             return {part: value for part, value in self.split.items() if part != TRAIN_DEV}, ("train",)
-        if train is not None and not (isinstance(share, (int, float)) and isinstance(train, (int, float)) and 0 < share < train):
+        if train is not None and not (
+            isinstance(share, (int, float)) and isinstance(train, (int, float)) and 0 < share < train
+        ):
             raise DataError(f"dataset.split.{TRAIN_DEV}={share}: it is taken out of train={train}, so it must be less")
         rest = None if train is None else round(train - share, 12)
         return {**self.split, "train": rest}, ("train", TRAIN_DEV)
@@ -266,7 +287,10 @@ class ArrayData(DataModule):
     def facts(self):
         """What a network may ask for by name."""
         shape = self.input_shape
-        facts = {"input_shape": shape, "num_outputs": len(self.content.labels) if self.problem == "classification" else 1}
+        facts = {
+            "input_shape": shape,
+            "num_outputs": len(self.content.labels) if self.problem == "classification" else 1,
+        }
         if self.problem == "classification":
             facts["num_classes"] = len(self.content.labels)
         return {**facts, "image_shape": shape} if self.content.x.ndim == 4 else facts

@@ -12,7 +12,9 @@ class Ragged:
     """Sequences of different lengths, one after the other on the device. sequences: a list of (length,) int32 arrays."""
 
     def __init__(self, sequences: "list[np.ndarray]", device="cpu"):
-        self.lengths = torch.tensor([len(ids) for ids in sequences])  # on the CPU: the longest of a batch is asked for without waiting
+        self.lengths = torch.tensor(
+            [len(ids) for ids in sequences]
+        )  # on the CPU: the longest of a batch is asked for without waiting
         self.tokens = torch.from_numpy(np.concatenate([np.zeros(0, dtype=np.int32), *sequences])).to(device)
         self.ends = self.lengths.cumsum(0).to(device)
         self.sizes = self.lengths.to(device)
@@ -39,7 +41,12 @@ class PairBatches(Batches):
 
     def __init__(self, source, target, batch_size, bucket=None, device="cpu", shuffle=False, seed=0, shard=(0, 1)):
         super().__init__(len(source), batch_size, shuffle, seed, shard)
-        self.source, self.target, self.bucket, self.batch_size = Ragged(source, device), Ragged(target, device), bucket, batch_size
+        self.source, self.target, self.bucket, self.batch_size = (
+            Ragged(source, device),
+            Ragged(target, device),
+            bucket,
+            batch_size,
+        )
         size = int(self.source.lengths.max()) + 1
         self.size = self.target.lengths * size + self.source.lengths  # by target first: its steps cost more
         self.order = torch.argsort(self.size, stable=True)

@@ -17,7 +17,9 @@ from mlrun.errors import DataError
 
 log = logging.getLogger("mlrun")
 MEASURES = ("exact_match", "bleu")
-_HYPHEN = re.compile(r"(?<=\w) - (?=\w)")  # cut out of "t-shirt", which BLEU counts as one word; a dash between blanks is much rarer
+_HYPHEN = re.compile(
+    r"(?<=\w) - (?=\w)"
+)  # cut out of "t-shirt", which BLEU counts as one word; a dash between blanks is much rarer
 
 
 @dataclass
@@ -127,7 +129,10 @@ class Pairs(DataModule):
             if self.max_words is not None:
                 content = within(content, self.max_words)
             if not content.source:
-                raise DataError(f"{self.title}: no pairs of texts in it" + (f" of at most {self.max_words} words" * (self.max_words is not None)))
+                raise DataError(
+                    f"{self.title}: no pairs of texts in it"
+                    + (f" of at most {self.max_words} words" * (self.max_words is not None))
+                )
             self._content, self._rows = content, self._split(content)
 
     @property
@@ -160,7 +165,9 @@ class Pairs(DataModule):
         by_group = np.argsort(groups, kind="stable")
         first = np.searchsorted(groups[by_group], np.arange(len(numbers) + 1))
         for part, wanted in chosen.items():
-            result[part] = common[np.concatenate([by_group[first[group] : first[group + 1]] for group in wanted] or [by_group[:0]])]
+            result[part] = common[
+                np.concatenate([by_group[first[group] : first[group + 1]] for group in wanted] or [by_group[:0]])
+            ]
         return result
 
     @property
@@ -201,8 +208,15 @@ class Pairs(DataModule):
             raise DataError(f"{self.title}: no training pairs to make a vocabulary of (dataset.split.train)")
         source, target = ([texts[row] for row in rows] for texts in (self.content.source, self.content.target))
         if self.tokenizers["target"] is None:
-            return PairEncoding(Tokenizer.train([*source, *target], **self.tokenizers["source"]), None, self.reverse_source, self.reverse_target)
-        trained = (Tokenizer.train(texts, **self.tokenizers[side]) for texts, side in ((source, "source"), (target, "target")))
+            return PairEncoding(
+                Tokenizer.train([*source, *target], **self.tokenizers["source"]),
+                None,
+                self.reverse_source,
+                self.reverse_target,
+            )
+        trained = (
+            Tokenizer.train(texts, **self.tokenizers[side]) for texts, side in ((source, "source"), (target, "target"))
+        )
         return PairEncoding(*trained, self.reverse_source, self.reverse_target)
 
     @cached_property
@@ -214,9 +228,17 @@ class Pairs(DataModule):
         if self.max_length is not None:
             short = [len(x) - 1 <= self.max_length and len(y) - 2 <= self.max_length for x, y in zip(source, target)]
             if not any(short):
-                raise DataError(f"{self.title}: no training pair has at most {self.max_length} tokens (dataset.max_length)")
+                raise DataError(
+                    f"{self.title}: no training pair has at most {self.max_length} tokens (dataset.max_length)"
+                )
             if not all(short):
-                log.info("%s: %d of %d training pairs are longer than %d tokens and left out", self.title, short.count(False), len(short), self.max_length)
+                log.info(
+                    "%s: %d of %d training pairs are longer than %d tokens and left out",
+                    self.title,
+                    short.count(False),
+                    len(short),
+                    self.max_length,
+                )
             source, target = ([ids for ids, kept in zip(side, short) if kept] for side in (source, target))
         return source, target
 

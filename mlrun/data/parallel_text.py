@@ -35,7 +35,9 @@ class ParallelText(Pairs):
     Every file may be UTF-8 text, .gz, or a .zip that holds one text of tabs. Pairs with an empty side are left out.
     """
 
-    def __init__(self, path, problem, name, seed, val_path=None, test_path=None, languages=None, columns=(0, 1), **options):
+    def __init__(
+        self, path, problem, name, seed, val_path=None, test_path=None, languages=None, columns=(0, 1), **options
+    ):
         super().__init__(problem, name, seed, **options)
         self.paths = {"train": path, "val": val_path, "test": test_path}
         self.languages, self.columns = languages, list(columns)
@@ -45,7 +47,10 @@ class ParallelText(Pairs):
     def read(self):
         paths = {part: path for part, path in self.paths.items() if path is not None}
         if isinstance(paths["train"], str) and Path(paths["train"]).expanduser().is_dir():
-            paths = {**self._folder(Path(paths["train"]).expanduser()), **{part: path for part, path in paths.items() if part != "train"}}
+            paths = {
+                **self._folder(Path(paths["train"]).expanduser()),
+                **{part: path for part, path in paths.items() if part != "train"},
+            }
         return self.content_of({part: self._read_part(path) for part, path in paths.items()}, str(self.paths["train"]))
 
     def content_of(self, pairs: "dict[str, tuple[list[str], list[str]]]", origin: str) -> PairContent:
@@ -69,7 +74,9 @@ class ParallelText(Pairs):
                     found[part] = [str(file) for file in files]
                     break
         if "train" not in found:
-            raise DataError(f"{folder}: there are no files train.{self.languages[0]} and train.{self.languages[1]} (or .gz) in it")
+            raise DataError(
+                f"{folder}: there are no files train.{self.languages[0]} and train.{self.languages[1]} (or .gz) in it"
+            )
         return found
 
     def _read_part(self, path) -> "tuple[list[str], list[str]]":
@@ -80,7 +87,9 @@ class ParallelText(Pairs):
         files = [Path(side).expanduser() for side in path]
         source, target = (lines_of(file) for file in files)
         if len(source) != len(target):
-            raise DataError(f"{files[0]} has {len(source)} lines, but {files[1]} has {len(target)}: they must go line by line")
+            raise DataError(
+                f"{files[0]} has {len(source)} lines, but {files[1]} has {len(target)}: they must go line by line"
+            )
         return source, target
 
 
@@ -110,7 +119,9 @@ class Multi30k(ParallelText):
     def read(self):
         for folder in (self.folder, self.folder / "multi30k"):
             if _existing(folder, f"train.{self.languages[0]}"):
-                return self.content_of({part: self._read_part(path) for part, path in self._folder(folder).items()}, str(folder))
+                return self.content_of(
+                    {part: self._read_part(path) for part, path in self._folder(folder).items()}, str(folder)
+                )
             if all((folder / archive).is_file() for archive in MULTI30K):
                 pairs = {part: self._archived(folder / archive, part) for archive, part in PARTS_OF_ARCHIVE.items()}
                 return self.content_of(pairs, str(folder))
@@ -124,7 +135,9 @@ class Multi30k(ParallelText):
             for language in self.languages:
                 file = f"{part}.{language}"
                 if file not in members:
-                    raise DataError(f"{archive}: there is no {file} in it; languages there: {', '.join(sorted(members))}")
+                    raise DataError(
+                        f"{archive}: there is no {file} in it; languages there: {', '.join(sorted(members))}"
+                    )
                 sides.append(_decoded(content.extractfile(members[file]).read(), archive).splitlines())
         return tuple(sides)
 
@@ -141,7 +154,9 @@ def tab_separated(path: Path, columns) -> "tuple[list[str], list[str]]":
         if len(cells) < needed:
             if not line.strip():
                 continue
-            raise DataError(f"{path}, line {number}: {len(cells)} columns between tabs, but dataset.columns={list(columns)} needs {needed}")
+            raise DataError(
+                f"{path}, line {number}: {len(cells)} columns between tabs, but dataset.columns={list(columns)} needs {needed}"
+            )
         source.append(cells[columns[0]])
         target.append(cells[columns[1]])
     return source, target
@@ -154,15 +169,23 @@ def lines_of(path: Path) -> "list[str]":
             content = gzip.decompress(path.read_bytes())
         elif path.suffix == ".zip":
             with zipfile.ZipFile(path) as archive:
-                names = [name for name in archive.namelist() if name.endswith((".txt", ".tsv")) and not Path(name).name.startswith("_")]
+                names = [
+                    name
+                    for name in archive.namelist()
+                    if name.endswith((".txt", ".tsv")) and not Path(name).name.startswith("_")
+                ]
                 if len(names) != 1:
-                    raise DataError(f"{path}: holds {len(names)} texts ({', '.join(names) or 'none'}), one is wanted: unpack it and name the file")
+                    raise DataError(
+                        f"{path}: holds {len(names)} texts ({', '.join(names) or 'none'}), one is wanted: unpack it and name the file"
+                    )
                 content = archive.read(names[0])
         else:
             content = path.read_bytes()
     except (OSError, zipfile.BadZipFile, EOFError) as error:
         raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-    return _decoded(content, path).replace("\r\n", "\n").removesuffix("\n").split("\n")  # no other line ends: a sentence may hold U+2028
+    return (
+        _decoded(content, path).replace("\r\n", "\n").removesuffix("\n").split("\n")
+    )  # no other line ends: a sentence may hold U+2028
 
 
 def _decoded(content: bytes, path: Path) -> str:

@@ -77,5 +77,9 @@ class Moons(Points):
     def draw(self, count, random):
         y = random.permutation(np.arange(count) % 2)
         angles = random.uniform(0, np.pi, count)
-        x = np.where(y[:, None] == 0, np.stack([np.cos(angles), np.sin(angles)], 1), np.stack([1 - np.cos(angles), 0.5 - np.sin(angles)], 1))
+        x = np.where(
+            y[:, None] == 0,
+            np.stack([np.cos(angles), np.sin(angles)], 1),
+            np.stack([1 - np.cos(angles), 0.5 - np.sin(angles)], 1),
+        )
         return x - [0.5, 0.25] + self.noise * random.standard_normal((count, 2)), y

@@ -67,8 +67,16 @@ class Replay:
             ends = np.where(going, (ends + 1) % len(self.actions), ends)
             going &= ~over
         as_tensor = lambda array: torch.from_numpy(array).to(self.observations.device)
-        at = lambda t: self.observations.view(-1, *self.observations.shape[2:])[as_tensor(t * self.actions.shape[1] + envs)]
-        return Transitions(at(times), as_tensor(self.actions[times, envs]), as_tensor(returns), at(ends), as_tensor(weights.astype(np.float32)))
+        at = lambda t: self.observations.view(-1, *self.observations.shape[2:])[
+            as_tensor(t * self.actions.shape[1] + envs)
+        ]
+        return Transitions(
+            at(times),
+            as_tensor(self.actions[times, envs]),
+            as_tensor(returns),
+            at(ends),
+            as_tensor(weights.astype(np.float32)),
+        )
 
     def _draw(self, count: int, steps: int, random) -> "tuple[np.ndarray, np.ndarray]":
         """Rows and environments of transitions with `steps` complete rows from their own on."""
@@ -90,7 +98,10 @@ class Replay:
     def state(self) -> dict:
         """Tensors of the rows in use."""
         rows = (self.head - self.size + np.arange(self.size + 1)) % len(self.actions)
-        kept = {name: torch.from_numpy(getattr(self, name)[rows]) for name in ("actions", "rewards", "terminated", "truncated", "valid")}
+        kept = {
+            name: torch.from_numpy(getattr(self, name)[rows])
+            for name in ("actions", "rewards", "terminated", "truncated", "valid")
+        }
         return {**kept, "observations": self.observations[torch.from_numpy(rows)].cpu()}
 
     def restore(self, state: dict) -> None:

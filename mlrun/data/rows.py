@@ -44,7 +44,9 @@ class Piece:
     rejected: "list[Rejected]" = field(default_factory=list)
 
 
-def read_rows(source: str, inputs: dict, format: "str | None" = None, separator: "str | None" = None) -> "Iterator[Callable[[], Piece]]":
+def read_rows(
+    source: str, inputs: dict, format: "str | None" = None, separator: "str | None" = None
+) -> "Iterator[Callable[[], Piece]]":
     """Functions that give the pieces in their order, each to be called once, from any thread.
 
     source: a file, a folder of images, or "-" for stdin; inputs: `DataModule.inputs` of the data that the model learned from.
@@ -70,9 +72,21 @@ def _format(source: str) -> str:
     suffix = path.with_suffix("").suffix.lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
     if path.is_dir() or suffix in IMAGE_SUFFIXES:
         return "images"
-    kinds = {".csv": "csv", ".tsv": "csv", ".tab": "csv", ".txt": "csv", ".parquet": "parquet", ".pq": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
+    kinds = {
+        ".csv": "csv",
+        ".tsv": "csv",
+        ".tab": "csv",
+        ".txt": "csv",
+        ".parquet": "parquet",
+        ".pq": "parquet",
+        ".jsonl": "jsonl",
+        ".ndjson": "jsonl",
+        ".json": "jsonl",
+    }
     if suffix not in kinds:
-        raise DataError(f"{source}: files ending in {suffix or 'nothing'} are not known; say what it is with --format csv|parquet|jsonl|images")
+        raise DataError(
+            f"{source}: files ending in {suffix or 'nothing'} are not known; say what it is with --format csv|parquet|jsonl|images"
+        )
     return kinds[suffix]
 
 
@@ -150,7 +164,13 @@ def _csv(source, inputs, fields, separator):
         raise DataError(f"{source}: {encoding} cannot be read piece by piece; save it as UTF-8")
     decimal = inputs.get("decimal") or "."
     file = _open_bytes(source)
-    header, line, separator = None, 1, separator or inputs.get("separator") or ("\t" if source.lower().removesuffix(".gz").endswith((".tsv", ".tab")) else None)
+    header, line, separator = (
+        None,
+        1,
+        separator
+        or inputs.get("separator")
+        or ("\t" if source.lower().removesuffix(".gz").endswith((".tsv", ".tab")) else None),
+    )
     for block in _blocks(file, source, quoted=True):
         if header is None:
             first, _, block = block.removeprefix(b"\xef\xbb\xbf").partition(b"\n")
@@ -181,7 +201,9 @@ def _csv_block(block, line, header, needed, separator, encoding, decimal):
                 io.BytesIO(block), sep=separator, encoding=encoding, decimal=decimal, header=None, names=header, usecols=names, na_values=MISSING,
                 skipinitialspace=True, dtype=texts, low_memory=False, skip_blank_lines=False, index_col=False, on_bad_lines="error", engine="c",
             )[names]  # fmt: skip
-            separators = np.count_nonzero(np.frombuffer(block, np.uint8) == ord(separator))  # bytes.count is ten times slower
+            separators = np.count_nonzero(
+                np.frombuffer(block, np.uint8) == ord(separator)
+            )  # bytes.count is ten times slower
             full = separators == (len(header) - 1) * lines  # pandas fills rows that are too short
             if len(frame) == lines and full and all(_is_plain(frame[name]) for name, kind in needed if kind == NUMBER):
                 return frame, np.arange(line, line + lines), []
@@ -229,12 +251,19 @@ def _row_by_row(block, line, header, needed, separator, encoding, decimal):
         else:
             rows.append(fields)
             places.append((line + start, raw))
-    frame = pd.DataFrame([[fields[index] for index in at] for fields in rows], columns=[name for name, _ in needed], dtype=object)
-    frame = frame.where(~frame.isin([*MISSING, "", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "n/a", "<NA>", "-nan", "#N/A"]), np.nan)
+    frame = pd.DataFrame(
+        [[fields[index] for index in at] for fields in rows], columns=[name for name, _ in needed], dtype=object
+    )
+    frame = frame.where(
+        ~frame.isin([*MISSING, "", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "n/a", "<NA>", "-nan", "#N/A"]),
+        np.nan,
+    )
     if decimal != ".":
         for name, kind in needed:
             if kind == NUMBER:
-                frame[name] = frame[name].map(lambda value: value.replace(decimal, ".") if isinstance(value, str) else value)
+                frame[name] = frame[name].map(
+                    lambda value: value.replace(decimal, ".") if isinstance(value, str) else value
+                )
     frame, kept, wrong = _checked(frame, needed)
     rejected += [Rejected(places[row][0], reason, places[row][1]) for row, reason in wrong.items()]
     return frame, np.array([places[row][0] for row in kept], dtype=np.int64), sorted(rejected)
@@ -323,7 +352,11 @@ def _parquet_batch(batch, start, needed):
     frame = batch.to_pandas()[[name for name, _ in needed]]
     places = np.arange(start, start + len(frame))
     checked, kept, wrong = _checked(frame, needed)
-    return checked, places[kept], [Rejected(int(places[row]), reason, frame.iloc[row].to_json()) for row, reason in wrong.items()]
+    return (
+        checked,
+        places[kept],
+        [Rejected(int(places[row]), reason, frame.iloc[row].to_json()) for row, reason in wrong.items()],
+    )
 
 
 def _as_input(read, inputs, fields) -> Piece:
@@ -344,7 +377,17 @@ def _as_input(read, inputs, fields) -> Piece:
     missing = np.isnan(x.sum(axis=1, dtype=np.float64)) if x.dtype.kind == "f" else np.zeros(0, bool)
     if missing.any():  # the model knows nothing to put there
         names = np.array([name for name, _ in fields])
-        rejected = [*rejected, *(Rejected(int(places[row]), f"no value in {', '.join(names[np.isnan(x[row])][:5])}", ",".join(map(str, x[row]))) for row in np.flatnonzero(missing))]
+        rejected = [
+            *rejected,
+            *(
+                Rejected(
+                    int(places[row]),
+                    f"no value in {', '.join(names[np.isnan(x[row])][:5])}",
+                    ",".join(map(str, x[row])),
+                )
+                for row in np.flatnonzero(missing)
+            ),
+        ]
         x, places = x[~missing], places[~missing]
     return Piece(x.reshape(len(x), *inputs["shape"]), places, sorted(rejected, key=lambda one: one.place))
 
@@ -354,7 +397,9 @@ def _as_input(read, inputs, fields) -> Piece:
 
 def _images(source, inputs):
     path = Path(source)
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES) if path.is_dir() else [path]
+    files = (
+        sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES) if path.is_dir() else [path]
+    )
     if not files:
         raise DataError(f"{source}: there are no images in it ({', '.join(IMAGE_SUFFIXES)})")
     for start in range(0, len(files), IMAGES):

@@ -52,4 +52,10 @@ class TextEncoding:
 
     @property
     def state(self):
-        return {"kind": "text", "tokenizer": self.tokenizer.state, "max_length": self.max_length, "begin": self.begin, "end": self.end}
+        return {
+            "kind": "text",
+            "tokenizer": self.tokenizer.state,
+            "max_length": self.max_length,
+            "begin": self.begin,
+            "end": self.end,
+        }

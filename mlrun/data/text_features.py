@@ -17,7 +17,13 @@ class TextFeatures(TransformerMixin, BaseEstimator):
     """
 
     def __init__(self, weighting="counts", level="words", ngrams=(1, 1), min_frequency=1, lowercase=True):
-        self.weighting, self.level, self.ngrams, self.min_frequency, self.lowercase = weighting, level, ngrams, min_frequency, lowercase
+        self.weighting, self.level, self.ngrams, self.min_frequency, self.lowercase = (
+            weighting,
+            level,
+            ngrams,
+            min_frequency,
+            lowercase,
+        )
 
     def fit(self, x, y=None):
         if self.weighting not in ("counts", "binary", "tfidf"):

@@ -40,7 +40,15 @@ class TextStream(DataModule):
     """
 
     def __init__(
-        self, problem, name, seed, tokenizer=None, context_length=64, steps_per_epoch=None, resident_limit=2**28, **options
+        self,
+        problem,
+        name,
+        seed,
+        tokenizer=None,
+        context_length=64,
+        steps_per_epoch=None,
+        resident_limit=2**28,
+        **options,
     ):
         super().__init__(problem, name, seed, **options)
         if problem != "language_modeling":
@@ -65,7 +73,9 @@ class TextStream(DataModule):
         buffer = self.buffer()
         unknown = [key for key in self.split if key not in (*PARTS, "seed", "stratify")]
         if unknown:
-            raise DataError(f"dataset.split.{unknown[0]}: the parts of a text are {', '.join(PARTS)}, one after the other")
+            raise DataError(
+                f"dataset.split.{unknown[0]}: the parts of a text are {', '.join(PARTS)}, one after the other"
+            )
         sizes = part_sizes(self.split, len(buffer), self.title)
         ends = np.cumsum([sizes[part] for part in PARTS]).tolist()
         ends = [_boundary(buffer, end) for end in ends]
@@ -114,7 +124,11 @@ class TextStream(DataModule):
             with open(beside, "wb") as file:
                 stream = self._tokenize(buffer, spans, file)
             os.replace(beside, tokens)
-            beside.write_text(json.dumps({"tokenizer": self.tokenizer.state, "bounds": stream.bounds, "characters": stream.characters}))
+            beside.write_text(
+                json.dumps(
+                    {"tokenizer": self.tokenizer.state, "bounds": stream.bounds, "characters": stream.characters}
+                )
+            )
             os.replace(beside, facts)
         known = json.loads(facts.read_text())
         self.tokenizer = Tokenizer.from_state(known["tokenizer"])
@@ -192,7 +206,9 @@ class TextStream(DataModule):
             return None
         rows = self.batch_size if shuffle else max(self.batch_size, 64)
         steps = self.steps_per_epoch if shuffle else None
-        windows = ConsecutiveWindows(self._on(device, tokens), self.context_length, rows, device, shuffle, self.seed, shard, steps)
+        windows = ConsecutiveWindows(
+            self._on(device, tokens), self.context_length, rows, device, shuffle, self.seed, shard, steps
+        )
         windows.tokens_per_character = self.tokens_per_character(part)
         return windows
 
@@ -202,7 +218,9 @@ class TextStream(DataModule):
 
         tokens = self.tokens("train")
         steps = self.steps_per_epoch or max(1, len(tokens) // (self.batch_size * self.context_length * shard[1]))
-        return RandomWindows(self._on(device, tokens), self.context_length, self.batch_size, steps, device, self.seed, shard)
+        return RandomWindows(
+            self._on(device, tokens), self.context_length, self.batch_size, steps, device, self.seed, shard
+        )
 
     def _on(self, device, tokens):
         """A tensor on the device where that is small enough, else the array as it is."""
@@ -231,7 +249,9 @@ def chunks(buffer, start: int, end: int, title: str):
             yield buffer[start:stop].decode("utf-8")
         except UnicodeDecodeError as error:
             line = buffer[: start + error.start].count(b"\n") + 1
-            raise DataError(f"{title}, line {line}: not UTF-8 ({error.reason}); convert it first, e.g. with iconv") from None
+            raise DataError(
+                f"{title}, line {line}: not UTF-8 ({error.reason}); convert it first, e.g. with iconv"
+            ) from None
         start = stop
 
 

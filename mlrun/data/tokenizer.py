@@ -56,7 +56,9 @@ class Tokenizer:
         texts = (text.lower() for text in texts) if lowercase else texts
         if kind in ("bpe", "wordpiece"):
             model = _train_subwords(texts, kind, size or SUBWORD_SIZE, min_frequency)
-            return cls(kind, [model.id_to_token(index) for index in range(model.get_vocab_size())], lowercase, model.to_str())
+            return cls(
+                kind, [model.id_to_token(index) for index in range(model.get_vocab_size())], lowercase, model.to_str()
+            )
         counts: Counter = Counter()
         for text in texts:
             counts.update(_characters(text) if kind == "characters" else _WORD.findall(text))
@@ -129,7 +131,11 @@ def _train_subwords(texts, kind, size, min_frequency):
         alphabet = []
         make = lib.trainers.WordPieceTrainer
     trainer = make(
-        vocab_size=size, min_frequency=min_frequency, special_tokens=list(SPECIAL), initial_alphabet=alphabet, show_progress=False
+        vocab_size=size,
+        min_frequency=min_frequency,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=alphabet,
+        show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer

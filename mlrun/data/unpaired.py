@@ -93,7 +93,9 @@ class Unpaired(DataModule):
         x = [torch.from_numpy(np.ascontiguousarray(domain.x)) for domain in domains]
         y = [torch.full((len(domain.x),), -1) if domain.y is None else torch.from_numpy(domain.y) for domain in domains]
         flip = self.flip and shuffle and part == "train"
-        return UnpairedBatches(x, y, self.transform.on_device(device), self.batch_size, device, shuffle, self.seed, shard, flip)
+        return UnpairedBatches(
+            x, y, self.transform.on_device(device), self.batch_size, device, shuffle, self.seed, shard, flip
+        )
 
 
 CHANGES = ("inverted", "coloured", "thickened")
@@ -107,7 +109,9 @@ class Changed(Unpaired):
     a pixel, of small images, else by two).
     """
 
-    def __init__(self, images, problem, name, seed, change: Literal["inverted", "coloured", "thickened"] = "inverted", **options):
+    def __init__(
+        self, images, problem, name, seed, change: Literal["inverted", "coloured", "thickened"] = "inverted", **options
+    ):
         super().__init__(problem, name, seed, **options)
         if change not in CHANGES:
             raise DataError(f"dataset.change={change}: choose one of {', '.join(CHANGES)}")
@@ -123,7 +127,10 @@ class Changed(Unpaired):
             rows = self.images.rows(part)
             x, y = self._pixels(rows), self.images.content.y[rows]
             halves = slice(0, None, 2), slice(1, None, 2)  # rows come in a random order
-            parts[part] = Domain(self._plain(x[halves[0]]), y[halves[0]]), Domain(self._changed(x[halves[1]]), y[halves[1]])
+            parts[part] = (
+                Domain(self._plain(x[halves[0]]), y[halves[0]]),
+                Domain(self._changed(x[halves[1]]), y[halves[1]]),
+            )
         return parts
 
     value_range = 1.0
@@ -152,9 +159,11 @@ class Changed(Unpaired):
             return inverted(x)
         return thickened(x) if self.change == "thickened" and to == "B" else None
 
-
     def labelled(self, dataset):
-        images = {**dataset["images"], "split": {**(dataset["images"].get("split") or {}), "seed": 0}}  # the same for all seeds
+        images = {
+            **dataset["images"],
+            "split": {**(dataset["images"].get("split") or {}), "seed": 0},
+        }  # the same for all seeds
         kept = {key: dataset[key] for key in ("name", "change")}
         return {**kept, "_target_": f"{__name__}.BothDomains", "problem": "classification", "images": images}
 
@@ -192,7 +201,10 @@ def thickened(x):
 
 def _moved(x, step, axis):
     result = np.zeros_like(x)
-    ahead, behind = slice(max(step, 0), x.shape[axis] + min(step, 0)), slice(max(-step, 0), x.shape[axis] + min(-step, 0))
+    ahead, behind = (
+        slice(max(step, 0), x.shape[axis] + min(step, 0)),
+        slice(max(-step, 0), x.shape[axis] + min(-step, 0)),
+    )
     at = [slice(None)] * 4
     at[axis] = ahead
     source = [slice(None)] * 4
@@ -221,10 +233,15 @@ class Folders(Unpaired):
         laid_out = (self.path / "trainA").is_dir()
         parts = {part: [] for part in PARTS}
         for letter in "AB":
-            given = {part: self._folder(f"{part}{letter}" if laid_out else letter) for part in (PARTS if laid_out else PARTS[:1])}
+            given = {
+                part: self._folder(f"{part}{letter}" if laid_out else letter)
+                for part in (PARTS if laid_out else PARTS[:1])
+            }
             if not len(given["train"]):
                 missing = f"train{letter}" if laid_out else letter
-                raise DataError(f"dataset.path={self.path}: no images in {missing}; it needs trainA and trainB (testA, testB), or A and B")
+                raise DataError(
+                    f"dataset.path={self.path}: no images in {missing}; it needs trainA and trainB (testA, testB), or A and B"
+                )
             absent = [part for part in PARTS[1:] if not len(given.get(part, ()))]  # taken from the training images
             sizes = {"train": None, **{part: self.split.get(part, 0) for part in absent}}
             images, sizes = given["train"], part_sizes(sizes, len(given["train"]), self.title)

@@ -43,7 +43,9 @@ class NGram:
         self.keys, counts, firsts, numbers = [None], [None], [None], [None]
         number = np.zeros(len(tokens) + 1, dtype=np.int64)  # of the empty sequence that ends before each token
         for n in range(1, self.order + 1):
-            keys, first, number, count = np.unique(number[:-1] * V + tokens[n - 1 :], return_index=True, return_inverse=True, return_counts=True)
+            keys, first, number, count = np.unique(
+                number[:-1] * V + tokens[n - 1 :], return_index=True, return_inverse=True, return_counts=True
+            )
             self.keys.append(keys), counts.append(count), firsts.append(first), numbers.append(number)
         # What the text really has of the highest order; below, for Kneser-Ney, in how many different contexts a sequence stood.
         self.counts = [None, *counts[1:]]
@@ -51,8 +53,12 @@ class NGram:
             for n in range(1, self.order):
                 suffix = numbers[n][firsts[n + 1] + 1]
                 self.counts[n] = np.bincount(suffix, minlength=len(self.keys[n]))
-        self.totals = [None] + [np.bincount(self.keys[n] // V, self.counts[n], self._number(n - 1)) for n in range(1, self.order + 1)]
-        self.followers = [None] + [np.bincount(self.keys[n] // V, self.counts[n] > 0, self._number(n - 1)) for n in range(1, self.order + 1)]
+        self.totals = [None] + [
+            np.bincount(self.keys[n] // V, self.counts[n], self._number(n - 1)) for n in range(1, self.order + 1)
+        ]
+        self.followers = [None] + [
+            np.bincount(self.keys[n] // V, self.counts[n] > 0, self._number(n - 1)) for n in range(1, self.order + 1)
+        ]
         self.discounts = [None] + [_discount(self.counts[n]) for n in range(1, self.order + 1)]
         return self
 

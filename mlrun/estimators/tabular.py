@@ -60,7 +60,11 @@ class TabularControl:
             epsilon = self.epsilon(self.steps / (self.epochs * self.steps_per_epoch))
             returns.append(self.learn_episode(epsilon))
         episodes = max(len(returns), 1)
-        return {"return": sum(returns) / episodes, "episode_length": (self.steps - begin) / episodes, "epsilon": epsilon if returns else 0.0}
+        return {
+            "return": sum(returns) / episodes,
+            "episode_length": (self.steps - begin) / episodes,
+            "epsilon": epsilon if returns else 0.0,
+        }
 
     def learn_episode(self, epsilon: float) -> float:
         """One episode. Returns its undiscounted return."""
@@ -117,7 +121,9 @@ class SimulatedTable:
         """next state, reward, terminated, truncated."""
         self.length += 1
         cumulative, results = self.outcomes[state][action]
-        next_state, reward, terminated = results[0] if len(results) == 1 else results[bisect_right(cumulative, self.draw() * cumulative[-1])]
+        next_state, reward, terminated = (
+            results[0] if len(results) == 1 else results[bisect_right(cumulative, self.draw() * cumulative[-1])]
+        )
         return next_state, reward, terminated, self.length >= self.limit and not terminated
 
     def state(self) -> dict:
@@ -131,7 +137,9 @@ def _outcomes(table, state: int, action: int) -> "tuple[list[float], list[tuple[
     """Cumulative probabilities of the possible outcomes, and the outcomes."""
     probabilities = table.probability[state, action]
     possible = np.flatnonzero(probabilities > 0)
-    results = zip(*(values[state, action, possible].tolist() for values in (table.next_state, table.reward, table.terminated)))
+    results = zip(
+        *(values[state, action, possible].tolist() for values in (table.next_state, table.reward, table.terminated))
+    )
     return list(accumulate(probabilities[possible].tolist())), list(results)
 
 

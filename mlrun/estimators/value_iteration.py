@@ -11,7 +11,14 @@ class ValueIteration:
     The reference for methods that learn by acting. Raises ConfigError where the environment has no transition table.
     """
 
-    def __init__(self, num_states: int, num_actions: int, discount: float = 0.99, tolerance: float = 1e-10, max_sweeps: int = 100_000):
+    def __init__(
+        self,
+        num_states: int,
+        num_actions: int,
+        discount: float = 0.99,
+        tolerance: float = 1e-10,
+        max_sweeps: int = 100_000,
+    ):
         if not 0 <= discount <= 1:
             raise ValueError(f"discount={discount}: must be in [0, 1]")
         self.discount, self.tolerance, self.max_sweeps = discount, tolerance, max_sweeps

@@ -86,7 +86,11 @@ class MultiHeadAttention(nn.Module):
             Q, K, V = (self._split(part) for part in self.project(query).chunk(3, -1))
         else:
             Q = self._split(self._linear(query, 0))
-            K, V = (None, None) if key is None else (self._split(self._linear(key, 1)), self._split(self._linear(value, 2)))
+            K, V = (
+                (None, None)
+                if key is None
+                else (self._split(self._linear(key, 1)), self._split(self._linear(value, 2)))
+            )
         if key is None:
             K, V = cache.key, cache.value
         elif cache is not None:

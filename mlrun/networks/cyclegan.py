@@ -33,14 +33,18 @@ class Translator(nn.Module):
     ):
         super().__init__()
         depth, half = image_shape[0], kernel // 2
-        self.first = nn.Sequential(nn.Conv2d(depth, channels, kernel, padding=half, padding_mode="reflect"), *_norm(norm, channels), nn.ReLU())
+        self.first = nn.Sequential(
+            nn.Conv2d(depth, channels, kernel, padding=half, padding_mode="reflect"), *_norm(norm, channels), nn.ReLU()
+        )
         width, down, up = channels, [], []
         for _ in range(halvings):
             down += [nn.Conv2d(width, 2 * width, 3, stride=2, padding=1), *_norm(norm, 2 * width), nn.ReLU()]
             width *= 2
         self.down = nn.Sequential(*down)
         self.blocks = nn.Sequential(*(_Residual(width, norm) for _ in range(blocks)))
-        for _ in range(halvings):  # a resized map and a convolution where the paper has a transposed one: no chequered patterns
+        for _ in range(
+            halvings
+        ):  # a resized map and a convolution where the paper has a transposed one: no chequered patterns
             up.append(nn.Sequential(nn.Conv2d(width, width // 2, 3, padding=1), *_norm(norm, width // 2), nn.ReLU()))
             width //= 2
         self.up = nn.ModuleList(up)
@@ -84,9 +88,18 @@ class PatchJudge(nn.Module):
         super().__init__()
         layers, depth, width = [], image_shape[0], channels
         for step in range(halvings):
-            layers += [nn.Conv2d(depth, width, 4, stride=2, padding=1), *(_norm(norm, width) if step else []), nn.LeakyReLU(0.2)]
+            layers += [
+                nn.Conv2d(depth, width, 4, stride=2, padding=1),
+                *(_norm(norm, width) if step else []),
+                nn.LeakyReLU(0.2),
+            ]
             depth, width = width, min(2 * width, 8 * channels)
-        layers += [nn.Conv2d(depth, width, 3, padding=1), *_norm(norm, width), nn.LeakyReLU(0.2), nn.Conv2d(width, 1, 3, padding=1)]
+        layers += [
+            nn.Conv2d(depth, width, 3, padding=1),
+            *_norm(norm, width),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(width, 1, 3, padding=1),
+        ]
         self.layers = nn.Sequential(*layers)
         small_weights(self)
 

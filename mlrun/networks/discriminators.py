@@ -35,7 +35,13 @@ class Discriminator(nn.Module):
 class DenseDiscriminator(Discriminator):
     """Linear layers. spectral_norm: every layer's largest singular value is held at 1 (Miyato et al. 2018)."""
 
-    def __init__(self, input_shape: Sequence[int], num_classes: int, hidden: Sequence[int] = (128, 128), spectral_norm: bool = False):
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        num_classes: int,
+        hidden: Sequence[int] = (128, 128),
+        spectral_norm: bool = False,
+    ):
         super().__init__(hidden[-1], num_classes, spectral_norm)
         wrap, layers, width = spectral if spectral_norm else lambda layer: layer, [], math.prod(input_shape)
         for next_width in hidden:

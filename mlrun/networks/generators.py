@@ -50,7 +50,11 @@ class DenseGenerator(Generator):
         self.input_shape = list(input_shape)
         layers, width = [], latent_size + num_classes
         for next_width in hidden:
-            layers += [nn.Linear(width, next_width), *([nn.BatchNorm1d(next_width)] if norm else []), make_activation(activation)]
+            layers += [
+                nn.Linear(width, next_width),
+                *([nn.BatchNorm1d(next_width)] if norm else []),
+                make_activation(activation),
+            ]
             width = next_width
         self.layers = nn.Sequential(*layers, nn.Linear(width, math.prod(input_shape)), make_activation(output))
 
@@ -86,7 +90,9 @@ class ConvGenerator(Generator):
                 *([nn.BatchNorm2d(next_width)] if norm else []),
                 make_activation(activation),
             ]
-        self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(channels[-1], depth, 4, stride=2, padding=1), make_activation(output))
+        self.layers = nn.Sequential(
+            *layers, nn.ConvTranspose2d(channels[-1], depth, 4, stride=2, padding=1), make_activation(output)
+        )
         for layer in self.modules():
             if norm and isinstance(layer, (nn.ConvTranspose2d, nn.Linear)):
                 nn.init.normal_(layer.weight, std=0.02)  # the paper's

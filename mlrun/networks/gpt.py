@@ -32,7 +32,9 @@ class GPT(nn.Module):
         self.embedding = nn.Embedding(vocab_size, width)
         self.positions = nn.Embedding(context_length, width)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
-        self.blocks = nn.ModuleList(Block(width, heads, None, dropout, norm_first=True, activation="gelu", bias=bias) for _ in range(layers))
+        self.blocks = nn.ModuleList(
+            Block(width, heads, None, dropout, norm_first=True, activation="gelu", bias=bias) for _ in range(layers)
+        )
         self.norm = nn.LayerNorm(width, bias=bias)
         self.head = nn.Linear(width, vocab_size, bias=False)
         for module in self.modules():

@@ -19,7 +19,15 @@ class FixedWindow(nn.Module):
     `window` tokens side by side. direct: with the connection W past the hidden layer.
     """
 
-    def __init__(self, vocab_size: int, window: int = 8, embedding: int = 32, hidden: int = 256, dropout: float = 0.0, direct: bool = False):
+    def __init__(
+        self,
+        vocab_size: int,
+        window: int = 8,
+        embedding: int = 32,
+        hidden: int = 256,
+        dropout: float = 0.0,
+        direct: bool = False,
+    ):
         super().__init__()
         self.window = window
         self.embedding = nn.Embedding(vocab_size, embedding, padding_idx=PAD)

@@ -36,6 +36,8 @@ class Positions(nn.Module):
         end = start + x.shape[1]
         if end > len(self.table):
             if self.kind == "learned":
-                raise ValueError(f"a sequence of {end} tokens, but there are {self.max_length} learned positions: raise max_length")
+                raise ValueError(
+                    f"a sequence of {end} tokens, but there are {self.max_length} learned positions: raise max_length"
+                )
             self.table = sinusoids(2 * end, self.width).to(self.table)
         return x + self.table[start:end]

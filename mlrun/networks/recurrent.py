@@ -103,7 +103,9 @@ class Recurrent(nn.Module):
             sides = []
             for direction in range(self.directions):
                 suffix = f"_l{layer}" + "_reverse" * direction
-                weights = [getattr(self.layers, name + suffix) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+                weights = [
+                    getattr(self.layers, name + suffix) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+                ]
                 now = tuple(part[layer * self.directions + direction] for part in state)
                 outputs = [None] * x.shape[1]
                 for t in reversed(range(x.shape[1])) if direction else range(x.shape[1]):

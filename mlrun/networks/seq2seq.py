@@ -99,14 +99,18 @@ class RecurrentSeq2Seq(nn.Module):
             "dot": lambda: DotAttention(hidden, memory_size),
         }[attention]()
         self.decoder = Recurrent(fed + (0 if attention == "dot" else memory_size), hidden, cell, layers, dropout)
-        self.combine = nn.Linear(hidden + memory_size + fed, hidden)  # of state, context and last token, before the output
+        self.combine = nn.Linear(
+            hidden + memory_size + fed, hidden
+        )  # of state, context and last token, before the output
         self.output = nn.Linear(hidden, target_vocab_size)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
 
     def encode(self, source: Tensor) -> Memory:
         mask = source != PAD
         outputs, ends = self.encoder(self.dropout(self.source_embedding(source)), lengths=mask.sum(1))
-        hidden = tuple(torch.tanh(self.bridge(self._sides(part))) for part in (ends if isinstance(ends, tuple) else (ends,)))
+        hidden = tuple(
+            torch.tanh(self.bridge(self._sides(part))) for part in (ends if isinstance(ends, tuple) else (ends,))
+        )
         context = self._sides(ends[0] if isinstance(ends, tuple) else ends)[-1]
         keys = None if self.attention is None else self.attention.keys(outputs)
         return Memory(outputs, keys, mask, context, hidden if len(hidden) > 1 else hidden[0])
@@ -175,9 +179,17 @@ class RecurrentSeq2Seq(nn.Module):
 
     def reorder(self, state: Memory, indices: Tensor) -> Memory:
         def rows(x, dim=0):
-            return tuple(rows(part, dim) for part in x) if isinstance(x, tuple) else None if x is None else x.index_select(dim, indices)
+            return (
+                tuple(rows(part, dim) for part in x)
+                if isinstance(x, tuple)
+                else None
+                if x is None
+                else x.index_select(dim, indices)
+            )
 
-        return Memory(rows(state.outputs), rows(state.keys), rows(state.mask), rows(state.context), rows(state.hidden, 1))
+        return Memory(
+            rows(state.outputs), rows(state.keys), rows(state.mask), rows(state.context), rows(state.hidden, 1)
+        )
 
 
 class TokenVectors(nn.Module):

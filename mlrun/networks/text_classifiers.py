@@ -39,7 +39,9 @@ class BagOfEmbeddings(nn.Module):
         if self.together is not None:
             nn.init.normal_(self.together.weight, std=0.1)
         widths = [embedding, *hidden]
-        layers = [part for a, b in zip(widths, widths[1:]) for part in (nn.Linear(a, b), nn.ReLU(), nn.Dropout(dropout))]
+        layers = [
+            part for a, b in zip(widths, widths[1:]) for part in (nn.Linear(a, b), nn.ReLU(), nn.Dropout(dropout))
+        ]
         self.body = nn.Sequential(nn.Dropout(dropout), *layers)
         self.head = nn.Linear(widths[-1], num_outputs)
 
@@ -81,9 +83,15 @@ class RecurrentClassifier(nn.Module):
             raise ValueError(f"pooling={pooling}: choose last, max or attention")
         self.vocab_size, self.pooling = vocab_size, pooling
         self.embedding = None if embedding is None else nn.Embedding(vocab_size, embedding, padding_idx=PAD)
-        self.recurrent = Recurrent(embedding or vocab_size, hidden, cell, num_layers, dropout, bidirectional, fused=fused)
+        self.recurrent = Recurrent(
+            embedding or vocab_size, hidden, cell, num_layers, dropout, bidirectional, fused=fused
+        )
         width = self.recurrent.output_size
-        self.attention = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1, bias=False)) if pooling == "attention" else None
+        self.attention = (
+            nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1, bias=False))
+            if pooling == "attention"
+            else None
+        )
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, num_outputs)
 
@@ -128,7 +136,9 @@ class TextCNN(nn.Module):
         nn.init.uniform_(self.embedding.weight, -0.25, 0.25)
         with torch.no_grad():
             self.embedding.weight[PAD] = 0
-        self.convolutions = nn.ModuleList(nn.Conv1d(embedding, filters, kernel, padding=kernel - 1) for kernel in kernels)
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(embedding, filters, kernel, padding=kernel - 1) for kernel in kernels
+        )
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(filters * len(kernels), num_outputs)
 
@@ -161,7 +171,9 @@ class TransformerClassifier(nn.Module):
         norm_first: bool = True,
     ):
         super().__init__()
-        self.encoder = TransformerEncoder(vocab_size, width, heads, layers, hidden, dropout, positions, max_length, norm_first)
+        self.encoder = TransformerEncoder(
+            vocab_size, width, heads, layers, hidden, dropout, positions, max_length, norm_first
+        )
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, num_outputs)
 

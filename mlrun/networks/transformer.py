@@ -43,7 +43,9 @@ class Block(nn.Module):
         if cross:
             self.cross_attention = MultiHeadAttention(width, heads, dropout, bias)
             self.norm_cross = nn.LayerNorm(width, bias=bias)
-        self.feed_forward = nn.Sequential(nn.Linear(width, hidden, bias=bias), make_activation(activation), nn.Linear(hidden, width, bias=bias))
+        self.feed_forward = nn.Sequential(
+            nn.Linear(width, hidden, bias=bias), make_activation(activation), nn.Linear(hidden, width, bias=bias)
+        )
         self.norm_feed_forward = nn.LayerNorm(width, bias=bias)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
 
@@ -162,7 +164,9 @@ class TransformerDecoder(nn.Module):
     def forward(self, tokens: Tensor, memory: Tensor, memory_mask: Tensor) -> Tensor:
         x = self.embedding(tokens)
         for block in self.blocks:
-            x = block(x, causal=True, memory=memory, memory_mask=memory_mask)  # padding is on the right: the order hides it
+            x = block(
+                x, causal=True, memory=memory, memory_mask=memory_mask
+            )  # padding is on the right: the order hides it
         return self.output(self.norm(x))
 
     def start(self, memory: Tensor, memory_mask: Tensor) -> DecoderState:
@@ -203,13 +207,17 @@ class Transformer(nn.Module):
         shared: bool = False,
     ):
         super().__init__()
-        common = dict(width=width, heads=heads, hidden=hidden, dropout=dropout, positions=positions, max_length=max_length)
+        common = dict(
+            width=width, heads=heads, hidden=hidden, dropout=dropout, positions=positions, max_length=max_length
+        )
         common.update(norm_first=norm_first, activation=activation)
         self.encoder = TransformerEncoder(source_vocab_size, layers=layers, **common)
         self.decoder = TransformerDecoder(target_vocab_size, layers=decoder_layers or layers, tied=tied, **common)
         if shared:
             if source_vocab_size != target_vocab_size:
-                raise ValueError(f"shared=true: the vocabularies differ ({source_vocab_size} and {target_vocab_size} tokens)")
+                raise ValueError(
+                    f"shared=true: the vocabularies differ ({source_vocab_size} and {target_vocab_size} tokens)"
+                )
             self.encoder.embedding.tokens = self.decoder.embedding.tokens
 
     def forward(self, source: Tensor, target: Tensor, teacher_forcing: float = 1.0, with_attention: bool = False):

@@ -15,7 +15,9 @@ MAX_STEPS, FILM_WIDTH, FILM_RATE = 1000, 300, 25  # of a film: steps, pixels, pi
 ARROWS = {"FrozenLake": "←↓→↑", "CliffWalking": "↑→↓←"}  # the meaning of the actions, by the environment's name
 
 
-def control_figures(data, outcome, policy: Callable, table: "np.ndarray | None" = None, values: "Callable | None" = None):
+def control_figures(
+    data, outcome, policy: Callable, table: "np.ndarray | None" = None, values: "Callable | None" = None
+):
     """Yields (name, Figure or Film).
 
     outcome: `Played` test episodes; policy: observations (rows, ...) -> actions (rows,); table: Q (states, actions) or None;
@@ -29,7 +31,11 @@ def control_figures(data, outcome, policy: Callable, table: "np.ndarray | None" 
             yield "policy", grid_policy(table, *layout)
         elif len(table) <= 1000:
             yield "q_table", q_table(table)
-    elif values is not None and data.spec.facts["input_shape"] == [2] and np.isfinite(environment.observation_space.low).all():
+    elif (
+        values is not None
+        and data.spec.facts["input_shape"] == [2]
+        and np.isfinite(environment.observation_space.low).all()
+    ):
         yield "values", value_map(values, environment.observation_space.low, environment.observation_space.high)
     environment.close()
     film = record(data, policy)
@@ -82,7 +88,9 @@ def grid_policy(table, rows, columns, letters=None, arrows="←↓→↑"):
                 axes.text(x + dx, y + dy, f"{row[action]:.3g}", ha="center", va="center", fontsize=6, fontweight=weight)
             axes.text(x, y, arrows[int(row.argmax())], ha="center", va="center", fontsize=15, color=INK)
         if letters is not None:
-            axes.text(x - 0.44, y - 0.42, letters[y, x], ha="left", va="top", fontsize=8, color=ORANGE, fontweight="bold")
+            axes.text(
+                x - 0.44, y - 0.42, letters[y, x], ha="left", va="top", fontsize=8, color=ORANGE, fontweight="bold"
+            )
     axes.set_xticks(np.arange(columns + 1) - 0.5, labels=[])
     axes.set_yticks(np.arange(rows + 1) - 0.5, labels=[])
     axes.tick_params(length=0)
@@ -111,8 +119,13 @@ def value_map(values, low, high, points=80):
     figure = new_figure(9.0, 4.2, "Over the state space")
     best, action = new_axes(figure, 0.75, 0.6, 0.25, 0.85, 1, 2, gap_x=0.95)
     extent = (float(low[0]), float(high[0]), float(low[1]), float(high[1]))
-    for axes, picture, title in ((best, q.max(axis=1), "value of the best action"), (action, q.argmax(axis=1), "best action")):
-        image = axes.imshow(picture.reshape(points, points), origin="lower", extent=extent, aspect="auto", cmap=SEQUENTIAL)
+    for axes, picture, title in (
+        (best, q.max(axis=1), "value of the best action"),
+        (action, q.argmax(axis=1), "best action"),
+    ):
+        image = axes.imshow(
+            picture.reshape(points, points), origin="lower", extent=extent, aspect="auto", cmap=SEQUENTIAL
+        )
         axes.set_title(title)
         axes.set_xlabel("observation 0")
         axes.set_ylabel("observation 1")
@@ -134,7 +147,14 @@ class Film:
         """Writes a GIF, whatever suffix `path` has."""
         first, *rest = [picture.quantize(64) for picture in self.pictures]
         duration = 10 * round(100 / self.rate)  # a GIF counts in hundredths of a second
-        first.save(path.with_suffix(".gif"), save_all=True, append_images=rest, duration=duration, loop=0, comment=self.told.encode())
+        first.save(
+            path.with_suffix(".gif"),
+            save_all=True,
+            append_images=rest,
+            duration=duration,
+            loop=0,
+            comment=self.told.encode(),
+        )
 
 
 def _picture(frame: np.ndarray):
@@ -164,7 +184,9 @@ def record(data, policy: Callable) -> "Film | None":
             if over or steps % stride == 0:
                 pictures.append(_picture(environment.render()))
         environment.close()
-    except Exception as error:  # a missing pygame, no font, an environment without pictures: the result stands without a film
+    except (
+        Exception
+    ) as error:  # a missing pygame, no font, an environment without pictures: the result stands without a film
         logging.getLogger("mlrun").warning("no film of an episode: %s", " ".join(str(error).split()))
         return None
     return Film(pictures, rate / stride, f"return {number(earned)} in {steps} steps")
@@ -187,7 +209,18 @@ def write_transitions(path: Path, data, policy) -> "list[float]":
                 action = int(policy(np.asarray(observation)[None])[0])
                 before = np.ravel(observation).tolist()
                 observation, reward, terminated, truncated, _ = environment.step(action)
-                writer.writerow([episode, step, *before, action, float(reward), *np.ravel(observation).tolist(), terminated, truncated])
+                writer.writerow(
+                    [
+                        episode,
+                        step,
+                        *before,
+                        action,
+                        float(reward),
+                        *np.ravel(observation).tolist(),
+                        terminated,
+                        truncated,
+                    ]
+                )
                 step, earned, over = step + 1, earned + float(reward), terminated or truncated
             returns.append(earned)
     environment.close()

@@ -4,6 +4,6 @@ SMALLER_IS_BETTER = ("loss", "error", "rmse", "mae", "mse", "perplexity", "nll",
 
 
 def mode_of(metric: str) -> str:
-    """"min" or "max", for callers that do not know the task's own mode."""
+    """Either "min" or "max", for callers that do not know the task's own mode."""
     name = metric.split("/")[-1]
     return "min" if any(part in SMALLER_IS_BETTER for part in name.split("_")) else "max"

@@ -13,7 +13,9 @@ def as_image(values, image_shape):
     return image[0] if image.shape[0] == 1 else image.mean(axis=0)
 
 
-def mosaic_figure(images, captions, title, cmap="gray_r", limits=None, colour_bar=None, tile=1.15, colours=None, columns=None):
+def mosaic_figure(
+    images, captions, title, cmap="gray_r", limits=None, colour_bar=None, tile=1.15, colours=None, columns=None
+):
     """A grid of equally large images (height, width) or (height, width, 3), a caption of up to two lines over each."""
     images = [np.asarray(image) for image in images]
     captions = [str(caption) for caption in captions]
@@ -124,7 +126,9 @@ def augmented_images(pixels, shares, class_names, title="Augmented training imag
         first, second = np.argsort(-share, kind="stable")[:2] if len(share) > 1 else (0, 0)
         name = shorten(class_names[first], 12)
         mixed = share[first] < 0.995
-        captions.append(f"{name} {share[first]:.0%}\n{shorten(class_names[second], 12)} {share[second]:.0%}" if mixed else name)
+        captions.append(
+            f"{name} {share[first]:.0%}\n{shorten(class_names[second], 12)} {share[second]:.0%}" if mixed else name
+        )
     return mosaic_figure(shown, captions, title, limits=(0, 1), columns=pixels.shape[1])
 
 

@@ -12,14 +12,18 @@ def point_strip(states, data, captions, title="From noise to data"):
     side = min(2.1, 10.5 / columns)
     figure = new_figure(columns * side + 0.3, side + 0.85, title)
     centre = (data.max(0) + data.min(0)) / 2
-    reach = max(float((data.max(0) - data.min(0)).max()) / 2 * 1.15, float(np.quantile(np.abs(states[0] - centre), 0.97)))
+    reach = max(
+        float((data.max(0) - data.min(0)).max()) / 2 * 1.15, float(np.quantile(np.abs(states[0] - centre), 0.97))
+    )
     low, high = centre - reach, centre + reach
     for at, axes in enumerate(new_axes(figure, 0.15, 0.15, 0.15, 0.7, 1, columns, gap_x=0.08)):
         bare(axes, "left", "bottom", "right", "top")
         last = at == columns - 1
         if last:
             axes.plot(*data.T, ".", color=GREY, markersize=2, alpha=0.5)
-        axes.plot(*np.asarray(states[at]).T, ".", color=ORANGE if last else BLUE, markersize=1.8, alpha=0.6, markeredgewidth=0)
+        axes.plot(
+            *np.asarray(states[at]).T, ".", color=ORANGE if last else BLUE, markersize=1.8, alpha=0.6, markeredgewidth=0
+        )
         axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xticks=[], yticks=[])
         axes.set_title(captions[at], fontsize=9)
     return figure

@@ -23,12 +23,15 @@ def supervised_figures(data, outcome, part="test"):
         confidence = None if outcome.probabilities is None else outcome.probabilities.max(axis=1)
         wrong = np.flatnonzero(outcome.y != outcome.predicted)
         images = data.take(data.rows(part)[wrong])
-        yield "misclassified", figures.misclassified_images(
-            images,
-            outcome.y[wrong],
-            outcome.predicted[wrong],
-            spec.class_names,
-            images.shape[1:],  # as in the files; the network may have seen them enlarged
-            confidence=None if confidence is None else confidence[wrong],
-            of_rows=len(outcome.y),
+        yield (
+            "misclassified",
+            figures.misclassified_images(
+                images,
+                outcome.y[wrong],
+                outcome.predicted[wrong],
+                spec.class_names,
+                images.shape[1:],  # as in the files; the network may have seen them enlarged
+                confidence=None if confidence is None else confidence[wrong],
+                of_rows=len(outcome.y),
+            ),
         )

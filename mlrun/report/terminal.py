@@ -45,7 +45,9 @@ def _model_line(model, overrides, problem, network) -> str:
     line = str(model.get("name") or _class_name(model))
     if not network:
         roles = ("classifier", "regressor") if problem == "classification" else ("regressor", "classifier")
-        estimator = next((model.get(role) for role in (*roles, "clusterer", "decomposer", "controller") if model.get(role)), None)
+        estimator = next(
+            (model.get(role) for role in (*roles, "clusterer", "decomposer", "controller") if model.get(role)), None
+        )
         line = f"{line}: {_call(estimator)}" if estimator else line
     changed = [text.lstrip("+").removeprefix("model.") for text in overrides if text.lstrip("+").startswith("model.")]
     return f"{line}  with {', '.join(changed)}" if changed else line
@@ -58,7 +60,11 @@ def _trainer_line(trainer) -> str:
     if trainer.get("early_stopping_patience"):
         parts.append(f"patience {trainer.get('early_stopping_patience')}")
     silent = {"max_epochs", "early_stopping_patience", "name", "_target_"}
-    silent |= {"penalize_bias_and_norm", "gradient_clip_algorithm", "matmul_precision"}  # how, not what: of no interest by themselves
+    silent |= {
+        "penalize_bias_and_norm",
+        "gradient_clip_algorithm",
+        "matmul_precision",
+    }  # how, not what: of no interest by themselves
     usual = (None, False, 0, 1, "auto", "32-true", "32", 32)
     parts += [f"{key} {_value(value)}" for key, value in trainer.items() if key not in silent and value not in usual]
     return ", ".join(parts)
@@ -115,7 +121,9 @@ def _block(title, rows, stream=None) -> None:
 
 def fold(index: int, total: int, metric: str = "", value=None, stream=None) -> None:
     """One line for a fold that is done."""
-    print(f"fold {index}/{total}" + (f"  {metric} {number(value)}" if value is not None else ""), file=stream, flush=True)
+    print(
+        f"fold {index}/{total}" + (f"  {metric} {number(value)}" if value is not None else ""), file=stream, flush=True
+    )
 
 
 def result_table(result, stream=None) -> None:
@@ -190,7 +198,10 @@ def _facts(result) -> list[tuple[str, str]]:
         facts.append(("parameters", number(int(result.parameters))))
     if result.best_epoch is not None:
         facts.append(("best epoch", f"{result.best_epoch}" + (f" by {result.monitor}" if result.monitor else "")))
-    facts += [("run", str(result.run_id or "not at MLflow yet: mlrun sync")), ("directory", short_path(result.directory))]
+    facts += [
+        ("run", str(result.run_id or "not at MLflow yet: mlrun sync")),
+        ("directory", short_path(result.directory)),
+    ]
     if result.run_id:
         facts.append(("next", "mlrun ui  shows metrics, figures and the model of this run"))
     return facts

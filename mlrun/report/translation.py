@@ -50,13 +50,18 @@ def attention_maps(maps, title="Where the decoder looked"):
     """maps: (source tokens, written tokens, weights (written, sources)) of a few texts; a row for each token written, dark where it looked."""
     cell, gap = 0.24, 0.7
     lefts = [text_width(written) + 0.35 for _, written, _ in maps]
-    tops = [max(0.35, text_width(source) + 0.15) if any(len(token) > 1 for token in source) else 0.35 for source, _, _ in maps]
+    tops = [
+        max(0.35, text_width(source) + 0.15) if any(len(token) > 1 for token in source) else 0.35
+        for source, _, _ in maps
+    ]
     width = max(left + cell * len(source) for left, (source, _, _) in zip(lefts, maps)) + 0.4
     height = sum(top + cell * len(written) + gap / 2 for top, (_, written, _) in zip(tops, maps)) + 0.5
     figure, y = new_figure(max(width, 4.0), height, title), height - 0.5
     for left, top, (source, written, weights) in zip(lefts, tops, maps):
         y -= top + cell * len(written)
-        axes = figure.add_axes((left / max(width, 4.0), y / height, cell * len(source) / max(width, 4.0), cell * len(written) / height))
+        axes = figure.add_axes(
+            (left / max(width, 4.0), y / height, cell * len(source) / max(width, 4.0), cell * len(written) / height)
+        )
         bare(axes, "top", "bottom", "left", "right")
         axes.imshow(weights, cmap=SEQUENTIAL, vmin=0, vmax=1, aspect="auto")
         axes.xaxis.tick_top()

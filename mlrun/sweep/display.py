@@ -9,7 +9,13 @@ from mlrun.sweep import job as states
 from mlrun.sweep.job import Job
 
 REDRAW = 0.25  # seconds
-STYLES = {states.RUNNING: "cyan", states.FINISHED: "green", states.FAILED: "bold red", states.KILLED: "red", states.PRUNED: "yellow"}
+STYLES = {
+    states.RUNNING: "cyan",
+    states.FINISHED: "green",
+    states.FAILED: "bold red",
+    states.KILLED: "red",
+    states.PRUNED: "yellow",
+}
 ORDER = (states.FAILED, states.KILLED, states.RUNNING, states.FINISHED, states.PRUNED)
 
 
@@ -64,7 +70,9 @@ class Display:
         elif job.state in (states.FAILED, states.KILLED):
             from rich.text import Text
 
-            text = Text.assemble((f"job {job.number} {job.state}", STYLES[job.state]), f": {job.reason}\n  log: {_short(job.log)}")
+            text = Text.assemble(
+                (f"job {job.number} {job.state}", STYLES[job.state]), f": {job.reason}\n  log: {_short(job.log)}"
+            )
             self.live.console.print(text)  # stays above the table
 
     def tick(self, pool) -> None:
@@ -95,7 +103,9 @@ class Display:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
         for name, justify in (("job", "right"), ("overrides", "left"), ("slot", "left"), ("state", "left"), ("epoch", "right"),
                               ("metric", "right"), ("elapsed", "right"), ("left", "right")):  # fmt: skip
-            table.add_column(name, justify=justify, no_wrap=True, overflow="ellipsis", ratio=1 if name == "overrides" else None)
+            table.add_column(
+                name, justify=justify, no_wrap=True, overflow="ellipsis", ratio=1 if name == "overrides" else None
+            )
         room = max(3, self.console.height - 6)
         shown = [job for job in self.jobs if job.state == states.RUNNING]
         rest = [job for job in self.jobs if job.state in states.ENDED and not job.earlier]
@@ -140,22 +150,49 @@ def ranked(jobs: "list[Job]") -> "list[Job]":
     def key(job):
         value = job.objective
         worst = value is None or value != value
-        return (worst, not job.accepted, job.monitor, 0.0 if worst else (value if job.mode == "min" else -value), job.number)
+        return (
+            worst,
+            not job.accepted,
+            job.monitor,
+            0.0 if worst else (value if job.mode == "min" else -value),
+            job.number,
+        )
 
     return sorted(jobs, key=key)
 
 
-def summary(jobs: "list[Job]", display: Display, directory, resume: str, seconds: float, parent: "str | None", shown: int = 20) -> None:
+def summary(
+    jobs: "list[Job]", display: Display, directory, resume: str, seconds: float, parent: "str | None", shown: int = 20
+) -> None:
     """Best first, counts, failures with reasons, and the command that resumes."""
     good = [job for job in ranked(jobs) if job.state == states.FINISHED]
     bad = [job for job in jobs if job.state in (states.FAILED, states.KILLED)]
     counts = ", ".join(f"{count} {state}" for state, count in count_states(jobs).items())
     rows = []
     for rank, job in enumerate(good[:shown], 1):
-        test = next((value for name, value in (job.result.get("metrics") or {}).items() if name == _test_name(job.monitor)), None)
-        rows.append((str(rank) if job.accepted else "no", str(job.number), display.varied(job), number(job.objective), number(test), duration(job.seconds)))
+        test = next(
+            (value for name, value in (job.result.get("metrics") or {}).items() if name == _test_name(job.monitor)),
+            None,
+        )
+        rows.append(
+            (
+                str(rank) if job.accepted else "no",
+                str(job.number),
+                display.varied(job),
+                number(job.objective),
+                number(test),
+                duration(job.seconds),
+            )
+        )
     monitors = sorted({job.monitor for job in good if job.monitor})
-    head = ("", "job", "overrides", " | ".join(monitors) or "value", " | ".join(map(_test_name, monitors)) or "test", "time")
+    head = (
+        "",
+        "job",
+        "overrides",
+        " | ".join(monitors) or "value",
+        " | ".join(map(_test_name, monitors)) or "test",
+        "time",
+    )
     if rows:
         _table(head, rows, display)
     if len(good) > shown:
@@ -186,7 +223,10 @@ def _table(head, rows, display: Display) -> None:
         return
     widths = [max(map(len, column)) for column in zip(head, *rows)]
     for row in (head, *rows):
-        cells = [cell.ljust(width) if index == 2 else cell.rjust(width) for index, (cell, width) in enumerate(zip(row, widths))]
+        cells = [
+            cell.ljust(width) if index == 2 else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths))
+        ]
         display._print("  ".join(cells).rstrip())
 
 

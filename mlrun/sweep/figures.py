@@ -52,13 +52,21 @@ def _panel(axes, key: str, points: "list[tuple[str, float]]") -> None:
     else:
         places = list(range(len(order)))
         many = len(order) > 5 or max(map(len, order)) > 10
-        axes.set_xticks(places, [shorten(text, 14) for text in order], rotation=30 if many else 0, ha="right" if many else "center")
+        axes.set_xticks(
+            places, [shorten(text, 14) for text in order], rotation=30 if many else 0, ha="right" if many else "center"
+        )
         axes.set_xlim(-0.6, len(order) - 0.4)
     for place, text in zip(places, order):
         axes.plot([place] * len(groups[text]), groups[text], "o", color=BLUE, markersize=4, alpha=0.7)
     means = [sum(groups[text]) / len(groups[text]) for text in order]
     if any(len(values) > 1 for values in groups.values()):
-        style = {"color": ORANGE, "marker": "_", "markersize": 16, "markeredgewidth": 2, "linestyle": "-" if numeric else "none"}
+        style = {
+            "color": ORANGE,
+            "marker": "_",
+            "markersize": 16,
+            "markeredgewidth": 2,
+            "linestyle": "-" if numeric else "none",
+        }
         axes.plot(places, means, linewidth=1, **style)
     axes.set_xlabel(key, color=GREY)
 

@@ -49,7 +49,10 @@ class Job:
     @property
     def measured(self) -> "dict[str, float]":
         """All that a search may select by."""
-        found = {**(self.result.get("metrics") or {}), **{name: self.result.get(name) for name in ("predict_ms", "parameters")}}
+        found = {
+            **(self.result.get("metrics") or {}),
+            **{name: self.result.get(name) for name in ("predict_ms", "parameters")},
+        }
         return {name: value for name, value in found.items() if value is not None}
 
     @property

@@ -56,8 +56,12 @@ def search(launcher, settings, arguments: "list[str]") -> "float | None":
     from mlrun.sweep.search import Search
 
     if not hasattr(launcher, "sweep"):
-        raise UserError("hydra/sweeper=optuna asks for a trial whenever a slot is free, which only hydra/launcher=pool can do")
-    settings = {key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value for key, value in settings.items()}
+        raise UserError(
+            "hydra/sweeper=optuna asks for a trial whenever a slot is free, which only hydra/launcher=pool can do"
+        )
+    settings = {
+        key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value for key, value in settings.items()
+    }
     sweep = _sweep(launcher)
     try:
         searching = Search(settings, sweep, list(arguments))
@@ -96,5 +100,8 @@ def as_return(job: Job) -> Return:
     if job.state == states.FINISHED:
         done.status, done._return_value = JobStatus.COMPLETED, job.returned
     else:
-        done.status, done._return_value = JobStatus.FAILED, SweepFailed(f"job {job.number}: {job.state} {job.reason}".rstrip())
+        done.status, done._return_value = (
+            JobStatus.FAILED,
+            SweepFailed(f"job {job.number}: {job.state} {job.reason}".rstrip()),
+        )
     return done

@@ -62,7 +62,9 @@ class Curve:
     n: int
 
 
-def leaderboard(runs: "list[StoredRun]", metric: "str | None" = None, by: "list[str] | None" = None, mode: "str | None" = None) -> Board:
+def leaderboard(
+    runs: "list[StoredRun]", metric: "str | None" = None, by: "list[str] | None" = None, mode: "str | None" = None
+) -> Board:
     """Best group first. metric: default is the test value of what most runs watched; by: keys that make a group instead of all settings."""
     runs = [run for run in runs if run.params and "mlrun.kind" not in run.tags]
     usual = _usual_metrics(runs)
@@ -82,10 +84,18 @@ def leaderboard(runs: "list[StoredRun]", metric: "str | None" = None, by: "list[
     for row in rows:
         row.incomplete = row.unfinished > 0 or (not by and row.n < wanted)
     sign = -1 if mode == "max" else 1
-    rows.sort(key=lambda row: (row.n == 0 or row.mean != row.mean, sign * row.mean if row.n and row.mean == row.mean else 0, str(row.keys)))
+    rows.sort(
+        key=lambda row: (
+            row.n == 0 or row.mean != row.mean,
+            sign * row.mean if row.n and row.mean == row.mean else 0,
+            str(row.keys),
+        )
+    )
     keys = list(dict.fromkeys(key for row in rows for key in row.keys))
     differ = [key for key in keys if len({row.keys.get(key) for row in rows}) > 1 and key not in SILENT]
-    shown = by or [key for key in ("model", "dataset") if key in keys] + [key for key in differ if key not in ("model", "dataset")]
+    shown = by or [key for key in ("model", "dataset") if key in keys] + [
+        key for key in differ if key not in ("model", "dataset")
+    ]
     others = [name for name in usual if name != chosen]
     return Board(chosen, mode, rows, others, _without_consequences(shown, rows, by), _monitor(runs, chosen))
 
@@ -108,7 +118,10 @@ def curves(board: Board, read, metric: str, shown: int = 8) -> "tuple[str, list[
         table = np.array([[seed[epoch] for epoch in epochs] for seed in seeds])
         clock = steps[next(run for run in row.runs if run in values)] if by_steps else None
         at = np.array([clock[epoch] if clock else epoch for epoch in epochs], float)
-        name = " ".join(row.keys.get(key, "").rpartition(".")[2] if key.endswith("_target_") else row.keys.get(key, "") for key in board.shown)
+        name = " ".join(
+            row.keys.get(key, "").rpartition(".")[2] if key.endswith("_target_") else row.keys.get(key, "")
+            for key in board.shown
+        )
         found.append(Curve(name, at, table.mean(axis=0), table.std(axis=0), len(seeds)))
     return ("environment steps" if by_steps else "epoch"), found
 
@@ -151,15 +164,23 @@ def _settings(run: StoredRun) -> "dict[str, str]":
 
 
 def _by(run: StoredRun, keys: "list[str]") -> "dict[str, str]":
-    return {key: run.tags.get(key, run.params.get(key, "")) if key in ("model", "dataset") else run.params.get(key, "") for key in keys}
+    return {
+        key: run.tags.get(key, run.params.get(key, "")) if key in ("model", "dataset") else run.params.get(key, "")
+        for key in keys
+    }
 
 
 def _split_by_fixed_seeds(groups: dict) -> dict:
     """A seed below the top that does not follow the run's (a split that stays the same) is a setting like any other."""
     split: dict[tuple, list[StoredRun]] = {}
     for key, group in groups.items():
-        names = sorted({name for run in group for name in run.params if "." in name and name.rpartition(".")[2] in SEEDS})
-        fixed = {name: {run.params.get(name) for run in group if run.params.get(name) != run.params.get("seed")} for name in names}
+        names = sorted(
+            {name for run in group for name in run.params if "." in name and name.rpartition(".")[2] in SEEDS}
+        )
+        fixed = {
+            name: {run.params.get(name) for run in group if run.params.get(name) != run.params.get("seed")}
+            for name in names
+        }
         for run in group:
             extra = [(name, run.params.get(name, "")) for name in names if run.params.get(name) in fixed[name]]
             split.setdefault((*key, *extra), []).append(run)
@@ -201,7 +222,15 @@ def _without_consequences(shown: "list[str]", rows: "list[Row]", by: "list[str] 
     if by:
         return shown
     kept: list[str] = []
-    for key in sorted(shown, key=lambda key: (key not in ("model", "dataset"), not key.endswith("_target_"), key.count("."), shown.index(key))):
+    for key in sorted(
+        shown,
+        key=lambda key: (
+            key not in ("model", "dataset"),
+            not key.endswith("_target_"),
+            key.count("."),
+            shown.index(key),
+        ),
+    ):
         told = {}
         for row in rows:
             told.setdefault(tuple(row.keys.get(other) for other in kept), set()).add(row.keys.get(key))

@@ -25,7 +25,14 @@ class Pool:
     """
 
     def __init__(
-        self, server: Server, slots: Slots, request, environment, timeout: "float | None" = None, fail_fast: bool = False, grace: float = GRACE
+        self,
+        server: Server,
+        slots: Slots,
+        request,
+        environment,
+        timeout: "float | None" = None,
+        fail_fast: bool = False,
+        grace: float = GRACE,
     ):
         self.server, self.slots, self.request, self.environment = server, slots, request, environment
         self.timeout, self.fail_fast, self.grace = timeout, fail_fast, grace
@@ -113,7 +120,11 @@ class Pool:
             job.run_id = payload
             self._tell("opened", job)
         elif kind == "training":
-            job.total_epochs, job.monitor, job.mode = payload["total_epochs"], payload["monitor"] or "", payload["mode"] or "max"
+            job.total_epochs, job.monitor, job.mode = (
+                payload["total_epochs"],
+                payload["monitor"] or "",
+                payload["mode"] or "max",
+            )
         elif kind == "epoch":
             job.epoch, value = payload
             job.watched = value if value is not None else job.watched

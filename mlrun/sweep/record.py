@@ -16,7 +16,9 @@ KIND = "mlrun.kind"  # tag of parent runs, by which tables of runs leave them ou
 class Record:
     """Opens the parent run, or opens that of the sweep that is resumed; listens to the pool."""
 
-    def __init__(self, experiment: str, argv: "list[str]", grid: dict, journal: Journal, jobs: "list[Job]", directory: Path):
+    def __init__(
+        self, experiment: str, argv: "list[str]", grid: dict, journal: Journal, jobs: "list[Job]", directory: Path
+    ):
         self.jobs, self.directory, self.journal = jobs, directory, journal
         varied = " ".join(f"{key}={','.join(values)}" for key, values in grid.items())
         tags = {KIND: "sweep", "command": shlex.join(["mlrun", *argv]), "jobs": len(jobs), "directory": directory}
@@ -56,9 +58,20 @@ class Record:
 
         counts = count_states(self.jobs)
         tags = {"counts": ", ".join(f"{count} {state}" for state, count in counts.items()), "jobs": len(self.jobs)}
-        best = next((job for job in ranked(self.jobs) if job.state == states.FINISHED and job.accepted and job.objective is not None), None)
+        best = next(
+            (
+                job
+                for job in ranked(self.jobs)
+                if job.state == states.FINISHED and job.accepted and job.objective is not None
+            ),
+            None,
+        )
         if best is not None:
-            tags |= {"best.run_id": best.run_id, "best.overrides": " ".join(best.overrides), "best.metric": best.monitor}
+            tags |= {
+                "best.run_id": best.run_id,
+                "best.overrides": " ".join(best.overrides),
+                "best.metric": best.monitor,
+            }
             tags |= {f"best.{key}": value for key, _, value in (override.partition("=") for override in best.overrides)}
         self.run.tags(tags)
         write_table(self.jobs, self.directory / "sweep.csv")
@@ -124,5 +137,10 @@ def draw(jobs: "list[Job]", directory: Path) -> "list[Path]":
     from mlrun.sweep.figures import sweep_figure
 
     path = directory / "sweep.png"
-    save(sweep_figure([columns(job) for job in done], [dict(o.partition("=")[::2] for o in job.overrides) for job in done]), path)
+    save(
+        sweep_figure(
+            [columns(job) for job in done], [dict(o.partition("=")[::2] for o in job.overrides) for job in done]
+        ),
+        path,
+    )
     return [path]

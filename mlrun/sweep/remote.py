@@ -39,7 +39,9 @@ def sweep(launcher, hydra_context, config, batch: "list[list[str]]", resume: boo
         with open_dict(config):
             config.hydra.overrides.hydra += [f"++hydra.job.env_set.{key}='{value}'" for key, value in common.items()]
             config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{engine.directory}'")
-        _ask_for_gpus(launcher, max((job.demand for job in todo), key=lambda demand: demand.count, default=Demand("cpu")))
+        _ask_for_gpus(
+            launcher, max((job.demand for job in todo), key=lambda demand: demand.count, default=Demand("cpu"))
+        )
         for job in todo:
             engine.journal.write(job)
         overrides = [
@@ -76,7 +78,9 @@ def _ask_for_gpus(launcher, demand: Demand) -> None:
         return
     if hasattr(launcher, "ray_cfg"):
         launcher.ray_cfg.remote.setdefault("num_gpus", demand.count)
-    elif getattr(launcher, "_EXECUTOR", "") == "slurm" and not any(launcher.params.get(key) for key in ("gpus_per_node", "gres", "gpus_per_task")):
+    elif getattr(launcher, "_EXECUTOR", "") == "slurm" and not any(
+        launcher.params.get(key) for key in ("gpus_per_node", "gres", "gpus_per_task")
+    ):
         launcher.params["gpus_per_node"] = demand.count
 
 
@@ -106,11 +110,16 @@ def run(cfg, hydra_cfg) -> "float | None":
 
     begin = time.monotonic()
     try:
-        report = silent if "ray" in sys.modules else terminal  # Ray would show every job's output between the lines of the sweep
+        report = (
+            silent if "ray" in sys.modules else terminal
+        )  # Ray would show every job's output between the lines of the sweep
         checkpoint = left_by_earlier_attempt(directory, cfg)
         result = run_experiment(cfg, directory, overrides, environment[PARENT], report, job.run_id, opened, checkpoint)
     except BaseException as error:
-        job.state, job.reason = (states.FAILED if isinstance(error, Exception) else states.KILLED), reason_of_error(error)
+        job.state, job.reason = (
+            (states.FAILED if isinstance(error, Exception) else states.KILLED),
+            reason_of_error(error),
+        )
         raise
     else:
         names = ("model", "dataset", "monitor", "mode", "metrics", "seconds", "parameters", "best_epoch", "predict_ms")

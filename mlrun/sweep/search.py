@@ -32,7 +32,9 @@ class Search:
             raise ConfigError(f"select: {self.selection.metric} is for the end; choose by a metric of the val part")
         self.space: Space = parse_space(settings["params"], arguments)
         if not self.space.settings:
-            raise ConfigError("nothing to search over: give choices or intervals, e.g. 'optim.lr=tag(log, interval(1e-4, 1e-1))'")
+            raise ConfigError(
+                "nothing to search over: give choices or intervals, e.g. 'optim.lr=tag(log, interval(1e-4, 1e-1))'"
+            )
         for name, known in (("sampler", SAMPLERS), ("pruner", PRUNERS)):
             if settings[name] not in known:
                 raise ConfigError(f"hydra.sweeper.{name}={settings[name]}: must be one of {', '.join(known)}")
@@ -72,7 +74,9 @@ class Search:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # `group`, which conditional settings need
+        warnings.simplefilter(
+            "ignore", optuna.exceptions.ExperimentalWarning
+        )  # `group`, which conditional settings need
         self.states = optuna.trial.TrialState
         storage = self.settings["storage"] or str(self.sweep.directory / "study.journal")
         if "://" not in storage:
@@ -110,8 +114,13 @@ class Search:
         samplers = optuna.samplers
         kind = self.settings["sampler"]
         if kind == "tpe":
-            return samplers.TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=self.settings["n_startup_trials"])
-        if kind in ("random", "grid"):  # a grid is a queue of trials; Optuna's own sampler for it cannot be asked and told
+            return samplers.TPESampler(
+                seed=seed, multivariate=True, group=True, n_startup_trials=self.settings["n_startup_trials"]
+            )
+        if kind in (
+            "random",
+            "grid",
+        ):  # a grid is a queue of trials; Optuna's own sampler for it cannot be asked and told
             return samplers.RandomSampler(seed=seed)
         try:
             import cmaes  # noqa: F401
@@ -122,7 +131,9 @@ class Search:
     def _pruner(self, optuna):
         settings, pruners = self.settings, optuna.pruners
         if settings["pruner"] == "median":
-            return pruners.MedianPruner(n_startup_trials=settings["n_startup_trials"], n_warmup_steps=settings["n_warmup_epochs"])
+            return pruners.MedianPruner(
+                n_startup_trials=settings["n_startup_trials"], n_warmup_steps=settings["n_warmup_epochs"]
+            )
         if settings["pruner"] == "halving":
             return pruners.SuccessiveHalvingPruner(min_resource=max(1, settings["n_warmup_epochs"]))
         return pruners.NopPruner()
@@ -157,12 +168,19 @@ class Search:
         return self.study.get_trials(deepcopy=False, states=(self.states.COMPLETE,))
 
     def _accepted(self) -> list:
-        return [trial for trial in self._complete() if all(over <= 0 for over in trial.system_attrs.get(CONSTRAINTS, ()))]
+        return [
+            trial for trial in self._complete() if all(over <= 0 for over in trial.system_attrs.get(CONSTRAINTS, ()))
+        ]
 
     # --- told by the pool ------------------------------------------------------------------------------------------
 
     def epoch(self, job: Job) -> "str | None":
-        if self.selection.metric not in (None, job.monitor) or job.watched is None or job.watched != job.watched or self.settings["pruner"] == "none":
+        if (
+            self.selection.metric not in (None, job.monitor)
+            or job.watched is None
+            or job.watched != job.watched
+            or self.settings["pruner"] == "none"
+        ):
             return None
         trial = self.trials[job.number]
         trial.report(job.watched, job.epoch)
@@ -176,7 +194,12 @@ class Search:
         if job.state == states.FINISHED:
             self._select(trial, job)
         wanted = {"min": "minimize", "max": "maximize"}.get(job.mode, self.direction)
-        if job.state == states.FINISHED and job.monitor and wanted != self.direction and self.settings["direction"] == "auto":
+        if (
+            job.state == states.FINISHED
+            and job.monitor
+            and wanted != self.direction
+            and self.settings["direction"] == "auto"
+        ):
             raise ConfigError(f"{job.monitor} is to be {wanted}d: set hydra.sweeper.direction={wanted}")
         value = job.objective
         if job.state == states.FINISHED and value is not None and value == value:
@@ -213,7 +236,10 @@ class Search:
         best.parent.mkdir(exist_ok=True)
         overrides = self.study.best_trial.user_attrs["overrides"]  # it may have been another machine's
         groups = set(self.sweep.context.config_loader.list_groups(""))
-        best.write_text(best_yaml(overrides, groups, self.study.best_value, len(self.study.get_trials(deepcopy=False))), encoding="utf-8")
+        best.write_text(
+            best_yaml(overrides, groups, self.study.best_value, len(self.study.get_trials(deepcopy=False))),
+            encoding="utf-8",
+        )
         made = [best]
         for name, figure in (("history", history_figure), ("importance", importance_figure)):
             drawn = figure(self.study)
@@ -271,7 +297,11 @@ def _mode_in_source(target: str) -> "str | None":
         if not isinstance(statement, ast.Assign):
             continue
         names, values = statement.targets[0], statement.value
-        pairs = zip(names.elts, values.elts) if isinstance(names, ast.Tuple) and isinstance(values, ast.Tuple) else [(names, values)]
+        pairs = (
+            zip(names.elts, values.elts)
+            if isinstance(names, ast.Tuple) and isinstance(values, ast.Tuple)
+            else [(names, values)]
+        )
         for name, value in pairs:
             if isinstance(name, ast.Name) and name.id == "mode" and isinstance(value, ast.Constant):
                 return {"min": "minimize", "max": "maximize"}.get(value.value)

@@ -11,7 +11,9 @@ def history_figure(study):
 
     trials = study.get_trials(deepcopy=False)
     done = [(trial.number, trial.value) for trial in trials if trial.state == TrialState.COMPLETE]
-    pruned = [(trial.number, trial.value) for trial in trials if trial.state == TrialState.PRUNED and trial.value is not None]
+    pruned = [
+        (trial.number, trial.value) for trial in trials if trial.state == TrialState.PRUNED and trial.value is not None
+    ]
     figure = new_figure(6.4, 3.8, f"{len(trials)} trials")
     (axes,) = new_axes(figure, 0.8, 0.6, 0.3, 0.65)
     better = min if study.direction == StudyDirection.MINIMIZE else max

@@ -35,10 +35,14 @@ class Selection:
                 for part in value.split(","):
                     found = _CONDITION.fullmatch(part)
                     if not found:
-                        raise UserError(f"select.subject_to={value}: give a metric and its limit, such as predict_ms<=1")
+                        raise UserError(
+                            f"select.subject_to={value}: give a metric and its limit, such as predict_ms<=1"
+                        )
                     conditions.append((found[1], found[2], float(found[3])))
             else:
-                raise UserError(f"{word}: give select.maximize=METRIC, select.minimize=METRIC or select.subject_to='METRIC<=NUMBER'")
+                raise UserError(
+                    f"{word}: give select.maximize=METRIC, select.minimize=METRIC or select.subject_to='METRIC<=NUMBER'"
+                )
         return cls(metric, mode, tuple(conditions))
 
     def accepts(self, metrics: "dict[str, float]") -> bool:

@@ -22,7 +22,14 @@ from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
 MESSAGE_BYTES = 1 << 17  # a larger report does not fit through the socket
-COMMON = ("numpy", "mlrun.tracking.warm", "mlrun.report.supervised", "mlrun.experiment", "PIL.PngImagePlugin", "threadpoolctl")
+COMMON = (
+    "numpy",
+    "mlrun.tracking.warm",
+    "mlrun.report.supervised",
+    "mlrun.experiment",
+    "PIL.PngImagePlugin",
+    "threadpoolctl",
+)
 
 
 @dataclass
@@ -297,7 +304,9 @@ def send(reports: socket.socket, kind: str, number: int, payload: Any = None) ->
     except Exception as error:
         data = pickle.dumps((kind, number, Unsendable(f"{type(payload).__name__} cannot be pickled: {error}")))
     if len(data) > MESSAGE_BYTES:
-        data = pickle.dumps((kind, number, Unsendable(f"{type(payload).__name__} of {len(data)} bytes is too large to report")))
+        data = pickle.dumps(
+            (kind, number, Unsendable(f"{type(payload).__name__} of {len(data)} bytes is too large to report"))
+        )
     with suppress(BrokenPipeError, ConnectionResetError):  # the parent is gone, and this process will be at once
         reports.send(data)
 

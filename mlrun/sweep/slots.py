@@ -52,7 +52,9 @@ class Slots:
 
 
 def gpu_slots(devices: "list[str]", jobs_per_gpu: int) -> "list[Slot]":
-    return [Slot("gpu", number, device, share) for share in range(jobs_per_gpu) for number, device in enumerate(devices)]
+    return [
+        Slot("gpu", number, device, share) for share in range(jobs_per_gpu) for number, device in enumerate(devices)
+    ]
 
 
 def cpu_slots(count: int) -> "list[Slot]":
@@ -144,12 +146,16 @@ def demand(cfg: dict, gpus: int) -> Demand:
     if devices in ("auto", -1):
         devices = gpus if kind == "gpu" else 1
     if not isinstance(devices, int):
-        raise ConfigError(f"trainer.devices={devices}: in a sweep the launcher chooses the devices, say how many: trainer.devices=2")
+        raise ConfigError(
+            f"trainer.devices={devices}: in a sweep the launcher chooses the devices, say how many: trainer.devices=2"
+        )
     threads = trainer.get("threads")
     return Demand(kind, devices, threads if isinstance(threads, int) else None)
 
 
-def share_out(demands: "list[Demand]", gpus: "list[str]", slots: "int | str", threads: "int | str", jobs_per_gpu: int) -> "tuple[Slots, int]":
+def share_out(
+    demands: "list[Demand]", gpus: "list[str]", slots: "int | str", threads: "int | str", jobs_per_gpu: int
+) -> "tuple[Slots, int]":
     """(slots, threads per slot) for jobs with these demands. Raises ConfigError if one asks for more GPUs than there are.
 
     slots, threads: as in conf/hydra/launcher/pool.yaml.

@@ -40,7 +40,9 @@ class Setting:
         if self.kind == "choice":
             return trial.suggest_categorical(self.key, list(self.choices))
         if self.kind == "int":
-            return str(trial.suggest_int(self.key, int(self.low), int(self.high), step=int(self.step or 1), log=self.log))
+            return str(
+                trial.suggest_int(self.key, int(self.low), int(self.high), step=int(self.step or 1), log=self.log)
+            )
         if self.one_minus:
             return f"{1 - trial.suggest_float(f'1 - {self.key}', 1 - self.high, 1 - self.low, log=True):.6g}"
         return f"{trial.suggest_float(self.key, self.low, self.high, step=self.step, log=self.log):.6g}"
@@ -117,7 +119,9 @@ def parse_space(params: "dict[str, Any]", arguments: "list[str]") -> Space:
             if key not in known and key not in fixed:
                 raise ConfigError(f"hydra.sweeper.params: `when {key}={value}`: {key} is not searched")
             if key in known and known[key].kind == "choice" and value not in known[key].choices:
-                raise ConfigError(f"hydra.sweeper.params: `when {key}={value}`: {key} has the choices {', '.join(known[key].choices)}")
+                raise ConfigError(
+                    f"hydra.sweeper.params: `when {key}={value}`: {key} has the choices {', '.join(known[key].choices)}"
+                )
         if all(fixed.get(key, value) == value for key, value in setting.condition):
             open_conditions = tuple((key, value) for key, value in setting.condition if key not in fixed)
             kept.append(replace(setting, condition=open_conditions))
@@ -143,7 +147,9 @@ def _add(space: Space, override: Override, condition: tuple) -> None:
         if condition:
             space.settings.append(Setting(key, "choice", (override.get_value_element_as_str(),), condition=condition))
         else:
-            space.fixed.append(f"{key}={override.get_value_element_as_str()}" if not override.is_delete() else override.input_line)
+            space.fixed.append(
+                f"{key}={override.get_value_element_as_str()}" if not override.is_delete() else override.input_line
+            )
         return
     sweep = override.value()
     unknown = set(sweep.tags) - TAGS

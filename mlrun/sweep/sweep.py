@@ -122,13 +122,27 @@ class Sweep:
         """A `Pool` for what the jobs (or, of a search, jobs like these) ask for. Raises ConfigError if that is more than there is."""
         settings = self.settings
         slots, self.threads = share_out(
-            [job.demand for job in like or self.jobs], self.gpus, settings["slots"], settings["threads"], settings["jobs_per_gpu"]
+            [job.demand for job in like or self.jobs],
+            self.gpus,
+            settings["slots"],
+            settings["threads"],
+            settings["jobs_per_gpu"],
         )
-        self.pool = Pool(self.server, slots, self._request, self._environment, settings["timeout"], settings["fail_fast"])
+        self.pool = Pool(
+            self.server, slots, self._request, self._environment, settings["timeout"], settings["fail_fast"]
+        )
 
     # --- running ---------------------------------------------------------------------------------------------------
 
-    def run(self, jobs: "Iterable[Job]", total: int, grid: dict, listeners=(), like: "list[Job] | None" = None, artifacts=None) -> None:
+    def run(
+        self,
+        jobs: "Iterable[Job]",
+        total: int,
+        grid: dict,
+        listeners=(),
+        like: "list[Job] | None" = None,
+        artifacts=None,
+    ) -> None:
         """Runs jobs as slots become free. Raises KeyboardInterrupt after Ctrl-C; a failed job raises nothing.
 
         like: for a search, whose jobs are not known yet, samples of them; artifacts(): files for the parent run, made at the end.
@@ -139,11 +153,15 @@ class Sweep:
         self.display = Display(self.jobs, total, _common([job.overrides for job in like or self.jobs]))
         try:
             with self.display:
-                places = ", ".join(f"{sum(slot.kind == kind for slot in self.pool.slots.all)} {kind} slots" for kind in self._kinds())
+                places = ", ".join(
+                    f"{sum(slot.kind == kind for slot in self.pool.slots.all)} {kind} slots" for kind in self._kinds()
+                )
                 self.display.say(f"sweep of {total or '?'} jobs on {places}: {_relative(self.directory)}")
                 self._warm_up(like or self.jobs)
                 self.pool.listeners = [*listeners, self, self.display, *([self.record] if self.record else [])]
-                callbacks = OmegaConf.select(self.config, "hydra.callbacks")  # `on_job_start` is not to be called long before
+                callbacks = OmegaConf.select(
+                    self.config, "hydra.callbacks"
+                )  # `on_job_start` is not to be called long before
                 self.pool.run(self._pending(jobs), ahead=like is None and not callbacks)
             failed = any(job.state in (states.FAILED, states.KILLED) for job in self.jobs)
             status = "FAILED" if failed or self.pool.draining else "FINISHED"
@@ -222,7 +240,14 @@ class Sweep:
         resume = shlex.join(["mlrun", "resume", _relative(self.directory)])
         if self.record:
             self.record.close(status, artifacts() if artifacts else [])
-        summary(self.jobs, self.display, self.directory, resume, time.monotonic() - self.begin, self.record and self.record.run_id)
+        summary(
+            self.jobs,
+            self.display,
+            self.directory,
+            resume,
+            time.monotonic() - self.begin,
+            self.record and self.record.run_id,
+        )
         if self.closing:
             print(self.closing)
         self.record = None
@@ -293,7 +318,9 @@ def _job_arguments(config, typed: "list[str]") -> "list[str]":
 
 def _of_the_sweep(override: str) -> bool:
     key = override.lstrip("+~").partition("=")[0]
-    return key.startswith(("hydra/launcher", "hydra/sweeper", "hydra.launcher", "hydra.sweeper", "hydra.sweep", "hydra.mode", "hydra.run"))
+    return key.startswith(
+        ("hydra/launcher", "hydra/sweeper", "hydra.launcher", "hydra.sweeper", "hydra.sweep", "hydra.mode", "hydra.run")
+    )
 
 
 def _relative(path: Path) -> str:

@@ -35,7 +35,9 @@ class Worker:
         logging.captureWarnings(True)
         directory, overrides = Path(hydra_cfg.runtime.output_dir), list(hydra_cfg.overrides.task)
         request, checkpoint = self.request, left_by_earlier_attempt(directory, cfg)
-        return run(cfg, directory, overrides, request.parent_run, Reports(self), request.run_id, self.opened, checkpoint).objective
+        return run(
+            cfg, directory, overrides, request.parent_run, Reports(self), request.run_id, self.opened, checkpoint
+        ).objective
 
     def opened(self, run_id: str) -> None:
         """MLflow has given the run an id (called from the recorder's thread)."""
@@ -46,7 +48,10 @@ class Worker:
         self._prune = True
 
     def start(self, total_epochs, steps_per_epoch, monitor=None, mode=None, finished_epochs=0) -> None:
-        self.report("training", {"total_epochs": total_epochs if (total_epochs or 0) > 0 else None, "monitor": monitor, "mode": mode})
+        self.report(
+            "training",
+            {"total_epochs": total_epochs if (total_epochs or 0) > 0 else None, "monitor": monitor, "mode": mode},
+        )
         self.monitor, self.done = monitor, finished_epochs
 
     def step(self, batch_index, loss=None) -> None:
@@ -122,10 +127,16 @@ def run_job(request: Request, report, turn, task_function, hydra_context) -> int
 
     try:
         done = hydra_job(
-            hydra_context=hydra_context, task_function=begin, config=config, job_dir_key="hydra.run.dir", job_subdir_key=None
+            hydra_context=hydra_context,
+            task_function=begin,
+            config=config,
+            job_dir_key="hydra.run.dir",
+            job_subdir_key=None,
         )
     except BaseException as error:
-        report("interrupted" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "failed", reason_of_error(error))
+        report(
+            "interrupted" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "failed", reason_of_error(error)
+        )
         raise
     if done.status is not JobStatus.COMPLETED:
         error = done._return_value
@@ -152,7 +163,10 @@ def left_by_earlier_attempt(directory: Path, cfg) -> "Path | None":
             for name in CHECKPOINTS:
                 checkpoint = directory / "checkpoints" / name
                 if readable(checkpoint, bool(cfg.get("trust"))):
-                    sys.argv[1:] = ["resume", str(checkpoint)]  # what the further processes of a distributed job are started with
+                    sys.argv[1:] = [
+                        "resume",
+                        str(checkpoint),
+                    ]  # what the further processes of a distributed job are started with
                     return checkpoint
     for name in ("checkpoints", "figures", "model", "config"):
         shutil.rmtree(directory / name, ignore_errors=True)

@@ -90,11 +90,17 @@ class Autoencoder(Generation):
         from mlrun.report import samples
 
         made = self.natural(x, data)
-        return samples.grid(made, columns=len(made) // (3 if self.denoises else 2)) if self.makes_images else samples.scatter(made, data.content.x)
+        return (
+            samples.grid(made, columns=len(made) // (3 if self.denoises else 2))
+            if self.makes_images
+            else samples.scatter(made, data.content.x)
+        )
 
     def unclipped(self, x: Tensor, data) -> np.ndarray:
         """As `natural`, but as far out of range as it was made: PCA is not cut to the range of pixels either."""
-        return data.transform.restore(x.float().cpu().numpy()) / (getattr(data.transform, "value_range", 1.0) if self.makes_images else 1.0)
+        return data.transform.restore(x.float().cpu().numpy()) / (
+            getattr(data.transform, "value_range", 1.0) if self.makes_images else 1.0
+        )
 
     @torch.inference_mode()
     def evaluate(self, loader, data):
@@ -107,7 +113,10 @@ class Autoencoder(Generation):
         if self.denoises:
             noisy = self.corrupted(x, torch.Generator(self.device).manual_seed(EVALUATION_NOISE))
             given, cleaned = self.unclipped(noisy, data), self.unclipped(self.restored(noisy), data)
-            metrics |= {"noisy_mse": float(((given - original) ** 2).mean()), "denoised_mse": float(((cleaned - original) ** 2).mean())}
+            metrics |= {
+                "noisy_mse": float(((given - original) ** 2).mean()),
+                "denoised_mse": float(((cleaned - original) ** 2).mean()),
+            }
         _, self.found = fidelity.nearest(codes.cpu().numpy(), known_codes.cpu().numpy())
         if data.spec.problem == "classification":
             metrics["search_accuracy"] = float((known_y.cpu().numpy()[self.found] == y.cpu().numpy()).mean())
@@ -123,6 +132,9 @@ class Autoencoder(Generation):
         if self.makes_images:
             order = fidelity.squared_distances(codes, known_codes).argsort(axis=1)[:, :FOUND]
             rows = np.concatenate([self.natural(x, data)[:, None], train[order]], axis=1)
-            yield "search_by_code", samples.grid(rows.reshape(-1, *rows.shape[2:]), columns=1 + FOUND)  # the first column is searched for
+            yield (
+                "search_by_code",
+                samples.grid(rows.reshape(-1, *rows.shape[2:]), columns=1 + FOUND),
+            )  # the first column is searched for
         if len(self.frames) > 1:
             yield "animation", samples.film([(epoch, self.picture(x, data)) for epoch, x in self.frames])

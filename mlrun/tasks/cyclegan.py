@@ -14,6 +14,7 @@ from mlrun.tasks.task import Task
 FRAMES, SHOWN = 8, 10  # pictures in the course of a training; images of each domain in one
 EVALUATED = 256  # images that go through a translator at once when they are measured
 
+
 class CycleGAN(Task):
     """Two translators and two judges. A translation must look real to the judge of its domain (least squares, Mao et al. 2017), and
     translated back it must be the image that it was (L1): that keeps what is in the image.
@@ -30,7 +31,9 @@ class CycleGAN(Task):
 
     monitor, mode = "val/cycle_l1", "min"
     predicts_targets, makes_images, wants_judge = False, True, True
-    judge = None  # a classifier of both domains, `mlrun.judge.Judge`, where the images have classes; the experiment sets it
+    judge = (
+        None  # a classifier of both domains, `mlrun.judge.Judge`, where the images have classes; the experiment sets it
+    )
 
     def __init__(
         self,
@@ -46,7 +49,9 @@ class CycleGAN(Task):
         self.to_b, self.to_a = translator(), translator()
         self.judge_a, self.judge_b = judge(), judge()
         self.cycle_weight, self.identity_weight, self.judge_lr = cycle_weight, identity_weight, judge_lr
-        self.frames: list[tuple[int, Tensor]] = []  # (epoch, pixels (4, images, channels, height, width)): of A, as B, of B, as A
+        self.frames: list[
+            tuple[int, Tensor]
+        ] = []  # (epoch, pixels (4, images, channels, height, width)): of A, as B, of B, as A
         self.pools = {name: ImagePool(pool_size, seed) for seed, name in enumerate("ab")}
 
     def configure_optimizers(self):
@@ -79,13 +84,22 @@ class CycleGAN(Task):
         for judge in (self.judge_a, self.judge_b):
             judge.requires_grad_(True)
         seen_a, seen_b = self.pools["a"].exchange(fake_a.detach()), self.pools["b"].exchange(fake_b.detach())
-        caught = [as_if(self.judge_a(a), 1.0) + as_if(self.judge_a(seen_a), 0.0), as_if(self.judge_b(b), 1.0) + as_if(self.judge_b(seen_b), 0.0)]
+        caught = [
+            as_if(self.judge_a(a), 1.0) + as_if(self.judge_a(seen_a), 0.0),
+            as_if(self.judge_b(b), 1.0) + as_if(self.judge_b(seen_b), 0.0),
+        ]
         judged = sum(caught) / 2  # halved: the judges learn more slowly (section 4)
         self._descend(judges, judged)
 
         self._step_schedules("step")
         count = len(a)
-        self.tally("train", count, loss=count * loss.detach(), judge_loss=count * judged.detach(), cycle_l1=count * cycle.detach() / 4)
+        self.tally(
+            "train",
+            count,
+            loss=count * loss.detach(),
+            judge_loss=count * judged.detach(),
+            cycle_l1=count * cycle.detach() / 4,
+        )
         return {"loss": loss.detach()}
 
     def _descend(self, optimizer, loss: Tensor) -> None:
@@ -105,7 +119,9 @@ class CycleGAN(Task):
         a, b = batch[0].unbind(1)
         fake_b, fake_a = self.to_b(a), self.to_a(b)
         cycle = F.l1_loss(self.to_a(fake_b), a) + F.l1_loss(self.to_b(fake_a), b)
-        self.tally("val", len(a), cycle_l1=len(a) * cycle / 4)  # halved twice: mean of both domains, in shares of the range of pixels
+        self.tally(
+            "val", len(a), cycle_l1=len(a) * cycle / 4
+        )  # halved twice: mean of both domains, in shares of the range of pixels
 
     @torch.inference_mode()
     def predict_step(self, batch, batch_index=0) -> Tensor:
@@ -133,7 +149,9 @@ class CycleGAN(Task):
                     image.append(loader.normalize(some))
                     translated.append(there(image[-1]))
                     returned.append(back(translated[-1]))
-            self.outcome[letter] = [torch.cat(parts).float().add(1).div(2).cpu().numpy() for parts in (image, translated, returned)]
+            self.outcome[letter] = [
+                torch.cat(parts).float().add(1).div(2).cpu().numpy() for parts in (image, translated, returned)
+            ]
         metrics = {"cycle_l1": mean(np.abs(returned - image).mean() for image, _, returned in self.outcome.values())}
         known = [
             np.abs(translated - counterpart).mean()
@@ -155,14 +173,21 @@ class CycleGAN(Task):
             right.append((of_real[place][1] == classes).mean())
             distances.append(fidelity.frechet(of_real[there][0], features))
             real_distances.append(fidelity.frechet(of_real[there][0], self.judge.judge(training[there])[0]))
-        return {"class_kept": mean(kept), "judge_accuracy": mean(right), "frechet": mean(distances), "frechet_real": mean(real_distances)}
+        return {
+            "class_kept": mean(kept),
+            "judge_accuracy": mean(right),
+            "frechet": mean(distances),
+            "frechet_real": mean(real_distances),
+        }
 
     def epoch_pictures(self, epoch, last):
         """The same images, translated after every few epochs."""
         if epoch % max(1, self.trainer.max_epochs // FRAMES) and not last:
             return
         rows = []
-        for domain, there in zip(self.data.domains("val" if self.data.sizes["val"] else "train"), (self.to_b, self.to_a)):
+        for domain, there in zip(
+            self.data.domains("val" if self.data.sizes["val"] else "train"), (self.to_b, self.to_a)
+        ):
             image = torch.from_numpy(self.data.transform(domain.x[:SHOWN])).to(self.device)
             with torch.no_grad():
                 rows += [pixels.float().add(1).div(2).cpu() for pixels in (image, there(image))]
@@ -179,7 +204,10 @@ class CycleGAN(Task):
 
         for letter, other, name, other_name in (("A", "B", *data.names), ("B", "A", *reversed(data.names))):
             rows = [pixels[:images] for pixels in self.outcome[letter]]
-            yield f"{letter}_to_{other}", image_rows(rows, [name, f"to {other_name}", "and back"], f"From {name} to {other_name}")
+            yield (
+                f"{letter}_to_{other}",
+                image_rows(rows, [name, f"to {other_name}", "and back"], f"From {name} to {other_name}"),
+            )
         if len(self.frames) > 1:
             from mlrun.report.samples import film
 
@@ -188,7 +216,10 @@ class CycleGAN(Task):
     # --- checkpoints ----------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint):
-        checkpoint["cyclegan"] = {"pools": {name: pool.state() for name, pool in self.pools.items()}, "frames": list(self.frames)}
+        checkpoint["cyclegan"] = {
+            "pools": {name: pool.state() for name, pool in self.pools.items()},
+            "frames": list(self.frames),
+        }
 
     def on_load_checkpoint(self, checkpoint):
         for name, state in checkpoint["cyclegan"]["pools"].items():

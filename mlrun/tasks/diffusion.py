@@ -10,9 +10,18 @@ from torch import Tensor, nn
 from mlrun.diffusion import alpha_bars, denoised, diffuse, guided, implicit, spread_times, target, visited
 from mlrun.tasks.generation import FIXED_NOISE, Generation
 
-VALIDATION_SEED = 20  # of times and noise on the validation part: the same in every epoch, so that epochs can be compared
-PREVIEW_IMAGES, PREVIEW_STEPS = 40, 20  # of the pictures in the course of training: images, and steps that sampling visits at most
-STRIP_TIMES, STRIP_IMAGES, STRIP_POINTS = 9, (0, 3, 5, 8), 1500  # of the figure of the way back: columns, which images, how many points
+VALIDATION_SEED = (
+    20  # of times and noise on the validation part: the same in every epoch, so that epochs can be compared
+)
+PREVIEW_IMAGES, PREVIEW_STEPS = (
+    40,
+    20,
+)  # of the pictures in the course of training: images, and steps that sampling visits at most
+STRIP_TIMES, STRIP_IMAGES, STRIP_POINTS = (
+    9,
+    (0, 3, 5, 8),
+    1500,
+)  # of the figure of the way back: columns, which images, how many points
 FILM_IMAGES, FILM_PICTURES, FILM_RATE = 100, 50, 10  # images or pictures at most; pictures per second
 SCALES = (0.0, 1.0, 2.0, 4.0)  # of guidance, drawn side by side
 
@@ -55,7 +64,13 @@ class Diffusion(Generation):
         super().__init__(**options)
         self.network, self.num_classes = network, network.num_classes
         self.steps, self.prediction, self.label_dropout = steps, prediction, label_dropout
-        self.sampler, self.sampling_steps, self.eta, self.guidance, self.clip = sampler, sampling_steps, eta, guidance, clip
+        self.sampler, self.sampling_steps, self.eta, self.guidance, self.clip = (
+            sampler,
+            sampling_steps,
+            eta,
+            guidance,
+            clip,
+        )
         visited(steps, sampling_steps)  # refuses
         self.register_buffer("alpha_bar", alpha_bars(schedule, steps), persistent=False)
         self.average("network")
@@ -89,7 +104,9 @@ class Diffusion(Generation):
         """The classes (batch,), a share of them replaced by "no class"."""
         if not self.num_classes:
             return None
-        return torch.where(torch.rand(label.shape, generator=generator, device=self.device) < share, self.num_classes, label)
+        return torch.where(
+            torch.rand(label.shape, generator=generator, device=self.device) < share, self.num_classes, label
+        )
 
     def say(self, x: Tensor, time: Tensor, label: "Tensor | None") -> Tensor:
         """The network is told the time as if there were 1000 steps: its embedding is made for that range."""
@@ -105,7 +122,12 @@ class Diffusion(Generation):
         return torch.randn(count, *self.input_shape, generator=generator, device=self.device)
 
     def way_back(
-        self, x: Tensor, generator: torch.Generator, labels: "Tensor | None" = None, guidance: "float | None" = None, times: "list[int] | None" = None
+        self,
+        x: Tensor,
+        generator: torch.Generator,
+        labels: "Tensor | None" = None,
+        guidance: "float | None" = None,
+        times: "list[int] | None" = None,
     ) -> "Iterator[tuple[int, Tensor, Tensor]]":
         """From x (rows, *input_shape), noise, to data: yields (time, x after the step, what the network takes for x_0) for each step.
 
@@ -113,7 +135,9 @@ class Diffusion(Generation):
         """
         guidance = self.guidance if guidance is None else guidance
         times = visited(self.steps, self.sampling_steps) if times is None else times
-        eta = 1.0 if self.sampler == "ddpm" else self.eta  # DDPM's posterior is DDIM's step with eta 1 (the tests compare them)
+        eta = (
+            1.0 if self.sampler == "ddpm" else self.eta
+        )  # DDPM's posterior is DDIM's step with eta 1 (the tests compare them)
         data = torch.ones((), dtype=self.alpha_bar.dtype, device=x.device)
         for time, after in zip(times, [*times[1:], None]):
             at = torch.full((len(x),), time, device=x.device)
@@ -136,10 +160,14 @@ class Diffusion(Generation):
         x = batch[0]
         middle = min(range(self.steps), key=lambda time: abs(float(self.alpha_bar[time]) - 0.5))
         generator = torch.Generator(x.device).manual_seed(FIXED_NOISE)
-        noise = torch.randn(x[:1].shape, generator=generator, device=x.device).expand_as(x)  # the same for every row, however they are divided
+        noise = torch.randn(x[:1].shape, generator=generator, device=x.device).expand_as(
+            x
+        )  # the same for every row, however they are divided
         times = [time for time in visited(self.steps, self.sampling_steps) if time < middle]
         with self.averaged():
-            return last(self.way_back(diffuse(x, noise, self.alpha_bar[middle]), generator, None, times=[middle, *times]))
+            return last(
+                self.way_back(diffuse(x, noise, self.alpha_bar[middle]), generator, None, times=[middle, *times])
+            )
 
     # --- pictures -------------------------------------------------------------------------------------------------
 
@@ -170,19 +198,33 @@ class Diffusion(Generation):
         captions = [f"t = {left[at]:.0%}" for at in chosen]
         if self.makes_images:
             rows = [
-                np.stack([self.natural(way[at][place][image : image + 1], data)[0] for at in chosen]) for image in STRIP_IMAGES for place in (1, 2)
+                np.stack([self.natural(way[at][place][image : image + 1], data)[0] for at in chosen])
+                for image in STRIP_IMAGES
+                for place in (1, 2)
             ]
-            yield "denoising", image_rows(rows, ["x_t", "seen in it"] * len(STRIP_IMAGES), "From noise to data", captions)
+            yield (
+                "denoising",
+                image_rows(rows, ["x_t", "seen in it"] * len(STRIP_IMAGES), "From noise to data", captions),
+            )
         elif self.input_shape == [2]:
             yield "denoising", point_strip([self.natural(way[at][1], data) for at in chosen], data.content.x, captions)
         stride = -(-len(way) // FILM_PICTURES)
         pictures = [self.picture(x, data) for _, x, _ in [*way[:-1:stride], way[-1]]]
-        yield "denoising_film", Film([*pictures, *[pictures[-1]] * FILM_RATE], FILM_RATE, f"{len(way) - 1} steps from noise to data")
+        yield (
+            "denoising_film",
+            Film([*pictures, *[pictures[-1]] * FILM_RATE], FILM_RATE, f"{len(way) - 1} steps from noise to data"),
+        )
         if self.makes_images and self.num_classes and self.label_dropout > 0:
             labels = torch.arange(2 * min(10, self.num_classes), device=self.device) % self.num_classes
             with self.averaged():
-                rows = [self.natural([*self.way_back(x[: len(labels)], generator, labels, scale)][-1][1], data) for scale in SCALES]
-            yield "guidance", image_rows(rows, [f"guidance {scale:g}" for scale in SCALES], "The same noise under stronger guidance")
+                rows = [
+                    self.natural([*self.way_back(x[: len(labels)], generator, labels, scale)][-1][1], data)
+                    for scale in SCALES
+                ]
+            yield (
+                "guidance",
+                image_rows(rows, [f"guidance {scale:g}" for scale in SCALES], "The same noise under stronger guidance"),
+            )
 
 
 def last(way: "Iterator[tuple[int, Tensor, Tensor]]") -> Tensor:

@@ -94,13 +94,21 @@ class DQN(Control):
         losses, values = [], []
         for start in range(0, len(seen.actions), self.batch_size):
             rows = slice(start, start + self.batch_size)
-            target = targets[rows] if still else self.targets(seen.returns[rows], seen.next_observations[rows], seen.weights[rows])
+            target = (
+                targets[rows]
+                if still
+                else self.targets(seen.returns[rows], seen.next_observations[rows], seen.weights[rows])
+            )
             q = self.network(seen.observations[rows]).gather(1, seen.actions[rows, None]).squeeze(1)
             loss = F.smooth_l1_loss(q, target)
             self.descend(loss)
             losses.append(loss.detach())
             values.append(q.detach().mean())
-        return {"loss": torch.stack(losses).mean(), "q": torch.stack(values).mean(), "epsilon": torch.tensor(self.epsilon(self.progress))}
+        return {
+            "loss": torch.stack(losses).mean(),
+            "q": torch.stack(values).mean(),
+            "epsilon": torch.tensor(self.epsilon(self.progress)),
+        }
 
     @torch.no_grad()
     def targets(self, returns: Tensor, next_observations: Tensor, weights: Tensor) -> Tensor:
@@ -113,7 +121,9 @@ class DQN(Control):
         return returns + weights * value
 
     def values(self, data):
-        return lambda observations: self.predict_step((torch.from_numpy(data.transform(observations)).to(self.device),)).cpu().numpy()
+        return lambda observations: (
+            self.predict_step((torch.from_numpy(data.transform(observations)).to(self.device),)).cpu().numpy()
+        )
 
     def memory(self):
         kept = {"target": self.target.state_dict(), "target_age": self._target_age}

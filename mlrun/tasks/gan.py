@@ -44,7 +44,9 @@ class GAN(Generation):
         if discriminator_steps < 1 or warmup < 0:
             raise ValueError(f"discriminator_steps={discriminator_steps}, warmup={warmup}: at least 1, and at least 0")
         if generator.num_classes != discriminator.num_classes:
-            raise ValueError(f"generator.num_classes={generator.num_classes}, but discriminator.num_classes={discriminator.num_classes}")
+            raise ValueError(
+                f"generator.num_classes={generator.num_classes}, but discriminator.num_classes={discriminator.num_classes}"
+            )
         self.generator, self.discriminator = generator, discriminator
         self.num_classes = generator.num_classes
         self.loss, self.gradient_penalty, self.r1 = loss, gradient_penalty, r1
@@ -74,7 +76,9 @@ class GAN(Generation):
         loss = self.discriminator_step(learning_discriminator, real, label)
         sums = {"discriminator_loss": loss * len(real)}
         if self.batches > self.warmup and self.batches % self.discriminator_steps == 0:
-            sums["generator_loss"] = self.generator_step(learning_generator, len(real), label) * len(real) * self.discriminator_steps
+            sums["generator_loss"] = (
+                self.generator_step(learning_generator, len(real), label) * len(real) * self.discriminator_steps
+            )
         else:
             sums["generator_loss"] = torch.zeros_like(loss)
         self.tally("train", len(real), **sums)
@@ -106,7 +110,9 @@ class GAN(Generation):
 
     def generator_step(self, optimizer, count: int, label: "Tensor | None") -> Tensor:
         self.discriminator.requires_grad_(False)  # its gradients are not wanted here
-        loss = generator_loss(self.loss, self.discriminator(self.generator(self.noise(count, self.random), label), label))
+        loss = generator_loss(
+            self.loss, self.discriminator(self.generator(self.noise(count, self.random), label), label)
+        )
         self.descend(optimizer, loss)
         self.discriminator.requires_grad_(True)
         return loss.detach()
@@ -133,7 +139,10 @@ class GAN(Generation):
         x = batch[0]
         if not self.num_classes:
             return self.discriminator(x)
-        return torch.stack([self.discriminator(x, torch.full((len(x),), label, device=x.device)) for label in range(self.num_classes)], dim=1)
+        return torch.stack(
+            [self.discriminator(x, torch.full((len(x),), label, device=x.device)) for label in range(self.num_classes)],
+            dim=1,
+        )
 
     @torch.no_grad()
     def figures(self, data, part):
@@ -154,7 +163,9 @@ class GAN(Generation):
             first, second = seen.bincount().topk(2).indices
             way = code[seen == second].mean(0) - code[seen == first].mean(0)
             start = code[seen == first][:8]
-            scale = torch.linspace(0, 3, steps, device=code.device)[None, :, None]  # beyond 1: means of codes lie close together
+            scale = torch.linspace(0, 3, steps, device=code.device)[
+                None, :, None
+            ]  # beyond 1: means of codes lie close together
             walk = self.generator((start[:, None] + scale * way).flatten(0, 1))
         yield "latent_arithmetic", samples.grid(self.natural(walk, data), columns=steps)
 

@@ -37,7 +37,9 @@ class Generation(Task):
     predicts_targets = False
     num_classes = 0  # a conditional model's classes
     wants_judge = True
-    judge = None  # a classifier of the same data, `mlrun.judge.Judge`, that images are measured by; the experiment sets it
+    judge = (
+        None  # a classifier of the same data, `mlrun.judge.Judge`, that images are measured by; the experiment sets it
+    )
 
     def __init__(self, input_shape: Sequence[int], ema_decay: "float | None" = None, show_every: "int | None" = None):
         super().__init__()
@@ -107,7 +109,9 @@ class Generation(Task):
             with self.averaged():
                 for start in range(0, count, CHUNK):
                     size = min(CHUNK, count - start)
-                    parts.append(self.sample(size, generator, None if labels is None else labels[start : start + size]).float())
+                    parts.append(
+                        self.sample(size, generator, None if labels is None else labels[start : start + size]).float()
+                    )
         finally:
             self.train(training)
         return torch.cat(parts), labels
@@ -124,7 +128,9 @@ class Generation(Task):
 
     def optimizer_step(self, *arguments, **options):
         super().optimizer_step(*arguments, **options)
-        if self._averaged is not None:  # not in `on_train_batch_end`, which comes after a checkpoint in the middle of an epoch
+        if (
+            self._averaged is not None
+        ):  # not in `on_train_batch_end`, which comes after a checkpoint in the middle of an epoch
             self._average_step()
 
     def end_of_batch(self) -> None:
@@ -139,7 +145,10 @@ class Generation(Task):
         self.ema_steps += 1
         steps = int(self.ema_steps) if self.device.type == "cpu" else self.global_step + 1  # no waiting for a GPU
         weight = 1 - min(self.ema_decay, steps / (steps + 10))
-        averages, currents = list(self.ema.state_dict().values()), list(self._modules[self._averaged].state_dict().values())
+        averages, currents = (
+            list(self.ema.state_dict().values()),
+            list(self._modules[self._averaged].state_dict().values()),
+        )
         smooth = [(average, current) for average, current in zip(averages, currents) if average.is_floating_point()]
         torch._foreach_lerp_(*(list(tensors) for tensors in zip(*smooth)), weight)
         for average, current in zip(averages, currents):
@@ -180,7 +189,9 @@ class Generation(Task):
         samples, asked = self.draw(min(len(real), MEASURED), EVALUATION_NOISE)
         return self.resemblance(samples, asked, real, classes, data)
 
-    def resemblance(self, samples: Tensor, asked: "Tensor | None", real: Tensor, classes: Tensor, data) -> "dict[str, float]":
+    def resemblance(
+        self, samples: Tensor, asked: "Tensor | None", real: Tensor, classes: Tensor, data
+    ) -> "dict[str, float]":
         """What samples (rows, *input_shape) are worth beside `real` rows that the model has not seen, in the data's own unit.
 
         Everywhere: `mmd` with the level of its test (on 1,000 rows at most), `novelty`: median distance to the nearest training row, in
@@ -198,7 +209,9 @@ class Generation(Task):
             metrics |= fidelity.modes(made, centers, data.noise)
         if self.judge is not None and self.makes_images:
             y = classes.cpu().numpy()
-            (features, said), (real_features, real_said), (train_features, _) = (self.judge.judge(rows) for rows in (made, fresh, known))
+            (features, said), (real_features, real_said), (train_features, _) = (
+                self.judge.judge(rows) for rows in (made, fresh, known)
+            )
             metrics |= fidelity.neighbourhoods(real_features[: len(features)], features)
             metrics["frechet"] = fidelity.frechet(real_features, features)
             metrics["frechet_real"] = fidelity.frechet(real_features, train_features[: len(features)])
@@ -222,7 +235,11 @@ class Generation(Task):
     def natural(self, x: Tensor, data) -> np.ndarray:
         """Rows as the network sees them -> pixels from 0 to 1, or the values of the data."""
         x = x.detach().float().cpu().numpy()
-        return data.transform.pixels(x) if hasattr(data.transform, "pixels") and self.makes_images else data.transform.restore(x)
+        return (
+            data.transform.pixels(x)
+            if hasattr(data.transform, "pixels") and self.makes_images
+            else data.transform.restore(x)
+        )
 
     # --- pictures -------------------------------------------------------------------------------------------------
 
@@ -253,5 +270,3 @@ class Generation(Task):
 
     def on_load_checkpoint(self, checkpoint):
         self._restored = checkpoint.get("generation")  # used once training begins
-
-

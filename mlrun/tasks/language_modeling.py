@@ -61,7 +61,10 @@ class LanguageModeling(Task):
         if not self.decay_matrices_only:
             return self
         matrices = [weight for weight in self.parameters() if weight.ndim >= 2]
-        return [{"params": matrices}, {"params": [weight for weight in self.parameters() if weight.ndim < 2], "weight_decay": 0.0}]
+        return [
+            {"params": matrices},
+            {"params": [weight for weight in self.parameters() if weight.ndim < 2], "weight_decay": 0.0},
+        ]
 
     def _loss(self, batch, state) -> "tuple[Tensor, object]":
         x, y = batch
@@ -128,7 +131,9 @@ class LanguageModeling(Task):
         self.eval()
         generator = torch.Generator(self.device).manual_seed(self.sample_seed)
         prompt = torch.tensor([prompt], device=self.device)
-        written = sample(Writer(self.network), None, prompt, self.sample_length, self.temperature, self.top_k, self.top_p, generator)
+        written = sample(
+            Writer(self.network), None, prompt, self.sample_length, self.temperature, self.top_k, self.top_p, generator
+        )
         self.train(training)
         return written.tokens[0].tolist()
 

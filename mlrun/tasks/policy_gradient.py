@@ -45,7 +45,11 @@ class PolicyGradient(Control):
                 raise ValueError(f"{name}={value}: must be in [0, 1]")
         self.network, self.critic = network, critic
         self.discount, self.gae_lambda = discount, gae_lambda
-        self.entropy_weight, self.value_weight, self.normalize_advantages = entropy_weight, value_weight, normalize_advantages
+        self.entropy_weight, self.value_weight, self.normalize_advantages = (
+            entropy_weight,
+            value_weight,
+            normalize_advantages,
+        )
 
     @torch.inference_mode()
     def act(self):
@@ -58,7 +62,9 @@ class PolicyGradient(Control):
         stream = self.stream
         scores = self.scores(torch.from_numpy(stream.observations).to(self.device)).cpu()
         noise = torch.empty_like(scores).exponential_(generator=self.generator)
-        actions = (scores - noise.log()).argmax(1).numpy()  # argmax of scores plus Gumbel noise draws from their softmax
+        actions = (
+            (scores - noise.log()).argmax(1).numpy()
+        )  # argmax of scores plus Gumbel noise draws from their softmax
         valid = ~stream.resets
         rollout.append(actions, *stream.step(actions), valid, stream.observations)
 
@@ -158,7 +164,15 @@ class PPO(PolicyGradient):
     batch_size: rows of one update.
     """
 
-    def __init__(self, network: nn.Module, critic: nn.Module, clip: float = 0.2, passes: int = 20, batch_size: int = 256, **options):
+    def __init__(
+        self,
+        network: nn.Module,
+        critic: nn.Module,
+        clip: float = 0.2,
+        passes: int = 20,
+        batch_size: int = 256,
+        **options,
+    ):
         super().__init__(network, critic, **options)
         if clip <= 0:
             raise ValueError(f"clip={clip}: must be positive")

@@ -85,7 +85,9 @@ class Supervised(Task):
             return scores.squeeze(1)
         if self.loss == "cross_entropy":
             return scores.t().softmax(0).t()  # three times as fast as softmax(1) where classes are few
-        shares = scores.clamp(min=1e-7)  # least squares on one-hot targets estimates probabilities, but not between 0 and 1
+        shares = scores.clamp(
+            min=1e-7
+        )  # least squares on one-hot targets estimates probabilities, but not between 0 and 1
         return shares / shares.sum(1, keepdim=True)
 
     def evaluate(self, loader, data):
@@ -95,7 +97,9 @@ class Supervised(Task):
             self.outcome = Outcome("classification", y, outputs.argmax(axis=1), outputs, outputs.shape[1])
         else:
             mean, std = data.transform.target_mean, data.transform.target_std
-            self.outcome = Outcome("regression", y.astype(np.float64) * std + mean, outputs.astype(np.float64) * std + mean)
+            self.outcome = Outcome(
+                "regression", y.astype(np.float64) * std + mean, outputs.astype(np.float64) * std + mean
+            )
         return self.outcome.metrics()
 
     def figures(self, data, part):

@@ -20,7 +20,9 @@ class Task(LightningModule):
     data = None  # the DataModule while training
     splits_epochs = True  # False: training goes on only from the end of an epoch, because there is state that `on_save_checkpoint` does not keep
 
-    predicts_targets = True  # False: `predict` gives what `predict_step` says, as it is; not labels, nor values in the target's unit
+    predicts_targets = (
+        True  # False: `predict` gives what `predict_step` says, as it is; not labels, nor values in the target's unit
+    )
 
     def __init__(self):
         super().__init__()
@@ -60,7 +62,9 @@ class Task(LightningModule):
         sums = self._sums.pop(stage, {})
         if not sums:
             return {}
-        values = torch.stack([torch.as_tensor(value, dtype=torch.float32, device=self.device) for value in sums.values()])
+        values = torch.stack(
+            [torch.as_tensor(value, dtype=torch.float32, device=self.device) for value in sums.values()]
+        )
         if self.trainer.world_size > 1:
             values = self.all_gather(values).sum(0)
         totals = dict(zip(sums, values.tolist(), strict=True))

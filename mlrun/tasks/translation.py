@@ -53,7 +53,9 @@ class Translation(Task):
         if beam_width < 1:
             raise ValueError(f"beam_width={beam_width}: must be at least 1")
         if guided_attention and getattr(network, "attention", True) is None:
-            raise ValueError(f"guided_attention={guided_attention}: this network has no attention; see network.attention")
+            raise ValueError(
+                f"guided_attention={guided_attention}: this network has no attention; see network.attention"
+            )
         self.network, self.measure, self.max_target_length = network, measure, max_target_length
         self.label_smoothing, self.teacher_forcing = label_smoothing, teacher_forcing
         self.guided_attention, self.guided_width = guided_attention, guided_width
@@ -75,7 +77,9 @@ class Translation(Task):
         loss = cross_entropy(scores, wanted, self.label_smoothing)
         self.tally("train", 1, loss=loss.detach())
         if weights is not None:
-            loss = loss + self.guided_attention * guided_attention_loss(weights, source != PAD, wanted != PAD, self.guided_width)
+            loss = loss + self.guided_attention * guided_attention_loss(
+                weights, source != PAD, wanted != PAD, self.guided_width
+            )
         return loss
 
     @property
@@ -101,8 +105,13 @@ class Translation(Task):
     def epoch_metrics(self, stage):
         metrics = super().epoch_metrics(stage)
         if stage == "val" and self._written:
-            texts, (_, references) = self._in_order(self._written, self.trainer.val_dataloaders, self.data), self.data.references("val")
-            kept = [(text, expected) for text, expected in zip(texts, references) if text is not None]  # of this process's share
+            texts, (_, references) = (
+                self._in_order(self._written, self.trainer.val_dataloaders, self.data),
+                self.data.references("val"),
+            )
+            kept = [
+                (text, expected) for text, expected in zip(texts, references) if text is not None
+            ]  # of this process's share
             scored = measures.translation(*zip(*kept), bleu=self.measure == "bleu")
             metrics.update({f"{stage}/{name}": value for name, value in scored.items()})
             self._written = []
@@ -123,7 +132,9 @@ class Translation(Task):
         memory, prompt = self.network.encode(source), beginning(source)
         if self.beam_width == 1:
             return decoding.greedy(self.network, memory, prompt, self.max_target_length)
-        return decoding.beam_search(self.network, memory, prompt, self.max_target_length, self.beam_width, self.length_penalty)
+        return decoding.beam_search(
+            self.network, memory, prompt, self.max_target_length, self.beam_width, self.length_penalty
+        )
 
     @torch.inference_mode()
     def evaluate(self, loader, data):
@@ -133,7 +144,9 @@ class Translation(Task):
             found = self.write(source)
             written.append(found.tokens)
             if self.beam_width > 1:
-                total, length = decoding.log_probability(self.network, self.network.encode(source), beginning(source), target[:, 1:])
+                total, length = decoding.log_probability(
+                    self.network, self.network.encode(source), beginning(source), target[:, 1:]
+                )
                 compared.append(decoding.normalized(total, length, self.length_penalty))
                 scores.append(found.score)
         sums = {name: float(value) for name, value in self._sums.pop("evaluation").items()}
@@ -179,7 +192,10 @@ class Translation(Task):
             _, weights = self.network(source, fed, with_attention=True)
             if weights is None:
                 return []
-            names = [[tokenizer.vocabulary[token] for token in row] for tokenizer, row in ((encoding.source, ids), (encoding.target, tokens[0].tolist()))]
+            names = [
+                [tokenizer.vocabulary[token] for token in row]
+                for tokenizer, row in ((encoding.source, ids), (encoding.target, tokens[0].tolist()))
+            ]
             maps.append((*names, weights[0].mean(0).float().cpu().numpy()))
         return maps
 
@@ -211,6 +227,7 @@ def guided_attention_loss(weights: Tensor, source_mask: Tensor, target_mask: Ten
 
     weights: (batch, heads, targets, sources); masks: (batch, sources) and (batch, targets), True where there is a token; width: g.
     """
+
     def share(mask):
         return torch.arange(mask.shape[1], device=mask.device) / mask.sum(1, keepdim=True)
 

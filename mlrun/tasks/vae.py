@@ -53,7 +53,12 @@ class VAE(Generation):
         if deviation is not None and deviation <= 0:
             raise ValueError(f"deviation={deviation}: must be positive, or null to learn it")
         self.encoder, self.decoder, self.num_classes = encoder, decoder, decoder.num_classes
-        self.likelihood, self.binarize, self.beta, self.importance_samples = likelihood, binarize, beta, importance_samples
+        self.likelihood, self.binarize, self.beta, self.importance_samples = (
+            likelihood,
+            binarize,
+            beta,
+            importance_samples,
+        )
         if likelihood == "gaussian":
             self.log_deviation = nn.Parameter(torch.tensor(math.log(deviation or 1.0)), requires_grad=deviation is None)
 
@@ -72,16 +77,24 @@ class VAE(Generation):
         if self.likelihood == "bernoulli":
             terms = -F.binary_cross_entropy_with_logits(decoded, x.expand_as(decoded), reduction="none")
         else:
-            terms = -0.5 * ((x - decoded) / self.log_deviation.exp()).square() - self.log_deviation - 0.5 * math.log(2 * math.pi)
+            terms = (
+                -0.5 * ((x - decoded) / self.log_deviation.exp()).square()
+                - self.log_deviation
+                - 0.5 * math.log(2 * math.pi)
+            )
         return terms.flatten(-len(self.input_shape)).sum(-1)
 
     def terms(self, x: Tensor, label: "Tensor | None", generator: torch.Generator) -> "tuple[Tensor, Tensor]":
         """(log p(x|z) with one z per row, KL(q || p)), (rows,) each."""
         mean, log_variance = self.encoder(x)
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
-        return self.log_p(x, self.decoder(mean + (0.5 * log_variance).exp() * noise, label).float()), divergence(mean, log_variance)
+        return self.log_p(x, self.decoder(mean + (0.5 * log_variance).exp() * noise, label).float()), divergence(
+            mean, log_variance
+        )
 
-    def log_weights(self, x: Tensor, label: "Tensor | None", samples: int, generator: torch.Generator) -> "tuple[Tensor, Tensor]":
+    def log_weights(
+        self, x: Tensor, label: "Tensor | None", samples: int, generator: torch.Generator
+    ) -> "tuple[Tensor, Tensor]":
         """(log p(x|z), log p(x, z) - log q(z|x)), (samples, rows) each: the mean of the weights estimates p(x)."""
         mean, log_variance = self.encoder(x)
         noise = torch.randn(samples, *mean.shape, generator=generator, device=mean.device)
@@ -126,7 +139,9 @@ class VAE(Generation):
 
     def sample(self, count, generator, labels=None):
         """Means of p(x|z), z from the prior."""
-        return self.decoded(torch.randn(count, self.decoder.latent_size, generator=generator, device=self.device), labels)
+        return self.decoded(
+            torch.randn(count, self.decoder.latent_size, generator=generator, device=self.device), labels
+        )
 
     def decoded(self, code: Tensor, labels: "Tensor | None" = None) -> Tensor:
         values = self.decoder(code, labels)
@@ -190,7 +205,9 @@ class VAE(Generation):
         labels = None if label is None else label[:pairs].repeat_interleave(steps)
         yield "interpolation", drawn(walk.flatten(0, 1), labels, steps)
 
-        used = divergence(mean, log_variance, keep=True).mean(0).topk(min(2, mean.shape[1])).indices  # the two that say most
+        used = (
+            divergence(mean, log_variance, keep=True).mean(0).topk(min(2, mean.shape[1])).indices
+        )  # the two that say most
         quantiles = torch.special.ndtri(torch.linspace(0.5 / side, 1 - 0.5 / side, side, device=x.device))
         plane = torch.zeros(side * side, mean.shape[1], device=x.device)
         plane[:, used] = torch.cartesian_prod(*[quantiles] * len(used)).reshape(-1, len(used))[: side * side]

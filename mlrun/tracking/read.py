@@ -27,7 +27,15 @@ class StoredRun:
 def read_run(run_id: str) -> StoredRun:
     """A run by its MLflow id. Raises mlflow's MlflowException where there is none."""
     run = open_client(tracking_uri()).get_run(run_id)
-    return StoredRun(run_id, run.info.run_name, run.info.status, run.data.params, run.data.metrics, run.data.tags, run.info.artifact_uri)
+    return StoredRun(
+        run_id,
+        run.info.run_name,
+        run.info.status,
+        run.data.params,
+        run.data.metrics,
+        run.data.tags,
+        run.info.artifact_uri,
+    )
 
 
 def run_directory(run_id: str) -> "str | None":
@@ -94,20 +102,28 @@ def attach(run_id: str, path: Path, folder: str) -> None:
 
 def _unknown(experiment: str, known: "list[str]") -> UserError:
     known = [name for name in known if name != "Default"]
-    return UserError(f"there is no experiment '{experiment}' (there {'are' if len(known) != 1 else 'is'} {', '.join(known) or 'none'})")
+    return UserError(
+        f"there is no experiment '{experiment}' (there {'are' if len(known) != 1 else 'is'} {', '.join(known) or 'none'})"
+    )
 
 
 def _find_in_sqlite(database: Path, experiment: str) -> "list[StoredRun]":
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         read = connection.execute
-        row = read("select experiment_id from experiments where name = ? and lifecycle_stage = 'active'", (experiment,)).fetchone()
+        row = read(
+            "select experiment_id from experiments where name = ? and lifecycle_stage = 'active'", (experiment,)
+        ).fetchone()
         if row is None:
-            raise _unknown(experiment, [name for (name,) in read("select name from experiments where lifecycle_stage = 'active'")])
+            raise _unknown(
+                experiment, [name for (name,) in read("select name from experiments where lifecycle_stage = 'active'")]
+            )
         columns = "run_uuid, name, status, artifact_uri, start_time"
         chosen = "from runs where experiment_id = ? and lifecycle_stage = 'active'"
         runs = {
             run: StoredRun(run, name, status, {}, {}, {}, artifacts, started or 0)
-            for run, name, status, artifacts, started in read(f"select {columns} {chosen} order by start_time desc", row)
+            for run, name, status, artifacts, started in read(
+                f"select {columns} {chosen} order by start_time desc", row
+            )
         }
         within = f"where run_uuid in (select run_uuid {chosen})"
         for run, key, value in read(f"select run_uuid, key, value from params {within}", row):
@@ -124,7 +140,8 @@ def _histories_in_sqlite(database: Path, runs: "list[str]", metric: str) -> "dic
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         for run in runs:
             points = connection.execute(
-                "select step, value, is_nan from metrics where run_uuid = ? and key = ? order by step, timestamp", (run, metric)
+                "select step, value, is_nan from metrics where run_uuid = ? and key = ? order by step, timestamp",
+                (run, metric),
             ).fetchall()
             if points:
                 found[run] = {step: math.nan if is_nan else value for step, value, is_nan in points}

@@ -38,11 +38,26 @@ class Recorder:
         self.unreachable = None  # why MLflow does not answer now
 
     def open(
-        self, uri: str, experiment: str, name: str, tags: dict, params: dict, parent: "str | None", work_tree: str, started: int, run_id: "str | None" = None
+        self,
+        uri: str,
+        experiment: str,
+        name: str,
+        tags: dict,
+        params: dict,
+        parent: "str | None",
+        work_tree: str,
+        started: int,
+        run_id: "str | None" = None,
     ) -> str:
         """May be called again after a failure: the run is created once."""
         self.uri, self.client = uri, store.open_client(uri)
-        tags = {**tags, **_git_tags(work_tree), "mlflow.source.type": "LOCAL", "mlflow.source.name": "mlrun", "mlflow.user": _user()}
+        tags = {
+            **tags,
+            **_git_tags(work_tree),
+            "mlflow.source.type": "LOCAL",
+            "mlflow.source.name": "mlrun",
+            "mlflow.user": _user(),
+        }
         if parent:
             tags["mlflow.parentRunId"] = parent
         tags = {key: str(value) for key, value in tags.items()}
@@ -62,7 +77,9 @@ class Recorder:
         self.uri, self.client = uri, store.open_client(uri)
         run = self.client.get_run(run_id)
         self.run_id, self.experiment_id = run_id, run.info.experiment_id
-        self.known = {(key, point.step) for key in run.data.metrics for point in self.client.get_metric_history(run_id, key)}
+        self.known = {
+            (key, point.step) for key in run.data.metrics for point in self.client.get_metric_history(run_id, key)
+        }
 
     def _created(self, key: "str | None") -> "str | None":
         """A run that was created although the answer never came."""
@@ -84,7 +101,9 @@ class Recorder:
         self.client.update_run(run_id, status="RUNNING")
         self.run_id, data = run_id, data.data
         if self.once:
-            self.known |= {(key, point.step) for key in data.metrics for point in self.client.get_metric_history(run_id, key)}
+            self.known |= {
+                (key, point.step) for key in data.metrics for point in self.client.get_metric_history(run_id, key)
+            }
         for stale in {"error", "mlrun.ended"} & set(data.tags):
             self.client.delete_tag(run_id, stale)
         self.tags(tags)
@@ -102,7 +121,9 @@ class Recorder:
 
     def end_lost_child(self, directory: str, status: str, reason: str) -> None:
         """As `end_child`, of a run that was opened by a process which died before it could tell the run's id."""
-        for run in self.client.search_runs([self.experiment_id], f"tags.`mlflow.parentRunId` = '{self.run_id}' and attributes.status = 'RUNNING'"):
+        for run in self.client.search_runs(
+            [self.experiment_id], f"tags.`mlflow.parentRunId` = '{self.run_id}' and attributes.status = 'RUNNING'"
+        ):
             if run.data.tags.get("directory") == directory:
                 self.end_child(run.info.run_id, status, reason)
 
@@ -140,7 +161,9 @@ class Recorder:
 
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        dataset = Dataset(name=name, digest=digest, source_type="local", source=json.dumps({"uri": source}), profile=profile)
+        dataset = Dataset(
+            name=name, digest=digest, source_type="local", source=json.dumps({"uri": source}), profile=profile
+        )
         self.client.log_inputs(self.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
 
     def artifact(self, path: str, folder: "str | None") -> None:
@@ -150,7 +173,9 @@ class Recorder:
         else:
             self.client.log_artifact(self.run_id, path, folder)
 
-    def model(self, directory: str, example, prediction, requirements: "list[str]", flavors: "dict[str, dict]", columns=None) -> None:
+    def model(
+        self, directory: str, example, prediction, requirements: "list[str]", flavors: "dict[str, dict]", columns=None
+    ) -> None:
         """Logs the learner saved in `directory` as the MLflow model `model`, with signature and input example.
 
         columns: (name, kind) of a table whose columns differ in type, None where the input is an array of numbers.
@@ -167,10 +192,15 @@ class Recorder:
                 self.client.delete_logged_model(output.model_id)
         logged = self.client.create_logged_model(self.experiment_id, name="model", source_run_id=self.run_id)
         metadata = {"columns": dict(columns)} if columns else None  # the signature cannot tell their kinds
-        model = Model(run_id=self.run_id, model_id=logged.model_id, artifact_path=logged.artifact_location, metadata=metadata)
+        model = Model(
+            run_id=self.run_id, model_id=logged.model_id, artifact_path=logged.artifact_location, metadata=metadata
+        )
         inside = f"data/{Path(directory).name}"
         for flavor, files in flavors.items():
-            model.add_flavor(flavor, **{key: f"{inside}/{value}" if key.endswith("_model") else value for key, value in files.items()})
+            model.add_flavor(
+                flavor,
+                **{key: f"{inside}/{value}" if key.endswith("_model") else value for key, value in files.items()},
+            )
         made = Path(tempfile.mkdtemp()) / "model"
         try:
             mlflow.pyfunc.save_model(
@@ -240,7 +270,14 @@ def is_unreachable(error: BaseException) -> bool:
         return error.error_code in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
     if isinstance(error, OSError):
         return not isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError))
-    return type(error).__module__.partition(".")[0] in ("requests", "urllib3", "sqlalchemy", "sqlite3", "psycopg2", "botocore")
+    return type(error).__module__.partition(".")[0] in (
+        "requests",
+        "urllib3",
+        "sqlalchemy",
+        "sqlite3",
+        "psycopg2",
+        "botocore",
+    )
 
 
 class Delivery:
@@ -265,7 +302,9 @@ class Delivery:
             number, method, arguments = self.waiting[0]
             try:
                 getattr(self.recorder, method)(*arguments)
-            except Exception as error:  # whatever a server or a disk does, the experiment goes on and hears of it at its end
+            except (
+                Exception
+            ) as error:  # whatever a server or a disk does, the experiment goes on and hears of it at its end
                 if self.spool is not None and self._is_down(error):
                     self.recorder.unreachable = _told(error)
                     self._retry, self._pause = time.monotonic() + self._pause, min(2 * self._pause, 60.0)
@@ -333,7 +372,9 @@ def serve(receive, reply, spool=None) -> None:
         if method == "close":
             if not told:
                 reply((None, None))
-            return reply((recorder.run_id, recorder.unreachable and Unreachable(recorder.unreachable) or recorder.failure))
+            return reply(
+                (recorder.run_id, recorder.unreachable and Unreachable(recorder.unreachable) or recorder.failure)
+            )
     if recorder.run_id is not None and not recorder.unreachable:  # killed without a chance to say so
         for child in list(recorder.children):
             recorder.end_child(child, "KILLED", "the sweep's process disappeared")

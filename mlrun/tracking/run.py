@@ -38,7 +38,11 @@ class Run:
         self._opened = None
         self._child = None
         heavy = {"torch", "mlflow", "numpy"} & set(sys.modules)
-        (self._start_thread if heavy or threading.active_count() > 1 or not hasattr(os, "fork") else self._start_process)()
+        (
+            self._start_thread
+            if heavy or threading.active_count() > 1 or not hasattr(os, "fork")
+            else self._start_process
+        )()
         tags, params = ({key: str(value) for key, value in pairs.items()} for pairs in (tags, params))
         self._send("open", tracking_uri(), experiment, name, tags, params, parent, os.getcwd(), _milliseconds(), run_id)
         for method, arguments in earlier:
@@ -75,7 +79,15 @@ class Run:
         """A file or directory; read when its turn comes, so it must stay as it is."""
         self._send("artifact", str(path), folder)
 
-    def model(self, directory: "Path | str", example, prediction, requirements: "list[str]", flavors: "dict[str, dict]", columns=None) -> None:
+    def model(
+        self,
+        directory: "Path | str",
+        example,
+        prediction,
+        requirements: "list[str]",
+        flavors: "dict[str, dict]",
+        columns=None,
+    ) -> None:
         """The saved learner as an MLflow model; see `Learner.flavors` and `DataModule.columns`."""
         self._send("model", str(directory), example, prediction, requirements, flavors, columns)
 
@@ -91,7 +103,9 @@ class Run:
         except queue.Empty:
             silence = f"no answer from {tracking_uri()} within {CLOSE_SECONDS:.0f} s"
             self._opened = self._opened or (None, silence)  # `id` need not wait again
-            if self._child and self._spool:  # what it still holds is written down, and may be sent by another process at any time
+            if (
+                self._child and self._spool
+            ):  # what it still holds is written down, and may be sent by another process at any time
                 os.kill(self._child, signal.SIGKILL)
             return recorder.Unreachable(silence) if self._spool else silence
         finally:
@@ -134,7 +148,9 @@ class Run:
         self._queue.put((number, method, arguments))
 
     def _start_thread(self) -> None:
-        threading.Thread(target=recorder.serve, args=(self._queue.get, self._reply, self._spool), daemon=True, name="mlflow").start()
+        threading.Thread(
+            target=recorder.serve, args=(self._queue.get, self._reply, self._spool), daemon=True, name="mlflow"
+        ).start()
 
     def _start_process(self) -> None:
         from multiprocessing import Pipe

@@ -67,7 +67,11 @@ class Spool:
 
     def begin_again(self) -> "list[tuple[str, tuple]]":
         """Of an earlier attempt what has not arrived, without its beginning and end; the file begins anew."""
-        rest = [(method, arguments) for _, method, arguments in self.pending() if method not in ("open", "close")] if self.exists else []
+        rest = (
+            [(method, arguments) for _, method, arguments in self.pending() if method not in ("open", "close")]
+            if self.exists
+            else []
+        )
         self.clear()
         return rest
 
@@ -107,5 +111,7 @@ def _decode(entry: dict, directory: Path, trust: bool) -> tuple:
         return tuple(entry["arguments"])
     content = base64.b64decode(entry["pickle"])
     if not trust and not is_ours(content, entry["signature"]):
-        raise UserError(f"{directory / UNSENT} was not written by you, and reading it can run code. If you trust where it comes from, add trust=true")
+        raise UserError(
+            f"{directory / UNSENT} was not written by you, and reading it can run code. If you trust where it comes from, add trust=true"
+        )
     return pickle.loads(content)

@@ -8,7 +8,9 @@ from urllib.parse import urlsplit
 from mlrun.errors import UserError
 
 DATABASE = "mlflow.db"
-TRAINING_VIEW = {"mlflow.experimentKind": "custom_model_development"}  # MLflow's page then shows runs and models, not traces and prompts
+TRAINING_VIEW = {
+    "mlflow.experimentKind": "custom_model_development"
+}  # MLflow's page then shows runs and models, not traces and prompts
 
 
 def tracking_uri() -> str:
@@ -16,7 +18,9 @@ def tracking_uri() -> str:
     uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
     if not uri:
         if set(str(Path.cwd())) & set("?#%"):
-            raise UserError(f"{Path.cwd()}: MLflow cannot keep its database in a directory with ?, # or % in its name. Set MLFLOW_TRACKING_URI.")
+            raise UserError(
+                f"{Path.cwd()}: MLflow cannot keep its database in a directory with ?, # or % in its name. Set MLFLOW_TRACKING_URI."
+            )
         return f"sqlite:///{Path.cwd() / DATABASE}"
     scheme = urlsplit(uri).scheme.split("+")[0]
     if scheme in ("", "file"):
@@ -25,7 +29,9 @@ def tracking_uri() -> str:
             f"Unset it (runs then go to ./{DATABASE}), or give sqlite:///FILE or the address of a server."
         )
     if scheme not in ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks"):
-        raise UserError(f"MLFLOW_TRACKING_URI={uri}: unknown scheme '{scheme}'. Use sqlite:///FILE, postgresql://…, or http(s)://HOST:PORT.")
+        raise UserError(
+            f"MLFLOW_TRACKING_URI={uri}: unknown scheme '{scheme}'. Use sqlite:///FILE, postgresql://…, or http(s)://HOST:PORT."
+        )
     return uri
 
 
@@ -33,7 +39,9 @@ def open_client(uri: str):
     """An `MlflowClient` on `uri`. An SQLite database is created once, under a lock: concurrent first use corrupts its migration."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # some seconds, not four minutes, until a dead server is told
+    os.environ.setdefault(
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"
+    )  # some seconds, not four minutes, until a dead server is told
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     import logging
 
@@ -68,7 +76,9 @@ def experiment_id(client, name: str) -> str:
             if experiment is None:
                 raise
     if experiment.lifecycle_stage == "deleted":
-        raise UserError(f"The MLflow experiment '{name}' was deleted. Restore it (mlflow experiments restore) or set tracking.experiment=OTHER.")
+        raise UserError(
+            f"The MLflow experiment '{name}' was deleted. Restore it (mlflow experiments restore) or set tracking.experiment=OTHER."
+        )
     return experiment.experiment_id
 
 
@@ -93,6 +103,8 @@ def _is_ready(database: Path) -> bool:
     try:
         return connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
     except sqlite3.DatabaseError as error:
-        raise UserError(f"{database} is not a database that MLflow can use ({error}). Move it away, or set MLFLOW_TRACKING_URI.") from None
+        raise UserError(
+            f"{database} is not a database that MLflow can use ({error}). Move it away, or set MLFLOW_TRACKING_URI."
+        ) from None
     finally:
         connection.close()

@@ -54,7 +54,9 @@ def send(directory: Path, trust: bool = False) -> Sent:
             raise
         except Exception as error:
             text = " ".join(str(error).split())
-            raise UserError(f"{uri} {'does not answer' if is_unreachable(error) else 'refuses'}: {text}. What has not arrived is kept") from error
+            raise UserError(
+                f"{uri} {'does not answer' if is_unreachable(error) else 'refuses'}: {text}. What has not arrived is kept"
+            ) from error
         if not spool.pending(trust):
             spool.clear()
         return Sent(recorder.run_id, len(pending), recorder.failure)

@@ -67,6 +67,11 @@ def test_a_model_suggests_a_learning_rate_and_the_command_line_decides():
     from mlrun.config.instantiate import plain
     from mlrun.optimization import Optimization
 
-    for overrides, expected in ((["model=mlp"], 1e-3), (["model=gpt"], 2e-3), (["model=gpt", "optim.lr=0.5"], 0.5), (["model=gpt", "optim=adamw"], 2e-3)):
+    for overrides, expected in (
+        (["model=mlp"], 1e-3),
+        (["model=gpt"], 2e-3),
+        (["model=gpt", "optim.lr=0.5"], 0.5),
+        (["model=gpt", "optim=adamw"], 2e-3),
+    ):
         optimizer = Optimization(plain(compose(overrides))["optim"]).optimizer(nn.Linear(1, 1))
         assert optimizer.param_groups[0]["lr"] == expected

@@ -61,7 +61,9 @@ def test_several_values_without_multirun():
 
 
 def test_config_directory(tmp_path):
-    assert explained(config_dir=str(tmp_path / "none")) == [f"--config-dir {tmp_path / 'none'}: there is no such directory"]
+    assert explained(config_dir=str(tmp_path / "none")) == [
+        f"--config-dir {tmp_path / 'none'}: there is no such directory"
+    ]
     (tmp_path / "optim").mkdir()
     (tmp_path / "optim" / "mine.yaml").write_text("# Mine.\n_target_: torch.optim.Adam\nlr: 0.1\n")
     (tmp_path / "optim" / "broken.yaml").write_text("a: {b: ${c}}\n")

@@ -11,9 +11,7 @@ from mlrun.config.signatures import UNKNOWN, signature
 from mlrun.config.sources import NoSuchTarget
 from mlrun.config.values import describe, fits
 
-OPTIMIZERS = (
-    "SGD Adam AdamW Adagrad RMSprop Adadelta Adamax NAdam RAdam ASGD Rprop LBFGS SparseAdam Adafactor".split()
-)
+OPTIMIZERS = "SGD Adam AdamW Adagrad RMSprop Adadelta Adamax NAdam RAdam ASGD Rprop LBFGS SparseAdam Adafactor".split()
 SCHEDULERS = "StepLR MultiStepLR ExponentialLR CosineAnnealingLR OneCycleLR ReduceLROnPlateau LinearLR".split()
 ESTIMATORS = """
 sklearn.linear_model.LinearRegression sklearn.linear_model.Ridge sklearn.linear_model.Lasso

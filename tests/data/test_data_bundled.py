@@ -41,7 +41,12 @@ def test_spec_and_arrays():
     part = iris.arrays("train")
     assert (x[part.rows] == part.x).all() and (y[part.rows] == part.y).all() and part.y.dtype == np.int64
     digits = Digits("classification", "digits", 1)
-    assert digits.spec.facts == {"input_shape": [1, 8, 8], "image_shape": [1, 8, 8], "num_outputs": 10, "num_classes": 10}
+    assert digits.spec.facts == {
+        "input_shape": [1, 8, 8],
+        "image_shape": [1, 8, 8],
+        "num_outputs": 10,
+        "num_classes": 10,
+    }
     assert digits.arrays("test").x.shape == (359, 64)
     assert digits.digest == Digits("classification", "digits", 2).digest != iris.digest and digits.preprocessor is None
 

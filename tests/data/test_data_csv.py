@@ -162,7 +162,10 @@ FAULTS = {
     "header only": ("a,b,y\n", "a header but no rows"),
     "one row": ("a,y\n1,2\n", "1 row"),
     "no header": ("5.1,3.5,setosa\n" + simple(), "not the names of the columns"),
-    "whole numbers for a header": ("7,3,1\n4,2,0\n", r"numbers only \(7, 3, 1\).*add a header line above it, such as x1,x2,y"),
+    "whole numbers for a header": (
+        "7,3,1\n4,2,0\n",
+        r"numbers only \(7, 3, 1\).*add a header line above it, such as x1,x2,y",
+    ),
     "duplicate columns": ("a,b,a,y\n" + rows(lambda i: "1,2,3,4"), "'a' occurs more than once"),
     "short row": (simple() + "1,2\n", "line 42 has 2 fields, but the header has 3"),
     "short rows": (simple() + "1,2\n3\n", r"line 42 has 2 fields, but the header has 3 \(1 more such line\)"),

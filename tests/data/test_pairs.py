@@ -21,7 +21,14 @@ WORDS = {"kind": "words"}
 
 
 def made(kind=ParallelText, **options):
-    options = {"problem": "translation", "name": "test", "seed": 1, "source_tokenizer": WORDS, "target_tokenizer": WORDS, **options}
+    options = {
+        "problem": "translation",
+        "name": "test",
+        "seed": 1,
+        "source_tokenizer": WORDS,
+        "target_tokenizer": WORDS,
+        **options,
+    }
     data = kind(**options)
     data.prepare()
     return data
@@ -38,7 +45,9 @@ def from_yaml(*overrides):
 def folder(tmp_path):
     """Multi30k's layout, one side of it packed."""
     for part, rows in {"train": 20, "val": 4, "test_2016_flickr": 3}.items():
-        (tmp_path / f"{part}.de").write_text("".join(f"das ist {part} {row}\n" for row in range(rows)), encoding="utf-8")
+        (tmp_path / f"{part}.de").write_text(
+            "".join(f"das ist {part} {row}\n" for row in range(rows)), encoding="utf-8"
+        )
         with gzip.open(tmp_path / f"{part}.en.gz", "wt", encoding="utf-8") as file:
             file.writelines(f"this is {part} {row}\n" for row in range(rows))
     return tmp_path
@@ -47,7 +56,10 @@ def folder(tmp_path):
 def test_a_folder_with_parts(folder):
     data = made(path=str(folder), languages=["de", "en"], split={"train": None})
     assert data.sizes == {"train": 20, "val": 4, "test": 3}
-    assert data.references("val") == ([f"das ist val {row}" for row in range(4)], [[f"this is val {row}"] for row in range(4)])
+    assert data.references("val") == (
+        [f"das ist val {row}" for row in range(4)],
+        [[f"this is val {row}"] for row in range(4)],
+    )
     turned = made(Multi30k, data_dir=str(folder), languages=["en", "de"], split={"train": None})
     assert turned.references("test")[0][0] == "this is test_2016_flickr 0"
     with pytest.raises(DataError, match="languages"):
@@ -93,8 +105,12 @@ def test_a_source_with_several_translations_stays_together(tmp_path):
     (tmp_path / "pairs").write_text("\n".join(rows))
     data = made(path=str(tmp_path / "pairs"), split={"train": None, "val": 20, "test": 20})
     sources = {part: {data.content.source[row] for row in data.rows(part)} for part in ("train", "val", "test")}
-    assert not (sources["train"] & sources["val"] or sources["train"] & sources["test"] or sources["val"] & sources["test"])
-    assert data.sizes == {"train": 180, "val": 20, "test": 20} and all(len(found) == 3 for found in data.references("test")[1])
+    assert not (
+        sources["train"] & sources["val"] or sources["train"] & sources["test"] or sources["val"] & sources["test"]
+    )
+    assert data.sizes == {"train": 180, "val": 20, "test": 20} and all(
+        len(found) == 3 for found in data.references("test")[1]
+    )
 
 
 def test_length_limits(tmp_path):
@@ -110,7 +126,11 @@ def test_length_limits(tmp_path):
 
 
 def test_encoding_there_and_back(tmp_path):
-    for overrides in ([], ["dataset.reverse_source=true", "dataset.reverse_target=true"], ["dataset.target_tokenizer=null"]):
+    for overrides in (
+        [],
+        ["dataset.reverse_source=true", "dataset.reverse_target=true"],
+        ["dataset.target_tokenizer=null"],
+    ):
         data = from_yaml("dataset.rows=500", "dataset.split.val=50", "dataset.split.test=50", *overrides)
         encoding = from_state(data.transform.state)
         source, targets = data.references("test")
@@ -141,7 +161,9 @@ def test_batches_hold_every_pair_once_and_little_padding():
         seen |= {tuple(row) for row in source.tolist() for row in [[token for token in row if token]]}
         tokens, places = tokens + int((source != PAD).sum()), places + source.numel()
     assert len(seen) == data.sizes["train"] and tokens / places > 0.85
-    assert [batch[0].shape for batch in loader] != [batch[0].shape for batch in data.loader("train", shuffle=True)]  # the second epoch differs
+    assert [batch[0].shape for batch in loader] != [
+        batch[0].shape for batch in data.loader("train", shuffle=True)
+    ]  # the second epoch differs
     again = [data.loader("train", shuffle=True) for _ in range(2)]
     assert all(torch.equal(one[0], other[0]) for one, other in zip(*again))
 
@@ -162,13 +184,17 @@ def test_the_order_can_be_gone_on_with():
     resumed.load_state_dict(cut.state_dict())
     assert [batch[0].tolist() for batch in resumed] == first[3:]
     shares = [PairBatches(rows, rows, 8, 2, shuffle=True, seed=3, shard=(rank, 2)) for rank in range(2)]
-    assert {token for share in shares for batch in share for token in batch[0].flatten().tolist()} - {0} == set(range(1, 51))
+    assert {token for share in shares for batch in share for token in batch[0].flatten().tolist()} - {0} == set(
+        range(1, 51)
+    )
 
 
 def test_dates_are_what_babel_says_and_mean_one_day():
     from babel.dates import format_date
 
-    data = made(Dates, rows=3000, languages=["en", "de", "es"], source_tokenizer=None, target_tokenizer={"kind": "characters"})
+    data = made(
+        Dates, rows=3000, languages=["en", "de", "es"], source_tokenizer=None, target_tokenizer={"kind": "characters"}
+    )
     texts = dict(zip(data.content.source, data.content.target))
     assert len(texts) == 3000
     meant = {}
@@ -186,7 +212,10 @@ def test_dates_are_what_babel_says_and_mean_one_day():
 
 def test_sums_are_right_and_none_comes_twice():
     data = from_yaml("dataset=arithmetic", "dataset.rows=2000", "dataset.split.val=100", "dataset.split.test=100")
-    assert all(sum(map(int, source.split("+"))) == int(target) for source, target in zip(data.content.source, data.content.target))
+    assert all(
+        sum(map(int, source.split("+"))) == int(target)
+        for source, target in zip(data.content.source, data.content.target)
+    )
     assert len({tuple(sorted(source.split("+"))) for source in data.content.source}) == 2000
     with pytest.raises(DataError, match="only 55"):
         from_yaml("dataset=arithmetic", "dataset.digits=1", "dataset.rows=60")
@@ -203,4 +232,8 @@ def test_french_and_english(fra_eng):
     data = from_yaml("dataset=fra_eng", f"data_dir={fra_eng}", "dataset.max_words=4")
     content = data.content
     assert ("Go.", "Va !") == (content.source[0], content.target[0])
-    assert data.sizes["val"] == 1000 and data.sizes["test"] == 2000 and max(len(text.split()) for text in content.target) == 4
+    assert (
+        data.sizes["val"] == 1000
+        and data.sizes["test"] == 2000
+        and max(len(text.split()) for text in content.target) == 4
+    )

@@ -44,7 +44,9 @@ def test_batches_are_of_both_domains_and_without_pairs():
 def test_the_smaller_domain_begins_again_and_a_stopped_epoch_goes_on():
     def batches():
         domains = [torch.arange(10.0).reshape(10, 1, 1, 1), torch.arange(4.0).reshape(4, 1, 1, 1)]
-        return UnpairedBatches(domains, [torch.full((10,), -1), torch.zeros(4)], lambda x: x, 3, shuffle=True, seed=5, flip=True)
+        return UnpairedBatches(
+            domains, [torch.full((10,), -1), torch.zeros(4)], lambda x: x, 3, shuffle=True, seed=5, flip=True
+        )
 
     whole = batches()
     epochs = [[x.flatten(1) for x, _ in whole] for _ in range(3)]
@@ -94,15 +96,29 @@ def folder_of(directory, count, value):
 def test_folders(tmp_path):
     for name, count, value in [("trainA", 10, 0), ("trainB", 6, 100), ("testA", 3, 50), ("testB", 2, 150)]:
         folder_of(tmp_path / "laid_out" / name, count, value)
-    data = Folders(tmp_path / "laid_out", "translation", "folders", 1, split={"train": None, "val": 0.2, "test": 0.5}, side=8, batch_size=4)
-    assert {part: [len(domain.x) for domain in data.domains(part)] for part in data.sizes} == {"train": [8, 5], "val": [2, 1], "test": [3, 2]}
+    data = Folders(
+        tmp_path / "laid_out",
+        "translation",
+        "folders",
+        1,
+        split={"train": None, "val": 0.2, "test": 0.5},
+        side=8,
+        batch_size=4,
+    )
+    assert {part: [len(domain.x) for domain in data.domains(part)] for part in data.sizes} == {
+        "train": [8, 5],
+        "val": [2, 1],
+        "test": [3, 2],
+    }
     assert data.domains("test")[1].x.shape == (2, 3, 8, 8) and set(data.domains("test")[1].x[:, 0, 0, 0]) == {150, 151}
     x, y = next(iter(data.loader("train")))
     assert x.shape == (4, 2, 3, 8, 8) and (y == -1).all()
 
     for name in "AB":
         folder_of(tmp_path / "plain" / name, 10, 10)
-    data = Folders(tmp_path / "plain", "translation", "folders", 1, split={"train": None, "val": 0, "test": 0.2}, side=8)
+    data = Folders(
+        tmp_path / "plain", "translation", "folders", 1, split={"train": None, "val": 0, "test": 0.2}, side=8
+    )
     assert [len(domain.x) for domain in data.domains("test")] == [2, 2] and data.sizes["train"] == 8
     with pytest.raises(DataError, match="trainA and trainB"):
         Folders(tmp_path / "nowhere", "translation", "folders", 1).prepare()

@@ -11,7 +11,9 @@ from tests.test_models import Nobody, prepared, trained
 
 @pytest.fixture(scope="session")
 def judge(tmp_path_factory):
-    learner, data = trained(tmp_path_factory.mktemp("judge"), "model=cnn", "model.network.hidden=[64]", "trainer.max_epochs=10")
+    learner, data = trained(
+        tmp_path_factory.mktemp("judge"), "model=cnn", "model.network.hidden=[64]", "trainer.max_epochs=10"
+    )
     return Judge(learner, "of the tests", learner.evaluate(data, "test")["accuracy"])
 
 
@@ -36,7 +38,13 @@ def whole_and_resumed(tmp_path):
         cfg, data = prepared(*overrides)
         resumed = make_learner(cfg, data)
         torch.manual_seed(99)
-        resumed.fit(data, Nobody(), tmp_path / "resumed", silent.Progress(), resume=tmp_path / "stopped" / "checkpoints" / "last.ckpt")
+        resumed.fit(
+            data,
+            Nobody(),
+            tmp_path / "resumed",
+            silent.Progress(),
+            resume=tmp_path / "stopped" / "checkpoints" / "last.ckpt",
+        )
         return whole, resumed
 
     return train

@@ -14,7 +14,9 @@ def metrics(tmp_path_factory):
 
 
 def test_better_than_pca(metrics):
-    assert metrics["against_pca"] <= 0.85 and metrics["mse"] / metrics["pca_mse"] == pytest.approx(metrics["against_pca"])
+    assert metrics["against_pca"] <= 0.85 and metrics["mse"] / metrics["pca_mse"] == pytest.approx(
+        metrics["against_pca"]
+    )
 
 
 def test_images_are_found_by_their_code(metrics):
@@ -22,13 +24,21 @@ def test_images_are_found_by_their_code(metrics):
 
 
 def test_without_nonlinearity_it_is_no_better_than_pca(tmp_path):
-    options = ["model.encoder.hidden=[]", "model.decoder.hidden=[]", "model.decoder.output=identity", "trainer.max_epochs=60", "optim.lr=0.01"]
+    options = [
+        "model.encoder.hidden=[]",
+        "model.decoder.hidden=[]",
+        "model.decoder.output=identity",
+        "trainer.max_epochs=60",
+        "optim.lr=0.01",
+    ]
     learner, data = trained(tmp_path, "model=autoencoder", *options)
     assert 0.98 <= learner.evaluate(data, "test")["against_pca"] < 1.1  # the best linear code is PCA's
 
 
 def test_noise_is_removed(tmp_path):
-    learner, data = trained(tmp_path, "model=autoencoder", "model.noise=0.3", "model.masked=0.1", "trainer.max_epochs=30")
+    learner, data = trained(
+        tmp_path, "model=autoencoder", "model.noise=0.3", "model.masked=0.1", "trainer.max_epochs=30"
+    )
     metrics = learner.evaluate(data, "test")
     assert metrics["denoised_mse"] < 0.6 * metrics["noisy_mse"]
     with pytest.raises(UserError, match="makes no data"):  # its codes have no known distribution to draw from

@@ -83,7 +83,9 @@ def test_a_resumed_training_translates_the_same(whole_and_resumed):
     whole, resumed = whole_and_resumed(*QUICK, *small, after=2)
     for one, two in zip(whole.task.state_dict().values(), resumed.task.state_dict().values()):
         assert torch.equal(one, two)
-    assert len(whole.task.pools["a"].images) == 20 and torch.equal(whole.task.pools["a"].images, resumed.task.pools["a"].images)
+    assert len(whole.task.pools["a"].images) == 20 and torch.equal(
+        whole.task.pools["a"].images, resumed.task.pools["a"].images
+    )
 
 
 def test_a_saved_translator_translates_the_same(translator, tmp_path):
@@ -92,7 +94,9 @@ def test_a_saved_translator_translates_the_same(translator, tmp_path):
     x = data.example("test")
     translated = learner.predict(x)
     np.testing.assert_array_equal(translated, load_learner(tmp_path / "model").predict(x))
-    assert translated.shape == x.shape and np.abs(translated - (1 - x)).mean() < 0.06  # answers in the range of the files
+    assert (
+        translated.shape == x.shape and np.abs(translated - (1 - x)).mean() < 0.06
+    )  # answers in the range of the files
 
 
 def test_figures(translator):

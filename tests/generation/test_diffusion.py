@@ -34,7 +34,9 @@ class Exact(nn.Module):
         if label is not None:
             kept = nn.functional.one_hot(label, 3)[:, :2].bool() | (label == 2)[:, None]
             weights = weights.masked_fill(~kept, -math.inf)
-        x0 = (weights.softmax(1) * (MODES + alpha_bar.sqrt() * DEVIATION**2 / spread * (x - alpha_bar.sqrt() * MODES))).sum(1, keepdim=True)
+        x0 = (
+            weights.softmax(1) * (MODES + alpha_bar.sqrt() * DEVIATION**2 / spread * (x - alpha_bar.sqrt() * MODES))
+        ).sum(1, keepdim=True)
         noise = (x - alpha_bar.sqrt() * x0) / (1 - alpha_bar).sqrt()
         return noise if self.prediction == "noise" else alpha_bar.sqrt() * noise - (1 - alpha_bar).sqrt() * x0
 
@@ -74,9 +76,14 @@ def test_labels_and_guidance():
     samples = task.sample(1000, torch.Generator().manual_seed(0), labels).flatten()
     assert float((samples - MODES[labels]).std()) == pytest.approx(DEVIATION, abs=0.02)
     nothing = torch.full_like(labels, 2)  # "no class" is the mixture
-    assert torch.equal(task.sample(1000, torch.Generator().manual_seed(0), nothing), task.sample(1000, torch.Generator().manual_seed(0)))
+    assert torch.equal(
+        task.sample(1000, torch.Generator().manual_seed(0), nothing),
+        task.sample(1000, torch.Generator().manual_seed(0)),
+    )
     task.guidance = 0.0
-    torch.testing.assert_close(task.sample(1000, torch.Generator().manual_seed(0), labels), task.sample(1000, torch.Generator().manual_seed(0)))
+    torch.testing.assert_close(
+        task.sample(1000, torch.Generator().manual_seed(0), labels), task.sample(1000, torch.Generator().manual_seed(0))
+    )
 
 
 def test_hidden_labels():
@@ -149,7 +156,9 @@ def test_ddim_with_a_quarter_of_the_steps_is_as_good_as_ancestral_sampling_with_
         task.sampler, task.sampling_steps = sampler, steps
         distances[name] = fidelity.mmd(task.natural(task.draw(1000, 7)[0], data), real)["mmd"]
     task.sampler, task.sampling_steps = "ddim", 50
-    assert distances["ddim"] <= 1.1 * max(distances["full"], 0) + 0.001, distances  # two real samples of this size are 0.001 apart
+    assert distances["ddim"] <= 1.1 * max(distances["full"], 0) + 0.001, (
+        distances
+    )  # two real samples of this size are 0.001 apart
 
 
 def test_a_resumed_training_draws_the_same(whole_and_resumed):
@@ -185,7 +194,9 @@ def test_what_is_saved_draws_the_same(digits, tmp_path):
     learner, data, _ = digits
     learner.save(tmp_path / "model")
     loaded = load_learner(tmp_path / "model")
-    np.testing.assert_allclose(learner.task.draw(20, 5)[0], loaded.task.draw(20, 5)[0], atol=1e-4)  # sums in another order, 50 times
+    np.testing.assert_allclose(
+        learner.task.draw(20, 5)[0], loaded.task.draw(20, 5)[0], atol=1e-4
+    )  # sums in another order, 50 times
     x = data.take(data.rows("test"))[:5]
     restored = learner.predict(x)
     np.testing.assert_allclose(restored, loaded.predict(x), atol=1e-4)
@@ -205,13 +216,20 @@ def test_samples_are_written(digits, tmp_path):
     assert 0 <= numbers["samples"].min() and numbers["samples"].max() <= 1
     write_samples(cfg, learner, 6, tmp_path / "same.npz", ["3", "7"], seed=4)
     assert np.array_equal(np.load(tmp_path / "same.npz")["samples"], numbers["samples"])
-    for arguments, message in [((6, tmp_path / "x.png", ["11"]), "no class 11"), ((6, tmp_path / "x.txt"), "ending in"), ((0, tmp_path / "x.png"), "at least 1")]:
+    for arguments, message in [
+        ((6, tmp_path / "x.png", ["11"]), "no class 11"),
+        ((6, tmp_path / "x.txt"), "ending in"),
+        ((0, tmp_path / "x.png"), "at least 1"),
+    ]:
         with pytest.raises(UserError, match=message):
             write_samples(cfg, learner, *arguments)
 
 
 def test_figures(digits, moons):
-    for (learner, data, _), names in ((digits, {"denoising", "denoising_film", "guidance", "samples"}), (moons, {"denoising", "denoising_film", "samples"})):
+    for (learner, data, _), names in (
+        (digits, {"denoising", "denoising_film", "guidance", "samples"}),
+        (moons, {"denoising", "denoising_film", "samples"}),
+    ):
         learner.task.sampling_steps = 8
         learner.evaluate(data, "test")
         assert names <= {name for name, _ in learner.task.figures(data, "test")}

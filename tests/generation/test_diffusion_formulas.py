@@ -44,7 +44,11 @@ def test_steps_of_noise_add_up():
         x = (1 - beta).sqrt() * x + beta.sqrt() * torch.randn(x.shape, generator=generator, dtype=x.dtype)
     assert float(x.mean()) == pytest.approx(2 * float(alpha_bar[11].sqrt()), abs=0.01)
     assert float(x.var()) == pytest.approx(1 - float(alpha_bar[11]), rel=0.02)
-    one = diffuse(torch.full((200_000,), 2.0, dtype=torch.float64), torch.randn(x.shape, generator=generator, dtype=x.dtype), alpha_bar[11])
+    one = diffuse(
+        torch.full((200_000,), 2.0, dtype=torch.float64),
+        torch.randn(x.shape, generator=generator, dtype=x.dtype),
+        alpha_bar[11],
+    )
     assert float(one.mean()) == pytest.approx(float(x.mean()), abs=0.01)
     assert float(one.var()) == pytest.approx(float(x.var()), rel=0.02)
 
@@ -74,7 +78,9 @@ def test_posterior_by_bayes():
     alpha = alpha_bar / before
     precision = 1 / (1 - before) + alpha / (1 - alpha)
     mean = (math.sqrt(before) * x0 / (1 - before) + math.sqrt(alpha) * xt / (1 - alpha)) / precision
-    found_mean, found_variance = posterior(*(torch.tensor([value], dtype=torch.float64) for value in (x0, xt, alpha_bar, before)))
+    found_mean, found_variance = posterior(
+        *(torch.tensor([value], dtype=torch.float64) for value in (x0, xt, alpha_bar, before))
+    )
     assert float(found_mean) == pytest.approx(mean, rel=1e-12)
     assert float(found_variance) == pytest.approx(1 / precision, rel=1e-12)
 

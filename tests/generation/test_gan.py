@@ -24,7 +24,10 @@ class Linear(nn.Module):
 def test_losses_are_the_papers():
     real, made = torch.randn(50), torch.randn(50)
     expected = {
-        "non_saturating": (-real.sigmoid().log().mean() - (1 - made.sigmoid()).log().mean(), -made.sigmoid().log().mean()),
+        "non_saturating": (
+            -real.sigmoid().log().mean() - (1 - made.sigmoid()).log().mean(),
+            -made.sigmoid().log().mean(),
+        ),
         "hinge": ((1 - real).clamp(min=0).mean() + (1 + made).clamp(min=0).mean(), -made.mean()),
         "least_squares": (((real - 1) ** 2).mean() / 2 + (made**2).mean() / 2, ((made - 1) ** 2).mean() / 2),
         "wgan_gp": (made.mean() - real.mean(), -made.mean()),
@@ -56,24 +59,41 @@ def test_a_frozen_discriminator_is_noticed(tmp_path):
 @pytest.mark.parametrize("loss", ["hinge", "least_squares", "wgan_gp"])
 def test_the_other_losses_learn(loss, tmp_path):
     """A few epochs of a wide ring: closer to the data than at first, whatever the loss. With a frozen discriminator it ends 1.5 times as far away."""
-    learner, _data = trained(tmp_path, "model=gan", f"model.loss={loss}", "dataset.rows=4000", "trainer.max_epochs=20", "optim.lr=0.004")
+    learner, _data = trained(
+        tmp_path, "model=gan", f"model.loss={loss}", "dataset.rows=4000", "trainer.max_epochs=20", "optim.lr=0.004"
+    )
     history = [value for _, value in learner.training.history["val/mmd"]]
     assert min(history[-3:]) < 0.25 * history[0]
 
 
 def test_warmup_and_discriminator_steps(tmp_path):
-    options = ["model=gan", "dataset.rows=1000", "dataset.batch_size=60", "trainer.max_epochs=1", "model.ema_decay=null"]
+    options = [
+        "model=gan",
+        "dataset.rows=1000",
+        "dataset.batch_size=60",
+        "trainer.max_epochs=1",
+        "model.ema_decay=null",
+    ]
     first, _ = trained(tmp_path, *options, "model.warmup=1000")
     untouched, _ = trained(tmp_path, *options, "model.warmup=1000", "model.loss=hinge")
     moved, _ = trained(tmp_path, *options, "model.discriminator_steps=3")
     pairs = [zip(first.task.generator.parameters(), other.task.generator.parameters()) for other in (untouched, moved)]
-    assert all(torch.equal(one, two) for one, two in pairs[0]) and not all(torch.equal(one, two) for one, two in pairs[1])
+    assert all(torch.equal(one, two) for one, two in pairs[0]) and not all(
+        torch.equal(one, two) for one, two in pairs[1]
+    )
     steps = [learner.trainer.global_step for learner in (first, moved)]
     assert steps == [10, 10 + 3]
 
 
 def test_the_average_is_an_exponential_one(tmp_path):
-    learner, _ = trained(tmp_path, "model=gan", "dataset.rows=600", "dataset.batch_size=20", "trainer.max_epochs=1", "model.ema_decay=0.5")
+    learner, _ = trained(
+        tmp_path,
+        "model=gan",
+        "dataset.rows=600",
+        "dataset.batch_size=20",
+        "trainer.max_epochs=1",
+        "model.ema_decay=0.5",
+    )
     task = learner.task
     average, current = task.ema.layers[0].weight, task.generator.layers[0].weight
     before = average.clone()

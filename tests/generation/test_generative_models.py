@@ -24,7 +24,9 @@ def test_a_saved_model_predicts_and_draws_the_same(name, tmp_path):
     loaded = load_learner(tmp_path / "model")
     x = data.arrays("test").x
     assert len(learner.predict(x)) == len(x)
-    close = dict(rtol=1e-4, atol=1e-5) if "conv" in str(BODIES[name]).lower() else dict(rtol=0, atol=0)  # trained, channels lie last
+    close = (
+        dict(rtol=1e-4, atol=1e-5) if "conv" in str(BODIES[name]).lower() else dict(rtol=0, atol=0)
+    )  # trained, channels lie last
     np.testing.assert_allclose(learner.predict(x), loaded.predict(x), **close)
     if "autoencoder" not in name:
         samples = loaded.task.draw(20, seed=5)[0]
@@ -34,7 +36,10 @@ def test_a_saved_model_predicts_and_draws_the_same(name, tmp_path):
     assert np.isfinite(list(learner.evaluate(data, "test").values())).all()
     names = [figure for figure, _ in learner.figures(data, "test")]
     assert "animation" in names and len(names) == len(set(names))
-    assert sorted(path.stem for path in (tmp_path / "figures").glob("samples_epoch_*.png")) == ["samples_epoch_0001", "samples_epoch_0002"]
+    assert sorted(path.stem for path in (tmp_path / "figures").glob("samples_epoch_*.png")) == [
+        "samples_epoch_0001",
+        "samples_epoch_0002",
+    ]
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32)])
@@ -44,10 +49,15 @@ def test_networks_on_their_own(shape, classes):
     for generator in (DenseGenerator(shape, 5, classes), ConvGenerator(shape, 5, classes, channels=[16, 8])):
         made = generator(torch.randn(6, 5), label)
         assert made.shape == (6, *shape)
-        for judge in (DenseDiscriminator(shape, classes, spectral_norm=True), ConvDiscriminator(shape, classes, norm="layer")):
+        for judge in (
+            DenseDiscriminator(shape, classes, spectral_norm=True),
+            ConvDiscriminator(shape, classes, norm="layer"),
+        ):
             assert judge(made, label).shape == (6,)
         if classes:  # the class matters, and must be said
-            assert not torch.equal(generator.eval()(torch.ones(6, 5), label), generator(torch.ones(6, 5), label.flip(0)))
+            assert not torch.equal(
+                generator.eval()(torch.ones(6, 5), label), generator(torch.ones(6, 5), label.flip(0))
+            )
             with pytest.raises(ValueError, match="4 classes"):
                 generator(torch.randn(6, 5))
     for encoder in (DenseEncoder(shape, 5), ConvEncoder(shape, 5, channels=[8])):
@@ -57,7 +67,13 @@ def test_networks_on_their_own(shape, classes):
 @pytest.mark.parametrize("preset", ["dcgan_gpu", "diffusion_gpu"])
 def test_presets_for_a_gpu_take_a_step_on_a_cpu(preset, fashion_mnist, monkeypatch, tmp_path):
     monkeypatch.setenv("MLRUN_DATA_DIR", str(fashion_mnist))
-    small = ["dataset.split.train=10", "dataset.split.val=10", "dataset.batch_size=4", "trainer.fast_dev_run=true", "trainer.accelerator=cpu"]
+    small = [
+        "dataset.split.train=10",
+        "dataset.split.val=10",
+        "dataset.batch_size=4",
+        "trainer.fast_dev_run=true",
+        "trainer.accelerator=cpu",
+    ]
     few = ["model.sampling_steps=1"] if preset == "diffusion_gpu" else []
     learner, _ = trained(tmp_path, f"experiment=fashion_mnist/{preset}", *small, *few)
     assert learner.trainer.global_step >= 1 and learner.trainer.precision == "bf16-mixed"

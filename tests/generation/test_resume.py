@@ -28,8 +28,12 @@ def test_a_killed_run_makes_the_same_samples(workplace, begin, resume, options):
     child.send(signal.SIGKILL)
     again = resume("killed")
     assert again.wait() == 0, again.output
-    first, second = (torch.load(workplace / name / "model" / "weights.pt", weights_only=True) for name in ("whole", "killed"))
+    first, second = (
+        torch.load(workplace / name / "model" / "weights.pt", weights_only=True) for name in ("whole", "killed")
+    )
     assert any(name.startswith("ema.") for name in first)
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert (workplace / "whole" / "metrics.json").read_text() == (workplace / "killed" / "metrics.json").read_text()
-    assert (workplace / "whole" / "figures" / "animation.gif").read_bytes() == (workplace / "killed" / "figures" / "animation.gif").read_bytes()
+    assert (workplace / "whole" / "figures" / "animation.gif").read_bytes() == (
+        workplace / "killed" / "figures" / "animation.gif"
+    ).read_bytes()

@@ -45,12 +45,16 @@ def test_the_estimate_is_exact_where_the_posterior_is():
     _, weights = task.log_weights(x, None, 50, generator)
     torch.testing.assert_close(weights, torch.full((50, 1), expected))
     likelihood, _ = task.log_weights(x, None, 20_000, generator)
-    assert likelihood.mean().item() - divergence(*task.encoder(x)).item() == pytest.approx(expected, abs=0.02)  # the ELBO is tight
+    assert likelihood.mean().item() - divergence(*task.encoder(x)).item() == pytest.approx(
+        expected, abs=0.02
+    )  # the ELBO is tight
 
     other = VAE(Constant([0.0, 0.0], [0.0] * 2), Same(), [2], likelihood="gaussian", deviation=1.0)
     other.importance_samples = 5000
     bounds = other.bounds(x, torch.zeros(1), generator)
-    assert bounds["elbo"] < bounds["log_likelihood"] - 0.5 and bounds["log_likelihood"] == pytest.approx(expected, abs=0.1)
+    assert bounds["elbo"] < bounds["log_likelihood"] - 0.5 and bounds["log_likelihood"] == pytest.approx(
+        expected, abs=0.1
+    )
 
 
 def test_bernoulli_terms_are_torchs():
@@ -62,16 +66,28 @@ def test_bernoulli_terms_are_torchs():
 
 def test_binarized():
     generator, x = torch.Generator().manual_seed(0), torch.full((20_000, 1), 0.3)
+
     def observed(binarize):
         return VAE(nn.Identity(), Same(), [1], binarize=binarize).observed(x, generator)
-    assert observed("sampled").mean().item() == pytest.approx(0.3, abs=0.02) and set(observed("sampled").unique().tolist()) == {0, 1}
+
+    assert observed("sampled").mean().item() == pytest.approx(0.3, abs=0.02) and set(
+        observed("sampled").unique().tolist()
+    ) == {0, 1}
     assert observed("threshold").sum() == 0 and torch.equal(observed("none"), x)
 
 
 def test_points_have_no_bernoulli_likelihood(tmp_path):
     with pytest.raises(ConfigError, match="likelihood=gaussian"):
         trained(tmp_path, "model=vae", "dataset=moons")
-    learner, data = trained(tmp_path, "model=vae", "dataset=moons", "dataset.rows=4000", "model.likelihood=gaussian", "trainer.max_epochs=15", "model.decoder.latent_size=2")
+    learner, data = trained(
+        tmp_path,
+        "model=vae",
+        "dataset=moons",
+        "dataset.rows=4000",
+        "model.likelihood=gaussian",
+        "trainer.max_epochs=15",
+        "model.decoder.latent_size=2",
+    )
     metrics = learner.evaluate(data, "test")
     assert metrics["elbo"] <= metrics["log_likelihood"] and "modes" not in metrics
 
@@ -90,7 +106,9 @@ def test_bounds_and_classes(tmp_path, judge):
     assert metrics["elbo"] == pytest.approx(metrics["reconstruction"] - metrics["kl"], abs=1e-4)
     assert metrics["elbo"] <= metrics["log_likelihood"]
     assert metrics["classified_as_asked"] >= FLOOR and metrics["kl"] > 1
-    assert judged(tmp_path, judge, "model.beta=0")["classified_as_asked"] < FLOOR  # codes far from the prior: noise makes no digits
+    assert (
+        judged(tmp_path, judge, "model.beta=0")["classified_as_asked"] < FLOOR
+    )  # codes far from the prior: noise makes no digits
 
 
 FLOOR = 0.9

@@ -51,7 +51,9 @@ class Child:
     def wait_for(self, text, seconds=60):
         end = time.monotonic() + seconds
         while text not in self.output:
-            assert time.monotonic() < end and not os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT), self.output
+            assert time.monotonic() < end and not os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT), (
+                self.output
+            )
             time.sleep(0.005)
 
     def send(self, number):
@@ -86,6 +88,8 @@ def resume(workplace):
 
     def start(directory, *overrides):
         name = str(directory).replace("/", "_")
-        return Child(lambda: go_on(find(str(workplace / directory)), list(overrides)), workplace / f"{name}.resumed.log")
+        return Child(
+            lambda: go_on(find(str(workplace / directory)), list(overrides)), workplace / f"{name}.resumed.log"
+        )
 
     return start

@@ -15,10 +15,23 @@ from tests.life.test_resume import weights
 
 def test_a_loss_that_is_no_number_ends_the_run_and_the_last_good_checkpoint_stays(workplace, begin):
     """One step too long, at the fourth epoch, and the loss is infinite."""
-    jump = ["scheduler=manual", "scheduler.milestones=[3]", "scheduler.values=[1e30]", "optim=sgd", "optim.lr=0.01", "trainer.max_epochs=6"]
+    jump = [
+        "scheduler=manual",
+        "scheduler.milestones=[3]",
+        "scheduler.values=[1e30]",
+        "optim=sgd",
+        "optim.lr=0.01",
+        "trainer.max_epochs=6",
+    ]
     child = begin("run", "dataset=diabetes", "model=linear", *jump)
     assert child.wait() == 2 and "Traceback" not in child.output
-    for text in ("training diverged: the loss is", "of epoch 4", "optim.lr (it is 0.01)", "trainer.gradient_clip_val=1", "model.init_from="):
+    for text in (
+        "training diverged: the loss is",
+        "of epoch 4",
+        "optim.lr (it is 0.01)",
+        "trainer.gradient_clip_val=1",
+        "model.init_from=",
+    ):
         assert text in child.output, child.output
     assert json.loads((workplace / "run" / "run.json").read_text())["status"] == "FAILED"
     kept = torch.load(workplace / "run" / "checkpoints" / "last.ckpt", weights_only=True)
@@ -62,11 +75,23 @@ class Greedy(MLP):
 def test_out_of_memory_is_one_line_and_smaller_batches_give_the_same(workplace, begin, monkeypatch):
     (workplace / "greedy.py").write_text(GREEDY)
     monkeypatch.syspath_prepend(str(workplace))
-    options = ["trainer.max_epochs=2", "dataset.split.train=1024", "dataset.split.val=300", "dataset.split.test=300", "optim=sgd", "optim.lr=0.1", "dataset.batch_size=64"]
+    options = [
+        "trainer.max_epochs=2",
+        "dataset.split.train=1024",
+        "dataset.split.val=300",
+        "dataset.split.test=300",
+        "optim=sgd",
+        "optim.lr=0.1",
+        "dataset.batch_size=64",
+    ]
     greedy = [*options, "model.network._target_=greedy.Greedy"]
     child = begin("refused", *greedy)
     assert child.wait() == 2 and "Traceback" not in child.output
-    assert "out of memory on GPU 0 in epoch 1: 2.50 GiB" in child.output and "batches of 64" in child.output and "trainer.auto_batch=true" in child.output
+    assert (
+        "out of memory on GPU 0 in epoch 1: 2.50 GiB" in child.output
+        and "batches of 64" in child.output
+        and "trainer.auto_batch=true" in child.output
+    )
     child = begin("halved", *greedy, "trainer.auto_batch=true")
     assert child.wait() == 0, child.output
     assert "batches of 16, 4 of them for one update" in child.output

@@ -22,7 +22,14 @@ DQN = [
     "model.updates_per_round=16", "model.learning_starts=256", "trainer.max_epochs=12", "dataset.val_episodes=4", "dataset.test_episodes=4",
 ]  # fmt: skip
 DIFFUSION = ["model=diffusion_2d", "dataset.rows=1000", "trainer.max_epochs=6", "model.show_every=2"]
-WORDS = ["dataset.path=words.txt", "dataset.context_length=16", "dataset.batch_size=16", "trainer.max_epochs=12", "model.sample_length=8", "model.network.dropout=0.1"]
+WORDS = [
+    "dataset.path=words.txt",
+    "dataset.context_length=16",
+    "dataset.batch_size=16",
+    "trainer.max_epochs=12",
+    "model.sample_length=8",
+    "model.network.dropout=0.1",
+]
 GPT = ["model=gpt", "model.network.width=16", "model.network.layers=1", *WORDS]
 GRU = ["model=gru_lm", "model.network.hidden=16", "model.network.num_layers=2", *WORDS]
 
@@ -49,13 +56,22 @@ def same(workplace, one, other):
         metrics.pop("train/steps_per_second", None)
     assert results[0] == results[1]
     assert points(workplace, one) == points(workplace, other)
-    kept = [torch.load(workplace / name / "checkpoints" / "best.ckpt", weights_only=True)["mlrun"]["best"] for name in (one, other)]
+    kept = [
+        torch.load(workplace / name / "checkpoints" / "best.ckpt", weights_only=True)["mlrun"]["best"]
+        for name in (one, other)
+    ]
     assert kept[0] == kept[1]
 
 
-@pytest.mark.parametrize("options", [MLP, DROPOUT, STOPPED, DQN, DIFFUSION, GPT, GRU], ids=["mlp", "dropout", "stopped", "dqn", "diffusion", "gpt", "gru"])
+@pytest.mark.parametrize(
+    "options",
+    [MLP, DROPOUT, STOPPED, DQN, DIFFUSION, GPT, GRU],
+    ids=["mlp", "dropout", "stopped", "dqn", "diffusion", "gpt", "gru"],
+)
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(workplace, begin, resume, options):
-    (workplace / "words.txt").write_text(" ".join(random.Random(0).choices("the quick brown fox jumps over a lazy dog".split(), k=2000)))
+    (workplace / "words.txt").write_text(
+        " ".join(random.Random(0).choices("the quick brown fox jumps over a lazy dog".split(), k=2000))
+    )
     whole = begin("whole", *options)
     whole.wait_for("epoch 1/")
     began = time.monotonic()
@@ -89,7 +105,14 @@ def test_from_its_first_file_on_a_run_can_be_gone_on_with(workplace, begin, resu
 
 
 def test_folds_that_were_finished_are_not_trained_again(workplace, begin, resume):
-    options = ["dataset=iris", "trainer=kfold", "trainer.folds=3", "trainer.max_epochs=40", "model.network.hidden=[16]", "model.network.dropout=0.2"]
+    options = [
+        "dataset=iris",
+        "trainer=kfold",
+        "trainer.folds=3",
+        "trainer.max_epochs=40",
+        "model.network.hidden=[16]",
+        "model.network.dropout=0.2",
+    ]
     assert begin("whole", *options).wait() == 0
     child = begin("killed", *options)
     while not (workplace / "killed" / "fold_2" / "checkpoints" / "last.ckpt").exists():
@@ -113,11 +136,18 @@ def test_folds_that_were_finished_are_not_trained_again(workplace, begin, resume
 @pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_leaves_a_checkpoint_within_the_epoch(workplace, begin, resume, number, status):
     """The whole run takes two epochs of 1,079 batches; the rest of the one that was interrupted gives the same weights."""
-    options = ["trainer.max_epochs=2", "dataset.batch_size=1", "model.network.dropout=0.2", "model.network.hidden=[64,64]"]
+    options = [
+        "trainer.max_epochs=2",
+        "dataset.batch_size=1",
+        "model.network.dropout=0.2",
+        "model.network.hidden=[64,64]",
+    ]
     assert begin("whole", *options).wait() == 0
     child = begin("stopped", *options)
     child.wait_for("epoch 1/")
-    while not (workplace / "stopped" / "checkpoints" / "best.ckpt").exists():  # written last, at the end of the first epoch
+    while not (
+        workplace / "stopped" / "checkpoints" / "best.ckpt"
+    ).exists():  # written last, at the end of the first epoch
         time.sleep(0.001)
     time.sleep(0.1)
     assert child.send(number) == status
@@ -140,7 +170,9 @@ def test_more_epochs_for_a_finished_run(workplace, begin, resume):
     assert more.wait() == 0, more.output
     for file in ("model/weights.pt", "metrics.json"):
         assert (workplace / "whole" / file).read_bytes() == (workplace / "short" / file).read_bytes()
-    curves = [[point for point in points(workplace, name) if not point[0].startswith("test/")] for name in ("whole", "short")]
+    curves = [
+        [point for point in points(workplace, name) if not point[0].startswith("test/")] for name in ("whole", "short")
+    ]
     assert curves[0] == curves[1]
 
 
@@ -151,8 +183,16 @@ def test_what_may_not_change_is_refused_with_a_reason(workplace, begin, resume):
         return child.output
 
     assert begin("run", "trainer.max_epochs=2").wait() == 0
-    said = refused("run", "optim.lr=0.1", "model=lenet", "seed=2", "dataset.batch_size=8", "trainer.max_epochs=0", "nothing=1")
-    for text in ("optim.lr=0.1: the checkpoint's optimizer state", "model=lenet: the checkpoint's weights", "seed=2: ", "batch_size=8: ", "no such key"):
+    said = refused(
+        "run", "optim.lr=0.1", "model=lenet", "seed=2", "dataset.batch_size=8", "trainer.max_epochs=0", "nothing=1"
+    )
+    for text in (
+        "optim.lr=0.1: the checkpoint's optimizer state",
+        "model=lenet: the checkpoint's weights",
+        "seed=2: ",
+        "batch_size=8: ",
+        "no such key",
+    ):
         assert text in said, said
     assert "2 epochs are done already" in refused("run", "trainer.max_epochs=1")
     assert "must be an integer" in refused("run", "trainer.max_epochs=x")
@@ -170,7 +210,10 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_offered(workplace, b
     last.write_bytes(whole[: len(whole) // 2])
     refused = resume("run", "trainer.max_epochs=4")
     assert refused.wait() == 2
-    assert "last.ckpt is not a whole checkpoint" in refused.output and "mlrun resume run/checkpoints/previous.ckpt" in refused.output
+    assert (
+        "last.ckpt is not a whole checkpoint" in refused.output
+        and "mlrun resume run/checkpoints/previous.ckpt" in refused.output
+    )
     assert resume("run/checkpoints/previous.ckpt", "trainer.max_epochs=4").wait() == 0
     torch.save({"state_dict": {}, "optimizer_states": [], "loops": {}, "mlrun": Stranger()}, last)
     refused = resume("run", "trainer.max_epochs=5")
@@ -209,7 +252,9 @@ def test_auto_goes_on_where_there_is_something_to_go_on_with(mlrun, workplace):
     assert first.returncode == 0, first.stderr
     (directory,) = (workplace / "outputs").iterdir()
     record = json.loads((directory / "run.json").read_text())
-    (directory / "run.json").write_text(json.dumps({**record, "status": "RUNNING"}))  # as a process that was killed leaves it
+    (directory / "run.json").write_text(
+        json.dumps({**record, "status": "RUNNING"})
+    )  # as a process that was killed leaves it
     other = mlrun("model=naive_bayes", "resume=auto", "seed=2")
     assert other.returncode == 0 and len(list((workplace / "outputs").iterdir())) == 2
     again = mlrun("model=naive_bayes", "resume=auto")

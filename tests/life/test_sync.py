@@ -80,7 +80,11 @@ def run_id_of(directory):
 
 
 def epochs_in_log(directory):
-    return [int(line.split("epoch ")[1].split(":")[0]) for line in (directory / "mlrun.log").read_text().splitlines() if "INFO mlrun: epoch " in line]
+    return [
+        int(line.split("epoch ")[1].split(":")[0])
+        for line in (directory / "mlrun.log").read_text().splitlines()
+        if "INFO mlrun: epoch " in line
+    ]
 
 
 def everything_is_there_once(server, directory, epochs):
@@ -92,7 +96,9 @@ def everything_is_there_once(server, directory, epochs):
         steps = Counter(point.step for point in there.get_metric_history(run_id, name))
         assert steps == Counter(range(1, epochs + 1)), name
     assert len(there.get_metric_history(run_id, "test/accuracy")) == 1
-    files = {item.path for folder in ("figures", "config", "checkpoints") for item in there.list_artifacts(run_id, folder)}
+    files = {
+        item.path for folder in ("figures", "config", "checkpoints") for item in there.list_artifacts(run_id, folder)
+    }
     assert {"figures/learning_curves.png", "config/config.yaml", "checkpoints/best.ckpt"} <= files
     assert run.data.params["model.network.hidden"] == "[8]" and "parameters" in run.data.tags
     assert len(run.outputs.model_outputs) == 1

@@ -33,7 +33,9 @@ def test_equals_torchs_multi_head_attention(bias):
     seen = random_mask(3, 1, 5, 7).expand(3, 4, 5, 7)
     torch.testing.assert_close(ours(x, y, y, seen), theirs(x, y, y, attn_mask=~seen.reshape(12, 5, 7))[0])
     order = nn.Transformer.generate_square_subsequent_mask(5)
-    torch.testing.assert_close(ours(x, x, x, causal=True), theirs(x, x, x, attn_mask=order, is_causal=True, need_weights=False)[0])
+    torch.testing.assert_close(
+        ours(x, x, x, causal=True), theirs(x, x, x, attn_mask=order, is_causal=True, need_weights=False)[0]
+    )
     with kept_weights(ours):
         ours(x, y, y, seen)
         torch.testing.assert_close(ours.weights.mean(1), theirs(x, y, y, attn_mask=~seen.reshape(12, 5, 7))[1])

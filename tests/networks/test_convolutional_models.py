@@ -115,7 +115,9 @@ def test_auxiliary_heads_add_their_losses_and_are_not_measured():
     torch.testing.assert_close(supervised.sums["loss"], losses[0].detach() * 4, atol=1e-4, rtol=1e-4)
 
 
-PRESETS = sorted(path.stem for path in (CONF / "experiment" / "fashion_mnist").glob("*.yaml") if path.stem != "vae")  # of classifiers
+PRESETS = sorted(
+    path.stem for path in (CONF / "experiment" / "fashion_mnist").glob("*.yaml") if path.stem != "vae"
+)  # of classifiers
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -6,7 +6,15 @@ import torch
 from mlrun.networks.cyclegan import PatchJudge, Translator
 
 
-@pytest.mark.parametrize("shape, options", [([1, 8, 8], {"halvings": 1}), ([3, 32, 32], {}), ([3, 13, 18], {"norm": "batch"}), ([1, 8, 8], {"halvings": 0, "norm": "none"})])
+@pytest.mark.parametrize(
+    "shape, options",
+    [
+        ([1, 8, 8], {"halvings": 1}),
+        ([3, 32, 32], {}),
+        ([3, 13, 18], {"norm": "batch"}),
+        ([1, 8, 8], {"halvings": 0, "norm": "none"}),
+    ],
+)
 def test_a_translation_has_the_shape_and_range_of_its_image(shape, options):
     translator = Translator(shape, **{"channels": 4, "blocks": 1, "kernel": 3, **options})
     out = translator(5 * torch.randn(2, *shape))
@@ -20,7 +28,10 @@ def test_the_papers_sizes():
     assert 7.7e6 < weights < 7.9e6
     judge = PatchJudge([3, 128, 128])
     assert judge(torch.zeros(1, 3, 128, 128)).shape == (1, 1, 16, 16)
-    assert sum(p.numel() for p in judge.parameters()) == 3 * 64 * 16 + 64 + 64 * 128 * 16 + 128 + 128 * 256 * 16 + 256 + 256 * 512 * 9 + 512 + 512 * 9 + 1
+    assert (
+        sum(p.numel() for p in judge.parameters())
+        == 3 * 64 * 16 + 64 + 64 * 128 * 16 + 128 + 128 * 256 * 16 + 256 + 256 * 512 * 9 + 512 + 512 * 9 + 1
+    )
 
 
 def test_a_judge_looks_at_patches():

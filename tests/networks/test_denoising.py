@@ -19,8 +19,13 @@ def awake(network):
 
 @pytest.mark.parametrize(
     "shape, options",
-    [([1, 8, 8], {}), ([1, 28, 28], {"channels": [8, 16, 16]}), ([3, 13, 7], {"channels": [8, 16, 24], "blocks": 2}), ([1, 8, 8], {"channels": [8], "attention": False}),
-     ([1, 9, 8], {"patch": 2})],
+    [
+        ([1, 8, 8], {}),
+        ([1, 28, 28], {"channels": [8, 16, 16]}),
+        ([3, 13, 7], {"channels": [8, 16, 24], "blocks": 2}),
+        ([1, 8, 8], {"channels": [8], "attention": False}),
+        ([1, 9, 8], {"patch": 2}),
+    ],
 )
 def test_the_unet_gives_back_the_shape_that_it_gets(shape, options):
     network = DenoisingUNet(shape, num_classes=10, **{"channels": [8, 16], **options})
@@ -65,6 +70,8 @@ def test_attention_by_hand():
     query, key, value = attention.look(attention.norm(x)).flatten(2).chunk(3, 1)
     heads = []
     for rows in (slice(0, 32), slice(32, 64)):
-        weights = (query[:, rows].transpose(1, 2) @ key[:, rows] / math.sqrt(32)).softmax(-1)  # (batch, pixels, pixels looked at)
+        weights = (query[:, rows].transpose(1, 2) @ key[:, rows] / math.sqrt(32)).softmax(
+            -1
+        )  # (batch, pixels, pixels looked at)
         heads.append(value[:, rows] @ weights.transpose(1, 2))
     torch.testing.assert_close(attention(x), x + attention.out(torch.cat(heads, 1).reshape(x.shape)))

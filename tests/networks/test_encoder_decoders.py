@@ -14,7 +14,12 @@ RECURRENT = [
     {"attention": "additive", "cell": "lstm", "layers": 2, "embedding": None},
     {"attention": "dot", "cell": "rnn", "bidirectional": False},
 ]
-TRANSFORMERS = [{}, {"norm_first": False}, {"positions": "learned"}, {"tied": False, "activation": "gelu", "decoder_layers": 1}]
+TRANSFORMERS = [
+    {},
+    {"norm_first": False},
+    {"positions": "learned"},
+    {"tied": False, "activation": "gelu", "decoder_layers": 1},
+]
 FORMS = [
     *[(RecurrentSeq2Seq, {"embedding": 8, "hidden": 12, **options}) for options in RECURRENT],
     *[(Transformer, {"width": 16, "heads": 2, "layers": 2, "max_length": 20, **options}) for options in TRANSFORMERS],

@@ -20,7 +20,10 @@ def test_attention_by_the_formulas():
     s, h, mask = torch.randn(2, 1, 5), torch.randn(2, 4, 6), torch.tensor([[True] * 4, [True, True, False, False]])
     additive, dot = AdditiveAttention(5, 6, 7), DotAttention(5, 6)
     for attention, score in [
-        (additive, lambda i, j: additive.v.weight[0] @ torch.tanh(additive.W.weight @ s[i, 0] + additive.U.weight @ h[i, j])),
+        (
+            additive,
+            lambda i, j: additive.v.weight[0] @ torch.tanh(additive.W.weight @ s[i, 0] + additive.U.weight @ h[i, j]),
+        ),
         (dot, lambda i, j: s[i, 0] @ dot.W.weight @ h[i, j]),
     ]:
         context, weights = look(attention, s, Memory(h, attention.keys(h), mask, None, None))

@@ -41,7 +41,9 @@ def test_a_block_equals_torchs_layers(norm_first):
             own.load_state_dict(other.state_dict())
     x, memory = torch.randn(2, 5, 16), torch.randn(2, 4, 16)
     order = nn.Transformer.generate_square_subsequent_mask(5)
-    torch.testing.assert_close(ours(x, causal=True, memory=memory), theirs(x, memory, tgt_mask=order), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        ours(x, causal=True, memory=memory), theirs(x, memory, tgt_mask=order), rtol=0, atol=1e-5
+    )
 
 
 def test_the_papers_base_model_has_its_size():

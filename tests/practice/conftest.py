@@ -17,7 +17,9 @@ def finished(tmp_path_factory):
         def start(*overrides):
             patch.chdir(folder)
             if overrides not in done:
-                done[overrides] = run(compose(list(overrides)), folder / f"run{len(done)}", list(overrides), report=silent).directory
+                done[overrides] = run(
+                    compose(list(overrides)), folder / f"run{len(done)}", list(overrides), report=silent
+                ).directory
             return done[overrides]
 
         start.folder = folder

@@ -25,7 +25,9 @@ def test_evaluate_gives_the_runs_own_numbers(finished, overrides, capsys):
     own = json.loads((run / "metrics.json").read_text())
     assert all(float(said[name]) == pytest.approx(own[name], rel=1e-3) for name in own if name.startswith("test/"))
     assert _dispatch(["evaluate", str(run), "--part", "val"]) == 0
-    assert float(dict(line.split() for line in capsys.readouterr().out.splitlines())["val/accuracy"]) == pytest.approx(own["val/accuracy"], rel=1e-3)
+    assert float(dict(line.split() for line in capsys.readouterr().out.splitlines())["val/accuracy"]) == pytest.approx(
+        own["val/accuracy"], rel=1e-3
+    )
 
 
 def test_evaluate_on_another_file_is_recorded_below_the_run(finished, tmp_path, capsys):
@@ -45,9 +47,17 @@ def test_evaluate_on_another_file_is_recorded_below_the_run(finished, tmp_path, 
     assert float(said["test/accuracy"]) > 0.97
     run_id = json.loads((run / "run.json").read_text())["run_id"]
     client = MlflowClient(f"sqlite:///{finished.folder / 'mlflow.db'}")
-    below = [one for one in client.search_runs([client.get_run(run_id).info.experiment_id]) if one.data.tags.get("mlflow.parentRunId") == run_id]
-    assert [one.data.tags["mlrun.kind"] for one in below] == ["evaluation"] and below[0].data.params["rows"] == str(len(other))
-    assert {"figures/confusion_matrix.png"} <= {item.path for item in client.list_artifacts(below[0].info.run_id, "figures")}
+    below = [
+        one
+        for one in client.search_runs([client.get_run(run_id).info.experiment_id])
+        if one.data.tags.get("mlflow.parentRunId") == run_id
+    ]
+    assert [one.data.tags["mlrun.kind"] for one in below] == ["evaluation"] and below[0].data.params["rows"] == str(
+        len(other)
+    )
+    assert {"figures/confusion_matrix.png"} <= {
+        item.path for item in client.list_artifacts(below[0].info.run_id, "figures")
+    }
 
 
 @pytest.mark.parametrize(
@@ -71,6 +81,7 @@ def test_evaluate_refuses(finished, given, said):
 
 def _case(folder, generator, name):
     """Two files and the model that shows the case. Training data are `path`, what counts is `dev_path`."""
+
     def table(count, shift=0.0, noise=0.0, curved=False):
         x = generator.uniform(-1, 1, (count, 2))
         y = (x[:, 0] * x[:, 1] > 0) if curved else (x[:, 0] + x[:, 1] > 0)
@@ -89,7 +100,14 @@ def _case(folder, generator, name):
     for file, settings in (("train", train), ("dev", dev)):
         table(3000, **settings).to_csv(folder / f"{name} {file}.csv", index=False)
     limit = ["model.classifier.max_depth=null"] if model == tree else []
-    return [f"model={model}", *limit, "dataset=csv", f"dataset.path='{name} train.csv'", f"dataset.dev_path='{name} dev.csv'", "dataset.split.train_dev=0.2"]
+    return [
+        f"model={model}",
+        *limit,
+        "dataset=csv",
+        f"dataset.path='{name} train.csv'",
+        f"dataset.dev_path='{name} dev.csv'",
+        "dataset.split.train_dev=0.2",
+    ]
 
 
 @pytest.mark.parametrize("case", ["variance", "data mismatch", "avoidable bias", "avoidable bias, data mismatch"])
@@ -116,17 +134,30 @@ def test_gaps_within_chance_do_not_matter():
 
 def test_wrong_labels_and_the_bad_slice_are_found(finished, capsys):
     generator = np.random.default_rng(2)
-    table = pd.DataFrame({"size": generator.normal(size=1500), "shop": generator.choice(["north", "south", "east"], 1500)})
+    table = pd.DataFrame(
+        {"size": generator.normal(size=1500), "shop": generator.choice(["north", "south", "east"], 1500)}
+    )
     label = table["size"] > 0
     flipped = generator.random(1500) < 0.03
     chance = (table["shop"] == "east") & (generator.random(1500) < 0.3)
     table["label"] = np.where(label ^ flipped ^ chance, "big", "small")
     table.to_csv(finished.folder / "shops.csv", index=False)
-    run = finished("model=logistic_regression", "dataset=csv", "dataset.path=shops.csv", "dataset.drop=[shop]", "dataset.split={train:0.4,val:0.1,test:0.5}")
+    run = finished(
+        "model=logistic_regression",
+        "dataset=csv",
+        "dataset.path=shops.csv",
+        "dataset.drop=[shop]",
+        "dataset.split={train:0.4,val:0.1,test:0.5}",
+    )
     assert _dispatch(["errors", str(run), "--by", "size,shop"]) == 0
     said = capsys.readouterr().out
-    read = {name: list(csv.DictReader(open(run / "errors" / f"{name}.csv", newline=""))) for name in ("mistakes", "mislabelled", "classes", "slices")}
-    assert (read["slices"][0]["column"], read["slices"][0]["values"]) == ("shop", "east") and float(read["slices"][0]["standard errors above all"]) > 3
+    read = {
+        name: list(csv.DictReader(open(run / "errors" / f"{name}.csv", newline="")))
+        for name in ("mistakes", "mislabelled", "classes", "slices")
+    }
+    assert (read["slices"][0]["column"], read["slices"][0]["values"]) == ("shop", "east") and float(
+        read["slices"][0]["standard errors above all"]
+    ) > 3
     wrong = flipped ^ chance
     suspects = [int(row["row"]) for row in read["mislabelled"]]
     assert len(suspects) > 30 and np.mean(wrong[suspects]) > 0.9

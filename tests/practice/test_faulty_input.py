@@ -25,7 +25,29 @@ BASES = [
     ["model=lenet", "scheduler=cosine", "optim.lr=0.01", "trainer.precision=bf16-mixed", "dataset.normalize=unit", "model.label_smoothing=0.1"],
     ["dataset=csv", "dataset.path=table.csv", "dataset.target=y", "model=mlp", "dataset.split={train: 0.8, val: 0.1, test: 0.1}", "dataset.drop=[a]"],
 ]  # fmt: skip
-WRONG = ["", "nan", "-1", "1e400", "[", "{a:", "'", "null", "true", "[1,[2]]", "${x}", "${oc.env:NO_SUCH}", "字", "0x1F", "a b", "9" * 60, "!!python/object:os", "\\", "=", "${seed:", "1:2:3"]
+WRONG = [
+    "",
+    "nan",
+    "-1",
+    "1e400",
+    "[",
+    "{a:",
+    "'",
+    "null",
+    "true",
+    "[1,[2]]",
+    "${x}",
+    "${oc.env:NO_SUCH}",
+    "字",
+    "0x1F",
+    "a b",
+    "9" * 60,
+    "!!python/object:os",
+    "\\",
+    "=",
+    "${seed:",
+    "1:2:3",
+]
 
 
 def mutated(generator: random.Random) -> "list[str]":
@@ -80,7 +102,10 @@ def test_mutated_configurations(workplace):
         if message is None:
             continue
         refused += 1
-        assert message.startswith(("mlrun: ", "usage: ")) and "Traceback" not in message and len(message) > 15, (argv, message)
+        assert message.startswith(("mlrun: ", "usage: ")) and "Traceback" not in message and len(message) > 15, (
+            argv,
+            message,
+        )
         assert len(message.splitlines()) <= 12, (argv, message)
     assert refused > 120
 
@@ -126,7 +151,11 @@ def prepare(*overrides):
 
 def test_corrupted_tables(workplace):
     rows = np.random.default_rng(0).normal(size=(60, 3)).round(3)
-    good = b"a,b,c,y\n" + b"\n".join(b",".join(str(v).encode() for v in row) + b"," + (b"yes" if row[0] > 0 else b"no") for row in rows) + b"\n"
+    good = (
+        b"a,b,c,y\n"
+        + b"\n".join(b",".join(str(v).encode() for v in row) + b"," + (b"yes" if row[0] > 0 else b"no") for row in rows)
+        + b"\n"
+    )
     generator, refused = random.Random(7), 0
     for number in range(40):
         content = corrupted(generator, good)

@@ -15,7 +15,9 @@ from mlrun.report import silent
 from mlrun.tracking.run import NullRun
 
 ESTIMATORS = {
-    path.stem: config for path in sorted((CONF / "model").glob("*.yaml")) for config in [yaml.safe_load(path.read_text(encoding="utf-8"))]
+    path.stem: config
+    for path in sorted((CONF / "model").glob("*.yaml"))
+    for config in [yaml.safe_load(path.read_text(encoding="utf-8"))]
 }
 
 
@@ -31,18 +33,31 @@ def unrecorded(monkeypatch, tmp_path, *overrides):
     return cfg, data, result
 
 
-@pytest.mark.parametrize("name", [name for name, config in ESTIMATORS.items() if {"classifier", "regressor"} & set(config)])
+@pytest.mark.parametrize(
+    "name", [name for name, config in ESTIMATORS.items() if {"classifier", "regressor"} & set(config)]
+)
 def test_equals_cross_val_score(name, monkeypatch, tmp_path):
     from sklearn.datasets import load_diabetes, load_iris
     from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
     from sklearn.pipeline import make_pipeline
 
     classifies = "classifier" in ESTIMATORS[name]
-    cfg, _, result = unrecorded(monkeypatch, tmp_path, f"model={name}", f"dataset={'iris' if classifies else 'diabetes'}", "seed=3")
+    cfg, _, result = unrecorded(
+        monkeypatch, tmp_path, f"model={name}", f"dataset={'iris' if classifies else 'diabetes'}", "seed=3"
+    )
     x, y = (load_iris if classifies else load_diabetes)(return_X_y=True)
-    steps = [build(cfg["model"].get("preprocessing")), build(cfg["model"]["classifier" if classifies else "regressor"], {"seed": 3})]
+    steps = [
+        build(cfg["model"].get("preprocessing")),
+        build(cfg["model"]["classifier" if classifies else "regressor"], {"seed": 3}),
+    ]
     splitter = (StratifiedKFold if classifies else KFold)(5, shuffle=True, random_state=3)
-    scores = cross_val_score(make_pipeline(*[step for step in steps if step is not None]), x, y, cv=splitter, scoring=None if classifies else "r2")
+    scores = cross_val_score(
+        make_pipeline(*[step for step in steps if step is not None]),
+        x,
+        y,
+        cv=splitter,
+        scoring=None if classifies else "r2",
+    )
     metric = "accuracy" if classifies else "r2"
     assert result.metrics[f"cv/{metric}"] == pytest.approx(scores.mean(), abs=1e-9)
     assert result.metrics[f"cv_std/{metric}"] == pytest.approx(scores.std(), abs=1e-9)
@@ -55,14 +70,18 @@ def test_texts_equal_cross_val_score(monkeypatch, tmp_path):
 
     cfg, data, result = unrecorded(monkeypatch, tmp_path, "model=multinomial_nb", "dataset=language_id", "seed=3")
     pipeline = make_pipeline(data.preprocessor, build(cfg["model"]["classifier"], {"seed": 3}))
-    scores = cross_val_score(pipeline, data.content.x, data.content.y, cv=StratifiedKFold(5, shuffle=True, random_state=3))
+    scores = cross_val_score(
+        pipeline, data.content.x, data.content.y, cv=StratifiedKFold(5, shuffle=True, random_state=3)
+    )
     assert 0.5 < scores.mean() < 1 and scores.std() > 0
     assert result.metrics["cv/accuracy"] == pytest.approx(scores.mean(), abs=1e-9)
     assert result.metrics["cv_std/accuracy"] == pytest.approx(scores.std(), abs=1e-9)
 
 
 def test_text_networks_are_folded(monkeypatch, tmp_path):
-    _, data, result = unrecorded(monkeypatch, tmp_path, "model=text_bag", "dataset=language_id", "trainer.folds=2", "trainer.max_epochs=3")
+    _, data, result = unrecorded(
+        monkeypatch, tmp_path, "model=text_bag", "dataset=language_id", "trainer.folds=2", "trainer.max_epochs=3"
+    )
     assert result.metrics["cv/accuracy"] > 3 / len(data.spec.labels)
     with open(tmp_path / "out_of_fold.csv", newline="") as file:
         assert sorted(int(row["row"]) for row in csv.DictReader(file)) == list(range(len(data.content.x)))
@@ -75,7 +94,15 @@ def recorded(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        overrides = ["model=mlp", "dataset=iris", "trainer=kfold", "trainer.folds=3", "trainer.repeats=2", "trainer.max_epochs=20", "optim.lr=0.01"]
+        overrides = [
+            "model=mlp",
+            "dataset=iris",
+            "trainer=kfold",
+            "trainer.folds=3",
+            "trainer.repeats=2",
+            "trainer.max_epochs=20",
+            "optim.lr=0.01",
+        ]
         yield run(compose(overrides), folder / "run", overrides, report=silent)
 
 
@@ -96,7 +123,11 @@ def test_folds_are_runs_of_their_own(recorded):
 
     client = MlflowClient(f"sqlite:///{recorded.directory.parent / 'mlflow.db'}")
     parent = client.get_run(recorded.run_id)
-    found = [one for one in client.search_runs([parent.info.experiment_id]) if one.data.tags.get("mlflow.parentRunId") == recorded.run_id]
+    found = [
+        one
+        for one in client.search_runs([parent.info.experiment_id])
+        if one.data.tags.get("mlflow.parentRunId") == recorded.run_id
+    ]
     assert len(found) == 6 and all(one.info.status == "FINISHED" and one.outputs.model_outputs for one in found)
     scores = [one.data.metrics["test/accuracy"] for one in found]
     assert parent.data.metrics["cv/accuracy"] == pytest.approx(np.mean(scores))
@@ -113,12 +144,20 @@ def test_folds_are_runs_of_their_own(recorded):
 def test_groups_stay_together(monkeypatch, tmp_path):
     generator = np.random.default_rng(0)
     patient = np.repeat(np.arange(30), 8)
-    level = generator.permutation(30)[patient]  # a patient's own level: known from other rows of that patient, not from others
+    level = generator.permutation(30)[
+        patient
+    ]  # a patient's own level: known from other rows of that patient, not from others
     y = np.where(np.repeat(generator.integers(0, 2, 30), 8), "ill", "well")
     rows = [f"p{who},{value + generator.normal(0, 0.01)},{label}" for who, value, label in zip(patient, level, y)]
     table = tmp_path / "patients.csv"
     table.write_text("patient,level,state\n" + "\n".join(rows))
-    given = ["model=knn", "model.classifier.n_neighbors=1", "dataset=csv", f"dataset.path={table}", "dataset.drop=[patient]"]
+    given = [
+        "model=knn",
+        "model.classifier.n_neighbors=1",
+        "dataset=csv",
+        f"dataset.path={table}",
+        "dataset.drop=[patient]",
+    ]
     apart = unrecorded(monkeypatch, tmp_path, *given, "trainer.group=patient")[2].metrics["cv/accuracy"]
     mixed = unrecorded(monkeypatch, tmp_path, *given)[2].metrics["cv/accuracy"]
     assert mixed > 0.95 and apart < 0.75  # neighbours of the same patient gave the answer away

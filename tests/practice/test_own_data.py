@@ -34,7 +34,12 @@ def test_folders_say_which_part_their_images_are(tmp_path):
             draw(tmp_path / part, name, count, seed=count)
     assert folder_data(tmp_path).sizes == {"train": 40, "val": 12, "test": 16}
     data = folder_data(tmp_path, split={"train": 0.7, "val": 0.15, "test": 0.15, "train_dev": 0.2})
-    assert data.sizes["val"] == 12 and data.sizes["test"] == 16 and data.sizes["train"] + data.sizes["train_dev"] == 40 and data.sizes["train_dev"] in (8, 11, 12)
+    assert (
+        data.sizes["val"] == 12
+        and data.sizes["test"] == 16
+        and data.sizes["train"] + data.sizes["train_dev"] == 40
+        and data.sizes["train_dev"] in (8, 11, 12)
+    )
     assert set(data.rows("val")) == set(range(40, 52)) and set(data.rows("test")) == set(range(52, 68))
 
 
@@ -59,7 +64,10 @@ def test_corrupt_images_are_all_named_or_left_out(tmp_path, capsys):
     assert "torn.png" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("mode", "suffix"), [("L", "png"), ("P", "gif"), ("RGBA", "png"), ("1", "bmp"), ("CMYK", "jpg"), ("I;16", "png"), ("LA", "webp")])
+@pytest.mark.parametrize(
+    ("mode", "suffix"),
+    [("L", "png"), ("P", "gif"), ("RGBA", "png"), ("1", "bmp"), ("CMYK", "jpg"), ("I;16", "png"), ("LA", "webp")],
+)
 def test_every_kind_of_picture(tmp_path, mode, suffix):
     from PIL import Image
 
@@ -77,7 +85,14 @@ def test_every_kind_of_picture(tmp_path, mode, suffix):
 def test_a_network_learns_from_the_folder(tmp_path, experiment):
     for name in ("dark", "bright"):
         draw(tmp_path / "我的 images", name, 40)
-    result = experiment("model=mlp", "dataset=image_folder", f"dataset.path='{tmp_path / '我的 images'}'", "dataset.side=28", "dataset.grey=true", "trainer.max_epochs=6")
+    result = experiment(
+        "model=mlp",
+        "dataset=image_folder",
+        f"dataset.path='{tmp_path / '我的 images'}'",
+        "dataset.side=28",
+        "dataset.grey=true",
+        "trainer.max_epochs=6",
+    )
     assert result.metrics["test/accuracy"] > 0.9
 
 
@@ -107,7 +122,11 @@ def test_hub_tables(hub, kind, experiment):
     table.to_parquet(path) if kind == "parquet" else table.to_csv(path, index=False)
     given = [f"dataset.path={kind}", f"dataset.files={path}", "dataset.target=kind"]
     data = opened(*given)
-    assert data.sizes == {"train": 210, "val": 45, "test": 45} and data.spec.labels == ["a", "b"] and data.columns == [("size", "number"), ("colour", "category")]
+    assert (
+        data.sizes == {"train": 210, "val": 45, "test": 45}
+        and data.spec.labels == ["a", "b"]
+        and data.columns == [("size", "number"), ("colour", "category")]
+    )
     if kind == "parquet":
         assert experiment("model=decision_tree", "dataset=huggingface", *given).metrics["test/accuracy"] > 0.95
 
@@ -116,7 +135,11 @@ def test_hub_images(hub):
     for part, count in (("train", 10), ("test", 4)):
         for name in ("dark", "bright"):
             draw(hub / "pictures" / part, name, count, seed=count)
-    data = opened("dataset.path=imagefolder", f"dataset.files={{train: '{hub}/pictures/train/**', test: '{hub}/pictures/test/**'}}", "dataset.side=16")
+    data = opened(
+        "dataset.path=imagefolder",
+        f"dataset.files={{train: '{hub}/pictures/train/**', test: '{hub}/pictures/test/**'}}",
+        "dataset.side=16",
+    )
     assert data.sizes["test"] == 8 and data.sizes["train"] + data.sizes["val"] == 20
     assert data.spec.facts["image_shape"] == [3, 16, 16] and data.spec.labels == ["bright", "dark"]
     dark = data.content.x[data.content.y == 1][:, :, 6:10, 6:10].mean()

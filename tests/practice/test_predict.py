@@ -28,7 +28,12 @@ def flowers(count=150):
 @pytest.mark.parametrize("overrides", [NETWORK, ESTIMATOR])
 @pytest.mark.parametrize("suffix", ["csv", "csv.gz", "parquet", "jsonl"])
 def test_same_answers_from_all_formats(finished, tmp_path, overrides, suffix, capsys):
-    run, table, source, output = finished(*overrides), flowers(), tmp_path / f"我的 flowers.{suffix}", tmp_path / "out put" / "answers.parquet"
+    run, table, source, output = (
+        finished(*overrides),
+        flowers(),
+        tmp_path / f"我的 flowers.{suffix}",
+        tmp_path / "out put" / "answers.parquet",
+    )
     if suffix == "parquet":
         table.to_parquet(source)
     elif suffix == "jsonl":
@@ -56,7 +61,11 @@ def test_bad_rows_are_told_and_kept(finished, tmp_path, capsys):
     assert _dispatch(["predict", str(finished(*NETWORK)), str(source), "--output", str(tmp_path / "out.csv")]) == 0
     rejected = pd.read_csv(tmp_path / "out.rejected.csv")
     assert rejected["place"].tolist() == list(bad)
-    assert "3 fields" in rejected["reason"][0] and "'wide', not a number" in rejected["reason"][2] and rejected["row"][0] == "1,2,3"
+    assert (
+        "3 fields" in rejected["reason"][0]
+        and "'wide', not a number" in rejected["reason"][2]
+        and rejected["row"][0] == "1,2,3"
+    )
     answered = pd.read_csv(tmp_path / "out.csv")
     assert len(answered) + len(rejected) == 150 and not set(answered["row"]) & set(bad) and 81 in set(answered["row"])
     told = capsys.readouterr().err
@@ -65,9 +74,22 @@ def test_bad_rows_are_told_and_kept(finished, tmp_path, capsys):
 
 def test_bad_json_lines(finished, tmp_path, capsys):
     record = dict(zip(NAMES, [5.1, 3.5, 1.4, 0.2]))
-    texts = [json.dumps(record), "{", "[1]", json.dumps({NAMES[0]: 1}), json.dumps({**record, NAMES[1]: "x"}), "", json.dumps(record)]
+    texts = [
+        json.dumps(record),
+        "{",
+        "[1]",
+        json.dumps({NAMES[0]: 1}),
+        json.dumps({**record, NAMES[1]: "x"}),
+        "",
+        json.dumps(record),
+    ]
     (tmp_path / "rows.jsonl").write_text("\n".join(texts))
-    assert _dispatch(["predict", str(finished(*NETWORK)), str(tmp_path / "rows.jsonl"), "--output", str(tmp_path / "out.jsonl")]) == 0
+    assert (
+        _dispatch(
+            ["predict", str(finished(*NETWORK)), str(tmp_path / "rows.jsonl"), "--output", str(tmp_path / "out.jsonl")]
+        )
+        == 0
+    )
     assert [json.loads(line)["row"] for line in (tmp_path / "out.jsonl").read_text().splitlines()] == [1, 7]
     assert pd.read_csv(tmp_path / "out.rejected.csv")["place"].tolist() == [2, 3, 4, 5]
 
@@ -75,7 +97,13 @@ def test_bad_json_lines(finished, tmp_path, capsys):
 def test_pipes(finished, tmp_path):
     command = [sys.executable, "-m", "mlrun", "predict", str(finished(*ESTIMATOR)), "-", "--output", "-"]
     done = subprocess.run(
-        command, input=flowers(5).to_csv(index=False), capture_output=True, text=True, cwd=tmp_path, timeout=120, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        command,
+        input=flowers(5).to_csv(index=False),
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )
     assert done.returncode == 0 and done.stdout.startswith("row,prediction,probability_0"), done.stderr
     assert pd.read_csv(io.StringIO(done.stdout))["prediction"].tolist() == [0] * 5
@@ -86,7 +114,9 @@ def test_images(finished, tmp_path, capsys):
 
     images, _labels = read_bundled("digits")
     for index in range(40):
-        Image.fromarray((images[index].reshape(8, 8) / 16 * 255).round().astype(np.uint8)).resize((64, 64), Image.Resampling.NEAREST).save(tmp_path / f"{index:02}.png")
+        Image.fromarray((images[index].reshape(8, 8) / 16 * 255).round().astype(np.uint8)).resize(
+            (64, 64), Image.Resampling.NEAREST
+        ).save(tmp_path / f"{index:02}.png")
     (tmp_path / "99.png").write_bytes(b"no image")
     run = finished(*IMAGES)
     out = tmp_path / "out.csv"
@@ -117,7 +147,12 @@ def test_what_cannot_be_used_at_all(finished, tmp_path):
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     (tmp_path / "empty.csv").write_text("")
     (tmp_path / "false.parquet").write_text("PAR1")
-    for file, said in (("other.csv", "lacks the columns sepal"), ("empty.csv", "is empty"), ("false.parquet", "not a readable Parquet"), ("none.csv", "no such file")):
+    for file, said in (
+        ("other.csv", "lacks the columns sepal"),
+        ("empty.csv", "is empty"),
+        ("false.parquet", "not a readable Parquet"),
+        ("none.csv", "no such file"),
+    ):
         with pytest.raises(DataError, match=said):
             _dispatch(["predict", run, str(tmp_path / file), "--output", str(tmp_path / "out.csv")])
         assert not (tmp_path / "out.csv").exists() and not (tmp_path / "out.csv.part").exists()

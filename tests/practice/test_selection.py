@@ -14,13 +14,30 @@ from tests.practice.conftest import ESTIMATOR, NETWORK
 def test_the_slow_run_is_left_out(finished, capsys, monkeypatch):
     network, forest = finished(*NETWORK), finished(*ESTIMATOR)
     monkeypatch.chdir(finished.folder)
-    speed = {Path(run.tags["directory"]): run.metrics["predict_ms"] for run in find_runs("mlrun") if "predict_ms" in run.metrics}
+    speed = {
+        Path(run.tags["directory"]): run.metrics["predict_ms"]
+        for run in find_runs("mlrun")
+        if "predict_ms" in run.metrics
+    }
     speed = {run: speed[run] for run in (network, forest)}
     assert 0 < min(speed.values()) < max(speed.values())
     limit = sum(speed.values()) / 2
     fast = "mlp" if speed[network] < speed[forest] else "random_forest"
     capsys.readouterr()
-    assert _dispatch(["leaderboard", "--by", "model,dataset", "select.maximize=val/accuracy", f"select.subject_to=predict_ms<={limit}", "--format", "csv"]) == 0
+    assert (
+        _dispatch(
+            [
+                "leaderboard",
+                "--by",
+                "model,dataset",
+                "select.maximize=val/accuracy",
+                f"select.subject_to=predict_ms<={limit}",
+                "--format",
+                "csv",
+            ]
+        )
+        == 0
+    )
     rows = [line for line in capsys.readouterr().out.splitlines() if ",iris," in line]
     assert [row.split(",")[0] for row in rows] == [fast] and "val/accuracy" in rows[0]
     with pytest.raises(UserError, match="no run is good enough .predict_ms is"):
@@ -29,7 +46,10 @@ def test_the_slow_run_is_left_out(finished, capsys, monkeypatch):
 
 def test_what_can_be_said():
     chosen = Selection.parse(["select.minimize=val/rmse", "select.subject_to='predict_ms <= 1, parameters<1e5'"])
-    assert (chosen.metric, chosen.mode) == ("val/rmse", "min") and chosen.conditions == (("predict_ms", "<=", 1.0), ("parameters", "<", 1e5))
+    assert (chosen.metric, chosen.mode) == ("val/rmse", "min") and chosen.conditions == (
+        ("predict_ms", "<=", 1.0),
+        ("parameters", "<", 1e5),
+    )
     assert chosen.accepts({"predict_ms": 1.0, "parameters": 3}) and not chosen.accepts({"predict_ms": 0.5})
     for wrong in (["select.subject_to=fast"], ["select.maximise=a"], ["select.maximize=a", "select.minimize=b"]):
         with pytest.raises(UserError):

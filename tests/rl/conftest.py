@@ -64,7 +64,10 @@ def success_probability():
         chance = np.zeros(len(transitions))  # of success with no step left
         for _ in range(limit):
             chance = np.array(
-                [sum(p * (reward if done else chance[to]) for p, to, reward, done in transitions[s][int(actions[s])]) for s in transitions]
+                [
+                    sum(p * (reward if done else chance[to]) for p, to, reward, done in transitions[s][int(actions[s])])
+                    for s in transitions
+                ]
             )
         return float(chance[0])
 

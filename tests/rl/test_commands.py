@@ -11,7 +11,9 @@ from mlrun.errors import UserError
 
 @pytest.fixture
 def lake(experiment):
-    return experiment("model=value_iteration", "dataset=frozen_lake", "dataset.options.is_slippery=false", "dataset.val_episodes=2")
+    return experiment(
+        "model=value_iteration", "dataset=frozen_lake", "dataset.options.is_slippery=false", "dataset.val_episodes=2"
+    )
 
 
 def test_evaluate_and_predict(lake, workplace, capsys):
@@ -21,7 +23,14 @@ def test_evaluate_and_predict(lake, workplace, capsys):
     assert film.n_frames == 7 and film.info["comment"] == b"return 1.000 in 6 steps"
     for run in (str(lake.directory), lake.run_id):
         assert evaluate.run([run, "--episodes", "3"]) == 0
-        assert capsys.readouterr().out.split() == ["test/return", "1.000", "test/return_std", "0", "test/episode_length", "6.000"]
+        assert capsys.readouterr().out.split() == [
+            "test/return",
+            "1.000",
+            "test/return_std",
+            "0",
+            "test/episode_length",
+            "6.000",
+        ]
     assert predict.run([lake.run_id, "--episodes", "2", "--output", str(workplace / "played")]) == 0
     rows = list(csv.DictReader(open(workplace / "played" / "transitions.csv")))
     assert len(rows) == 12 and {row["episode"] for row in rows} == {"0", "1"}
@@ -61,5 +70,12 @@ def test_without_pygame_there_is_no_film_but_a_result(experiment, monkeypatch, c
 
     monkeypatch.setitem(sys.modules, "pygame", None)
     lake = experiment("model=value_iteration", "dataset.val_episodes=2")
-    assert not (lake.directory / "figures" / "episode.gif").exists() and (lake.directory / "figures" / "policy.png").is_file()
-    assert "no film of an episode" in (lake.directory / "mlrun.log").read_text() if (lake.directory / "mlrun.log").is_file() else caplog.text
+    assert (
+        not (lake.directory / "figures" / "episode.gif").exists()
+        and (lake.directory / "figures" / "policy.png").is_file()
+    )
+    assert (
+        "no film of an episode" in (lake.directory / "mlrun.log").read_text()
+        if (lake.directory / "mlrun.log").is_file()
+        else caplog.text
+    )

@@ -78,7 +78,9 @@ def test_replay_restores():
     replay, _ = filled(60, 200)
     other = Replay(60, 3, [1])
     other.restore(replay.state())
-    for one, two in zip(replay.sample(50, 2, 0.9, np.random.default_rng(1)), other.sample(50, 2, 0.9, np.random.default_rng(1))):
+    for one, two in zip(
+        replay.sample(50, 2, 0.9, np.random.default_rng(1)), other.sample(50, 2, 0.9, np.random.default_rng(1))
+    ):
         assert torch.equal(one, two)
     assert len(other) == len(replay) == 60
 
@@ -102,7 +104,10 @@ def test_targets():
     assert task_with(online, target).targets(returns, states, weights).tolist() == [11.0, 1.0]
     assert task_with(online, target, target_period=None).targets(returns, states, weights).tolist() == [2.0, 1.0]
     double = task_with(online, target, double=True).targets(returns, states, torch.tensor([0.5, 0.5]))
-    assert double.tolist() == [11.0, 16.0]  # in state 1 the network prefers action 0, which the target network values at 30
+    assert double.tolist() == [
+        11.0,
+        16.0,
+    ]  # in state 1 the network prefers action 0, which the target network values at 30
 
 
 def test_dueling_head():
@@ -110,7 +115,9 @@ def test_dueling_head():
     x = torch.randn(5, 3)
     q, features = network(x), network.body(x)
     torch.testing.assert_close(q.mean(dim=1, keepdim=True), network.value(features))
-    torch.testing.assert_close(q - q.mean(1, keepdim=True), network.head(features) - network.head(features).mean(1, keepdim=True))
+    torch.testing.assert_close(
+        q - q.mean(1, keepdim=True), network.head(features) - network.head(features).mean(1, keepdim=True)
+    )
 
 
 SMALL = ["model=dqn", "model.n_step=1", "model.network.hidden=[]", "optim.lr=0.02", "dataset=gymnasium", "model.discount=0.8", "model.learning_starts=100",
@@ -118,7 +125,10 @@ SMALL = ["model=dqn", "model.n_step=1", "model.network.hidden=[]", "optim.lr=0.0
          "dataset.val_episodes=2", "dataset.test_episodes=2"]  # fmt: skip
 
 
-@pytest.mark.parametrize("options", [[], ["model.n_step=3"], ["model.double=true"], ["model.network._target_=mlrun.networks.dueling.DuelingMLP"]])
+@pytest.mark.parametrize(
+    "options",
+    [[], ["model.n_step=3"], ["model.double=true"], ["model.network._target_=mlrun.networks.dueling.DuelingMLP"]],
+)
 def test_values_of_a_corridor(tmp_path, options):
     """Q = discount^(3 - s) for going right; a linear network of one-hot cells is a table. Wrong sign, discount or end: another number."""
     learner, data = learner_of(*SMALL, "dataset.id=test/Corridor-v0", "model.epsilon.end=0.3", *options)
@@ -147,7 +157,11 @@ def steady(history):
 @pytest.mark.parametrize("model", ["dqn", "ppo", "reinforce"])
 def test_a_resumed_training_goes_on_as_if_nothing_had_happened(tmp_path, model):
     """`last.ckpt` after two of four epochs, taken up by a new learner: the same curve to the last digit."""
-    options = QUICK if model == "dqn" else ["dataset=cartpole", f"model={model}", *QUICK[1:2], *QUICK[6:]] + ["model.steps_per_epoch=512"]
+    options = (
+        QUICK
+        if model == "dqn"
+        else ["dataset=cartpole", f"model={model}", *QUICK[1:2], *QUICK[6:]] + ["model.steps_per_epoch=512"]
+    )
 
     class Stops(silent.Progress):
         def epoch(self, epoch, metrics):
@@ -161,7 +175,13 @@ def test_a_resumed_training_goes_on_as_if_nothing_had_happened(tmp_path, model):
         killed.fit(data, Nobody(), tmp_path / "killed", Stops())
     resumed, data = learner_of(*options)
     torch.manual_seed(99)
-    resumed.fit(data, Nobody(), tmp_path / "resumed", silent.Progress(), resume=tmp_path / "killed" / "checkpoints" / "last.ckpt")
+    resumed.fit(
+        data,
+        Nobody(),
+        tmp_path / "resumed",
+        silent.Progress(),
+        resume=tmp_path / "killed" / "checkpoints" / "last.ckpt",
+    )
     assert steady(resumed.training.history) == steady(whole.training.history)
     for one, two in zip(whole.task.state_dict().values(), resumed.task.state_dict().values()):
         assert torch.equal(one, two)

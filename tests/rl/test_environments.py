@@ -10,7 +10,12 @@ from mlrun.errors import DataError
 
 
 def test_facts(environment):
-    assert environment("CartPole-v1").spec.facts == {"num_actions": 2, "num_outputs": 2, "input_shape": [4], "observation_shape": [4]}
+    assert environment("CartPole-v1").spec.facts == {
+        "num_actions": 2,
+        "num_outputs": 2,
+        "input_shape": [4],
+        "observation_shape": [4],
+    }
     facts = environment("FrozenLake8x8-v1").spec.facts
     assert (facts["num_states"], facts["num_actions"], facts["input_shape"]) == (64, 4, [64])
 
@@ -46,7 +51,10 @@ def test_an_environment_of_ones_own(tmp_path, monkeypatch, environment):
     stream = data.stream()
     for _ in range(30):
         stream.step(np.zeros(8, dtype=np.int64))
-    assert max(length for _, length in stream.finished) == 9 and data.loader("test").play(lambda x: np.zeros(len(x))).lengths.max() == 9
+    assert (
+        max(length for _, length in stream.finished) == 9
+        and data.loader("test").play(lambda x: np.zeros(len(x))).lengths.max() == 9
+    )
 
 
 def test_one_hot_states(environment):
@@ -60,9 +68,14 @@ def test_episodes_are_the_same_for_everyone_and_differ_between_parts(environment
     test = data.loader("test")
     first = test.play(right)
     assert np.array_equal(first.lengths, test.play(right).lengths)
-    assert np.array_equal(first.lengths, environment("FrozenLake-v1", test_episodes=120).loader("test").play(right).lengths)
+    assert np.array_equal(
+        first.lengths, environment("FrozenLake-v1", test_episodes=120).loader("test").play(right).lengths
+    )
     assert not np.array_equal(first.lengths, data.loader("val").play(right).lengths)
-    assert not np.array_equal(first.lengths, Environment("FrozenLake-v1", "control", "x", 2, test_episodes=120).loader("test").play(right).lengths)
+    assert not np.array_equal(
+        first.lengths,
+        Environment("FrozenLake-v1", "control", "x", 2, test_episodes=120).loader("test").play(right).lengths,
+    )
     seeds = [set(data.seeds(part, 200)) for part in ("train", "val", "test")]
     assert not (seeds[0] & seeds[1] or seeds[1] & seeds[2] or seeds[0] & seeds[2])
 
@@ -92,7 +105,9 @@ def test_stream_says_which_rows_are_transitions(environment, id):
         assert (rewards[resets] == 0).all() and not (terminated | truncated)[resets].any()
         assert np.array_equal(stream.resets, terminated | truncated)
         if id == "test/Corridor-v0":
-            assert (stream.observations.argmax(axis=1) == np.where(resets, 0, np.minimum(before.argmax(axis=1) + 1, 4))).all()
+            assert (
+                stream.observations.argmax(axis=1) == np.where(resets, 0, np.minimum(before.argmax(axis=1) + 1, 4))
+            ).all()
         ends += int(stream.resets.sum())
         earned += rewards
     assert len(stream.finished) == ends > 20
@@ -101,7 +116,9 @@ def test_stream_says_which_rows_are_transitions(environment, id):
         assert set(stream.finished) == {(1.0, 4)}
 
 
-@pytest.mark.parametrize("id", ["CartPole-v1", "Acrobot-v1", "MountainCar-v0", "FrozenLake-v1", "Taxi-v4", "CliffWalking-v1"])
+@pytest.mark.parametrize(
+    "id", ["CartPole-v1", "Acrobot-v1", "MountainCar-v0", "FrozenLake-v1", "Taxi-v4", "CliffWalking-v1"]
+)
 def test_a_restored_stream_goes_on_exactly(environment, tmp_path, id):
     data = environment(id, num_envs=3, max_episode_steps=30)
     random = np.random.default_rng(0)
@@ -135,6 +152,8 @@ def test_state_of_an_environment_is_plain(tmp_path):
 
 
 def test_transition_table_with_unequal_outcomes():
-    table = TransitionTable.read({0: {0: [(1.0, 1, 2.0, True)]}, 1: {0: [(0.25, 0, 0.0, False), (0.75, 1, 1.0, False)]}}, [1, 0])
+    table = TransitionTable.read(
+        {0: {0: [(1.0, 1, 2.0, True)]}, 1: {0: [(0.25, 0, 0.0, False), (0.75, 1, 1.0, False)]}}, [1, 0]
+    )
     assert table.probability.tolist() == [[[1, 0]], [[0.25, 0.75]]]
     assert table.reward[1, 0].tolist() == [0, 1] and table.terminated[0, 0].tolist() == [True, False]

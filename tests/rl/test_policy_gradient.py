@@ -27,13 +27,18 @@ def by_hand(rewards, values, terminated, truncated, discount, gae_lambda, t):
 def test_advantages(gae_lambda):
     random = np.random.default_rng(0)
     steps, envs = 40, 3
-    rewards, values = random.normal(size=(steps, envs)).astype(np.float32), random.normal(size=(steps + 1, envs)).astype(np.float32)
+    rewards, values = (
+        random.normal(size=(steps, envs)).astype(np.float32),
+        random.normal(size=(steps + 1, envs)).astype(np.float32),
+    )
     ends = random.random((2, steps, envs)) < 0.1
     terminated, truncated = ends[0], ends[1] & ~ends[0]
     found = advantage_estimates(rewards, values, terminated, truncated, 0.9, gae_lambda)
     for t in range(steps):
         for env in range(envs):
-            expected = by_hand(rewards[:, env], values[:, env], terminated[:, env], truncated[:, env], 0.9, gae_lambda, t)
+            expected = by_hand(
+                rewards[:, env], values[:, env], terminated[:, env], truncated[:, env], 0.9, gae_lambda, t
+            )
             assert found[t, env] == pytest.approx(expected, abs=1e-4)
 
 
@@ -49,11 +54,17 @@ def test_advantage_of_a_whole_episode_is_reward_to_go_less_baseline():
 
 def test_policy_gradient_is_that_of_the_formula():
     torch.manual_seed(0)
-    task = PolicyGradient(MLP([3], 4, hidden=[]), MLP([3], 1, hidden=[]), normalize_advantages=False, entropy_weight=0.1, value_weight=0.5)
+    task = PolicyGradient(
+        MLP([3], 4, hidden=[]), MLP([3], 1, hidden=[]), normalize_advantages=False, entropy_weight=0.1, value_weight=0.5
+    )
     x, actions, advantages, returns = torch.randn(6, 3), torch.randint(4, (6,)), torch.randn(6), torch.randn(6)
     losses = task.losses(x, actions, advantages, returns)
     policy = torch.distributions.Categorical(logits=task.network(x))
-    expected = -(policy.log_prob(actions) * advantages).mean() + 0.5 * (task.critic(x)[:, 0] - returns).square().mean() - 0.1 * policy.entropy().mean()
+    expected = (
+        -(policy.log_prob(actions) * advantages).mean()
+        + 0.5 * (task.critic(x)[:, 0] - returns).square().mean()
+        - 0.1 * policy.entropy().mean()
+    )
     torch.testing.assert_close(losses["loss"], expected)
 
 
@@ -76,7 +87,9 @@ TINY = ["dataset=gymnasium", "model.network.hidden=[]", "model.critic.hidden=[]"
 @pytest.mark.parametrize("model", ["reinforce", "a2c", "ppo"])
 def test_the_corridor_is_learned_and_valued(tmp_path, model):
     """To the right in every cell; the critic knows discount^(3 - s). Against a wrong sign of the reward, the policy would stay."""
-    learner, data = learner_of(f"model={model}", *TINY, "dataset.id=test/Corridor-v0", "trainer.max_epochs=12", "trainer.keep=last")
+    learner, data = learner_of(
+        f"model={model}", *TINY, "dataset.id=test/Corridor-v0", "trainer.max_epochs=12", "trainer.keep=last"
+    )
     learner.fit(data, Nobody(), tmp_path, silent.Progress())
     assert learner.predict(np.arange(4)).tolist() == [1, 1, 1, 1]
     assert learner.evaluate(data, "test")["episode_length"] == 4
@@ -88,7 +101,14 @@ def test_the_corridor_is_learned_and_valued(tmp_path, model):
 @pytest.mark.parametrize("model", ["reinforce", "a2c", "ppo"])
 def test_a_time_limit_is_no_end(tmp_path, model):
     """Reward 1 for ever is worth 1 / (1 - 0.8) = 5, although episodes are cut after 10 steps."""
-    learner, data = learner_of(f"model={model}", *TINY, "dataset.id=test/Endless-v0", "trainer.max_epochs=16", "trainer.keep=last", "model.max_grad_norm=null")
+    learner, data = learner_of(
+        f"model={model}",
+        *TINY,
+        "dataset.id=test/Endless-v0",
+        "trainer.max_epochs=16",
+        "trainer.keep=last",
+        "model.max_grad_norm=null",
+    )
     learner.fit(data, Nobody(), tmp_path, silent.Progress())
     assert learner.predict(np.zeros(1)).tolist() == [1]
     with torch.inference_mode():

@@ -71,7 +71,9 @@ def test_values_of_a_corridor(environment, method):
     The table begins at 1, so that the worth of the last cell, in which nothing is ever done, would be seen.
     """
     data = environment("test/Corridor-v0")
-    options = dict(epsilon=Linear(1.0, 0.0, 0.9), epochs=1, steps_per_epoch=8000, discount=0.9, step_size=0.5, step_size_decay=0.0)
+    options = dict(
+        epsilon=Linear(1.0, 0.0, 0.9), epochs=1, steps_per_epoch=8000, discount=0.9, step_size=0.5, step_size_decay=0.0
+    )
     table, _ = learned(method, data, initial_value=1.0, **options)
     np.testing.assert_allclose(table[:4, 1], 0.9 ** np.array([3, 2, 1, 0]), atol=1e-3)
     assert (table[:4].argmax(axis=1) == 1).all()
@@ -82,12 +84,22 @@ def test_values_of_a_corridor(environment, method):
 def test_a_time_limit_is_no_end(environment, method):
     """Reward 1 a step for ever is worth 1 / (1 - discount), although every episode is cut after 10 steps."""
     table, _ = learned(
-        method, environment("test/Endless-v0"), epsilon=Linear(0.5, 0.0, 0.3), epochs=1, steps_per_epoch=6000, discount=0.8, step_size=0.3, step_size_decay=0.0
+        method,
+        environment("test/Endless-v0"),
+        epsilon=Linear(0.5, 0.0, 0.3),
+        epochs=1,
+        steps_per_epoch=6000,
+        discount=0.8,
+        step_size=0.3,
+        step_size_decay=0.0,
     )
     assert table[0, 1] == pytest.approx(5.0, abs=0.05)
 
 
-@pytest.mark.parametrize("method, epsilon", [(QLearning, Linear(1.0, 0.05, 0.5)), (Sarsa, Linear(1.0, 0.0, 0.9)), (MonteCarlo, Linear(1.0, 0.0, 0.9))])
+@pytest.mark.parametrize(
+    "method, epsilon",
+    [(QLearning, Linear(1.0, 0.05, 0.5)), (Sarsa, Linear(1.0, 0.0, 0.9)), (MonteCarlo, Linear(1.0, 0.0, 0.9))],
+)
 def test_slippery_lake_as_well_as_value_iteration(environment, success_probability, method, epsilon):
     data = environment("FrozenLake-v1", options={"is_slippery": True})
     best = success_probability(data, solved(data).argmax(axis=1))
@@ -109,7 +121,14 @@ def test_taxi_as_well_as_value_iteration(environment, method, epsilon):
 def test_cliff_q_learning_walks_the_edge_and_sarsa_keeps_away(environment):
     """Sutton and Barto 2018, example 6.6: with epsilon 0.1 the optimal way earns less while learning than the safe one."""
     data = environment("CliffWalking-v1", max_episode_steps=200, test_episodes=1)
-    options = dict(epsilon=Linear(0.1, 0.1, 1.0), epochs=5, steps_per_epoch=30_000, discount=1.0, step_size=0.1, step_size_decay=0.0)
+    options = dict(
+        epsilon=Linear(0.1, 0.1, 1.0),
+        epochs=5,
+        steps_per_epoch=30_000,
+        discount=1.0,
+        step_size=0.1,
+        step_size_decay=0.0,
+    )
     edge, online_edge = learned(QLearning, data, **options)
     safe, online_safe = learned(Sarsa, data, **options)
     play = data.loader("test").play
@@ -170,7 +189,13 @@ def test_a_resumed_training_goes_on_as_if_nothing_had_happened(environment, tmp_
     whole.fit(data, Nobody(), tmp_path / "whole", silent.Progress())
     with pytest.raises(KeyboardInterrupt):
         killed.fit(data, Nobody(), tmp_path / "killed", Stops())
-    resumed.fit(data, Nobody(), tmp_path / "resumed", silent.Progress(), resume=tmp_path / "killed" / "checkpoints" / "last.json")
+    resumed.fit(
+        data,
+        Nobody(),
+        tmp_path / "resumed",
+        silent.Progress(),
+        resume=tmp_path / "killed" / "checkpoints" / "last.json",
+    )
     assert resumed.training.history == whole.training.history
     assert len(whole.training.history["val/return"]) == 4
     assert np.array_equal(resumed.table, whole.table) and resumed.training.best_epoch == whole.training.best_epoch

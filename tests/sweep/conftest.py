@@ -100,9 +100,13 @@ class Workspace:
         """(run id, status, tags) of an experiment, straight from the database."""
         with sqlite3.connect(self.path / "mlflow.db") as database:
             rows = database.execute(
-                "select run_uuid, status from runs join experiments using (experiment_id) where experiments.name = ?", (experiment,)
+                "select run_uuid, status from runs join experiments using (experiment_id) where experiments.name = ?",
+                (experiment,),
             ).fetchall()
-            return [(run, status, dict(database.execute("select key, value from tags where run_uuid = ?", (run,)))) for run, status in rows]
+            return [
+                (run, status, dict(database.execute("select key, value from tags where run_uuid = ?", (run,))))
+                for run, status in rows
+            ]
 
     def children(self, experiment):
         """(status, tags) of the runs below the one parent, and the parent's."""

@@ -33,13 +33,16 @@ class TestPoolLauncher(LauncherTestSuite):
     pass
 
 
-@pytest.mark.parametrize("launcher_name, overrides", [("mlrun_pool", ["hydra/sweeper=basic", "hydra.sweeper.max_batch_size=2"])])
+@pytest.mark.parametrize(
+    "launcher_name, overrides", [("mlrun_pool", ["hydra/sweeper=basic", "hydra.sweeper.max_batch_size=2"])]
+)
 class TestPoolLauncherInBatches(BatchedSweeperTestSuite):
     pass
 
 
 @pytest.mark.parametrize(
-    "task_launcher_cfg, extra_flags", [({}, ["-m", "hydra/job_logging=disabled", "hydra/hydra_logging=disabled", "hydra/launcher=mlrun_pool"])]
+    "task_launcher_cfg, extra_flags",
+    [({}, ["-m", "hydra/job_logging=disabled", "hydra/hydra_logging=disabled", "hydra/launcher=mlrun_pool"])],
 )
 class TestPoolLauncherIntegration(IntegrationTestSuite):
     pass

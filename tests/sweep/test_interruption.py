@@ -51,7 +51,13 @@ def wait_until(condition, seconds):
 
 def test_ctrl_c_ends_all_jobs_cleanly(workspace):
     process = start(
-        workspace, *SLOW, "seed=1,1,1", "dataset.hold=0.5,0.6", "tracking.experiment=ctrl_c", "hydra.sweep.dir=outputs/ctrl_c", BAD_SEED="1"
+        workspace,
+        *SLOW,
+        "seed=1,1,1",
+        "dataset.hold=0.5,0.6",
+        "tracking.experiment=ctrl_c",
+        "hydra.sweep.dir=outputs/ctrl_c",
+        BAD_SEED="1",
     )
     time.sleep(1.5)
     process.send_signal(signal.SIGINT)
@@ -76,7 +82,12 @@ def test_second_ctrl_c_does_not_wait(workspace):
                 time.sleep(60)
     ''')  # fmt: skip
     process = start(
-        workspace, *SLOW, "dataset._target_=deaf.Deaf", "seed=1,2", "tracking.experiment=twice", "hydra.sweep.dir=outputs/twice"
+        workspace,
+        *SLOW,
+        "dataset._target_=deaf.Deaf",
+        "seed=1,2",
+        "tracking.experiment=twice",
+        "hydra.sweep.dir=outputs/twice",
     )
     time.sleep(1.5)
     process.send_signal(signal.SIGINT)
@@ -128,7 +139,14 @@ def test_resumed_sweep_ends_as_an_unbroken_one(workspace, orphaned):
     def table(name):
         with open(workspace.path / "outputs" / name / "sweep.csv") as file:
             rows = list(csv.DictReader(file))
-        return [{key: row[key] for key in row if key in ("model", "seed", "state", "objective") or "/" in key and "seconds" not in key} for row in rows]
+        return [
+            {
+                key: row[key]
+                for key in row
+                if key in ("model", "seed", "state", "objective") or "/" in key and "seconds" not in key
+            }
+            for row in rows
+        ]
 
     assert table("orphaned") == table("unbroken") and len(table("orphaned")) == 6
     children, (parent, _) = workspace.children("orphaned")
@@ -136,7 +154,14 @@ def test_resumed_sweep_ends_as_an_unbroken_one(workspace, orphaned):
 
 
 def test_resume_true_finds_the_sweep_of_the_same_command(workspace):
-    command = ["-m", "model=naive_bayes", "dataset=trouble", "seed=1,2", "dataset.way=raise", "tracking.experiment=again"]
+    command = [
+        "-m",
+        "model=naive_bayes",
+        "dataset=trouble",
+        "seed=1,2",
+        "dataset.way=raise",
+        "tracking.experiment=again",
+    ]
     status, out, _ = workspace.mlrun(*command, BAD_SEED="2")
     assert status == 1
     directory = out.splitlines()[0].rpartition(" ")[2]
@@ -150,7 +175,9 @@ def test_a_killed_job_goes_on_from_its_checkpoint(workspace):
     import torch
 
     command = ["-m", "model=mlp", "trainer.max_epochs=400", "model.network.hidden=[16]", "seed=1"]
-    process = start(workspace, *command, "tracking.experiment=checkpoint", "hydra.sweep.dir=outputs/checkpoint", running=1)
+    process = start(
+        workspace, *command, "tracking.experiment=checkpoint", "hydra.sweep.dir=outputs/checkpoint", running=1
+    )
     last = workspace.path / "outputs" / "checkpoint" / "0" / "checkpoints" / "last.ckpt"
     assert wait_until(last.exists, 60)
     time.sleep(0.5)
@@ -165,5 +192,8 @@ def test_a_killed_job_goes_on_from_its_checkpoint(workspace):
     assert log.count("epoch 1: ") == 1 and f"epoch {done + 1}: " in log and "epoch 400: " in log
     status, out, err = workspace.mlrun(*command, "tracking.experiment=unkilled", "hydra.sweep.dir=outputs/unkilled")
     assert status == 0, out + err
-    one, other = (torch.load(workspace.path / "outputs" / name / "0" / "model" / "weights.pt", weights_only=True) for name in ("checkpoint", "unkilled"))
+    one, other = (
+        torch.load(workspace.path / "outputs" / name / "0" / "model" / "weights.pt", weights_only=True)
+        for name in ("checkpoint", "unkilled")
+    )
     assert all(torch.equal(one[name], other[name]) for name in one)

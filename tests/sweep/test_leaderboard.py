@@ -38,20 +38,39 @@ def thousand(tmp_path_factory):
                 "values (?, 'x', 'LOCAL', '', '', '', ?, ?, ?, null, '', 'active', '', ?)",
                 (run, status, number, number + 1, experiment),
             )
-            params = {"optim.lr": rate, "seed": seed, "dataset.split.seed": seed, **{f"model.p{i}": i for i in range(77)}}
-            database.executemany("insert into params (key, value, run_uuid) values (?, ?, ?)", [(k, str(v), run) for k, v in params.items()])
+            params = {
+                "optim.lr": rate,
+                "seed": seed,
+                "dataset.split.seed": seed,
+                **{f"model.p{i}": i for i in range(77)},
+            }
+            database.executemany(
+                "insert into params (key, value, run_uuid) values (?, ?, ?)",
+                [(k, str(v), run) for k, v in params.items()],
+            )
             tags = {"model": model, "dataset": "digits", "monitor": "val/accuracy", "mode": "max", "parameters": "123"}
-            database.executemany("insert into tags (key, value, run_uuid) values (?, ?, ?)", [(k, v, run) for k, v in tags.items()])
+            database.executemany(
+                "insert into tags (key, value, run_uuid) values (?, ?, ?)", [(k, v, run) for k, v in tags.items()]
+            )
             if status == "FINISHED":
                 metrics = {"test/accuracy": value_of(model, rate, seed), "seconds/fit": 2.0, "val/loss": 1.0}
                 rows = [(k, v, 0, 0, 0, run) for k, v in metrics.items()]
-                database.executemany("insert into latest_metrics (key, value, timestamp, step, is_nan, run_uuid) values (?, ?, ?, ?, ?, ?)", rows)
+                database.executemany(
+                    "insert into latest_metrics (key, value, timestamp, step, is_nan, run_uuid) values (?, ?, ?, ?, ?, ?)",
+                    rows,
+                )
     return directory
 
 
 def command(directory, *arguments):
     environment = {**os.environ, "MLFLOW_TRACKING_URI": ""}
-    return subprocess.run([sys.executable, "-m", "mlrun", "leaderboard", *arguments], cwd=directory, env=environment, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-m", "mlrun", "leaderboard", *arguments],
+        cwd=directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
 
 
 def test_a_thousand_runs(thousand):
@@ -65,8 +84,14 @@ def test_a_thousand_runs(thousand):
         values = [value_of(row["model"], row["optim.lr"], seed) for seed in SEEDS]
         unfinished = (row["model"], row["optim.lr"]) == ("knn", "1")
         values = values[:4] if unfinished else values
-        assert float(row["mean"]) == pytest.approx(np.mean(values), abs=1e-12) and float(row["std"]) == pytest.approx(np.std(values), abs=1e-12)
-        assert float(row["best"]) == max(values) and int(row["n"]) == len(values) and row["incomplete"] == str(unfinished).lower()
+        assert float(row["mean"]) == pytest.approx(np.mean(values), abs=1e-12) and float(row["std"]) == pytest.approx(
+            np.std(values), abs=1e-12
+        )
+        assert (
+            float(row["best"]) == max(values)
+            and int(row["n"]) == len(values)
+            and row["incomplete"] == str(unfinished).lower()
+        )
         assert row["seconds"] == "2.00" and row["parameters"] == "123"
     means = [float(row["mean"]) for row in rows]
     assert means == sorted(means, reverse=True)
@@ -76,8 +101,16 @@ def test_a_thousand_runs(thousand):
 def test_by_model(thousand):
     done = command(thousand, "board", "--by", "model,dataset", "--format", "md")
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("| model | dataset | test/accuracy mean | std | n |") and len([line for line in lines if "digits" in line]) == 4
-    best = max(MODELS, key=lambda model: np.mean([value_of(model, rate, seed) for rate in RATES for seed in SEEDS if (model, rate, seed) != ("knn", "1", 5)]))
+    assert (
+        lines[0].startswith("| model | dataset | test/accuracy mean | std | n |")
+        and len([line for line in lines if "digits" in line]) == 4
+    )
+    best = max(
+        MODELS,
+        key=lambda model: np.mean(
+            [value_of(model, rate, seed) for rate in RATES for seed in SEEDS if (model, rate, seed) != ("knn", "1", 5)]
+        ),
+    )
     assert lines[2].startswith(f"| {best} | digits |")
 
 
@@ -115,7 +148,10 @@ def test_the_same_seed_twice_counts_once():
 
 def test_a_fixed_split_is_not_a_following_one():
     fixed = {"dataset.split.seed": "7"}
-    following, other = [run("a", 1, 0.5), run("a", 2, 0.5)], [run("a", seed, 0.6, started=1, **fixed) for seed in (1, 2, 7)]
+    following, other = (
+        [run("a", 1, 0.5), run("a", 2, 0.5)],
+        [run("a", seed, 0.6, started=1, **fixed) for seed in (1, 2, 7)],
+    )
     assert [row.n for row in leaderboard(following).rows] == [2]
     assert sorted(row.n for row in leaderboard([*following, *other]).rows) == [2, 3]
 
@@ -152,8 +188,14 @@ def test_curves_are_mean_and_std_at_the_points_that_all_seeds_reached():
 
 def test_curves_of_recorded_runs(thousand):
     with sqlite3.connect(thousand / "mlflow.db") as database:
-        rows = [("val/accuracy", value, epoch, 0, epoch, f"{seed:032x}") for seed in range(5) for epoch, value in ((1, 0.5), (2, 0.6 + seed / 10))]
-        database.executemany("insert into metrics (key, value, timestamp, is_nan, step, run_uuid) values (?, ?, ?, ?, ?, ?)", rows)
+        rows = [
+            ("val/accuracy", value, epoch, 0, epoch, f"{seed:032x}")
+            for seed in range(5)
+            for epoch, value in ((1, 0.5), (2, 0.6 + seed / 10))
+        ]
+        database.executemany(
+            "insert into metrics (key, value, timestamp, is_nan, step, run_uuid) values (?, ?, ?, ?, ?, ?)", rows
+        )
     done = command(thousand, "board", "--by", "model", "--curves", "curves.png")
     assert done.returncode == 0, done.stderr
     assert (thousand / "curves.png").read_bytes()[:4] == b"\x89PNG"

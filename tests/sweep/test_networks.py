@@ -67,13 +67,17 @@ def test_a_killed_job_goes_on_from_its_last_checkpoint(workspace):
     command = [
         "-m", "model=mlp", "dataset=trouble", "model._target_=killed.Killed", "trainer.accelerator=cpu", "trainer.max_epochs=5", "seed=1",
     ]  # fmt: skip
-    status, out, _ = workspace.mlrun(*command, "tracking.experiment=killed", "hydra.sweep.dir=outputs/killed", NAME="killed", BAD="")
+    status, out, _ = workspace.mlrun(
+        *command, "tracking.experiment=killed", "hydra.sweep.dir=outputs/killed", NAME="killed", BAD=""
+    )
     assert status == 1 and "SIGKILL" in out
     first = workspace.jobs("outputs/killed")[0]
     status, out, err = workspace.mlrun("resume", "outputs/killed", NAME="killed")
     assert status == 0, out + err
     assert (workspace.path / "epochs_killed.txt").read_text().split() == ["1", "2", "3", "4", "4", "5"]
-    status, out, err = workspace.mlrun(*command, "tracking.experiment=whole", "hydra.sweep.dir=outputs/whole", NAME="whole")
+    status, out, err = workspace.mlrun(
+        *command, "tracking.experiment=whole", "hydra.sweep.dir=outputs/whole", NAME="whole"
+    )
     assert status == 0, out + err
     resumed, whole = workspace.jobs("outputs/killed")[0], workspace.jobs("outputs/whole")[0]
     assert resumed["result"]["metrics"] == whole["result"]["metrics"] and resumed["run_id"] == first["run_id"]

@@ -46,20 +46,30 @@ def test_discrete_settings(text, check):
 
 
 def test_scales():
-    space = parse_space({"a": "interval(0, 1)", "b": "tag(log, interval(1e-4, 1))", "c": "tag(one_minus_log, interval(0.9, 0.9999))"}, [])
+    space = parse_space(
+        {"a": "interval(0, 1)", "b": "tag(log, interval(1e-4, 1))", "c": "tag(one_minus_log, interval(0.9, 0.9999))"},
+        [],
+    )
     tried = values(space, 400)
     for key, low, high, middle in (("a", 0, 1, 0.5), ("b", 1e-4, 1, 1e-2), ("c", 0.9, 0.9999, 1 - 10**-2.5)):
         numbers = sorted(float(chosen[key]) for chosen in tried)
         assert low <= numbers[0] and numbers[-1] <= high
-        assert 0.4 < sum(number < middle for number in numbers) / 400 < 0.6, key  # half of them on each side, on the scale of the tag
+        assert 0.4 < sum(number < middle for number in numbers) / 400 < 0.6, (
+            key
+        )  # half of them on each side, on the scale of the tag
 
 
 def test_conditional_settings():
-    space = parse_space({"optim": "adam, momentum", "when optim=momentum": {"optim.momentum": "interval(0.5, 0.9)"}}, ["seed=3"])
+    space = parse_space(
+        {"optim": "adam, momentum", "when optim=momentum": {"optim.momentum": "interval(0.5, 0.9)"}}, ["seed=3"]
+    )
     for chosen in values(space):
         assert ("optim.momentum" in chosen) == (chosen["optim"] == "momentum") and chosen["seed"] == "3"
     assert {"optim.momentum" in chosen for chosen in values(space)} == {True, False}
-    fixed = parse_space({"optim": "adam, momentum", "when optim=momentum": {"optim.momentum": "interval(0.5, 0.9)"}}, ["optim=adam", "a=1,2"])
+    fixed = parse_space(
+        {"optim": "adam, momentum", "when optim=momentum": {"optim.momentum": "interval(0.5, 0.9)"}},
+        ["optim=adam", "a=1,2"],
+    )
     assert [setting.key for setting in fixed.settings] == ["a"]
 
 
@@ -88,7 +98,12 @@ def test_mistakes_in_the_space(params, said):
 
 
 def test_best_is_a_preset():
-    text = best_yaml(["optim=sgd", "optim.lr=0.1", "model.network.hidden=[8,8]", "experiment=tune/mlp_digits"], {"optim", "model"}, 0.9, 10)
+    text = best_yaml(
+        ["optim=sgd", "optim.lr=0.1", "model.network.hidden=[8,8]", "experiment=tune/mlp_digits"],
+        {"optim", "model"},
+        0.9,
+        10,
+    )
     cfg = OmegaConf.create(text)
     assert text.startswith("# @package _global_")
     assert cfg.defaults == ["tune/mlp_digits", {"override /optim": "sgd"}, "_self_"]
@@ -129,7 +144,9 @@ def test_a_killed_search_ends_at_its_number_of_trials(workspace):
     children, (parent, _tags) = workspace.children("search")
     assert parent == "FINISHED" and len(children) == 8 and {status for status, _ in children} == {"FINISHED"}
     best = max(job["objective"] for job in jobs.values())
-    assert study.best_value == best and f"{best:g}" in (workspace.path / "outputs/search/experiment/best.yaml").read_text()
+    assert (
+        study.best_value == best and f"{best:g}" in (workspace.path / "outputs/search/experiment/best.yaml").read_text()
+    )
     status, out, err = workspace.mlrun("--config-dir", "outputs/search", "experiment=best", "--cfg", "job")
     assert status == 0, err
     wanted = next(job for job in jobs.values() if job["objective"] == best)
@@ -139,7 +156,10 @@ def test_a_killed_search_ends_at_its_number_of_trials(workspace):
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        (["hydra.sweeper.sampler=tpee", "seed=1,2"], "hydra.sweeper.sampler=tpee: must be one of tpe, random, grid, cmaes"),
+        (
+            ["hydra.sweeper.sampler=tpee", "seed=1,2"],
+            "hydra.sweeper.sampler=tpee: must be one of tpe, random, grid, cmaes",
+        ),
         (["model.classifier.n_neighbors=1,many"], "n_neighbors=many: must be"),
         (["seed=1"], "nothing to search over"),
         (["seed=1,2", "select.subject_to=fast"], "give a metric and its limit"),
@@ -148,7 +168,11 @@ def test_a_killed_search_ends_at_its_number_of_trials(workspace):
     ],
 )
 def test_mistakes_are_told_before_the_start(workspace, arguments, said):
-    before = sorted(path.name for path in (workspace.path / "outputs").iterdir()) if (workspace.path / "outputs").exists() else []
+    before = (
+        sorted(path.name for path in (workspace.path / "outputs").iterdir())
+        if (workspace.path / "outputs").exists()
+        else []
+    )
     status, _out, err = workspace.mlrun("-m", "hydra/sweeper=optuna", "model=knn", "dataset=trouble", *arguments)
     assert status == 2 and said in err and "Traceback" not in err, err
     assert before == (sorted(path.name for path in (workspace.path / "outputs").iterdir()) if before else [])
@@ -171,7 +195,9 @@ def test_a_trial_that_breaks_a_limit_is_never_the_best(workspace):
         "trainer.max_epochs=8", "trainer.accelerator=cpu", "optim.lr=0.02", "model.network.hidden=[1],[4],[64]", "tracking.experiment=limits",
         "select.minimize=val/loss",
     ]  # fmt: skip
-    status, out, err = workspace.mlrun(*command, "select.subject_to=parameters<=50,predict_ms<1e4", "hydra.sweep.dir=outputs/limits")
+    status, out, err = workspace.mlrun(
+        *command, "select.subject_to=parameters<=50,predict_ms<1e4", "hydra.sweep.dir=outputs/limits"
+    )
     assert status == 0, out + err
     trials = {trial.params["model.network.hidden"]: trial for trial in study_of(workspace, "limits").trials}
     assert trials["[64]"].value < trials["[4]"].value < trials["[1]"].value
@@ -180,7 +206,11 @@ def test_a_trial_that_breaks_a_limit_is_never_the_best(workspace):
     _, (_, tags) = workspace.children("limits")
     assert tags["best.model.network.hidden"] == "[4]" and tags["best.metric"] == "val/loss"
     status, out, err = workspace.mlrun(*command, "select.subject_to=parameters<5", "hydra.sweep.dir=outputs/none")
-    assert status != 0 and "no trial was good enough" in out and not (workspace.path / "outputs/none/experiment/best.yaml").exists()
+    assert (
+        status != 0
+        and "no trial was good enough" in out
+        and not (workspace.path / "outputs/none/experiment/best.yaml").exists()
+    )
 
 
 def test_a_grid_has_no_best_to_select(workspace):
@@ -198,7 +228,9 @@ def test_cmaes_learns_from_its_first_trials(workspace):
     assert status == 0, out + err
     trials = study_of(workspace, "cmaes").trials
     assert len(trials) == 8 and {trial.state.name for trial in trials} == {"COMPLETE"}
-    assert sum(any(key.startswith("cma:") for key in trial.system_attrs) for trial in trials) >= 2  # drawn from its distribution, not at random
+    assert (
+        sum(any(key.startswith("cma:") for key in trial.system_attrs) for trial in trials) >= 2
+    )  # drawn from its distribution, not at random
 
 
 def test_successive_halving_ends_trials_that_learn_nothing(workspace):
@@ -210,7 +242,12 @@ def test_successive_halving_ends_trials_that_learn_nothing(workspace):
     )  # fmt: skip
     assert status == 0, out + err
     jobs = workspace.jobs("outputs/halving").values()
-    states = {float(override.split("=")[1]): job["state"] for job in jobs for override in job["overrides"] if override.startswith("optim.lr=")}
+    states = {
+        float(override.split("=")[1]): job["state"]
+        for job in jobs
+        for override in job["overrides"]
+        if override.startswith("optim.lr=")
+    }
     assert len(states) == 6 and states[0.01] == "finished"
     assert {states[1e-8], states[1e-7]} == {"pruned"}  # after a better one has been seen
     assert all(job["epoch"] < 12 and "pruned after epoch" in job["reason"] for job in jobs if job["state"] == "pruned")

@@ -20,7 +20,14 @@ def network(**trainer):
 
 @pytest.mark.parametrize(
     "value, wanted",
-    [("0,1", ["0", "1"]), ("2", ["2"]), ("", []), ("-1", []), ("1,-1,0", ["1"]), ("GPU-12ab, MIG-34cd", ["GPU-12ab", "MIG-34cd"])],
+    [
+        ("0,1", ["0", "1"]),
+        ("2", ["2"]),
+        ("", []),
+        ("-1", []),
+        ("1,-1,0", ["1"]),
+        ("GPU-12ab, MIG-34cd", ["GPU-12ab", "MIG-34cd"]),
+    ],
 )
 def test_the_users_list(value, wanted):
     assert visible_gpus({"CUDA_VISIBLE_DEVICES": value}) == wanted
@@ -64,7 +71,9 @@ def test_what_jobs_ask_for():
 )
 def test_cores_are_shared_out(monkeypatch, jobs, options, wanted):
     monkeypatch.setattr(slots, "usable_cores", lambda: 8)
-    places, threads = share_out([Demand("cpu")] * jobs, [], **{"slots": "auto", "threads": "auto", "jobs_per_gpu": 1, **options})
+    places, threads = share_out(
+        [Demand("cpu")] * jobs, [], **{"slots": "auto", "threads": "auto", "jobs_per_gpu": 1, **options}
+    )
     assert (len(places.all), threads) == wanted
 
 

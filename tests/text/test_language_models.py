@@ -78,9 +78,20 @@ def test_gpt_refuses_more_than_its_context():
 def test_gpt_equals_transformers_gpt2():
     transformers = pytest.importorskip("transformers")
     config = transformers.GPT2Config(
-        vocab_size=11, n_positions=12, n_embd=8, n_layer=2, n_head=2, activation_function="gelu", attn_pdrop=0, embd_pdrop=0, resid_pdrop=0
+        vocab_size=11,
+        n_positions=12,
+        n_embd=8,
+        n_layer=2,
+        n_head=2,
+        activation_function="gelu",
+        attn_pdrop=0,
+        embd_pdrop=0,
+        resid_pdrop=0,
     )
-    theirs, ours = transformers.GPT2LMHeadModel(config).eval(), GPT(11, 12, width=8, heads=2, layers=2, bias=True).eval()
+    theirs, ours = (
+        transformers.GPT2LMHeadModel(config).eval(),
+        GPT(11, 12, width=8, heads=2, layers=2, bias=True).eval(),
+    )
     source = theirs.transformer
     with torch.no_grad():
         ours.embedding.weight.copy_(source.wte.weight), ours.positions.weight.copy_(source.wpe.weight)
@@ -89,7 +100,11 @@ def test_gpt_equals_transformers_gpt2():
             block.norm_attention.load_state_dict(other.ln_1.state_dict())
             block.norm_feed_forward.load_state_dict(other.ln_2.state_dict())
             pairs = (block.attention.project, other.attn.c_attn), (block.attention.output, other.attn.c_proj)
-            for mine, its in (*pairs, (block.feed_forward[0], other.mlp.c_fc), (block.feed_forward[-1], other.mlp.c_proj)):
+            for mine, its in (
+                *pairs,
+                (block.feed_forward[0], other.mlp.c_fc),
+                (block.feed_forward[-1], other.mlp.c_proj),
+            ):
                 mine.weight.copy_(its.weight.T), mine.bias.copy_(its.bias)
         tokens = torch.randint(11, (3, 12))
         torch.testing.assert_close(ours(tokens)[0], theirs(tokens).logits, atol=1e-5, rtol=1e-4)
@@ -104,7 +119,12 @@ SMALL = {
 
 @pytest.mark.parametrize("name", SMALL)
 def test_they_learn_write_and_are_saved(name, tmp_path):
-    options = ["trainer.max_epochs=2", "dataset.steps_per_epoch=100", "dataset.context_length=32", "dataset.batch_size=16"]
+    options = [
+        "trainer.max_epochs=2",
+        "dataset.steps_per_epoch=100",
+        "dataset.context_length=32",
+        "dataset.batch_size=16",
+    ]
     options += ["dataset.split={train: 100000, val: 8000, test: 8000}"]
     learner, data = trained(tmp_path, f"model={name}", "model.sample_length=20", *options, *SMALL[name])
     metrics = learner.evaluate(data, "test")
@@ -113,14 +133,24 @@ def test_they_learn_write_and_are_saved(name, tmp_path):
     assert (tmp_path / "figures" / "samples.txt").read_text().count("--- epoch") == 2
     learner.save(tmp_path / "model")
     again, prompts = load_learner(tmp_path / "model"), data.example("test")
-    assert list(again.predict(prompts)) == list(learner.predict(prompts)) == list(again.predict(prompts["text"].tolist()))
+    assert (
+        list(again.predict(prompts)) == list(learner.predict(prompts)) == list(again.predict(prompts["text"].tolist()))
+    )
     assert again.predict(["The "])[0]
 
 
 def test_weight_decay_spares_biases_and_gains(tmp_path):
     learner, _ = trained(
-        tmp_path, "model=gpt", "optim=adamw", "optim.weight_decay=0.1", "trainer=debug", "model.sample_length=1", "model.network.bias=true"
+        tmp_path,
+        "model=gpt",
+        "optim=adamw",
+        "optim.weight_decay=0.1",
+        "trainer=debug",
+        "model.sample_length=1",
+        "model.network.bias=true",
     )
     groups = learner.trainer.optimizers[0].param_groups
     assert [group["weight_decay"] for group in groups] == [0.1, 0.0]
-    assert all(weight.ndim >= 2 for weight in groups[0]["params"]) and all(weight.ndim == 1 for weight in groups[1]["params"])
+    assert all(weight.ndim >= 2 for weight in groups[0]["params"]) and all(
+        weight.ndim == 1 for weight in groups[1]["params"]
+    )

@@ -12,7 +12,7 @@ from mlrun.networks.text_classifiers import BagOfEmbeddings, RecurrentClassifier
 from tests.conftest import SHARED_DATA
 from tests.test_models import trained
 
-GOOD, BAD = ["a fine film , moving", "NA", "great \"fun\""] * 10, ["dull; a bore", "null", "what a mess"] * 10
+GOOD, BAD = ["a fine film , moving", "NA", 'great "fun"'] * 10, ["dull; a bore", "null", "what a mess"] * 10
 
 
 def labelled(path, **options):
@@ -40,7 +40,11 @@ def write(layout, folder):
         (folder / "rt-polarity.bad").write_text("\n".join(BAD))
         return folder
     for part in ("train", "test") if layout == "imdb" else (".",):
-        for name, texts in {"good": GOOD, "bad": BAD, **({"unsup": GOOD} if layout == "imdb" and part == "train" else {})}.items():
+        for name, texts in {
+            "good": GOOD,
+            "bad": BAD,
+            **({"unsup": GOOD} if layout == "imdb" and part == "train" else {}),
+        }.items():
             (folder / part / name).mkdir(parents=True)
             for number, text in enumerate(texts):
                 (folder / part / name / f"{number}.txt").write_text(text)
@@ -73,7 +77,14 @@ def test_columns_and_mistakes(tmp_path):
 
 
 def test_batches_hold_every_text_once_and_little_padding():
-    data = LanguageId("classification", "language_id", 1, tokenizer={"kind": "characters"}, batch_size=32, languages=["de", "fi", "ru"])
+    data = LanguageId(
+        "classification",
+        "language_id",
+        1,
+        tokenizer={"kind": "characters"},
+        batch_size=32,
+        languages=["de", "fi", "ru"],
+    )
     shuffled = list(data.loader("train", shuffle=True))
     x = [tuple(row[row > 0].tolist()) for batch, _ in shuffled for row in batch]
     assert sorted(x) == sorted(tuple(data.transform.ids(text).tolist()) for text in data.arrays("train").x)
@@ -119,12 +130,21 @@ def test_padding_changes_nothing(name):
 
 
 FEW = ["dataset.languages=[de,fi,pl,ru]", "dataset.batch_size=32"]
-FLOORS = {"text_bag": 0.85, "text_rnn": 0.85, "text_cnn": 0.88, "text_transformer": 0.8, "multinomial_nb": 0.88, "softmax_regression": 0.88}
+FLOORS = {
+    "text_bag": 0.85,
+    "text_rnn": 0.85,
+    "text_cnn": 0.88,
+    "text_transformer": 0.8,
+    "multinomial_nb": 0.88,
+    "softmax_regression": 0.88,
+}
 
 
 @pytest.mark.parametrize("name", FLOORS)
 def test_they_learn_and_answer_raw_texts(name, tmp_path):
-    learner, data = trained(tmp_path, f"model={name}", "dataset=language_id", *FEW, "trainer.max_epochs=3", "optim.lr=5e-3")
+    learner, data = trained(
+        tmp_path, f"model={name}", "dataset=language_id", *FEW, "trainer.max_epochs=3", "optim.lr=5e-3"
+    )
     assert learner.evaluate(data, "test")["accuracy"] >= FLOORS[name]
     learner.save(tmp_path / "model")
     again, x = load_learner(tmp_path / "model"), data.arrays("test").x
@@ -147,5 +167,7 @@ def test_published_naive_bayes_on_film_reviews(ngrams, published):
         pytest.skip("the film reviews are not here (MLRUN_DATA_DIR, or ../shared/data)")
     data = RtPolarity("classification", "rt_polarity", 1, data_dir=str(SHARED_DATA))
     folds = StratifiedKFold(10, shuffle=True, random_state=1)
-    accuracy = cross_val_score(make_pipeline(TextFeatures(ngrams=ngrams), MultinomialNB()), data.content.x, data.content.y, cv=folds)
+    accuracy = cross_val_score(
+        make_pipeline(TextFeatures(ngrams=ngrams), MultinomialNB()), data.content.x, data.content.y, cv=folds
+    )
     assert np.mean(accuracy) == pytest.approx(published, abs=0.01)

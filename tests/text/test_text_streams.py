@@ -31,7 +31,10 @@ def test_parts_are_the_text_in_its_order(book):
     data = stream(book, split={"train": 0.7, "val": 0.2, "test": 0.1})
     assert "".join(decoded(data, part) for part in ("train", "val", "test")) == book.read_text(encoding="utf-8")
     assert data.tokens("train").dtype == np.uint16 and data.tokens_per_character("val") == 1.0
-    assert data.digest == stream(book).digest and data.spec.facts == {"vocab_size": len(data.tokenizer), "context_length": 8}
+    assert data.digest == stream(book).digest and data.spec.facts == {
+        "vocab_size": len(data.tokenizer),
+        "context_length": 8,
+    }
 
 
 def test_the_vocabulary_is_of_the_training_part(tmp_path):
@@ -100,7 +103,8 @@ def test_the_default_text_repeats_nothing():
 
 
 @pytest.mark.parametrize(
-    "content, message", [(b"", "empty"), (b"abc\n\xff\xfe" * 50, "line 2: not UTF-8"), (b"abc", "fewer than dataset.context_length")]
+    "content, message",
+    [(b"", "empty"), (b"abc\n\xff\xfe" * 50, "line 2: not UTF-8"), (b"abc", "fewer than dataset.context_length")],
 )
 def test_bad_files(tmp_path, content, message):
     (tmp_path / "t.txt").write_bytes(content)

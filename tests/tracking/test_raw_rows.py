@@ -37,7 +37,9 @@ def test_a_logged_model_takes_the_rows_of_its_file_in_every_form(experiment, wor
     from mlflow.pyfunc import scoring_server
 
     raw = raw_file(workplace / "houses.csv")
-    result = experiment(*model, "dataset=csv", f"dataset.path={workplace / 'houses.csv'}", "dataset.categorical=[zip,door]")
+    result = experiment(
+        *model, "dataset=csv", f"dataset.path={workplace / 'houses.csv'}", "dataset.categorical=[zip,door]"
+    )
     assert result.recorded
     mlflow.set_tracking_uri(tracking_uri())
     loaded = mlflow.pyfunc.load_model(f"runs:/{result.run_id}/model")

@@ -38,7 +38,18 @@ def ask(server, port, rows):
 def test_a_served_model_answers_as_the_learner_does(experiment, workplace, model):
     result = experiment(f"model={model}", "dataset=iris")
     port = free_port()
-    command = ["-m", "mlflow", "models", "serve", "-m", f"runs:/{result.run_id}/model", "--env-manager", "local", "--port", str(port)]
+    command = [
+        "-m",
+        "mlflow",
+        "models",
+        "serve",
+        "-m",
+        f"runs:/{result.run_id}/model",
+        "--env-manager",
+        "local",
+        "--port",
+        str(port),
+    ]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"}
     server = subprocess.Popen([sys.executable, *command], cwd=workplace, env=environment, start_new_session=True)
     try:

@@ -9,7 +9,14 @@ from mlrun.tracking.run import Run
 from mlrun.tracking.store import tracking_uri
 
 
-@pytest.mark.parametrize("overrides", [["model=random_forest"], ["model=mlp", "trainer.max_epochs=3"], ["model=linear", "dataset=diabetes", "trainer.max_epochs=3"]])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["model=random_forest"],
+        ["model=mlp", "trainer.max_epochs=3"],
+        ["model=linear", "dataset=diabetes", "trainer.max_epochs=3"],
+    ],
+)
 def test_a_logged_model_predicts_from_raw_rows(experiment, overrides):
     import mlflow
 
@@ -49,7 +56,9 @@ def test_every_point_arrives_once(workplace):
     run.close("FINISHED")
     client = MlflowClient(tracking_uri())
     for name, of in (("loss", 7), ("accuracy", 1)):
-        assert [(m.step, m.value) for m in client.get_metric_history(run.id, name)] == [(step, step / of) for step in range(2500)]
+        assert [(m.step, m.value) for m in client.get_metric_history(run.id, name)] == [
+            (step, step / of) for step in range(2500)
+        ]
 
 
 def test_a_store_that_mlflow_refuses(workplace, monkeypatch):
@@ -62,7 +71,9 @@ def test_a_store_that_mlflow_refuses(workplace, monkeypatch):
 
 
 def test_a_database_that_is_none(workplace):
-    (workplace / "mlflow.db").write_text("this is not a database, it is a text that is long enough to be taken for one" * 20)
+    (workplace / "mlflow.db").write_text(
+        "this is not a database, it is a text that is long enough to be taken for one" * 20
+    )
     run = Run("mlrun", "x", {}, {})
     with pytest.raises(UserError, match="not a database"):
         run.id
@@ -75,4 +86,6 @@ def test_where_the_time_went(experiment):
     assert list(result.seconds) == ["data", "import", "fit", "evaluate", "report", "log"]
     recorded = MlflowClient(tracking_uri()).get_run(result.run_id).data.metrics
     for phase, seconds in result.seconds.items():
-        assert phase == "log" or recorded[f"seconds/{phase}"] == seconds  # what waiting for MLflow took is known when the run is closed
+        assert (
+            phase == "log" or recorded[f"seconds/{phase}"] == seconds
+        )  # what waiting for MLflow took is known when the run is closed

@@ -9,7 +9,11 @@ from mlrun import measures
 from mlrun.report.translation import attention_maps, beam_errors, translations
 from mlrun.tasks.translation import Translations
 
-REFERENCES = [["The cat is on the mat.", "There is a cat on the mat."], ["It is raining today."], ["He has gone home, has he?"]]
+REFERENCES = [
+    ["The cat is on the mat.", "There is a cat on the mat."],
+    ["It is raining today."],
+    ["He has gone home, has he?"],
+]
 WRITTEN = ["The cat the cat on the mat.", "It is raining today.", "He is gone, has he?"]
 
 
@@ -20,7 +24,10 @@ def test_clipped_precision_of_the_textbook():
     references = [words(text) for text in REFERENCES[0]]
     assert measures.clipped_precision(words(WRITTEN[0]), references, 2) == (4, 6)
     assert measures.clipped_precision(words(WRITTEN[0]), references, 1) == (5, 7)
-    assert measures.clipped_precision("the the the the the the the".split(), references, 1) == (2, 7)  # Papineni et al., example 2
+    assert measures.clipped_precision("the the the the the the the".split(), references, 1) == (
+        2,
+        7,
+    )  # Papineni et al., example 2
 
 
 def test_clipped_precision_is_what_bleu_counts():
@@ -29,21 +36,31 @@ def test_clipped_precision_is_what_bleu_counts():
     )
     assert (counted.counts[1], counted.totals[1]) == (4, 6)
     for n in range(1, 5):
-        ours = measures.clipped_precision("the cat the cat on the mat".split(), [reference.split() for reference in ("the cat is on the mat", "there is a cat on the mat")], n)
+        ours = measures.clipped_precision(
+            "the cat the cat on the mat".split(),
+            [reference.split() for reference in ("the cat is on the mat", "there is a cat on the mat")],
+            n,
+        )
         assert ours == (counted.counts[n - 1], counted.totals[n - 1])
 
 
 def test_bleu_equals_sacrebleu():
     single = [one[:1] for one in REFERENCES]
-    assert measures.corpus_bleu(WRITTEN, single) == pytest.approx(sacrebleu.corpus_bleu(WRITTEN, [[one[0] for one in single]]).score)
-    assert measures.corpus_bleu(WRITTEN, REFERENCES) > measures.corpus_bleu(WRITTEN, single)  # one has two references, the others one
+    assert measures.corpus_bleu(WRITTEN, single) == pytest.approx(
+        sacrebleu.corpus_bleu(WRITTEN, [[one[0] for one in single]]).score
+    )
+    assert measures.corpus_bleu(WRITTEN, REFERENCES) > measures.corpus_bleu(
+        WRITTEN, single
+    )  # one has two references, the others one
     assert measures.corpus_bleu([one[0] for one in REFERENCES], REFERENCES) == pytest.approx(100)
     scored = measures.translation(WRITTEN, REFERENCES)
     assert scored["exact_match"] == pytest.approx(1 / 3) and scored["bleu"] == measures.corpus_bleu(WRITTEN, REFERENCES)
 
 
 def test_tables_and_maps(tmp_path):
-    outcome = Translations(["die Katze", "es regnet", "er ging"], REFERENCES, WRITTEN, [-0.5, -0.1, -0.9], [-0.2, -0.1, -1.5])
+    outcome = Translations(
+        ["die Katze", "es regnet", "er ging"], REFERENCES, WRITTEN, [-0.5, -0.1, -0.9], [-0.2, -0.1, -1.5]
+    )
     translations(outcome).save(tmp_path / "translations.png")
     rows = list(csv.DictReader(open(tmp_path / "translations.csv", encoding="utf-8")))
     assert [row["right"] for row in rows] == ["0", "1", "0"] and rows[0]["reference"].count(" | ") == 1
@@ -52,4 +69,6 @@ def test_tables_and_maps(tmp_path):
     assert [(row["source"], row["fault"]) for row in rows] == [("die Katze", "search"), ("er ging", "model")]
     import numpy as np
 
-    attention_maps([(["a", "b", "<eos>"], ["x", "<eos>"], np.eye(2, 3)), (["a", "long word"], ["y"], np.eye(1, 2))]).savefig(tmp_path / "maps.png")
+    attention_maps(
+        [(["a", "b", "<eos>"], ["x", "<eos>"], np.eye(2, 3)), (["a", "long word"], ["y"], np.eye(1, 2))]
+    ).savefig(tmp_path / "maps.png")

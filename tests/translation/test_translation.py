@@ -18,7 +18,13 @@ REVERSAL = [
     "dataset=reverse", "dataset.symbols=8", "dataset.max_symbols=5", "dataset.rows=3000", "dataset.split.val=200", "dataset.split.test=200",
     "dataset.measure=exact_match", "optim.lr=0.02",
 ]  # fmt: skip
-RECURRENT = ["model=seq2seq_attention", *REVERSAL, "dataset.batch_size=64", "model.network.hidden=32", "trainer.max_epochs=8"]
+RECURRENT = [
+    "model=seq2seq_attention",
+    *REVERSAL,
+    "dataset.batch_size=64",
+    "model.network.hidden=32",
+    "trainer.max_epochs=8",
+]
 SMALL = ["model.network.width=32", "model.network.hidden=64", "model.network.layers=1", "dataset.batch_size=32"]
 TRANSFORMER = ["model=transformer", *REVERSAL, *SMALL, "optim.lr=0.005", "trainer.max_epochs=10"]
 MODELS = [
@@ -48,7 +54,9 @@ def test_it_learns(name, request):
     points = dict(learner.training.history["val/exact_match"])
     assert exact(learner, data, "val") == pytest.approx(points[learner.training.best_epoch])
     measured = learner.evaluate(data, "val")
-    assert measured["loss"] == pytest.approx(dict(learner.training.history["val/loss"])[learner.training.best_epoch], rel=1e-4)
+    assert measured["loss"] == pytest.approx(
+        dict(learner.training.history["val/loss"])[learner.training.best_epoch], rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("overrides", [RECURRENT, TRANSFORMER])
@@ -79,7 +87,9 @@ def test_a_saved_model_answers_the_same(recurrent, tmp_path):
     loaded = load_learner(tmp_path / "model")
     answers = learner.predict(texts)
     assert list(answers) == list(loaded.predict(texts)) and answers.dtype == object
-    assert np.mean([answer in expected for answer, expected in zip(answers, references)]) == pytest.approx(exact(learner, data))
+    assert np.mean([answer in expected for answer, expected in zip(answers, references)]) == pytest.approx(
+        exact(learner, data)
+    )
     for form in (np.array(texts[:7]), pd.DataFrame({"text": texts[:7]}), pd.Series(texts[:7])):
         assert list(loaded.predict(form)) == list(answers[:7])
     assert len(loaded.predict([])) == 0 and len(loaded.predict(["", "never seen"])) == 2
@@ -87,7 +97,15 @@ def test_a_saved_model_answers_the_same(recurrent, tmp_path):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_is_saved_with_all_it_needs(name, tmp_path):
-    learner, data = trained(tmp_path, f"model={name}", "dataset=dates", "dataset.rows=400", "dataset.split.val=50", "dataset.split.test=50", "trainer.max_epochs=1")
+    learner, data = trained(
+        tmp_path,
+        f"model={name}",
+        "dataset=dates",
+        "dataset.rows=400",
+        "dataset.split.val=50",
+        "dataset.split.test=50",
+        "trainer.max_epochs=1",
+    )
     learner.evaluate(data, "test")
     learner.save(tmp_path / "model")
     texts = data.example("test")
@@ -102,7 +120,9 @@ def test_one_vocabulary_of_subwords_for_both_sides(tmp_path):
     network = learner.task.network
     assert network.encoder.embedding.tokens.weight is network.decoder.output.weight
     learner.save(tmp_path / "model")
-    assert list(learner.predict(data.example("test"))) == list(load_learner(tmp_path / "model").predict(data.example("test")))
+    assert list(learner.predict(data.example("test"))) == list(
+        load_learner(tmp_path / "model").predict(data.example("test"))
+    )
     with pytest.raises(ConfigError, match="vocabularies differ"):
         make_learner(*prepared("model=transformer", "model.network.shared=true"))
 
@@ -146,8 +166,22 @@ def test_guided_attention():
 
 @pytest.mark.parametrize("model", ["seq2seq_attention", "transformer"])
 def test_guided_attention_and_scheduled_sampling_in_training(model, tmp_path):
-    few = ["dataset.rows=600", "dataset.split.val=50", "dataset.split.test=50", "trainer.max_epochs=2", "trainer.keep=last", "dataset=dates", "optim.lr=0.01"]
-    sampled, data = trained(tmp_path, f"model={model}", *few, "model.teacher_forcing={_target_: mlrun.exploration.Linear, start: 1.0, end: 0.3, fraction: 0.5}", "model.guided_attention=10.0")
+    few = [
+        "dataset.rows=600",
+        "dataset.split.val=50",
+        "dataset.split.test=50",
+        "trainer.max_epochs=2",
+        "trainer.keep=last",
+        "dataset=dates",
+        "optim.lr=0.01",
+    ]
+    sampled, data = trained(
+        tmp_path,
+        f"model={model}",
+        *few,
+        "model.teacher_forcing={_target_: mlrun.exploration.Linear, start: 1.0, end: 0.3, fraction: 0.5}",
+        "model.guided_attention=10.0",
+    )
     plain, _ = trained(tmp_path, f"model={model}", *few)
 
     def off_diagonal(learner):
@@ -176,4 +210,12 @@ def test_the_check_knows_translation():
     assert "encoder_layers" in problems("model=transformer", "+model.network.encoder_layers=2")
     assert "must be" in problems("model=seq2seq", "model.network.attention=dott")
     with pytest.raises(ConfigError, match="multiple of heads"):
-        make_learner(*prepared("model=transformer", "model.network.heads=5", "dataset.rows=300", "dataset.split.val=10", "dataset.split.test=10"))
+        make_learner(
+            *prepared(
+                "model=transformer",
+                "model.network.heads=5",
+                "dataset.rows=300",
+                "dataset.split.val=10",
+                "dataset.split.test=10",
+            )
+        )
