@@ -182,7 +182,8 @@ def measure(command: str) -> dict:
 def device() -> str:
     if "torch" in sys.modules and sys.modules["torch"].cuda.is_available():
         return sys.modules["torch"].cuda.get_device_name()
-    return f"CPU, {len(os.sched_getaffinity(0))} cores"
+    cores = len(os.sched_getaffinity(0))
+    return f"CPU, {cores} core{'s' * (cores != 1)}"
 
 
 def read_runs() -> "dict[tuple[str, int], dict]":
