@@ -33,7 +33,7 @@ class Case:
 
 IMAGES = ("dataset=fashion_mnist",)
 TEXT = (
-    "dataset=tinyshakespeare", "dataset.split={train: 0.9, val: 0.02, test: 0.08}", "dataset.steps_per_epoch=100", "model.reading=random",
+    "dataset=tinyshakespeare", "dataset.split={train: 0.9, val: 0.02, test: 0.08}", "dataset.steps_per_epoch=250", "model.reading=random",
     "model.sample_length=1",
 )  # fmt: skip
 CASES = (
@@ -53,10 +53,10 @@ CASES = (
         256,
         (0.80, 1.05),
     ),
-    Case("lstm", "character LSTM 64-160, 100 steps of 32 windows of 64", ("model=lstm_lm", *TEXT), 32, (1.00, 1.05)),
+    Case("lstm", "character LSTM 64-160, 250 steps of 32 windows of 64", ("model=lstm_lm", *TEXT), 32, (1.00, 1.05)),
     Case(
         "gpt",
-        "character GPT of 2 layers, width 96, 100 steps of 32 windows of 64",
+        "character GPT of 2 layers, width 96, 250 steps of 32 windows of 64",
         ("model=gpt", *TEXT),
         32,
         (1.00, 1.05),
