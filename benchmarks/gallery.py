@@ -44,6 +44,7 @@ HEADER = (
     "fit_seconds",
     "seconds",
     "device",
+    "others",  # means of the other metrics of the test part
     "reference",
 )
 FEW = (  # 1,000 labelled images, where augmentation shows
@@ -228,9 +229,21 @@ def summarize() -> "list[dict]":
             "fit_seconds": round(statistics.fmean(float(row["fit_seconds"]) for row in rows), 1),
             "seconds": round(statistics.fmean(float(row["seconds"]) for row in rows), 1),
             "device": rows[0]["device"],
+            "others": others(rows),
             "reference": lines[1] if len(lines) > 1 else "",
         })  # fmt: skip
     return table
+
+
+def others(rows: "list[dict]") -> str:
+    """The means over the seeds of what else was measured on the test part."""
+    from mlrun.report.numbers import number
+
+    measured = [dict(part.split("=") for part in (row.get("metrics") or "").split()) for row in rows]
+    names = [
+        name for name in measured[0] if f"test/{name}" != rows[0]["metric"] and all(name in one for one in measured)
+    ]
+    return ", ".join(f"{name} {number(statistics.fmean(float(one[name]) for one in measured), 3)}" for name in names)
 
 
 def write() -> None:
@@ -250,14 +263,14 @@ def write() -> None:
         "Seconds are of a whole run, imports and report included, and of its training alone. Made by `python -m benchmarks.gallery`;",
         "the same numbers for machines are in [gallery.csv](gallery.csv), each run in [gallery_runs.csv](gallery_runs.csv).",
         "",
-        "| command | dataset | metric | mean ± std | seeds | parameters | training s | run s | device | reference |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| command | dataset | metric | mean ± std | seeds | parameters | training s | run s | device | other test metrics | reference |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in table:
         spread = f"{number(row['mean'])} ± {number(row['std'], 2)}" if row["std"] != "" else number(row["mean"])
         parameters = f"{int(row['parameters']):,}" if row["parameters"] else ""
         cells = (f"`{row['command']}`", row["dataset"], row["metric"], spread, row["seeds"], parameters,
-                 row["fit_seconds"], row["seconds"], row["device"], row["reference"])  # fmt: skip
+                 row["fit_seconds"], row["seconds"], row["device"], row["others"], row["reference"])  # fmt: skip
         lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
     MARKDOWN.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
