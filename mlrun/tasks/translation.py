@@ -188,6 +188,7 @@ class Translation(Task):
             ids = encoding.source_ids(text)
             source = torch.from_numpy(ids.astype(np.int64))[None].to(self.device)
             tokens = self.write(source).tokens
+            tokens = tokens[:, : (tokens != PAD).sum()]
             fed = torch.cat([beginning(source), tokens[:, :-1]], 1)
             _, weights = self.network(source, fed, with_attention=True)
             if weights is None:
