@@ -147,12 +147,13 @@ def test_a_beam_and_its_errors(transformer):
 def test_attention_looks_at_what_is_written(recurrent):
     learner, data = recurrent
     learner.evaluate(data, "test")
+    agree = []
     for source, written, weights in learner.task._attention_maps(data):
         looked = [source[place] for place in weights.argmax(1)]
-        agree = np.mean([one == other for one, other in zip(looked, written[:-1])])
+        agree += [one == other for one, other in zip(looked, written[:-1])]
         assert written[-1] == "<eos>" and "<pad>" not in written
         assert weights.shape == (len(written), len(source)) and np.allclose(weights.sum(1), 1, atol=1e-5)
-        assert agree >= 0.5 or len(written) < 4  # the fed state is one step behind
+    assert np.mean(agree) >= 0.5  # the fed state is one step behind
 
 
 def test_guided_attention():
