@@ -61,6 +61,20 @@ CASES = (
         32,
         (1.00, 1.05),
     ),
+    Case(
+        "gpt_cpu",
+        "the GPT of tinyshakespeare/gpt_cpu, 4 layers, width 128, 250 steps of 12 windows of 64",
+        (
+            "model=gpt",
+            *TEXT,
+            "dataset.context_length=64",
+            "model.network.layers=4",
+            "model.network.width=128",
+        ),
+        12,
+        (1.00, 1.05),
+        pairs=2,
+    ),
 )
 CASES = {case.key: case for case in CASES}
 

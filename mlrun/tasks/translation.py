@@ -239,5 +239,7 @@ def guided_attention_loss(weights: Tensor, source_mask: Tensor, target_mask: Ten
 
 def _various(texts: "list[str]", count: int) -> "list[str]":
     """Some texts of different length, none of them long."""
-    short = sorted(dict.fromkeys(text for text in texts[:200] if len(text) <= 60), key=len)  # a set has another order each time
+    short = sorted(
+        dict.fromkeys(text for text in texts[:200] if len(text) <= 60), key=len
+    )  # a set has another order each time
     return short[len(short) // (2 * count) :: max(1, len(short) // count)][:count]
