@@ -3,6 +3,7 @@
 A name is a module, or one case of it: `training.lenet`.
 """
 
+import argparse
 import csv
 import importlib
 import os
@@ -19,23 +20,31 @@ from benchmarks.comparison import HEADER
 HERE = Path(__file__).parent
 
 
-def main(names: "list[str]") -> None:
-    known = [module.name for module in iter_modules(benchmarks.__path__)]
-    rows = {}
-    for name in names or known:
+def main() -> int:
+    known = [module.name for module in iter_modules(benchmarks.__path__) if module.name != "__main__"]
+    known = [name for name in known if hasattr(importlib.import_module(f"benchmarks.{name}"), "compare")]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(known)} (default: all)")
+    names, failed = parser.parse_args().names or known, []
+    if unknown := [name for name in names if name.partition(".")[0] not in known]:
+        parser.error(f"no comparison {', '.join(unknown)}; there are {', '.join(known)}")
+    for name in names:
         module, _, case = name.partition(".")
-        if name != "__main__" and hasattr(module := importlib.import_module(f"benchmarks.{module}"), "compare"):
-            for row in module.compare(*filter(None, [case])):
-                rows[row.name] = row.cells()
-                print("  ".join(row.cells()), flush=True)
-    old = _read(HERE / "results.csv")
-    where = [
-        _processor(),
-        date.today().isoformat(),
-        f"torch {version('torch')}, lightning {version('lightning')}, mlflow {version('mlflow')}",
-    ]
-    merged = {**old, **{name: cells + where for name, cells in rows.items()}}
-    _write(merged)
+        try:
+            rows = importlib.import_module(f"benchmarks.{module}").compare(*filter(None, [case]))
+        except Exception as error:
+            failed.append(name)
+            print(f"{name}: {error}", file=sys.stderr, flush=True)
+            continue
+        for row in rows:
+            print("  ".join(row.cells()), flush=True)
+        _write(_read(HERE / "results.csv") | {row.name: row.cells() + _where() for row in rows})
+    return 1 if failed else 0
+
+
+def _where() -> "list[str]":
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "lightning", "mlflow"))
+    return [_processor(), date.today().isoformat(), versions]
 
 
 def _processor() -> str:
@@ -68,4 +77,4 @@ def _write(rows: "dict[str, list[str]]") -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main())

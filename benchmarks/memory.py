@@ -88,7 +88,7 @@ def peak_gib(command: "list[str]", folder: str) -> float:
         peak = max(peak, sum(map(_proportional_kib, _tree(child.pid))))
         time.sleep(0.05)
     if child.returncode:
-        raise SystemExit(f"{' '.join(command[:4])} failed: {child.returncode}")
+        raise RuntimeError(f"{' '.join(command[:4])} failed: {child.returncode}")
     return peak / 2**20
 
 

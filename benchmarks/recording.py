@@ -26,7 +26,7 @@ def compare() -> "list[Row]":
             ).stdout
             found.append(json.loads(output.splitlines()[-1]))
     if min(run["points"] for run in found) < POINTS:
-        raise SystemExit(f"only {found[0]['points']:,} points were recorded")
+        raise RuntimeError(f"only {found[0]['points']:,} points were recorded")
     note = f"peer: the same less the {found[-1]['seconds']:.2f} s of recording; mlp on digits, {EPOCHS:,} epochs, {found[-1]['points']:,} points"
     totals = [run["total"] for run in found]
     return [

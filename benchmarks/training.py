@@ -89,7 +89,7 @@ def compare_case(case: Case) -> "list[Row]":
     def measure(who):
         def seconds():
             threads = found["mlrun"][-1]["threads"] if who != "mlrun" else 0
-            found[who].append(apart(case.key, who, threads))
+            found[who].append(apart(__spec__.name, case.key, who, threads))
             return found[who][-1]["seconds"]
 
         return seconds
@@ -99,7 +99,7 @@ def compare_case(case: Case) -> "list[Row]":
     threads, rows = found["mlrun"][-1]["threads"], []
     for feed, seconds, limit in zip(FEEDS, peers, case.limits, strict=True):
         if abs(losses["mlrun"] / losses[feed] - 1) > LOSS_TOLERANCE:
-            raise SystemExit(
+            raise RuntimeError(
                 f"{case.name}: the two do not train the same: training loss {losses['mlrun']:.4f} against {losses[feed]:.4f}"
             )
         note = f"{threads} thread{'s' * (threads > 1)}, training loss {losses['mlrun']:.4f} / {losses[feed]:.4f}"
@@ -107,10 +107,10 @@ def compare_case(case: Case) -> "list[Row]":
     return rows
 
 
-def apart(*arguments) -> dict:
-    """What `one` finds, in a process of its own: no library's state, nor the allocator's, is left from another measurement."""
+def apart(module: str, *arguments) -> dict:
+    """What `one` of the module finds, in a process of its own: no library's state, nor the allocator's, is left from another measurement."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-m", "benchmarks.training", *map(str, arguments)]
+    command = [sys.executable, "-m", module, *map(str, arguments)]
     with tempfile.TemporaryDirectory() as folder:
         output = subprocess.run(
             command, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE, text=True

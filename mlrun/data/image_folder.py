@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from mlrun.errors import DataError
 
 log = logging.getLogger("mlrun")
 
+CHUNK = 64  # files that a thread decodes in a turn
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
@@ -21,8 +23,8 @@ class ImageFolder(ImageData):
     """path: with `class/image.png`, or with `train/class/…` and `val` or `test` or both: those parts are then what these folders hold.
 
     side: height and width at which the images are kept, as bytes: the middle square, resized; smaller ones are enlarged. They are kept in
-    memory, beyond resident_limit bytes in a temporary file (in TMPDIR) from which batches are read. grey: one channel instead of three. skip_corrupt: leave files out that cannot be read, and name them; else they are
-    all named in a DataError.
+    memory, beyond resident_limit bytes in a temporary file (in TMPDIR) from which batches are read. grey: one channel instead of three.
+    skip_corrupt: leave files out that cannot be read, and name them; else they are all named in a DataError.
     """
 
     def __init__(self, path, problem, name, seed, side=64, grey=False, skip_corrupt=False, **options):
@@ -48,24 +50,23 @@ class ImageFolder(ImageData):
         files = [
             [(file, place) for place, name in enumerate(classes) for file in _images(root / name)] for root in roots
         ]
-        x, y, ends, wrong = self._room(sum(map(len, files))), [], [], []
-        for part in files:
-            for file, place in part:
-                try:
-                    x[len(y)] = read_image(file, (self.side, self.side), self.grey)
-                    y.append(place)
-                except DataError as error:
-                    wrong.append(str(error))
-            ends.append(len(y))
+        ends = np.cumsum([len(part) for part in files])
+        files, y = zip(*(one for part in files for one in part))
+        x, y = self._room(len(files)), np.array(y, dtype=np.int64)
+        wrong = _decode(files, x, self.grey)
         if wrong:
-            self._corrupt(wrong)
-        present = sorted(set(y))
+            self._corrupt(list(wrong.values()))
+            kept = np.delete(np.arange(len(files)), list(wrong))
+            for row, source in enumerate(kept):
+                x[row] = x[source]
+            x, y, ends = x[: len(kept)], y[kept], np.searchsorted(kept, ends)
+        present = set(y.tolist())
         if len(present) < len(classes):
             absent = [name for place, name in enumerate(classes) if place not in present]
             raise DataError(f"{self.path}: no image of {', '.join(absent[:5])} can be read")
         return Content(
-            x[: len(y)],
-            np.array(y, dtype=np.int64),
+            x,
+            y,
             str(self.path),
             list(classes),
             list(classes),
@@ -123,9 +124,25 @@ def read_folder(folder, side, grey=False):
     """(rows, channels, side, side) uint8 of all images below a folder, in the order of their names; no rows if it is not there."""
     files = _images(folder)
     x = np.empty((len(files), 1 if grey else 3, side, side), dtype=np.uint8)
-    for row, file in enumerate(files):
-        x[row] = read_image(file, (side, side), grey)
+    for message in _decode(files, x, grey).values():
+        raise DataError(message)
     return x
+
+
+def _decode(files, x, grey):
+    """Fills x (files, channels, height, width), on several threads. Returns {row: what is wrong with its file}."""
+
+    def decode(start):
+        wrong = {}
+        for row in range(start, min(start + CHUNK, len(files))):
+            try:
+                x[row] = read_image(files[row], x.shape[2:], grey)
+            except DataError as error:
+                wrong[row] = str(error)
+        return wrong
+
+    with ThreadPoolExecutor() as pool:
+        return {row: why for wrong in pool.map(decode, range(0, len(files), CHUNK)) for row, why in wrong.items()}
 
 
 def read_image(path, size, grey=False):
