@@ -102,7 +102,7 @@ def test_the_layout_of_channels(tmp_path, channels_last):
 
 FAULTS = """
 import resource, torch
-from mlrun.backends.lightning import _keep_freed_memory
+from mlrun.backends.hardware import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -111,7 +111,7 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 first = faults()
-_keep_freed_memory()
+keep_freed_memory()
 faults()
 print(first, faults())
 """

@@ -1,12 +1,11 @@
 """Networks: a task trained by Lightning, its best epoch kept."""
 
 import csv
-import ctypes
 import logging
 import signal
 import sys
 import warnings
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -26,8 +25,10 @@ from mlrun.backends.faults import (
     is_out_of_memory,
     release_memory,
 )
-from mlrun.backends.learner import Learner, Training, send_again
+from mlrun.backends.hardware import keep_freed_memory, lay_out_channels, threads_for
+from mlrun.backends.learner import Learner, Training
 from mlrun.backends.profiling import Profile
+from mlrun.backends.reporter import Reporter
 from mlrun.config.identity import lasting_identity
 from mlrun.config.instantiate import fill, instantiate, plain, without_metadata
 from mlrun.data.transform import from_state
@@ -45,10 +46,9 @@ PREDICT_ROWS, PREDICT_VALUES = (
     4096,
     2**22,
 )  # most rows and input values that go through the network at once when predicting
+CPU_ROWS, CPU_VALUES = 16, 2**17  # on a CPU: so many values, or rows, as stay in its caches between the layers
 MOST_ASKERS = 4  # threads that predict at once: each needs memory for what is between the layers
-SMALL_STEP = 50_000_000  # multiply-adds of a batch's forward pass; measured on two cores: 13 M are faster on one thread, 480 M on two
 LEAN_LOOPS = "2.6."  # Lightning with the inner loops that `mlrun.backends.loops` knows; another version runs its own
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 PASSED_ON = (  # keys of `trainer` that are Lightning's own
     "max_epochs", "max_time", "accelerator", "devices", "strategy", "precision", "accumulate_grad_batches",
     "gradient_clip_val", "gradient_clip_algorithm", "deterministic", "fast_dev_run",
@@ -101,9 +101,8 @@ class NetworkLearner(Learner):
             print(f"mlrun: {loaded}", file=sys.stderr)
         if lr_scale:
             learner.task.parts = partial(parameter_groups, learner.task.network, plain(cfg["optim"])["lr"], lr_scale)
-        fused = (
-            settings["precision"] != "16-mixed"
-        )  # a fused step would undo the gradient scaling after penalties and clipping
+        # a fused step would undo the gradient scaling after penalties and clipping
+        fused = settings["precision"] != "16-mixed"
         learner.task.optimization = Optimization(
             learner.cfg["optim"], learner.cfg["scheduler"], **penalties, fused=fused
         )
@@ -113,18 +112,18 @@ class NetworkLearner(Learner):
         settings = self.cfg["trainer"]
         if not self.task.automatic_optimization:
             _refuse_automatic(settings, type(self.task).__name__)
-        _keep_freed_memory()
+        keep_freed_memory()
         torch.set_float32_matmul_precision(settings.get("matmul_precision", "high"))
         self.task.data = data
         if settings.get("channels_last", True):
-            _lay_out_channels(self.task)
+            lay_out_channels(self.task)
         layers = self._layers(data)
         if layers:
             _write_layers(layers, directory / "figures")
         work = sum(layer.multiply_adds for layer in layers) or self.training.parameters
         threads = torch.get_num_threads()
         torch.set_num_threads(
-            _threads(settings["threads"], work * getattr(data, "positions", getattr(data, "batch_size", 1)), threads)
+            threads_for(settings["threads"], work * getattr(data, "positions", getattr(data, "batch_size", 1)), threads)
         )
         try:
             with compiled(self.task, settings.get("compile", False)):
@@ -205,7 +204,7 @@ class NetworkLearner(Learner):
             )
         except (
             Exception
-        ) as error:  # Lightning's MisconfigurationException and torch's own: no such accelerator, too many devices
+        ) as error:  # Lightning's MisconfigurationException or torch's own: no such accelerator, too many devices
             hint = (
                 " Use trainer=default, which takes what is there."
                 if settings["accelerator"] not in ("auto", "cpu")
@@ -328,8 +327,11 @@ class NetworkLearner(Learner):
         outputs = []
         for start in range(0, len(x), PREDICT_ROWS):
             rows = torch.from_numpy(self.transform(x[start : start + PREDICT_ROWS]))
-            values = rows[0].numel() * (TOKEN_WIDTH if rows.dtype == torch.int64 else 1)
-            for batch in rows.split(max(1, PREDICT_VALUES // max(1, values))):
+            values = max(1, rows[0].numel() * (TOKEN_WIDTH if rows.dtype == torch.int64 else 1))
+            on_cpu = self.task.device.type == "cpu"
+            for batch in rows.split(
+                max(CPU_ROWS, CPU_VALUES // values) if on_cpu else max(1, PREDICT_VALUES // values)
+            ):
                 outputs.append(self.task.predict_step((batch.to(self.task.device),)))
         outputs = torch.cat(outputs).float().cpu().numpy() if outputs else np.zeros((0,))
         if not self.task.predicts_targets:
@@ -348,10 +350,9 @@ class NetworkLearner(Learner):
     @classmethod
     def load(cls, directory: Path, recipe, trust=False):
         task = instantiate(recipe["model"])
-        if recipe.get(
-            "channels_last", True
-        ):  # as it was trained: another order of the sums would change the last digit
-            _lay_out_channels(task)
+        # as it was trained: another order of the sums would change the last digit
+        if recipe.get("channels_last", True):
+            lay_out_channels(task)
         task.load_state_dict(load_tensors(directory / WEIGHTS, trust))
         return cls(task.eval(), from_state(recipe["transform"]), recipe["labels"], recipe)
 
@@ -365,24 +366,6 @@ def _refuse_automatic(settings: dict, task: str) -> None:
             )
 
 
-def _keep_freed_memory() -> None:
-    """For this process: tensors of megabytes come and go in every step, and glibc would hand their pages back to the kernel each time and
-    have them cleared anew, which took a fifth of a small ResNet's step on the CPU."""
-    with suppress(OSError, AttributeError):  # another C library
-        library = ctypes.CDLL(None)
-        for option in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
-            library.mallopt(option, 2**30)
-
-
-def _lay_out_channels(task) -> None:
-    """Images run 1.1 to 1.4 times as fast with the channels of a pixel side by side (measured on CPU, one thread, eight networks), volumes 1.5."""
-    for module in task.modules():
-        if isinstance(module, (torch.nn.Conv2d, torch.nn.ConvTranspose2d)):
-            module.to(memory_format=torch.channels_last)
-        elif isinstance(module, (torch.nn.Conv3d, torch.nn.ConvTranspose3d)):
-            module.to(memory_format=torch.channels_last_3d)
-
-
 def _write_layers(layers: list, directory: Path) -> None:
     from mlrun.networks.summary import Layer, as_rows, as_text
 
@@ -392,13 +375,6 @@ def _write_layers(layers: list, directory: Path) -> None:
         writer = csv.DictWriter(file, list(Layer.__dataclass_fields__))
         writer.writeheader()
         writer.writerows(as_rows(layers))
-
-
-def _threads(wanted: "int | str", work: int, given: int) -> int:
-    """Threads of the CPU's kernels. Sharing out a small step costs more than it saves, above all on a busy machine."""
-    if wanted != "auto":
-        return wanted
-    return 1 if work < SMALL_STEP else given
 
 
 class Loaders(LightningDataModule):
@@ -431,59 +407,3 @@ class Loaders(LightningDataModule):
 
     def transfer_batch_to_device(self, batch, device, dataloader_idx):
         return batch  # it is there
-
-
-class Reporter(Callback):
-    """Hands each epoch's metrics to MLflow and to the terminal. Asks the device for the loss only when the terminal is due."""
-
-    def __init__(self, run, progress, monitor: str, directory: Path):
-        self.run, self.progress, self.monitor, self.directory = run, progress, monitor, directory
-        self.history: dict[str, list[tuple[int, float]]] = {}
-        self.rates: list[float] = []
-
-    def on_fit_start(self, trainer, task):
-        send_again(self.history, self.run)
-
-    def on_train_start(self, trainer, task):
-        self.progress.start(
-            trainer.max_epochs, trainer.num_training_batches, self.monitor, task.mode, trainer.current_epoch
-        )
-
-    def on_train_batch_start(self, trainer, task, batch, batch_index):
-        if batch_index == trainer.num_training_batches - 1:  # at the end of the epoch schedules have moved on
-            self.rates = [float(optimizer.param_groups[0]["lr"]) for optimizer in trainer.optimizers]
-
-    def on_train_batch_end(self, trainer, task, outputs, batch, batch_index):
-        if self.progress.due:
-            loss = outputs["loss"] if isinstance(outputs, dict) else outputs
-            self.progress.step(batch_index, float(loss))
-
-    def on_train_epoch_end(self, trainer, task):
-        epoch = trainer.current_epoch + 1
-        metrics = {
-            **task.epoch_metrics("train"),
-            **{key: value.item() for key, value in trainer.callback_metrics.items()},
-        }
-        metrics.update({"lr" if index == 0 else f"lr_{index}": rate for index, rate in enumerate(self.rates)})
-        for key, value in metrics.items():
-            self.history.setdefault(key, []).append((epoch, value))
-        self.run.metrics(metrics, step=epoch)
-        log.info("epoch %d: %s", epoch, ", ".join(f"{key} {value:.6g}" for key, value in metrics.items()))
-        self.progress.epoch(epoch, metrics)
-        self._draw(task, epoch, last=epoch == trainer.max_epochs)
-
-    def _draw(self, task, epoch: int, last: bool) -> None:
-        for name, picture in task.epoch_pictures(epoch, last):
-            from mlrun.report.figures import save
-
-            path = self.directory / "figures" / f"{name}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            own = getattr(picture, "save", None)
-            own(path) if own else save(picture, path)
-            self.run.artifact(path, "figures")
-
-    def on_train_end(self, trainer, task):
-        self.progress.stop()
-
-    def on_exception(self, trainer, task, exception):
-        self.progress.stop()

@@ -5,6 +5,8 @@ makes it again. For regression `target_mean` and `target_std` are those of the t
 on (y - mean) / std.
 """
 
+from functools import cache
+
 import numpy as np
 
 from mlrun.data.columns import CATEGORY, NUMBER, as_columns
@@ -115,7 +117,26 @@ class ImageScaling(Scaling):
 
 
 def resize(x, size):
-    """(batch, channels, height, width) float tensor -> (batch, channels, *size)."""
+    """(batch, channels, height, width) float tensor -> (batch, channels, *size): bilinear, smoothed when shrinking.
+
+    On the CPU by two matrix products, three times as fast as interpolating images; a GPU could round them to TF32.
+    """
+    if x.device.type != "cpu":
+        return _interpolated(x, size)
+    rows, columns = (_interpolation(old, new) for old, new in zip(x.shape[2:], size, strict=True))
+    return rows @ (x @ columns.T)
+
+
+@cache
+def _interpolation(old, new):
+    """(new, old): what each new pixel of a row takes of the old ones."""
+    import torch
+
+    with torch.inference_mode(False):
+        return _interpolated(torch.eye(old)[None, None], (new, old))[0, 0]
+
+
+def _interpolated(x, size):
     from torch.nn import functional as F
 
     shrinks = any(new < old for new, old in zip(size, x.shape[2:]))

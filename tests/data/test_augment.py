@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from mlrun.data.augment import Affine, Blur, ColourJitter, Crop, CutMix, Erase, FancyPCA, Flip, Mixup, Noise, grey
 from mlrun.data.images import Digits
+from mlrun.data.transform import resize
 
 STEPS = [
     Flip(),
@@ -192,6 +194,14 @@ def test_augmentation_repeats_with_the_seed_and_after_resuming_in_an_epoch():
     resumed.load_state_dict(again.state_dict())
     rest = [x for x, _ in resumed]
     assert len(rest) == len(second) - 4 and all(torch.equal(a, b) for a, b in zip(rest, second[4:]))
+
+
+@pytest.mark.parametrize("size", [(28, 28), (8, 5), (3, 12), (9, 7)])
+def test_resizing_by_matrix_products_is_interpolation(size):
+    x = torch.rand(4, 3, 9, 7)
+    shrinks = size[0] < 9 or size[1] < 7
+    expected = functional.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=shrinks)
+    torch.testing.assert_close(resize(x, size), expected, atol=1e-6, rtol=0)
 
 
 def test_images_are_resized_per_batch_as_by_the_transform():
