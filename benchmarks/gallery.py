@@ -84,9 +84,8 @@ def main(argv: "list[str] | None" = None) -> int:
     parser.add_argument("--again", action="store_true", help="repeat runs that were measured before")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds after which a run counts as failed")
     parser.add_argument("--only-write", action="store_true", help="write the tables from what was measured")
-    parser.add_argument(
-        "--one", help=argparse.SUPPRESS
-    )  # the child process: a command, its result as JSON on the last line
+    # the child process: a command, its result as JSON on the last line
+    parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.one is not None:
         print(json.dumps(measure(arguments.one)))

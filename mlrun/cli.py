@@ -17,9 +17,8 @@ def main(argv: "list[str] | None" = None) -> None:
 
     argv = sys.argv[1:] if argv is None else list(argv)
     if os.getcwd() not in sys.path:
-        sys.path.append(
-            os.getcwd()
-        )  # users keep Python beside their conf/; at the end, so that it never hides an installed package
+        # users keep Python beside their conf/; at the end, so that it never hides an installed package
+        sys.path.append(os.getcwd())
     try:
         sys.exit(_dispatch(argv))
     except UserError as error:
@@ -87,9 +86,8 @@ def hydra_application(argv: "list[str]") -> int:
     sys.argv[1:] = argv
     arguments = _parse(argv)
 
-    signal.signal(
-        signal.SIGTERM, lambda number, frame: sys.exit(128 + number)
-    )  # as Ctrl-C: the run is closed before the end
+    # as Ctrl-C: the run is closed before the end
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     follows = int(os.environ.get("LOCAL_RANK", 0)) > 0  # a further process of a distributed run, started by the first
     if follows:
         from mlrun.sweep.server import die_with_parent
@@ -129,10 +127,8 @@ def hydra_application(argv: "list[str]") -> int:
             if automatic and not arguments.multirun and (begun := _begun(arguments)):
                 from mlrun.resuming import find, go_on
 
-                sys.argv[1:] = [
-                    "resume",
-                    str(begun),
-                ]  # what the further processes of a distributed run are started with
+                # what the further processes of a distributed run are started with
+                sys.argv[1:] = ["resume", str(begun)]
                 return go_on(find(str(begun)), [])
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=CONFIG_NAME)(job)()
     except SweepFailed:  # which job and why was said
@@ -169,7 +165,7 @@ def _selected(argv: "list[str]") -> "list[str]":
         from mlrun.errors import UserError
 
         raise UserError(
-            f"{words[0]}: chosen is among many runs: in a search (mlrun -m hydra/sweeper=optuna ...), or by mlrun leaderboard"
+            f"{words[0]}: one run leaves nothing to choose from; give it to a search (mlrun -m hydra/sweeper=optuna ...) or to mlrun leaderboard"
         )
     written = ",".join(json.dumps(word.removeprefix("select.")) for word in words)
     return [word for word in argv if word not in words] + [f"hydra.sweeper.select=[{written}]"] * bool(words)
@@ -241,9 +237,8 @@ def _check(arguments) -> None:
 
     if arguments.config_dir and not os.path.isdir(arguments.config_dir):
         raise ConfigError(f"--config-dir {arguments.config_dir}: there is no such directory")
-    errors = explain(
-        arguments.overrides, arguments.config_dir
-    )  # of a sweep its alternatives one by one; the launcher checks every job
+    # of a sweep its alternatives one by one; the launcher checks every job
+    errors = explain(arguments.overrides, arguments.config_dir)
     if not errors and not arguments.multirun:
         cfg = composition(tuple(arguments.overrides), arguments.config_dir)
         errors, warnings = validate(cfg, arguments.overrides, arguments.config_dir)

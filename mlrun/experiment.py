@@ -281,9 +281,8 @@ def _write_config(cfg: dict, overrides, directory: Path) -> None:
 
 
 def _write_metrics(result: Result) -> None:
-    finite = {
-        name: value if math.isfinite(value) else None for name, value in result.metrics.items()
-    }  # JSON has no NaN
+    # JSON has no NaN
+    finite = {name: value if math.isfinite(value) else None for name, value in result.metrics.items()}
     (result.directory / "metrics.json").write_text(json.dumps(finite, indent=2), encoding="utf-8")
 
 

@@ -14,12 +14,8 @@ from mlrun.config.identity import CHANGEABLE, flatten, is_network
 from mlrun.errors import ConfigError, UserError
 
 LENGTHS = {"total", "total_steps", "total_epochs", "T_max"}  # arguments by which a schedule learns how long the run is
-CHECKPOINTS = (
-    "last.ckpt",
-    "previous.ckpt",
-    "best.ckpt",
-    "last.json",
-)  # in a run's directory checkpoints/, from the one to be preferred
+# in a run's directory checkpoints/, from the one to be preferred
+CHECKPOINTS = ("last.ckpt", "previous.ckpt", "best.ckpt", "last.json")
 REASONS = (  # of what may not change; the first that the key begins with
     ("model", "the checkpoint's weights belong to the model as it was"),
     ("optim", "the checkpoint's optimizer state belongs to these settings"),

@@ -8,6 +8,5 @@ def _load_pyfunc(data_path: str):
     """MLflow's loader interface: an object with `predict(model_input)`; input rows are raw, as the dataset has them."""
     from mlrun.backends import load_learner
 
-    return load_learner(
-        data_path, trust=True
-    )  # whoever asks MLflow for a model has decided: its format runs code anyway
+    # whoever asks MLflow for a model has decided: its format runs code anyway
+    return load_learner(data_path, trust=True)

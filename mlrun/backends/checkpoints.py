@@ -145,9 +145,8 @@ class Checkpoints(Checkpoint):
             trainer.strategy.root_device,
         )
         if not ours["within_epoch"]:
-            iter(
-                loop._data_fetcher
-            )  # a reader that asks a global generator for its order does so now, as it would have
+            # a reader that asks a global generator for its order does so now, as it would have
+            iter(loop._data_fetcher)
 
     # --- writing --------------------------------------------------------------------------------------------------
 

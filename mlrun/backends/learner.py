@@ -20,9 +20,8 @@ class Training:
 
     parameters: "int | None" = None
     best_epoch: "int | None" = None
-    history: "dict[str, list[tuple[int, float]]]" = field(
-        default_factory=dict
-    )  # metric -> (epoch, value); epochs count from 1
+    # metric -> (epoch, value); epochs count from 1
+    history: "dict[str, list[tuple[int, float]]]" = field(default_factory=dict)
 
 
 def send_again(history: "dict[str, list[tuple[int, float]]]", run) -> None:

@@ -42,10 +42,8 @@ log = logging.getLogger("mlrun")
 
 WEIGHTS = "weights.pt"
 TOKEN_WIDTH = 64  # a token becomes a vector of so many values or more
-PREDICT_ROWS, PREDICT_VALUES = (
-    4096,
-    2**22,
-)  # most rows and input values that go through the network at once when predicting
+# most rows and input values that go through the network at once when predicting
+PREDICT_ROWS, PREDICT_VALUES = 4096, 2**22
 CPU_ROWS, CPU_VALUES = 16, 2**17  # on a CPU: so many values, or rows, as stay in its caches between the layers
 MOST_ASKERS = 4  # threads that predict at once: each needs memory for what is between the layers
 LEAN_LOOPS = "2.6."  # Lightning with the inner loops that `mlrun.backends.loops` knows; another version runs its own

@@ -6,10 +6,8 @@ from mlrun import measures
 from mlrun.errors import ConfigError
 from mlrun.outcome import Outcome
 
-PERMUTED_FEATURES, PERMUTED_ROWS = (
-    50,
-    300,
-)  # limits of permutation importance, which predicts anew for every feature and repeat
+# limits of permutation importance, which predicts anew for every feature and repeat
+PERMUTED_FEATURES, PERMUTED_ROWS = 50, 300
 
 
 class Classifier:

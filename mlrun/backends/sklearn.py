@@ -37,9 +37,8 @@ class EstimatorLearner(Learner):
         model, spec = plain(cfg["model"]), data.spec
         name = role_for(model, spec)
         facts = {**spec.facts, "problem": spec.problem, "seed": cfg["seed"]}
-        scaling = (
-            None if isinstance(data, TextData) else model.get("preprocessing")
-        )  # counts of words are on a common scale, and sparse
+        # counts of words are on a common scale, and sparse
+        scaling = None if isinstance(data, TextData) else model.get("preprocessing")
         steps = [
             data.preprocessor,
             build(scaling, facts, "model.preprocessing"),

@@ -48,9 +48,8 @@ def run(argv: "list[str]") -> int:
             f"--metric {arguments.metric}: select.{'maximize' if selection.mode == 'max' else 'minimize'} already says what is compared"
         )
 
-    figure, drawn = (
-        path and Path(path).resolve() for path in (arguments.figure, arguments.curves)
-    )  # a sweep is read where it was started
+    # a sweep is read where it was started
+    figure, drawn = (path and Path(path).resolve() for path in (arguments.figure, arguments.curves))
     runs, parent = _runs(arguments.source)
     by = [key.strip() for key in arguments.by.split(",") if key.strip()] if arguments.by else None
     known = {"model", "dataset"} | {key for one in runs for key in one.params}

@@ -111,15 +111,8 @@ METADATA = frozenset(
 SPLITS, SPLIT_SETTINGS = ("train", "val", "test"), ("seed", "stratify", "train_dev")
 TOP = tuple(key for key in KEYS if "." not in key)
 CLOSED = ("tracking", "trainer")  # groups that have no keys but these
-PARTS = (
-    "preprocessing",
-    "classifier",
-    "regressor",
-    "clusterer",
-    "decomposer",
-    "language_model",
-    "controller",
-)  # of a model without `_target_`
+# of a model without `_target_`
+PARTS = ("preprocessing", "classifier", "regressor", "clusterer", "decomposer", "language_model", "controller")
 
 
 def allowed(group: str) -> list[str]:

@@ -8,10 +8,8 @@ from mlrun.data.pairs import PairContent, Pairs
 from mlrun.errors import DataError
 
 FORMS = ("full", "long", "medium", "short")  # of the Unicode CLDR
-FIRST, LAST = (
-    datetime.date(1969, 1, 1),
-    datetime.date(2068, 12, 31),
-)  # so that two digits of a year tell the century, as POSIX reads them
+# so that two digits of a year tell the century, as POSIX reads them
+FIRST, LAST = datetime.date(1969, 1, 1), datetime.date(2068, 12, 31)
 
 
 class Dates(Pairs):

@@ -79,9 +79,8 @@ class ImageFolder(ImageData):
             return np.empty(shape, np.uint8)
         try:
             with tempfile.TemporaryFile() as file:
-                os.posix_fallocate(
-                    file.fileno(), 0, int(np.prod(shape))
-                )  # a full disk is an error now, not a crash later
+                # a full disk is an error now, not a crash later
+                os.posix_fallocate(file.fileno(), 0, int(np.prod(shape)))
                 return np.memmap(file, np.uint8, "r+", shape=shape)
         except OSError as error:
             size = f"{np.prod(shape) / 2**30:.1f} GiB"
@@ -162,10 +161,8 @@ def fit_image(image, size, grey=False):
     from PIL import Image, ImageOps
 
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16") or image.mode in (
-        "I",
-        "F",
-    ):  # more than 8 bits: the values as they are would be cut at 255
+    # more than 8 bits: the values as they are would be cut at 255
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         values = np.asarray(image, dtype=np.float64)
         top = 65535 if values.max() > 255 else 255
         image = Image.fromarray((values.clip(0, top) / top * 255).astype(np.uint8))

@@ -12,9 +12,8 @@ class Ragged:
     """Sequences of different lengths, one after the other on the device. sequences: a list of (length,) int32 arrays."""
 
     def __init__(self, sequences: "list[np.ndarray]", device="cpu"):
-        self.lengths = torch.tensor(
-            [len(ids) for ids in sequences]
-        )  # on the CPU: the longest of a batch is asked for without waiting
+        # on the CPU: the longest of a batch is asked for without waiting
+        self.lengths = torch.tensor([len(ids) for ids in sequences])
         self.tokens = torch.from_numpy(np.concatenate([np.zeros(0, dtype=np.int32), *sequences])).to(device)
         self.ends = self.lengths.cumsum(0).to(device)
         self.sizes = self.lengths.to(device)

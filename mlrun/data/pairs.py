@@ -17,9 +17,8 @@ from mlrun.errors import DataError
 
 log = logging.getLogger("mlrun")
 MEASURES = ("exact_match", "bleu")
-_HYPHEN = re.compile(
-    r"(?<=\w) - (?=\w)"
-)  # cut out of "t-shirt", which BLEU counts as one word; a dash between blanks is much rarer
+# cut out of "t-shirt", which BLEU counts as one word; a dash between blanks is much rarer
+_HYPHEN = re.compile(r"(?<=\w) - (?=\w)")
 
 
 @dataclass

@@ -183,9 +183,8 @@ def lines_of(path: Path) -> "list[str]":
             content = path.read_bytes()
     except (OSError, zipfile.BadZipFile, EOFError) as error:
         raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-    return (
-        _decoded(content, path).replace("\r\n", "\n").removesuffix("\n").split("\n")
-    )  # no other line ends: a sentence may hold U+2028
+    # no other line ends: a sentence may hold U+2028
+    return _decoded(content, path).replace("\r\n", "\n").removesuffix("\n").split("\n")
 
 
 def _decoded(content: bytes, path: Path) -> str:

@@ -160,10 +160,8 @@ class Changed(Unpaired):
         return thickened(x) if self.change == "thickened" and to == "B" else None
 
     def labelled(self, dataset):
-        images = {
-            **dataset["images"],
-            "split": {**(dataset["images"].get("split") or {}), "seed": 0},
-        }  # the same for all seeds
+        # the same for all seeds
+        images = {**dataset["images"], "split": {**(dataset["images"].get("split") or {}), "seed": 0}}
         kept = {key: dataset[key] for key in ("name", "change")}
         return {**kept, "_target_": f"{__name__}.BothDomains", "problem": "classification", "images": images}
 

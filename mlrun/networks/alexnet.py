@@ -43,9 +43,8 @@ class AlexNet(nn.Module):
         c1, c2, c3, c4, c5 = channels
 
         def normalization():
-            return (
-                [nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)] if local_response_norm else []
-            )  # torch divides alpha by 5
+            # torch divides alpha by 5
+            return [nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)] if local_response_norm else []
 
         self.body = nn.Sequential(
             nn.Conv2d(image_shape[0], c1, kernel, stride, padding), nn.ReLU(), *normalization(), nn.MaxPool2d(3, 2),

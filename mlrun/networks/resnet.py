@@ -8,13 +8,8 @@ from torch.nn import functional as F
 
 from mlrun.networks.initialization import initialize
 
-BLOCKS = {
-    18: (2, 2, 2, 2),
-    34: (3, 4, 6, 3),
-    50: (3, 4, 6, 3),
-    101: (3, 4, 23, 3),
-    152: (3, 8, 36, 3),
-}  # per stage, table 1
+# per stage, table 1
+BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
 def conv_bn(channels: int, out: int, kernel: int, stride: int = 1) -> "list[nn.Module]":

@@ -99,9 +99,8 @@ class RecurrentSeq2Seq(nn.Module):
             "dot": lambda: DotAttention(hidden, memory_size),
         }[attention]()
         self.decoder = Recurrent(fed + (0 if attention == "dot" else memory_size), hidden, cell, layers, dropout)
-        self.combine = nn.Linear(
-            hidden + memory_size + fed, hidden
-        )  # of state, context and last token, before the output
+        # of state, context and last token, before the output
+        self.combine = nn.Linear(hidden + memory_size + fed, hidden)
         self.output = nn.Linear(hidden, target_vocab_size)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
 

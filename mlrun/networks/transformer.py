@@ -164,9 +164,8 @@ class TransformerDecoder(nn.Module):
     def forward(self, tokens: Tensor, memory: Tensor, memory_mask: Tensor) -> Tensor:
         x = self.embedding(tokens)
         for block in self.blocks:
-            x = block(
-                x, causal=True, memory=memory, memory_mask=memory_mask
-            )  # padding is on the right: the order hides it
+            # padding is on the right: the order hides it
+            x = block(x, causal=True, memory=memory, memory_mask=memory_mask)
         return self.output(self.norm(x))
 
     def start(self, memory: Tensor, memory_mask: Tensor) -> DecoderState:

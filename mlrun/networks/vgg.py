@@ -8,12 +8,8 @@ from torch import Tensor, nn
 from mlrun.networks.initialization import initialize
 from mlrun.networks.shapes import output_shape
 
-CONVOLUTIONS = {
-    11: (1, 1, 2, 2, 2),
-    13: (2, 2, 2, 2, 2),
-    16: (2, 2, 3, 3, 3),
-    19: (2, 2, 4, 4, 4),
-}  # per block; the paper's A, B, D, E
+# per block; the paper's A, B, D, E
+CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 CHANNELS = (64, 128, 256, 512, 512)
 
 

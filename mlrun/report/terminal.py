@@ -60,11 +60,8 @@ def _trainer_line(trainer) -> str:
     if trainer.get("early_stopping_patience"):
         parts.append(f"patience {trainer.get('early_stopping_patience')}")
     silent = {"max_epochs", "early_stopping_patience", "name", "_target_"}
-    silent |= {
-        "penalize_bias_and_norm",
-        "gradient_clip_algorithm",
-        "matmul_precision",
-    }  # how, not what: of no interest by themselves
+    # how, not what: of no interest by themselves
+    silent |= {"penalize_bias_and_norm", "gradient_clip_algorithm", "matmul_precision"}
     usual = (None, False, 0, 1, "auto", "32-true", "32", 32)
     parts += [f"{key} {_value(value)}" for key, value in trainer.items() if key not in silent and value not in usual]
     return ", ".join(parts)

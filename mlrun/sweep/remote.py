@@ -110,9 +110,8 @@ def run(cfg, hydra_cfg) -> "float | None":
 
     begin = time.monotonic()
     try:
-        report = (
-            silent if "ray" in sys.modules else terminal
-        )  # Ray would show every job's output between the lines of the sweep
+        # Ray would show every job's output between the lines of the sweep
+        report = silent if "ray" in sys.modules else terminal
         checkpoint = left_by_earlier_attempt(directory, cfg)
         result = run_experiment(cfg, directory, overrides, environment[PARENT], report, job.run_id, opened, checkpoint)
     except BaseException as error:

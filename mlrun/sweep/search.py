@@ -74,9 +74,8 @@ class Search:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        warnings.simplefilter(
-            "ignore", optuna.exceptions.ExperimentalWarning
-        )  # `group`, which conditional settings need
+        # `group`, which conditional settings need
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         self.states = optuna.trial.TrialState
         storage = self.settings["storage"] or str(self.sweep.directory / "study.journal")
         if "://" not in storage:
@@ -117,10 +116,8 @@ class Search:
             return samplers.TPESampler(
                 seed=seed, multivariate=True, group=True, n_startup_trials=self.settings["n_startup_trials"]
             )
-        if kind in (
-            "random",
-            "grid",
-        ):  # a grid is a queue of trials; Optuna's own sampler for it cannot be asked and told
+        # a grid is a queue of trials; Optuna's own sampler for it cannot be asked and told
+        if kind in ("random", "grid"):
             return samplers.RandomSampler(seed=seed)
         try:
             import cmaes  # noqa: F401

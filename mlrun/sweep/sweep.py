@@ -159,9 +159,8 @@ class Sweep:
                 self.display.say(f"sweep of {total or '?'} jobs on {places}: {_relative(self.directory)}")
                 self._warm_up(like or self.jobs)
                 self.pool.listeners = [*listeners, self, self.display, *([self.record] if self.record else [])]
-                callbacks = OmegaConf.select(
-                    self.config, "hydra.callbacks"
-                )  # `on_job_start` is not to be called long before
+                # `on_job_start` is not to be called long before
+                callbacks = OmegaConf.select(self.config, "hydra.callbacks")
                 self.pool.run(self._pending(jobs), ahead=like is None and not callbacks)
             failed = any(job.state in (states.FAILED, states.KILLED) for job in self.jobs)
             status = "FAILED" if failed or self.pool.draining else "FINISHED"

@@ -163,10 +163,8 @@ def left_by_earlier_attempt(directory: Path, cfg) -> "Path | None":
             for name in CHECKPOINTS:
                 checkpoint = directory / "checkpoints" / name
                 if readable(checkpoint, bool(cfg.get("trust"))):
-                    sys.argv[1:] = [
-                        "resume",
-                        str(checkpoint),
-                    ]  # what the further processes of a distributed job are started with
+                    # what the further processes of a distributed job are started with
+                    sys.argv[1:] = ["resume", str(checkpoint)]
                     return checkpoint
     for name in ("checkpoints", "figures", "model", "config"):
         shutil.rmtree(directory / name, ignore_errors=True)

@@ -62,9 +62,8 @@ class PolicyGradient(Control):
         stream = self.stream
         scores = self.scores(torch.from_numpy(stream.observations).to(self.device)).cpu()
         noise = torch.empty_like(scores).exponential_(generator=self.generator)
-        actions = (
-            (scores - noise.log()).argmax(1).numpy()
-        )  # argmax of scores plus Gumbel noise draws from their softmax
+        # argmax of scores plus Gumbel noise draws from their softmax
+        actions = (scores - noise.log()).argmax(1).numpy()
         valid = ~stream.resets
         rollout.append(actions, *stream.step(actions), valid, stream.observations)
 

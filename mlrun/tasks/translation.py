@@ -109,9 +109,8 @@ class Translation(Task):
                 self._in_order(self._written, self.trainer.val_dataloaders, self.data),
                 self.data.references("val"),
             )
-            kept = [
-                (text, expected) for text, expected in zip(texts, references) if text is not None
-            ]  # of this process's share
+            # of this process's share
+            kept = [(text, expected) for text, expected in zip(texts, references) if text is not None]
             scored = measures.translation(*zip(*kept), bleu=self.measure == "bleu")
             metrics.update({f"{stage}/{name}": value for name, value in scored.items()})
             self._written = []
@@ -239,7 +238,6 @@ def guided_attention_loss(weights: Tensor, source_mask: Tensor, target_mask: Ten
 
 def _various(texts: "list[str]", count: int) -> "list[str]":
     """Some texts of different length, none of them long."""
-    short = sorted(
-        dict.fromkeys(text for text in texts[:200] if len(text) <= 60), key=len
-    )  # a set has another order each time
+    # a set has another order each time
+    short = sorted(dict.fromkeys(text for text in texts[:200] if len(text) <= 60), key=len)
     return short[len(short) // (2 * count) :: max(1, len(short) // count)][:count]

@@ -103,9 +103,8 @@ class Run:
         except queue.Empty:
             silence = f"no answer from {tracking_uri()} within {CLOSE_SECONDS:.0f} s"
             self._opened = self._opened or (None, silence)  # `id` need not wait again
-            if (
-                self._child and self._spool
-            ):  # what it still holds is written down, and may be sent by another process at any time
+            # what it still holds is written down, and may be sent by another process at any time
+            if self._child and self._spool:
                 os.kill(self._child, signal.SIGKILL)
             return recorder.Unreachable(silence) if self._spool else silence
         finally:

@@ -8,9 +8,8 @@ from urllib.parse import urlsplit
 from mlrun.errors import UserError
 
 DATABASE = "mlflow.db"
-TRAINING_VIEW = {
-    "mlflow.experimentKind": "custom_model_development"
-}  # MLflow's page then shows runs and models, not traces and prompts
+# MLflow's page then shows runs and models, not traces and prompts
+TRAINING_VIEW = {"mlflow.experimentKind": "custom_model_development"}
 
 
 def tracking_uri() -> str:
@@ -39,9 +38,8 @@ def open_client(uri: str):
     """An `MlflowClient` on `uri`. An SQLite database is created once, under a lock: concurrent first use corrupts its migration."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK", "true")
-    os.environ.setdefault(
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"
-    )  # some seconds, not four minutes, until a dead server is told
+    # some seconds, not four minutes, until a dead server is told
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     import logging
 
