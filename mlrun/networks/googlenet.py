@@ -58,7 +58,8 @@ class GoogLeNet(nn.Module):
 
     auxiliary: two more heads; in training `forward` then returns (scores, scores, scores), whose losses the task adds
     with `auxiliary_weight`. stem: "large" is the paper's, which divides height and width by 8, for 224x224;
-    "small" a 3x3 convolution. width: share of the paper's channels. large_kernel: of the third path, 5 in the paper.
+    "small" a 3x3 convolution. width: share of the paper's channels. large_kernel: of the third path, 5 in the paper;
+    3 is torchvision's form, whose last pooling is 2x2.
     With the large stem and 1,000 classes: 6,998,552 parameters (13,378,280 with auxiliary heads) as in the paper;
     batch_norm and large_kernel 3: 6,624,904 (13,004,888), the weights that torchvision has.
     """
@@ -100,7 +101,9 @@ class GoogLeNet(nn.Module):
                 joints.append(channels)
             stages.append(stage)
         self.stages = nn.ModuleList(stages)
-        self.pool = nn.MaxPool2d(3, 2, ceil_mode=True)
+        self.pools = nn.ModuleList(
+            nn.MaxPool2d(kernel, 2, ceil_mode=True) for kernel in (3, 2 if large_kernel == 3 else 3)
+        )
         self.auxiliary = nn.ModuleDict()
         if auxiliary:  # after the first and the fourth block of the second stage: 4a and 4d
             self.auxiliary["0"] = AuxiliaryHead(joints[2], num_outputs, batch_norm)
@@ -112,7 +115,7 @@ class GoogLeNet(nn.Module):
     def forward(self, x: Tensor) -> "Tensor | tuple[Tensor, ...]":
         x, extra = self.stem(x), []
         for index, stage in enumerate(self.stages):
-            x = self.pool(x) if index else x
+            x = self.pools[index - 1](x) if index else x
             for block, inception in enumerate(stage):
                 x = inception(x)
                 if index == 1 and self.training and str(block) in self.auxiliary:

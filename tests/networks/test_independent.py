@@ -1,45 +1,103 @@
-"""The same outputs as an independent implementation with the same weights, where one is installed (transformers needs no torchvision)."""
+"""The same outputs as independent implementations with the same weights, where they are installed.
+
+Neither needs torchvision at run time: `pip install --no-deps pytorchcv googlenet_pytorch`.
+"""
+
+import importlib
 
 import pytest
 import torch
+from torch import nn
 
+from mlrun.networks.alexnet import AlexNet
+from mlrun.networks.densenet import DenseNet
+from mlrun.networks.googlenet import GoogLeNet
+from mlrun.networks.nin import NiN
 from mlrun.networks.resnet import ResNet
+from mlrun.networks.vgg import CHANNELS, CONVOLUTIONS, VGG
 
 
-def tensors_in_our_order(theirs):
-    """Their ResNet lists the shortcut before the residual of a block, ours after it."""
-    embedder = theirs.resnet.embedder.embedder
-    modules = [embedder.convolution, embedder.normalization]
-    for stage in theirs.resnet.encoder.stages:
-        for block in stage.layers:
-            for unit in [*block.layer, block.shortcut]:
-                if hasattr(unit, "convolution"):
-                    modules += [unit.convolution, unit.normalization]
-    modules.append(theirs.classifier[1])
-    return [tensor for module in modules for tensor in module.state_dict().values()]
-
-
-@pytest.mark.parametrize(
-    "depth, kind, sizes", [(18, "basic", [64, 128, 256, 512]), (50, "bottleneck", [256, 512, 1024, 2048])]
-)
-def test_resnet_against_transformers(depth, kind, sizes):
-    transformers = pytest.importorskip("transformers")
-    depths = {18: [2, 2, 2, 2], 50: [3, 4, 6, 3]}[depth]
-    torch.manual_seed(0)
-    theirs = transformers.ResNetForImageClassification(
-        transformers.ResNetConfig(hidden_sizes=sizes, depths=depths, layer_type=kind, num_labels=10)
-    )
-    ours = ResNet([3, 64, 64], 10, depth=depth, form="imagenet", stem="large")
+def same_outputs(ours, theirs, size):
+    """Both list their tensors from input to output, so that they pair up by order."""
     with torch.no_grad():
-        for module in theirs.modules():  # statistics and scales that are not all alike
-            if isinstance(module, torch.nn.BatchNorm2d):
+        for parameter in theirs.parameters():  # biases, scales and statistics that are not all alike
+            if parameter.dim() == 1:
+                parameter.add_(torch.randn_like(parameter), alpha=0.1)
+        for module in theirs.modules():
+            if isinstance(module, nn.BatchNorm2d):
                 module.running_mean.normal_(std=0.1)
                 module.running_var.uniform_(0.5, 1.5)
-                module.weight.uniform_(0.5, 1.5)
-        state = ours.state_dict()
-        for mine, other in zip(state.values(), tensors_in_our_order(theirs), strict=True):
+        for mine, other in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True):
+            assert mine.shape == other.shape
             mine.copy_(other)
-    x = torch.randn(2, 3, 64, 64)
-    with torch.no_grad():
-        a, b = ours.eval()(x), theirs.eval()(x).logits
+        x = torch.randn(2, 3, size, size)
+        a, b = ours.eval()(x), theirs.eval()(x)
     torch.testing.assert_close(a / b.abs().max(), b / b.abs().max(), atol=1e-5, rtol=1e-5)
+
+
+def zoo(module, name):
+    pytest.importorskip("pytorchcv")
+    torch.manual_seed(0)
+    return getattr(importlib.import_module(f"pytorchcv.models.{module}"), name)
+
+
+@pytest.mark.parametrize("normalized", [False, True])
+def test_alexnet(normalized):
+    widths = [[32], [48], [64, 64, 48]]
+    theirs = zoo("alexnet", "AlexNet")(
+        widths, [[11], [5], [3, 3, 3]], [[4], [1], [1, 1, 1]], [[2], [2], [1, 1, 1]], normalized, num_classes=10
+    )
+    ours = AlexNet([3, 224, 224], 10, sum(widths, []), (11, 4, 2), hidden=4096, local_response_norm=normalized)
+    for module in ours.modules():
+        if isinstance(module, nn.LocalResponseNorm):
+            module.alpha = 1e-4  # the paper's sum over five channels is their mean here
+    same_outputs(ours, theirs, 224)
+
+
+@pytest.mark.parametrize("depth, batch_norm", [(11, False), (13, True), (16, False), (19, True)])
+def test_vgg(depth, batch_norm):
+    widths = [[channels // 8] * count for channels, count in zip(CHANNELS, CONVOLUTIONS[depth])]
+    theirs = zoo("vgg", "VGG")(widths, use_bn=batch_norm, num_classes=10)
+    same_outputs(VGG([3, 224, 224], 10, depth, batch_norm, width=1 / 8, hidden=8 * 4096), theirs, 224)
+
+
+def test_nin():
+    """Theirs pools by mean before the last block, whose convolution is 3x3 as ours, and cuts the class maps at zero."""
+    theirs = zoo("nin_cifar", "CIFARNIN")([[192, 160, 96], [192, 192, 192], [192, 192]], [5, 5, 3])
+    theirs.features.stage3.pool3 = nn.MaxPool2d(3, 2, padding=1)
+    theirs.output.final_conv.activ = nn.Identity()
+    widths = [[192, 160, 96], [192, 192, 192]]
+    ours = NiN([3, 32, 32], 10, widths, kernels=[5, 5], strides=[1, 1], paddings=[2, 2], head_widths=[192, 192])
+    same_outputs(ours, nn.Sequential(theirs, nn.Flatten()), 32)
+
+
+@pytest.mark.parametrize("auxiliary", [False, True])
+def test_googlenet_in_torchvisions_form(auxiliary):
+    package = pytest.importorskip("googlenet_pytorch")
+    torch.manual_seed(0)
+    options = {"num_classes": 10, "aux_logits": auxiliary, "transform_input": False}
+    theirs = package.GoogLeNet.from_name("googlenet", override_params=options)
+    same_outputs(GoogLeNet([3, 96, 96], 10, "large", large_kernel=3, auxiliary=auxiliary), theirs, 96)
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_resnet(depth):
+    theirs = zoo("resnet", f"resnet{depth}b" if depth >= 50 else f"resnet{depth}")(num_classes=10)
+    same_outputs(ResNet([3, 224, 224], 10, depth, "imagenet", stem="large"), theirs, 224)
+
+
+def test_resnet_for_small_images():
+    theirs = zoo("resnet_cifar", "resnet20_cifar10")()
+    same_outputs(ResNet([3, 32, 32], 10, 20), theirs, 32)
+
+
+def test_densenet_121():
+    theirs = zoo("densenet", "densenet121")(num_classes=10)
+    same_outputs(DenseNet([3, 224, 224], 10, (6, 12, 24, 16), growth=32, stem="large"), theirs, 224)
+
+
+@pytest.mark.parametrize("bottleneck, name", [(0, "densenet40_k12_cifar10"), (4, "densenet100_k12_bc_cifar10")])
+def test_densenet_for_small_images(bottleneck, name):
+    theirs = zoo("densenet_cifar", name)()
+    ours = DenseNet([3, 32, 32], 10, [16 if bottleneck else 12] * 3, growth=12, bottleneck=bottleneck)
+    same_outputs(ours, theirs, 32)
