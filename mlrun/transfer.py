@@ -23,6 +23,7 @@ class Loaded:
     loaded: "list[str]" = field(default_factory=list)
     reshaped: "list[str]" = field(default_factory=list)
     reclassed: "list[str]" = field(default_factory=list)  # a head for other classes
+    excluded: "list[str]" = field(default_factory=list)  # outside model.init_only
     absent: "list[str]" = field(default_factory=list)  # in the network, not in the source
     unused: "list[str]" = field(default_factory=list)  # in the source, not in the network
 
@@ -31,13 +32,17 @@ class Loaded:
         for names, what in (
             (self.reshaped, "of another shape, left as drawn"),
             (self.reclassed, "for other classes, left as drawn"),
+            (self.excluded, "outside model.init_only, left as drawn"),
             (self.absent, "not in the source, left as drawn"),
             (self.unused, "of the source not used"),
         ):
             if names:
-                shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-                lines.append(f"{len(names)} {what}: {shown}")
+                lines.append(f"{len(names)} {what}: {_some(names)}")
         return "; ".join(lines)
+
+
+def _some(names: "list[str]", most: int = 6) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def load_weights(
@@ -56,15 +61,12 @@ def load_weights(
         path = find_weights(source)
         theirs = _state(load_tensors(path, trust))
         other_classes = labels is not None and _labels(path) not in (None, list(labels))
-    if only is not None:
-        theirs = {
-            name: tensor
-            for name, tensor in theirs.items()
-            if name.startswith(tuple(f"network.{part}." for part in only))
-        }
+    wanted = "" if only is None else tuple(f"network.{part}." for part in only)
     report = Loaded(source)
     for name, tensor in mine.items():
-        if name not in theirs:
+        if not name.startswith(wanted):
+            report.excluded.append(name)
+        elif name not in theirs:
             report.absent.append(name)
         elif theirs[name].shape != tensor.shape:
             report.reshaped.append(name)
@@ -73,10 +75,11 @@ def load_weights(
         else:
             report.loaded.append(name)
             tensor.copy_(theirs[name])
-    report.unused = [name for name in theirs if name not in mine]
+    report.unused = [name for name in theirs if name not in mine and name.startswith(wanted)]
     if not report.loaded:
+        within = "" if only is None else f" within model.init_only=[{', '.join(only)}]"
         raise ConfigError(
-            f"model.init_from={source}: none of its {len(theirs)} tensors fits this network by name and shape"
+            f"model.init_from={source}: none of its {len(theirs)} tensors fits this network by name and shape{within}"
         )
     return report
 
@@ -190,6 +193,13 @@ class Freezing(Callback):
         if unfreeze_every is None:
             for module in self.frozen:  # before the optimizer is made, which then leaves them out
                 module.requires_grad_(False)
+
+    def describe(self, network: nn.Module) -> str:
+        names = [name for name, module in network.named_modules() if module in self.frozen]
+        count = sum(parameter.numel() for module in self.frozen for parameter in module.parameters(recurse=False))
+        whole = sum(parameter.numel() for parameter in network.parameters())
+        more = "" if self.unfreeze_every is None else f", a layer fewer every {self.unfreeze_every} epochs"
+        return f"{count:,} of {whole:,} parameters frozen{more}: {_some(names)}"
 
     def on_train_start(self, trainer, task):
         self.on_train_epoch_start(trainer, task)  # resumed within an epoch, there is no start of one

@@ -66,7 +66,9 @@ def test_only_some_parts(source, capsys):
     stored = torch.load(source / "model" / "weights.pt", weights_only=True)
     same = {name for name, tensor in learner.task.state_dict().items() if torch.equal(tensor, stored[name])}
     assert {name.split(".")[1] for name in same} == {"body"} and "network.body.4.weight" in same
-    with pytest.raises(ConfigError, match="none of its"):
+    said = capsys.readouterr().err
+    assert "4 outside model.init_only, left as drawn: network.classifier.0.weight" in said and "not in" not in said
+    with pytest.raises(ConfigError, match=r"none of its .* within model.init_only=\[tail\]"):
         started(source, "model.init_only=[tail]")
 
 
@@ -95,7 +97,7 @@ def fitted(learner, data, directory):
     "freeze, moving",
     [("all_but_head", ("head",)), ("first_2", ("classifier", "head")), ("none", ("body", "classifier", "head"))],
 )
-def test_frozen_parts_stay_as_they_are_norm_statistics_included(source, tmp_path, freeze, moving):
+def test_frozen_parts_stay_as_they_are_norm_statistics_included(source, tmp_path, capsys, freeze, moving):
     cfg, data = prepared(
         *SMALL,
         "dataset.classes=[5,6,7]",
@@ -104,8 +106,14 @@ def test_frozen_parts_stay_as_they_are_norm_statistics_included(source, tmp_path
         "trainer.max_epochs=1",
         "trainer.keep=last",
     )
-    changed = fitted(make_learner(cfg, data), data, tmp_path)
-    assert {name.split(".")[1] for name in changed} == set(moving)
+    learner, reached = make_learner(cfg, data), set()
+    for name, parameter in learner.task.named_parameters():
+        parameter.register_hook(lambda gradient, name=name: reached.add(name))
+    changed = fitted(learner, data, tmp_path)
+    assert {name.split(".")[1] for name in changed} == {name.split(".")[1] for name in reached} == set(moving)
+    still = sum(p.numel() for name, p in learner.task.named_parameters() if name not in reached)
+    said = capsys.readouterr().err
+    assert (f"{still:,} of 3,451 parameters frozen: body.0, body.1" in said) == (freeze != "none")
 
 
 def test_gradual_unfreezing(tmp_path):
@@ -154,6 +162,8 @@ def test_layers_and_their_names():
 
 
 def test_the_presets(tmp_path):
+    with pytest.raises(ConfigError, match="model.init_from=RUN_OF_TRANSFER_SOURCE: no such file"):
+        make_learner(*prepared("experiment=transfer"))
     first, _ = trained(tmp_path / "a", "experiment=transfer_source", "trainer.max_epochs=8")
     first.save(tmp_path / "a" / "model")
     second, data = trained(tmp_path / "b", "experiment=transfer", f"model.init_from={tmp_path / 'a'}")

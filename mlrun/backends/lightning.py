@@ -95,8 +95,7 @@ class NetworkLearner(Learner):
             loaded = load_weights(
                 learner.task, start, spec.labels, learner.cfg["model"].get("init_only"), bool(learner.cfg.get("trust"))
             )
-            log.info("%s", loaded)
-            print(f"mlrun: {loaded}", file=sys.stderr)
+            _say(loaded)
         if lr_scale:
             learner.task.parts = partial(parameter_groups, learner.task.network, plain(cfg["optim"])["lr"], lr_scale)
         # a fused step would undo the gradient scaling after penalties and clipping
@@ -248,6 +247,7 @@ class NetworkLearner(Learner):
             raise ConfigError("scheduler=plateau watches the validation part, which is empty: set dataset.split.val.")
         if model.get("freeze", "none") != "none":
             callbacks.append(Freezing(self.task.network, model["freeze"], model.get("unfreeze_every")))
+            _say(callbacks[-1].describe(self.task.network))
         return callbacks
 
     def _layers(self, data) -> list:
@@ -353,6 +353,11 @@ class NetworkLearner(Learner):
             lay_out_channels(task)
         task.load_state_dict(load_tensors(directory / WEIGHTS, trust))
         return cls(task.eval(), from_state(recipe["transform"]), recipe["labels"], recipe)
+
+
+def _say(what) -> None:
+    log.info("%s", what)
+    print(f"mlrun: {what}", file=sys.stderr)
 
 
 def _refuse_automatic(settings: dict, task: str) -> None:

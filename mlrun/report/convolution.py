@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from mlrun.networks.activation_maps import convolutions, feature_maps, grad_cam
-from mlrun.report.images import as_image, mosaic_figure
+from mlrun.report.images import TINT, as_image, mosaic_figure
 from mlrun.report.style import DIVERGING, shorten, styled
 
 
@@ -54,6 +54,7 @@ def maps(image, activations, title="Feature maps", limit=31):
     rows, columns = (np.linspace(0, have - 1, want).round().astype(int) for have, want in zip(pixels.shape, side))
     tiles = [pixels[rows][:, columns], *activations[:limit]]
     tiles = [(tile - tile.min()) / max(tile.max() - tile.min(), 1e-12) for tile in tiles]
+    title += f", {limit} of {len(activations)}" if len(activations) > limit else ""
     return mosaic_figure(tiles, ["input", *map(str, range(len(tiles) - 1))], title, limits=(0, 1), tile=0.9)
 
 
@@ -61,6 +62,7 @@ def maps(image, activations, title="Feature maps", limit=31):
 def cam_figure(images, cams, y, predicted, class_names, title="Grad-CAM: where the predicted class is seen"):
     """images: (rows, channels, height, width); cams: (rows, height, width) from 0 to 1, laid over them in red."""
     low, high = images.min(), images.max()
+    low -= TINT * (high - low) * (images.shape[1] != 3)
     shown, captions = [], []
     for image, cam, true, guess in zip(images, cams, y, predicted):
         grey = 1 - (image.mean(axis=0) - low) / max(high - low, 1e-12)  # dark on white, as the other figures show it

@@ -4,6 +4,8 @@ import numpy as np
 
 from mlrun.report.style import DIVERGING, INK, bare, new_axes, new_figure, shorten, styled, text_width
 
+TINT = 0.06  # of the ground of a grey image: its edge shows against the page
+
 
 def as_image(values, image_shape):
     """(channels, height, width) or its flattened form -> (height, width) or (height, width, 3), as imshow wants it."""
@@ -92,8 +94,7 @@ def misclassified_images(images, y_true, y_pred, class_names, image_shape, confi
         captions.append(f"true {true}\n→ {predicted}{sure}")
     order = ", most confident first" if confidence is not None else ""
     low, high = min(map(np.min, shown)), max(map(np.max, shown))
-    # the ground of a grey image gets a faint tint: its edge shows against the page
-    limits = (low - 0.06 * (high - low), high)
+    limits = (low - TINT * (high - low), high)
     some = f"{total:,}" if len(wrong) == total else f"{len(wrong)} of {total:,}"
     noun = "mistake" if total == 1 else "mistakes"
     return mosaic_figure(shown, captions, f"{title}: {some} {noun} in {of_rows or len(y_true):,}{order}", limits=limits)
@@ -120,16 +121,16 @@ def augmented_images(pixels, shares, class_names, title="Augmented training imag
 
     pixels: (images, versions, channels, height, width) from 0 to 1; shares: (images, versions, classes).
     """
-    shown, captions = [], []
+    shown, captions, versions = [], [], pixels.shape[1]
     for image, share in zip(pixels.reshape(-1, *pixels.shape[2:]), shares.reshape(-1, shares.shape[-1])):
         shown.append(as_image(image, image.shape))
         first, second = np.argsort(-share, kind="stable")[:2] if len(share) > 1 else (0, 0)
-        name = shorten(class_names[first], 12)
+        name = shorten(class_names[first], 12) + (", as it is" if len(captions) % versions == 0 else "")
         mixed = share[first] < 0.995
         captions.append(
             f"{name} {share[first]:.0%}\n{shorten(class_names[second], 12)} {share[second]:.0%}" if mixed else name
         )
-    return mosaic_figure(shown, captions, title, limits=(0, 1), columns=pixels.shape[1])
+    return mosaic_figure(shown, captions, title, limits=(-TINT, 1), columns=versions)
 
 
 @styled
