@@ -173,7 +173,7 @@ def through_mlrun(cfg, overrides) -> Clock:
         {"config_summary": silent.config_summary, "result_table": silent.result_table, "Progress": lambda: clock},
     )
     with tempfile.TemporaryDirectory() as folder:
-        run(cfg, Path(folder) / "run", overrides, report=report)
+        clock.result = run(cfg, Path(folder) / "run", overrides, report=report)
     return clock
 
 
