@@ -38,11 +38,8 @@ class Run:
         self._opened = None
         self._child = None
         heavy = {"torch", "mlflow", "numpy"} & set(sys.modules)
-        (
-            self._start_thread
-            if heavy or threading.active_count() > 1 or not hasattr(os, "fork")
-            else self._start_process
-        )()
+        in_thread = heavy or threading.active_count() > 1 or not hasattr(os, "fork")
+        (self._start_thread if in_thread else self._start_process)()
         tags, params = ({key: str(value) for key, value in pairs.items()} for pairs in (tags, params))
         self._send("open", tracking_uri(), experiment, name, tags, params, parent, os.getcwd(), _milliseconds(), run_id)
         for method, arguments in earlier:
