@@ -75,6 +75,9 @@ def _answer(learner, arguments) -> int:
         format = arguments.format if arguments.format in ("csv", "jsonl") else "csv"
     beside = Path("predictions" if output == "-" else output)
     rejected = arguments.rejected or beside.with_name(f"{beside.stem}.rejected.csv")
+    for option, path in (("--output", Path(output)), ("--rejected", rejected)):
+        if path.exists() and Path(arguments.input).exists() and path.samefile(arguments.input):
+            raise UserError(f"{option} {path}: is the input itself, which would be lost; give another file")
     rows, refused = predict_all(
         learner, read_rows(arguments.input, inputs, arguments.format, arguments.separator), output, format, rejected
     )
@@ -82,6 +85,8 @@ def _answer(learner, arguments) -> int:
         print(
             f"mlrun: {refused:,} of {rows + refused:,} rows could not be used; they are in {rejected}", file=sys.stderr
         )
+    elif not rows:
+        print(f"mlrun: {arguments.input}: there are no rows in it", file=sys.stderr)
     if output != "-" and rows:
         print(f"{output}: {rows:,} predictions")
     return 0 if rows else 1

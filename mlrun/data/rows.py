@@ -7,10 +7,12 @@ pandas as a whole where nothing is wrong with it; only a piece with something wr
 import csv
 import io
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -297,37 +299,92 @@ def _checked(frame, needed):
 
 
 def _json_lines(source, inputs, fields, separator):
-    import pandas as pd
-
     line, needed = 1, None
     for block in _blocks(_open_bytes(source), source, quoted=False):
-        records, places, rejected = [], [], []
-        for text in block.decode("utf-8", "replace").removeprefix("\ufeff").split("\n"):
-            place, line = line, line + 1
-            if not text.strip():
-                continue
-            try:
-                record = json.loads(text)
-            except (ValueError, RecursionError) as error:
-                rejected.append(Rejected(place, f"not JSON: {error}", text))
-                continue
-            if not isinstance(record, dict):
-                rejected.append(Rejected(place, "not a JSON object", text))
-                continue
-            needed = needed or _needed(source, list(record), fields)
-            absent = [name for name, _ in needed if name not in record]
-            if absent:
-                rejected.append(Rejected(place, f"lacks {', '.join(absent[:5])}", text))
-            else:
-                records.append([record[name] for name, _ in needed])
-                places.append((place, text))
-        line -= block.endswith(b"\n")
+        block = block.removeprefix(b"\xef\xbb\xbf") if line == 1 else block
         if needed is None:
-            yield partial(tuple, (None, [], rejected))
+            records = (record for record in map(_record, block.split(b"\n")) if record is not None)
+            first = next(records, None)
+            if first is not None:
+                names = {name for name, _ in fields or []}
+                whole = (record for record in chain([first], records) if names <= record.keys())
+                needed = _needed(source, list(next(whole, first)), fields)
+        yield partial(_json_block, block, line, needed or [])
+        line += block.count(b"\n")
+
+
+def _record(text: bytes) -> "dict | None":
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _json_block(block, line, needed):
+    """(frame of the needed columns, line numbers, rejected)."""
+    frame = _whole_json(block, needed)
+    if frame is not None:
+        return frame, np.arange(line, line + len(frame)), []
+    return _json_by_line(block, line, needed)
+
+
+def _whole_json(block, needed):
+    """A frame where every line is an object with all needed values of the right type, else None."""
+    import pyarrow
+    from pyarrow import json as reader
+
+    lines = block.count(b"\n") + (not block.endswith(b"\n"))
+    schema = pyarrow.schema(
+        [(name, pyarrow.float64() if kind == NUMBER else pyarrow.string()) for name, kind in needed]
+    )
+    try:
+        block.decode("utf-8")  # pyarrow does not look
+        table = reader.read_json(
+            io.BytesIO(block),
+            reader.ReadOptions(use_threads=False, block_size=max(len(block), 1)),
+            reader.ParseOptions(schema, newlines_in_values=False, unexpected_field_behavior="ignore"),
+        )
+    except (pyarrow.ArrowException, UnicodeDecodeError):
+        return None
+    if len(table) != lines:
+        return None
+    for name, _ in needed:  # pyarrow gives null for what is absent, too
+        key = re.escape(json.dumps(name, ensure_ascii=False).encode())
+        if table[name].null_count and len(re.findall(key + rb"\s*:", block)) != lines:
+            return None
+    frame = table.to_pandas()
+    return frame if all(_is_plain(frame[name]) for name, kind in needed if kind == NUMBER) else None
+
+
+def _json_by_line(block, line, needed):
+    import pandas as pd
+
+    records, places, rejected = [], [], []
+    for place, raw in enumerate(block.split(b"\n"), start=line):
+        if not raw.strip():
             continue
-        frame, kept, wrong = _checked(pd.DataFrame(records, columns=[name for name, _ in needed], dtype=object), needed)
-        rejected += [Rejected(places[row][0], reason, places[row][1]) for row, reason in wrong.items()]
-        yield partial(tuple, (frame, np.array([places[row][0] for row in kept], dtype=np.int64), sorted(rejected)))
+        text = raw.decode("utf-8", "replace")
+        try:
+            record = json.loads(raw.decode("utf-8"))
+        except UnicodeDecodeError:
+            rejected.append(Rejected(place, "not utf-8 text", text))
+            continue
+        except (ValueError, RecursionError) as error:
+            rejected.append(Rejected(place, f"not JSON: {error}", text))
+            continue
+        if not isinstance(record, dict):
+            rejected.append(Rejected(place, "not a JSON object", text))
+            continue
+        absent = [name for name, _ in needed if name not in record]
+        if absent:
+            rejected.append(Rejected(place, f"lacks {', '.join(absent[:5])}", text))
+        else:
+            records.append([record[name] for name, _ in needed])
+            places.append((place, text))
+    frame, kept, wrong = _checked(pd.DataFrame(records, columns=[name for name, _ in needed], dtype=object), needed)
+    rejected += [Rejected(places[row][0], reason, places[row][1]) for row, reason in wrong.items()]
+    return frame, np.array([places[row][0] for row in kept], dtype=np.int64), sorted(rejected)
 
 
 def _parquet(source, inputs, fields, separator):
@@ -361,7 +418,7 @@ def _parquet_batch(batch, start, needed):
 def _as_input(read, inputs, fields) -> Piece:
     """What the model takes: the frame itself, texts, or an array. read: gives a frame, the places of its rows, what was rejected."""
     frame, places, rejected = read()
-    if frame is None:
+    if not len(frame):
         return Piece(np.zeros((0,)), places, rejected)
     if inputs["kind"] == "table":
         return Piece(frame, places, rejected)
@@ -370,7 +427,7 @@ def _as_input(read, inputs, fields) -> Piece:
         empty = np.flatnonzero(column.isna())
         rejected = [*rejected, *(Rejected(int(places[row]), "no text", "") for row in empty)]
         kept = np.flatnonzero(column.notna())
-        return Piece(column.iloc[kept].astype(str).to_numpy(dtype=object), places[kept], rejected)
+        return Piece(column.iloc[kept].astype(str).to_numpy(dtype=object), places[kept], sorted(rejected))
     same = frame.dtypes.iloc[0] if frame.dtypes.nunique() == 1 else None
     x = frame.to_numpy() if same in (np.uint8, np.float32) else frame.to_numpy(dtype=np.float64)
     missing = np.isnan(x.sum(axis=1, dtype=np.float64)) if x.dtype.kind == "f" else np.zeros(0, bool)

@@ -94,6 +94,47 @@ def test_bad_json_lines(finished, tmp_path, capsys):
     assert pd.read_csv(tmp_path / "out.rejected.csv")["place"].tolist() == [2, 3, 4, 5]
 
 
+def test_json_lines_in_any_order_of_faults(finished, tmp_path, capsys):
+    """A piece that pyarrow reads as a whole, one that it cannot, and the same answers from both."""
+    record, run = dict(zip(NAMES, [5.1, 3.5, 1.4, 0.2])), str(finished(*NETWORK))
+    spaced, extra = json.dumps(record, separators=(" , ", " : ")), json.dumps({"note": [{}], **record})
+    source, out = tmp_path / "rows.jsonl", tmp_path / "out.csv"
+
+    def answers(lines):
+        source.write_bytes(b"\n".join(line if isinstance(line, bytes) else line.encode() for line in lines))
+        assert _dispatch(["predict", run, str(source), "--output", str(out)]) == 0
+        return pd.read_csv(out)
+
+    whole = answers([spaced, extra])
+    assert whole["row"].tolist() == [1, 2]
+    short, foreign = json.dumps({NAMES[0]: 1}), spaced.encode()[:-1] + b' , "note": "\xff"}'
+    missing, text = json.dumps({**record, NAMES[2]: None}), json.dumps({name: str(v) for name, v in record.items()})
+    mixed = answers([short, spaced, foreign, missing, text, "{}", extra])
+    assert mixed["row"].tolist() == [2, 5, 7]
+    assert np.allclose(mixed["probability_0"], whole["probability_0"][0])
+    rejected = pd.read_csv(tmp_path / "out.rejected.csv").set_index("place")["reason"]
+    assert rejected.index.tolist() == [1, 3, 4, 6]
+    assert rejected[3] == "not utf-8 text" and "lacks sepal" in rejected[1] and "no value in petal" in rejected[4]
+
+
+def test_the_input_is_not_overwritten(finished, tmp_path):
+    source = tmp_path / "new.csv"
+    flowers(3).to_csv(source, index=False)
+    (tmp_path / "link.csv").symlink_to(source)
+    before = source.read_text()
+    for options in (["--output", str(tmp_path / "link.csv")], ["--output", "-", "--rejected", str(source)]):
+        with pytest.raises(UserError, match="is the input itself"):
+            _dispatch(["predict", str(finished(*NETWORK)), str(source), *options])
+    assert source.read_text() == before
+
+
+def test_no_rows(finished, tmp_path, capsys):
+    for name, text in (("new.csv", ",".join(NAMES) + "\n"), ("new.jsonl", "")):
+        (tmp_path / name).write_text(text)
+        assert _dispatch(["predict", str(finished(*NETWORK)), str(tmp_path / name)]) == 1
+        assert f"{name}: there are no rows in it" in capsys.readouterr().err
+
+
 def test_pipes(finished, tmp_path):
     command = [sys.executable, "-m", "mlrun", "predict", str(finished(*ESTIMATOR)), "-", "--output", "-"]
     done = subprocess.run(
