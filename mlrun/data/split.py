@@ -54,7 +54,7 @@ def part_sizes(split, count, name="data", parts=PARTS):
     """Numbers of rows from what the user wrote, `count` rows being there.
 
     `split` maps a part to a fraction (0.6), a number of rows (1000), 0 (no such part) or None (the rest). Whole numbers
-    that add up to 100 (98, 1, 1) are percent. Fractions that add up to 1 leave no row out; less leaves rows unused.
+    of several parts that add up to 100 (98, 1, 1) are percent. Fractions that add up to 1 leave no row out; less leaves rows unused.
     Returns part -> int. Raises DataError where this cannot be done.
     """
     given = {part: split[part] for part in parts if part in split}
@@ -66,7 +66,7 @@ def part_sizes(split, count, name="data", parts=PARTS):
             )
     values = [value for value in given.values() if value is not None]
     whole = all(float(value).is_integer() for value in values)
-    if len(values) == len(given) and whole and sum(values) == 100:
+    if len(values) == len(given) and whole and sum(values) == 100 and max(values) < 100:
         given = {part: value / 100 for part, value in given.items()}
     elif len(values) == len(given) and whole and max(values, default=0) == 1 == sum(values):
         given = {part: float(value) for part, value in given.items()}  # train=1: all of it
