@@ -76,12 +76,12 @@ def hydra_application(argv: "list[str]") -> int:
     from yaml import YAMLError
 
     from mlrun.config.compose import CONF, CONFIG_NAME, register_resolvers
-    from mlrun.config.explain import explain
+    from mlrun.config.explain import explain, quoted
     from mlrun.errors import ConfigError, SweepFailed, UserError
 
     register_resolvers()
     automatic = "resume=auto" in argv
-    argv = _resumed(_selected(argv))
+    argv = [quoted(word) for word in _resumed(_selected(argv))]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of Hydra's printer
     sys.argv[1:] = argv
     arguments = _parse(argv)

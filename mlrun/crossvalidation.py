@@ -19,7 +19,7 @@ from mlrun.tracking.run import Run
 log = logging.getLogger("mlrun")
 
 
-def cross_validate(cfg: dict, data, result, tracked: Run, report) -> None:
+def cross_validate(cfg: dict, data, result, tracked: Run, report, overrides=()) -> None:
     """Trains and tests a learner per fold; leaves "cv/…" means and deviations (numpy's, over folds) in `result.metrics`.
 
     Gone on with, folds that an earlier attempt finished are only measured again, and the one it was at goes on from its checkpoint.
@@ -31,6 +31,8 @@ def cross_validate(cfg: dict, data, result, tracked: Run, report) -> None:
     rows, _, classes = _pool(data)
     groups = _groups(data, rows, settings.get("group"))
     plan = list(folds(len(rows), settings["folds"], settings.get("repeats") or 1, _seed(cfg, data), classes, groups))
+    sizes = {_division(settings): len(rows)}
+    report.config_summary(cfg, overrides, sizes=sizes, problem=data.spec.problem, directory=result.directory)
     out_of_fold, measured, seconds = [], [], {}
     for number, (train, held_out) in enumerate(plan, start=1):
         parts = {"train": rows[train], "test": rows[held_out]}
@@ -100,6 +102,12 @@ def folds(count: int, number: int, repeats: int, seed: int, classes=None, groups
     yield from kind(number, shuffle=True, random_state=seed).split(y, y)
 
 
+def _division(settings) -> str:
+    """How rows are folded, in words."""
+    group, repeats = settings.get("group"), settings.get("repeats") or 1
+    return f"rows in {settings['folds']} folds{f' by {group}' if group else ''}{f', {repeats} times' * (repeats > 1)}"
+
+
 def _pool(data):
     """(rows, y, classes or None) of what is folded, in the order of the rows."""
     if not hasattr(data, "content"):
@@ -116,7 +124,10 @@ def _pool(data):
 def _groups(data, rows, column):
     if column is None:
         return None
-    values = data.column(column)
+    try:
+        values = data.column(column)
+    except DataError as error:
+        raise DataError(f"trainer.group: {error}") from None
     return np.unique(values.astype(str), return_inverse=True)[1].reshape(-1)[rows]
 
 

@@ -147,8 +147,7 @@ def _run(cfg: dict, result: Result, tracked: Run, overrides, report, resume: "Pa
     if cfg["trainer"].get("folds"):
         from mlrun.crossvalidation import cross_validate
 
-        report.config_summary(cfg, overrides, sizes=data.sizes, problem=data.spec.problem, directory=directory)
-        cross_validate(cfg, data, result, tracked, report)
+        cross_validate(cfg, data, result, tracked, report, overrides)
         return _record_metrics(result, tracked)
     with result.phase("import"):
         from mlrun.backends import make_learner

@@ -114,6 +114,10 @@ def changed(stored: Stored, overrides: "list[str]") -> dict:
             problems.append(f"{text}: {reason}")
         else:
             OmegaConf.update(cfg, key, override.value(), force_add=True)
+    if any(": there is no such key" not in problem for problem in problems):
+        problems.append(
+            f"what can change is {', '.join(CHANGEABLE)}; with more, begin a new run (model.init_from=RUN takes the weights)"
+        )
     problems += [] if problems else validate(cfg, overrides)[0]
     if problems:
         raise ConfigError(problems)
@@ -125,11 +129,11 @@ def _refusal(cfg: dict, key: str, override) -> "str | None":
     if override.is_sweep_override():
         return "one run goes on, not several"
     if key not in CHANGEABLE:
-        known = key in flatten(cfg) or key in cfg
+        from mlrun.config.validate import nearest
+
         reason = next((why for begin, why in REASONS if key.split(".")[0] == begin), None)
-        if not known and reason is None:
-            return "there is no such key"
-        return f"{reason}; what can change is {', '.join(CHANGEABLE)}. For another experiment begin a new run (model.init_from=RUN takes the weights)"
+        near = "" if key in flatten(cfg) or key in cfg else nearest(key, CHANGEABLE)
+        return f"there is no such key{near}" if near or reason is None else reason
     if key.startswith("trainer.") and not is_network(cfg["model"]):
         return "this model is not trained by the trainer"
     if key != "trainer.max_epochs":

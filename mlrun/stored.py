@@ -64,12 +64,13 @@ def _other_data(cfg: dict, overrides: "list[str]", whole: bool):
     from omegaconf import OmegaConf
 
     from mlrun.config.compose import compose
-    from mlrun.config.explain import explain
+    from mlrun.config.explain import explain, quoted
 
     wrong = next((text for text in overrides if not text.lstrip("+").startswith("dataset")), None)
     if wrong:
         raise UserError(f"{wrong}: only the data can be others here: dataset=NAME, dataset.path=FILE ...")
     if any(text.startswith("dataset=") for text in overrides):
+        overrides = [quoted(text) for text in overrides]
         problems = [line for line in explain(overrides) if line.startswith("dataset")]
         if problems:
             raise UserError("\n".join(problems))

@@ -45,12 +45,10 @@ def load_tensors(path: "Path | str", trust: bool = False):
         if "Unsupported" in text or "GLOBAL" in text or "weights_only" in text and "invalid load key" not in text:
             what = "it holds Python objects, which run code when they are loaded. Refused; if you trust where it comes from, add trust=true"
         else:
-            what = f"not a whole checkpoint: {text[:200]}"
+            what = f"not a whole checkpoint: {_sentence(error)}"
         raise UserError(f"{path}: {what}") from None
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, ImportError) as error:
-        raise UserError(
-            f"{path} is not a whole checkpoint: {' '.join(str(error).split())[:200] or type(error).__name__}"
-        ) from None
+        raise UserError(f"{path} is not a whole checkpoint: {_sentence(error)}") from None
 
 
 def load_pickle(path: Path, trust: bool = False):
@@ -122,3 +120,8 @@ def _new_key(path: Path) -> bytes:
     finally:
         beside.unlink()
     return path.read_bytes()
+
+
+def _sentence(error: Exception) -> str:
+    """The first sentence of what a library said."""
+    return " ".join(str(error).split()).partition(". ")[0][:200] or type(error).__name__

@@ -23,8 +23,9 @@ class Reporter(Callback):
 
     def on_train_start(self, trainer, task):
         self.progress.start(
-            trainer.max_epochs, trainer.num_training_batches, self.monitor, task.mode, trainer.current_epoch
-        )
+            trainer.max_epochs, trainer.num_training_batches, self.monitor, task.mode, trainer.current_epoch,
+            self.history.get(self.monitor, ()),
+        )  # fmt: skip
 
     def on_train_batch_start(self, trainer, task, batch, batch_index):
         if batch_index == trainer.num_training_batches - 1:  # at the end of the epoch schedules have moved on

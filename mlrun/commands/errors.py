@@ -20,7 +20,6 @@ def run(argv: "list[str]") -> int:
     )
     parser.add_argument("--output", type=Path, help="directory (default: errors in the run's directory, else here)")
     arguments = parser.parse_args(argv)
-    import numpy as np
 
     from mlrun.error_analysis import confident_mistakes, likely_mislabelled, slices
     from mlrun.stored import Record, open_part, open_run
@@ -45,10 +44,10 @@ def run(argv: "list[str]") -> int:
         for place, name in enumerate(labels):
             of_class, said = outcome.y == place, outcome.predicted == place
             if of_class.any() or said.any():
-                missed = float((outcome.predicted[of_class] != place).mean()) if of_class.any() else float("nan")
-                false = float((outcome.y[said] != place).mean()) if said.any() else float("nan")
+                missed = float((outcome.predicted[of_class] != place).mean()) if of_class.any() else None
+                false = float((outcome.y[said] != place).mean()) if said.any() else None
                 classes.append((name, int(of_class.sum()), missed, false))
-        classes.sort(key=lambda one: -np.nan_to_num(one[2]))
+        classes.sort(key=lambda one: -(one[2] or 0))
     tables["classes"] = [("class", "rows", "missed", "wrong when predicted"), *classes]
     tables["slices"] = [
         ("column", "values", "rows", "error", "standard errors above all"),
@@ -70,11 +69,11 @@ def run(argv: "list[str]") -> int:
 def _rows(outcome, places, rows, labels, data):
     """A table of chosen rows with what was given and what was said; the features of a small table too."""
     features = list(data.spec.feature_names) if data.columns is not None or len(data.spec.feature_names) <= 30 else []
-    texts = getattr(data.content.x, "ndim", 2) == 1
+    texts, names = getattr(data.content.x, "ndim", 2) == 1, data.content.names
     head = ["row", "true", "predicted"]
     if outcome.probabilities is not None:
         head += ["probability of predicted", "probability of true"]
-    table = [(*head, *features, *(["text"] if texts else []))]
+    table = [(*head, *features, *["text"] * texts, *["file"] * bool(names))]
     x = data.take(rows[places]) if len(places) else []
     for at, place in enumerate(places):
         true, predicted = (
@@ -90,6 +89,7 @@ def _rows(outcome, places, rows, labels, data):
             else []
         )
         own = list(x.iloc[at] if hasattr(x, "iloc") else x[at].reshape(-1)) if features else [x[at]] if texts else []
+        own += [names[rows[place]]] if names else []
         table.append((int(rows[place]), true, predicted, *sure, *own))
     return table
 
@@ -108,9 +108,9 @@ def _draw(data, outcome, rows, labels, folder) -> None:
 
     if len(data.spec.facts.get("image_shape", ())) != 3 or outcome.problem != "classification":
         return
-    for name, places, title in (
-        ("mistakes", confident_mistakes(outcome), "Mistakes"),
-        ("mislabelled", likely_mislabelled(outcome), "Likely mislabelled"),
+    for name, places, title, order in (
+        ("mistakes", confident_mistakes(outcome), "Mistakes", None),
+        ("mislabelled", likely_mislabelled(outcome), "Likely mislabelled", "the likeliest first"),
     ):
         chosen = places[outcome.y[places] != outcome.predicted[places]]
         if len(chosen):
@@ -125,6 +125,7 @@ def _draw(data, outcome, rows, labels, folder) -> None:
                 confidence=sure,
                 of_rows=len(outcome.y),
                 title=title,
+                order=order,
             )
             save(figure, folder / f"{name}.png")
 
@@ -151,13 +152,9 @@ def _show(part, outcome, tables) -> None:
         table = tables[name]
         if len(table) < 2:
             continue
-        width = (
-            5
-            if name in ("mistakes", "mislabelled") and outcome.probabilities is not None
-            else 3
-            if name in ("mistakes", "mislabelled")
-            else len(table[0])
-        )
+        width = len(table[0])
+        if name in ("mistakes", "mislabelled") and table[0][-1] not in ("text", "file"):
+            width = 3 if outcome.probabilities is None else 5  # features of a table are in the file
         cells = [[_cell(value, number) for value in row[:width]] for row in table[: SHOWN + 1]]
         widths = [max(map(len, column)) for column in zip(*cells)]
         more = f" ({len(table) - 1 - SHOWN:,} more in {name}.csv)" if len(table) - 1 > SHOWN else ""
@@ -168,8 +165,12 @@ def _show(part, outcome, tables) -> None:
 
 def _cell(value, number) -> str:
     text = (
-        number(float(value))
-        if isinstance(value, float) or hasattr(value, "dtype") and value.dtype.kind == "f"
-        else str(value)
+        "–"
+        if value is None
+        else (
+            number(float(value))
+            if isinstance(value, float) or hasattr(value, "dtype") and value.dtype.kind == "f"
+            else str(value)
+        )
     )
     return text if len(text) <= 40 else text[:37] + "..."

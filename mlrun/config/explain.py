@@ -80,6 +80,19 @@ def explain(overrides: "list[str]", config_dir: "str | None" = None, error: "Exc
     return list(dict.fromkeys(problems)) or _short_lines(error)
 
 
+def quoted(text: str) -> str:
+    """An override with quotation marks around words of other letters than a to z, which Hydra would not read."""
+    head, equals, value = text.partition("=")
+    if value.isascii() or "{" in value:  # Hydra takes no quoted keys
+        return text
+
+    def word(found):
+        one = found[0]
+        return one if one.isascii() or one[0] in "'\"" else one.replace(one.strip(), f"'{one.strip()}'")
+
+    return head + equals + re.sub(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^][(),'"]+""", word, value)
+
+
 def _parsed(overrides: "list[str]", problems: "list[str]") -> Iterator[_Given]:
     parser = OverridesParser.create()
     for text in overrides:
@@ -180,7 +193,7 @@ def _composed(chosen: "list[_Given]", config_dir, problems: "list[str]") -> "tup
             cfg = compose([g.alternatives[0] for g in good] + [one.alternatives[0]], config_dir)
             good.append(one)
         except _REFUSED as error:
-            problems.append(f"{one.text}: {_choice_refused(one, error)}")
+            problems.append(f"{one.text}: {_choice_refused(one, error, config_dir)}")
     if cfg is None:
         try:
             cfg = compose([], config_dir)
@@ -189,9 +202,13 @@ def _composed(chosen: "list[_Given]", config_dir, problems: "list[str]") -> "tup
     return cfg, good
 
 
-def _choice_refused(one: _Given, error: Exception) -> str:
+def _choice_refused(one: _Given, error: Exception, config_dir: "str | None") -> str:
     if one.prefix in ("+", "++") and "/" not in one.key:
         return f"{one.key} is chosen already: write {one.text.lstrip('+')}"
+    if isinstance(error, yaml.YAMLError):
+        name = one.alternatives[0].partition("=")[2]
+        faults = [entry.fault for entry in catalogue.entries(one.key, config_dir) if entry.fault and entry.name == name]
+        return (faults or [_short(error)])[0]
     return _short(error)
 
 

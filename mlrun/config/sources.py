@@ -279,6 +279,9 @@ def resolve(dotted: str) -> "Definition | Module":
     head, *rest = dotted.split(".")
     top = _module(head, os.getcwd())
     if top is None:
-        near = _nearest(head, [*sys.stdlib_module_names, "mlrun", "torch", "sklearn", "lightning", "torchmetrics"])
+        own = [path.stem for path in Path.cwd().glob("*.py")]
+        near = _nearest(
+            head, [*own, *sys.stdlib_module_names, "mlrun", "torch", "sklearn", "lightning", "torchmetrics"]
+        )
         raise NoSuchTarget(f"there is no module '{head}'{near}")
     return _descend(top, rest)

@@ -78,7 +78,7 @@ class CsvFile(ArrayData):
         for option, names in (("target", [target]), ("drop", self.drop), ("categorical", self.categorical)):
             for name in names:
                 if name not in columns:
-                    raise self._no_column(option, name, columns)
+                    raise self._no_column(name, columns, f" (dataset.{option})")
         if target in self.drop:
             raise DataError(
                 f"dataset.drop: {target!r} is the target" + ("; set dataset.target" if self.target is None else "")
@@ -106,11 +106,11 @@ class CsvFile(ArrayData):
             )
         return pd.concat([frame, other.reindex(columns=frame.columns)], ignore_index=True)
 
-    def _no_column(self, option, name, columns):
+    def _no_column(self, name, columns, asked=""):
         near = get_close_matches(name, columns, 3, 0.5)
         shown = ", ".join(columns[:20]) + (f", ... ({len(columns)} columns)" if len(columns) > 20 else "")
         return DataError(
-            f"{self.path}: no column {name!r} (dataset.{option})"
+            f"{self.path}: no column {name!r}{asked}"
             + (f"; did you mean {' or '.join(near)}" if near else "")
             + f"; columns: {shown}"
         )
@@ -230,7 +230,7 @@ class CsvFile(ArrayData):
         if name in self.left_out:
             return self.left_out[name].to_numpy(dtype=object)
         if name not in self.content.feature_names:
-            raise self._no_column("drop", name, [*self.content.feature_names, *self.left_out])
+            raise self._no_column(name, [*self.content.feature_names, *self.left_out])
         return super().column(name)
 
     def take(self, rows):

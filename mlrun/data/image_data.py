@@ -49,6 +49,7 @@ class ImageData(ArrayData):
             y=np.searchsorted(places, content.y[chosen]),
             labels=[content.labels[place] for place in places],
             class_names=[content.class_names[place] for place in places],
+            names=content.names and [content.names[row] for row in np.flatnonzero(chosen)],
             sources=None
             if content.sources is None
             else [(int(chosen[:start].sum()), int(chosen[:end].sum()), parts) for start, end, parts in content.sources],

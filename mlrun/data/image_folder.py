@@ -60,6 +60,7 @@ class ImageFolder(ImageData):
             for row, source in enumerate(kept):
                 x[row] = x[source]
             x, y, ends = x[: len(kept)], y[kept], np.searchsorted(kept, ends)
+            files = [files[row] for row in kept]
         present = set(y.tolist())
         if len(present) < len(classes):
             absent = [name for place, name in enumerate(classes) if place not in present]
@@ -71,6 +72,7 @@ class ImageFolder(ImageData):
             list(classes),
             list(classes),
             sources=_sources(parts, ends),
+            names=[str(file.relative_to(self.path)) for file in files],
         )
 
     def _room(self, count):
@@ -96,7 +98,7 @@ class ImageFolder(ImageData):
             raise DataError(
                 f"{self.path}: {count}: {shown}. Mend or remove them, or leave them out with dataset.skip_corrupt=true"
             )
-        log.warning("%s: %s, left out: %s", self.path, count, "; ".join(wrong))
+        log.info("%s: %s, left out: %s", self.path, count, "; ".join(wrong))
         print(f"mlrun: warning: {count} and left out: {shown}", file=sys.stderr)
 
 

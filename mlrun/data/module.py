@@ -99,7 +99,7 @@ class Content:
     x: (rows, features), (rows, channels, height, width) or a DataFrame. y: (rows,) int64 class indices or float64.
     labels: original values of the classes. test_rows: first row of the set's own test part at the end, or None.
     sources: [(first row, end, parts)] where the rows come from several places that each make other parts, or None.
-    value_range: largest value of a pixel.
+    value_range: largest value of a pixel. names: of the rows (files), None where a row has its number only.
     """
 
     x: Any
@@ -112,6 +112,7 @@ class Content:
     test_rows: Any = None
     sources: Any = None
     value_range: float = 255
+    names: "list | None" = None
 
 
 class Chosen:

@@ -67,11 +67,12 @@ def mosaic_figure(
 
 @styled
 def misclassified_images(images, y_true, y_pred, class_names, image_shape, confidence=None, limit=24,
-                         of_rows=None, title="Misclassified"):  # fmt: skip
+                         of_rows=None, title="Misclassified", order=None):  # fmt: skip
     """The wrong ones of a split, the most confident mistakes first; None if there are none.
 
     images: (rows, ...) raw values of image_shape [channels, height, width]; y_true, y_pred: (rows,) class indices;
     confidence: (rows,) probability of the predicted class; of_rows: rows of the split if only mistakes are given.
+    order: in words, where the rows come in an order of their own.
     """
     y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
     wrong = np.flatnonzero(y_true != y_pred)
@@ -80,7 +81,8 @@ def misclassified_images(images, y_true, y_pred, class_names, image_shape, confi
     total = len(wrong)
     if confidence is not None:
         confidence = np.asarray(confidence)
-        wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]
+        if order is None:
+            wrong, order = wrong[np.argsort(-confidence[wrong], kind="stable")], "most confident first"
     wrong = wrong[:limit]
     chosen = np.asarray(images)[wrong]
     shown = [as_image(image, image_shape) for image in chosen]
@@ -92,12 +94,16 @@ def misclassified_images(images, y_true, y_pred, class_names, image_shape, confi
         sure = "" if confidence is None else f" ({confidence[row]:.0%})"
         true, predicted = (shorten(class_names[y[row]], 16) for y in (y_true, y_pred))
         captions.append(f"true {true}\n→ {predicted}{sure}")
-    order = ", most confident first" if confidence is not None else ""
     low, high = min(map(np.min, shown)), max(map(np.max, shown))
     limits = (low - TINT * (high - low), high)
     some = f"{total:,}" if len(wrong) == total else f"{len(wrong)} of {total:,}"
     noun = "mistake" if total == 1 else "mistakes"
-    return mosaic_figure(shown, captions, f"{title}: {some} {noun} in {of_rows or len(y_true):,}{order}", limits=limits)
+    return mosaic_figure(
+        shown,
+        captions,
+        f"{title}: {some} {noun} in {of_rows or len(y_true):,}{f', {order}' if order else ''}",
+        limits=limits,
+    )
 
 
 @styled

@@ -28,14 +28,17 @@ class Progress:
         self._live = None
         self._running = False
 
-    def start(self, total_epochs, steps_per_epoch, monitor=None, mode=None, finished_epochs=0) -> None:
-        """total_epochs, steps_per_epoch: None where not known; mode: "min" or "max"; finished_epochs: when resumed."""
+    def start(self, total_epochs, steps_per_epoch, monitor=None, mode=None, finished_epochs=0, earlier=()) -> None:
+        """total_epochs, steps_per_epoch: None where not known; mode: "min" or "max"; finished_epochs, and earlier, the
+        (epoch, watched value) of these: when resumed."""
         self._total = total_epochs if total_epochs and total_epochs > 0 else None
         self._steps = steps_per_epoch or None
         self._monitor = monitor
         self._minimize = (mode or ("min" if "loss" in (monitor or "loss") else "max")) == "min"
         self._done, self._first, self._batch = finished_epochs, finished_epochs, 0
         self._loss = self._watched = self._best = self._best_epoch = None
+        for epoch, value in earlier:
+            self._watch(epoch, value)
         self._begin = time.monotonic()
         self._next_drawing = 0.0
         self._printed, self._unprinted = finished_epochs, None
@@ -64,11 +67,7 @@ class Progress:
         """`epoch` epochs are finished; metrics: all values of the last one."""
         self._done, self._batch = epoch, 0
         self._loss = metrics.get("train/loss", self._loss)
-        value = metrics.get(self._monitor)
-        if value is not None and value == value:
-            self._watched = value
-            if self._best is None or (value < self._best if self._minimize else value > self._best):
-                self._best, self._best_epoch = value, epoch
+        self._watch(epoch, metrics.get(self._monitor))
         if self._live is not None:
             self._draw()
             return
@@ -76,6 +75,13 @@ class Progress:
         self._unprinted = (epoch, dict(metrics))
         if epoch == self._first + 1 or epoch == self._total or epoch - self._printed >= interval:
             self._print_epoch()
+
+    def _watch(self, epoch, value) -> None:
+        if value is None or value != value:
+            return
+        self._watched = value
+        if self._best is None or (value < self._best if self._minimize else value > self._best):
+            self._best, self._best_epoch = value, epoch
 
     def stop(self) -> None:
         """Leave the last state standing. Safe to call twice, and without `start`."""

@@ -59,7 +59,7 @@ def _trainer_line(trainer) -> str:
         parts.append(f"{trainer.get('max_epochs')} epochs")
     if trainer.get("early_stopping_patience"):
         parts.append(f"patience {trainer.get('early_stopping_patience')}")
-    silent = {"max_epochs", "early_stopping_patience", "name", "_target_"}
+    silent = {"max_epochs", "early_stopping_patience", "name", "_target_", "folds", "repeats", "group"}
     # how, not what: of no interest by themselves
     silent |= {"penalize_bias_and_norm", "gradient_clip_algorithm", "matmul_precision"}
     usual = (None, False, 0, 1, "auto", "32-true", "32", 32)

@@ -47,7 +47,7 @@ class Record:
         values = {f"jobs/{state}": counts.get(state, 0) for state in states.ENDED}
         if job.state == states.FINISHED and job.objective is not None and job.monitor:
             values[job.monitor] = job.objective
-            best = next((other for other in ranked(self.jobs) if other.monitor == job.monitor and other.accepted), None)
+            best = best_of([other for other in self.jobs if other.monitor == job.monitor])
             if best is not None:
                 values[f"best/{job.monitor}"] = best.objective
         self.run.metrics(values, step=done)
@@ -58,14 +58,7 @@ class Record:
 
         counts = count_states(self.jobs)
         tags = {"counts": ", ".join(f"{count} {state}" for state, count in counts.items()), "jobs": len(self.jobs)}
-        best = next(
-            (
-                job
-                for job in ranked(self.jobs)
-                if job.state == states.FINISHED and job.accepted and job.objective is not None
-            ),
-            None,
-        )
+        best = best_of(self.jobs)
         if best is not None:
             tags |= {
                 "best.run_id": best.run_id,
@@ -126,6 +119,12 @@ def write_table(jobs: "list[Job]", path: Path) -> None:
         writer = csv.DictWriter(file, names, restval="")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def best_of(jobs: "list[Job]") -> "Job | None":
+    """The best of the finished ones that keep the limits; None where there is none yet."""
+    done = (job for job in jobs if job.state == states.FINISHED and job.accepted and job.objective is not None)
+    return next(iter(ranked(list(done))), None)
 
 
 def draw(jobs: "list[Job]", directory: Path) -> "list[Path]":

@@ -47,7 +47,7 @@ class Worker:
         """Signal handler: the search has seen enough of this job."""
         self._prune = True
 
-    def start(self, total_epochs, steps_per_epoch, monitor=None, mode=None, finished_epochs=0) -> None:
+    def start(self, total_epochs, steps_per_epoch, monitor=None, mode=None, finished_epochs=0, earlier=()) -> None:
         self.report(
             "training",
             {"total_epochs": total_epochs if (total_epochs or 0) > 0 else None, "monitor": monitor, "mode": mode},

@@ -3,7 +3,7 @@
 import pytest
 
 from mlrun.config.compose import compose
-from mlrun.config.explain import explain
+from mlrun.config.explain import explain, quoted
 
 
 def explained(*overrides, config_dir=None):
@@ -70,3 +70,33 @@ def test_config_directory(tmp_path):
     assert explained("optim=mine", config_dir=str(tmp_path)) == []
     assert "did you mean 'mine'" in explained("optim=mime", config_dir=str(tmp_path))[0]
     assert "broken.yaml is not valid YAML" in explained("optim=broken", config_dir=str(tmp_path))[0]
+
+
+@pytest.mark.parametrize(
+    "text, value",
+    [
+        ("dataset.target=标签", "标签"),
+        ("dataset.path=my data/größe (1).csv", None),
+        ("dataset.path=my data/größe.csv", "my data/größe.csv"),
+        ("dataset.drop=[größe, b, 'é,x']", ["größe", "b", "é,x"]),
+        ("dataset.path='数 据.csv'", "数 据.csv"),
+        ("dataset.path=data.csv", "data.csv"),
+    ],
+)
+def test_words_of_any_letters_need_no_quotes(text, value):
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parse = OverridesParser.create().parse_override
+    if value is None:  # parentheses do need them
+        with pytest.raises(HydraException):
+            parse(quoted(text))
+        return
+    assert parse(quoted(text)).value() == value
+
+
+def test_a_file_that_is_no_yaml_is_named(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "torn.yaml").write_text("# torn\n_target_: [\n")
+    said = explain(["model=torn"], str(tmp_path))
+    assert len(said) == 1 and "torn.yaml is not valid YAML" in said[0] and "in line" in said[0]

@@ -194,6 +194,8 @@ def test_what_may_not_change_is_refused_with_a_reason(workplace, begin, resume):
         "no such key",
     ):
         assert text in said, said
+    assert said.count("what can change is") == 1
+    assert "did you mean 'trainer.max_epochs'" in refused("run", "trainer.max_epoch=9")
     assert "2 epochs are done already" in refused("run", "trainer.max_epochs=1")
     assert "must be an integer" in refused("run", "trainer.max_epochs=x")
     assert begin("planned", "trainer.max_epochs=2", "scheduler=cosine").wait() == 0

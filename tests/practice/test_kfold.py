@@ -165,6 +165,13 @@ def test_groups_stay_together(monkeypatch, tmp_path):
         assert not set(patient[train]) & set(patient[held_out])
 
 
+def test_a_group_that_is_no_column(monkeypatch, tmp_path):
+    (tmp_path / "rows.csv").write_text("a,patient,y\n" + "1,1,u\n2,2,v\n" * 20)
+    given = ["model=knn", "dataset=csv", f"dataset.path='{tmp_path / 'rows.csv'}'", "trainer=kfold"]
+    with pytest.raises(DataError, match="trainer.group: .* no column 'patien'; did you mean patient"):
+        unrecorded(monkeypatch, tmp_path, *given, "trainer.group=patien")
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

@@ -6,6 +6,9 @@ import pytest
 
 from mlrun.cli import _dispatch
 from mlrun.errors import UserError
+from mlrun.sweep import job as states
+from mlrun.sweep.job import Job
+from mlrun.sweep.record import best_of
 from mlrun.sweep.selection import Selection
 from mlrun.tracking.read import find_runs
 from tests.practice.conftest import ESTIMATOR, NETWORK
@@ -42,6 +45,13 @@ def test_the_slow_run_is_left_out(finished, capsys, monkeypatch):
     assert [row.split(",")[0] for row in rows] == [fast] and "val/accuracy" in rows[0]
     with pytest.raises(UserError, match="no run is good enough .predict_ms is"):
         _dispatch(["leaderboard", "select.subject_to=predict_ms<0"])
+
+
+def test_what_is_still_running_is_not_the_best(tmp_path):
+    slow = Job(0, [], None, "", tmp_path, state=states.FINISHED, monitor="val/accuracy", returned=0.9, accepted=False)
+    going = Job(1, [], None, "", tmp_path, state=states.RUNNING, monitor="val/accuracy", watched=0.5)
+    good = Job(2, [], None, "", tmp_path, state=states.FINISHED, monitor="val/accuracy", returned=0.8)
+    assert best_of([slow, going]) is None and best_of([slow, going, good]) is good
 
 
 def test_what_can_be_said():

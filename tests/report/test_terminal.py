@@ -116,6 +116,15 @@ def run_lines(last):
     return stream.getvalue().splitlines()
 
 
+def test_the_best_of_earlier_epochs_is_known_when_resumed():
+    stream = io.StringIO()
+    progress = Progress(stream=stream)
+    progress.start(3, 1, "val/accuracy", "max", finished_epochs=2, earlier=[(1, 0.9), (2, 0.8)])
+    progress.epoch(3, {"val/accuracy": 0.7})
+    progress.stop()
+    assert "best 0.9000 (epoch 1)" in stream.getvalue()
+
+
 def test_progress_of_unknown_length_and_of_a_minimum():
     stream = io.StringIO()
     progress = Progress(stream=stream, unit="episode")
