@@ -63,7 +63,10 @@ def run(argv: "list[str]") -> int:
         measured = sorted(
             {name for one in runs for name in one.metrics if "/" in name and not name.startswith("seconds/")}
         )
-        what = f"with {arguments.metric}" if arguments.metric else "with results"
+        from mlrun.config.validate import nearest
+
+        metric = selection.metric or arguments.metric
+        what = f"with {metric}{nearest(metric, measured)}" if metric else "with results"
         raise UserError(
             f"{arguments.source}: there are no runs {what}"
             + (f"; measured are {', '.join(measured)}" if measured else "")

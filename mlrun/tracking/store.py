@@ -47,6 +47,8 @@ def open_client(uri: str):
 
     for chatty in ("alembic", "mlflow"):  # after the import, which sets levels of its own
         logging.getLogger(chatty).setLevel(logging.ERROR)
+    # logs with a traceback what it raises as well
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     database = sqlite_file(uri)
     if database is None or _is_ready(database):
         return MlflowClient(uri)
@@ -100,6 +102,10 @@ def _is_ready(database: Path) -> bool:
     connection = sqlite3.connect(database)
     try:
         return connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    except sqlite3.OperationalError as error:
+        raise UserError(
+            f"{database} cannot be opened ({error}). Is the disk full, or the directory read-only?"
+        ) from None
     except sqlite3.DatabaseError as error:
         raise UserError(
             f"{database} is not a database that MLflow can use ({error}). Move it away, or set MLFLOW_TRACKING_URI."
