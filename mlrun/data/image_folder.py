@@ -2,9 +2,11 @@
 
 import logging
 import os
+import signal
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from mlrun.errors import DataError
 
 log = logging.getLogger("mlrun")
 
-CHUNK = 64  # files that a thread decodes in a turn
+CHUNK = 64  # files that a thread or process decodes in a turn
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
@@ -53,7 +55,7 @@ class ImageFolder(ImageData):
         ends = np.cumsum([len(part) for part in files])
         files, y = zip(*(one for part in files for one in part))
         x, y = self._room(len(files)), np.array(y, dtype=np.int64)
-        wrong = _decode(files, x, self.grey)
+        wrong = _decode(files, x, self.grey, self.num_workers)
         if wrong:
             self._corrupt(list(wrong.values()))
             kept = np.delete(np.arange(len(files)), list(wrong))
@@ -130,20 +132,26 @@ def read_folder(folder, side, grey=False):
     return x
 
 
-def _decode(files, x, grey):
-    """Fills x (files, channels, height, width), on several threads. Returns {row: what is wrong with its file}."""
+def _decode(files, x, grey, workers=0):
+    """Fills x (files, channels, height, width), by so many processes or, for 0, several threads. Returns {row: what is wrong with its file}."""
+    chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
+    wrong, deaf = {}, {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}  # Ctrl-C is for us
+    with ProcessPoolExecutor(workers, **deaf) if workers else ThreadPoolExecutor() as pool:
+        for number, (images, messages) in enumerate(pool.map(partial(_decoded, size=x.shape[2:], grey=grey), chunks)):
+            start = number * CHUNK
+            x[start : start + len(images)] = images
+            wrong |= {start + row: message for row, message in messages.items()}
+    return wrong
 
-    def decode(start):
-        wrong = {}
-        for row in range(start, min(start + CHUNK, len(files))):
-            try:
-                x[row] = read_image(files[row], x.shape[2:], grey)
-            except DataError as error:
-                wrong[row] = str(error)
-        return wrong
 
-    with ThreadPoolExecutor() as pool:
-        return {row: why for wrong in pool.map(decode, range(0, len(files), CHUNK)) for row, why in wrong.items()}
+def _decoded(files, size, grey):
+    images, wrong = np.zeros((len(files), 1 if grey else 3, *size), np.uint8), {}
+    for row, file in enumerate(files):
+        try:
+            images[row] = read_image(file, size, grey)
+        except DataError as error:
+            wrong[row] = str(error)
+    return images, wrong
 
 
 def read_image(path, size, grey=False):
