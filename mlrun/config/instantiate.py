@@ -24,6 +24,7 @@ METADATA = frozenset(  # said about a model or dataset, never passed to it
         "lr_scale",
         "gradient_clip_val",
         "suggested_lr",
+        "suggested_batch_size",
     }
 )
 

@@ -69,6 +69,7 @@ KEYS: dict[str, tuple] = {
     "model.lr_scale": (Mapping(), Null()),
     "model.keep": (Choice(("best", "last")),),
     "model.suggested_lr": (POSITIVE,),
+    "model.suggested_batch_size": (COUNT,),
     "model.gradient_clip_val": (POSITIVE, Null()),
     "dataset.name": (Text(),),
     "dataset.problem": (Text(),),
@@ -106,7 +107,8 @@ BELOW = ("optim", "scheduler", "trainer", "dataset", "model")
 # Written in a YAML about its model, dataset or scheduler; handed to the `_target_` only if it asks for it.
 METADATA = frozenset(
     {"name", "fits", "facts", "max_epochs", "keep", "min_image_size", "pixel_range", "problem", "interval",
-     "init_from", "init_only", "freeze", "unfreeze_every", "lr_scale", "gradient_clip_val", "suggested_lr"}
+     "init_from", "init_only", "freeze", "unfreeze_every", "lr_scale", "gradient_clip_val", "suggested_lr",
+     "suggested_batch_size"}
 )  # fmt: skip
 SPLITS, SPLIT_SETTINGS = ("train", "val", "test"), ("seed", "stratify", "train_dev")
 TOP = tuple(key for key in KEYS if "." not in key)

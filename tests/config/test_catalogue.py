@@ -75,3 +75,13 @@ def test_a_model_suggests_a_learning_rate_and_the_command_line_decides():
     ):
         optimizer = Optimization(plain(compose(overrides))["optim"]).optimizer(nn.Linear(1, 1))
         assert optimizer.param_groups[0]["lr"] == expected
+
+
+def test_a_model_suggests_a_batch_size_and_the_command_line_decides():
+    from mlrun.config.compose import compose
+
+    sizes = [
+        compose(overrides).dataset.batch_size
+        for overrides in (["model=dcgan"], ["model=diffusion"], ["model=diffusion", "dataset.batch_size=16"])
+    ]
+    assert sizes == [32, 64, 16]
