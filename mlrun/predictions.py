@@ -158,6 +158,8 @@ class Sink:
             os.replace(self._beside, self.output)
         if self._side is not None:
             self._side.close()
+        else:
+            self.rejected.unlink(missing_ok=True)  # of an earlier time
 
     def discard(self) -> None:
         """Removes what was not finished."""

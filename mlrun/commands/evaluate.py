@@ -13,6 +13,7 @@ def run(argv: "list[str]") -> int:
     parser.add_argument(
         "overrides",
         nargs="*",
+        default=[],
         help="other data: dataset=csv dataset.path=FILE ...; settings of the run's own: dataset.path=FILE",
     )
     parser.add_argument("--part", help="train, train_dev, val or test (default); of other data all rows")
@@ -59,6 +60,8 @@ def run(argv: "list[str]") -> int:
         draw(learner.figures(data, part), figures)
         tracked.artifact(figures, "figures")
         width = max(map(len, metrics))
+        if params["rows"]:
+            print(f"{'rows':<{width}}  {params['rows']:,}")
         for name, value in metrics.items():
             print(f"{name:<{width}}  {number(value)}")
     return 0

@@ -18,7 +18,10 @@ def run(argv: "list[str]") -> int:
     )
     parser.add_argument("run", help="directory of a run or sweep, checkpoint of a run, or MLflow run id")
     parser.add_argument(
-        "overrides", nargs="*", help="changes, such as trainer.max_epochs=40; of a sweep hydra.launcher.timeout=600"
+        "overrides",
+        nargs="*",
+        default=[],
+        help="changes, such as trainer.max_epochs=40; of a sweep hydra.launcher.timeout=600",
     )
     arguments = parser.parse_args(argv)
     from mlrun.sweep.journal import SWEEP

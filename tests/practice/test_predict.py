@@ -115,6 +115,8 @@ def test_json_lines_in_any_order_of_faults(finished, tmp_path, capsys):
     rejected = pd.read_csv(tmp_path / "out.rejected.csv").set_index("place")["reason"]
     assert rejected.index.tolist() == [1, 3, 4, 6]
     assert rejected[3] == "not utf-8 text" and "lacks sepal" in rejected[1] and "no value in petal" in rejected[4]
+    answers([spaced])
+    assert not (tmp_path / "out.rejected.csv").exists()
 
 
 def test_the_input_is_not_overwritten(finished, tmp_path):
