@@ -93,9 +93,8 @@ class Affine:
         batch, _, height, width = x.shape
         angle = uniform(generator, batch, -math.radians(self.degrees), math.radians(self.degrees))
         factor = uniform(generator, batch, *self.scale)
-        across, down = uniform(generator, 2 * batch, -2 * self.shift, 2 * self.shift).view(
-            2, batch
-        )  # the image is 2 wide
+        # the image is 2 wide
+        across, down = uniform(generator, 2 * batch, -2 * self.shift, 2 * self.shift).view(2, batch)
         cos, sin, aspect = angle.cos() / factor, angle.sin() / factor, height / width
         # output to input: columns are x and y in [-1, 1], hence the aspect; positive angles turn counter-clockwise
         matrix = torch.stack(

@@ -42,9 +42,8 @@ class Translator(nn.Module):
             width *= 2
         self.down = nn.Sequential(*down)
         self.blocks = nn.Sequential(*(_Residual(width, norm) for _ in range(blocks)))
-        for _ in range(
-            halvings
-        ):  # a resized map and a convolution where the paper has a transposed one: no chequered patterns
+        # a resized map and a convolution where the paper has a transposed one: no chequered patterns
+        for _ in range(halvings):
             up.append(nn.Sequential(nn.Conv2d(width, width // 2, 3, padding=1), *_norm(norm, width // 2), nn.ReLU()))
             width //= 2
         self.up = nn.ModuleList(up)

@@ -132,9 +132,7 @@ class Autoencoder(Generation):
         if self.makes_images:
             order = fidelity.squared_distances(codes, known_codes).argsort(axis=1)[:, :FOUND]
             rows = np.concatenate([self.natural(x, data)[:, None], train[order]], axis=1)
-            yield (
-                "search_by_code",
-                samples.grid(rows.reshape(-1, *rows.shape[2:]), columns=1 + FOUND),
-            )  # the first column is searched for
+            # the first column is searched for
+            yield "search_by_code", samples.grid(rows.reshape(-1, *rows.shape[2:]), columns=1 + FOUND)
         if len(self.frames) > 1:
             yield "animation", samples.film([(epoch, self.picture(x, data)) for epoch, x in self.frames])

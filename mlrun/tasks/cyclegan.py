@@ -119,9 +119,8 @@ class CycleGAN(Task):
         a, b = batch[0].unbind(1)
         fake_b, fake_a = self.to_b(a), self.to_a(b)
         cycle = F.l1_loss(self.to_a(fake_b), a) + F.l1_loss(self.to_b(fake_a), b)
-        self.tally(
-            "val", len(a), cycle_l1=len(a) * cycle / 4
-        )  # halved twice: mean of both domains, in shares of the range of pixels
+        # halved twice: mean of both domains, in shares of the range of pixels
+        self.tally("val", len(a), cycle_l1=len(a) * cycle / 4)
 
     @torch.inference_mode()
     def predict_step(self, batch, batch_index=0) -> Tensor:

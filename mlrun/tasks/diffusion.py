@@ -13,15 +13,10 @@ from mlrun.tasks.generation import FIXED_NOISE, Generation
 VALIDATION_SEED = (
     20  # of times and noise on the validation part: the same in every epoch, so that epochs can be compared
 )
-PREVIEW_IMAGES, PREVIEW_STEPS = (
-    40,
-    20,
-)  # of the pictures in the course of training: images, and steps that sampling visits at most
-STRIP_TIMES, STRIP_IMAGES, STRIP_POINTS = (
-    9,
-    (0, 3, 5, 8),
-    1500,
-)  # of the figure of the way back: columns, which images, how many points
+# of the pictures in the course of training: images, and steps that sampling visits at most
+PREVIEW_IMAGES, PREVIEW_STEPS = 40, 20
+# of the figure of the way back: columns, which images, how many points
+STRIP_TIMES, STRIP_IMAGES, STRIP_POINTS = 9, (0, 3, 5, 8), 1500
 FILM_IMAGES, FILM_PICTURES, FILM_RATE = 100, 50, 10  # images or pictures at most; pictures per second
 SCALES = (0.0, 1.0, 2.0, 4.0)  # of guidance, drawn side by side
 
@@ -135,9 +130,8 @@ class Diffusion(Generation):
         """
         guidance = self.guidance if guidance is None else guidance
         times = visited(self.steps, self.sampling_steps) if times is None else times
-        eta = (
-            1.0 if self.sampler == "ddpm" else self.eta
-        )  # DDPM's posterior is DDIM's step with eta 1 (the tests compare them)
+        # DDPM's posterior is DDIM's step with eta 1 (the tests compare them)
+        eta = 1.0 if self.sampler == "ddpm" else self.eta
         data = torch.ones((), dtype=self.alpha_bar.dtype, device=x.device)
         for time, after in zip(times, [*times[1:], None]):
             at = torch.full((len(x),), time, device=x.device)
@@ -160,9 +154,8 @@ class Diffusion(Generation):
         x = batch[0]
         middle = min(range(self.steps), key=lambda time: abs(float(self.alpha_bar[time]) - 0.5))
         generator = torch.Generator(x.device).manual_seed(FIXED_NOISE)
-        noise = torch.randn(x[:1].shape, generator=generator, device=x.device).expand_as(
-            x
-        )  # the same for every row, however they are divided
+        # the same for every row, however they are divided
+        noise = torch.randn(x[:1].shape, generator=generator, device=x.device).expand_as(x)
         times = [time for time in visited(self.steps, self.sampling_steps) if time < middle]
         with self.averaged():
             return last(

@@ -163,9 +163,8 @@ class GAN(Generation):
             first, second = seen.bincount().topk(2).indices
             way = code[seen == second].mean(0) - code[seen == first].mean(0)
             start = code[seen == first][:8]
-            scale = torch.linspace(0, 3, steps, device=code.device)[
-                None, :, None
-            ]  # beyond 1: means of codes lie close together
+            # beyond 1: means of codes lie close together
+            scale = torch.linspace(0, 3, steps, device=code.device)[None, :, None]
             walk = self.generator((start[:, None] + scale * way).flatten(0, 1))
         yield "latent_arithmetic", samples.grid(self.natural(walk, data), columns=steps)
 

@@ -128,9 +128,8 @@ class Generation(Task):
 
     def optimizer_step(self, *arguments, **options):
         super().optimizer_step(*arguments, **options)
-        if (
-            self._averaged is not None
-        ):  # not in `on_train_batch_end`, which comes after a checkpoint in the middle of an epoch
+        # not in `on_train_batch_end`, which comes after a checkpoint in the middle of an epoch
+        if self._averaged is not None:
             self._average_step()
 
     def end_of_batch(self) -> None:

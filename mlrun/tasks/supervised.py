@@ -85,9 +85,8 @@ class Supervised(Task):
             return scores.squeeze(1)
         if self.loss == "cross_entropy":
             return scores.t().softmax(0).t()  # three times as fast as softmax(1) where classes are few
-        shares = scores.clamp(
-            min=1e-7
-        )  # least squares on one-hot targets estimates probabilities, but not between 0 and 1
+        # least squares on one-hot targets estimates probabilities, but not between 0 and 1
+        shares = scores.clamp(min=1e-7)
         return shares / shares.sum(1, keepdim=True)
 
     def evaluate(self, loader, data):

@@ -205,9 +205,8 @@ class VAE(Generation):
         labels = None if label is None else label[:pairs].repeat_interleave(steps)
         yield "interpolation", drawn(walk.flatten(0, 1), labels, steps)
 
-        used = (
-            divergence(mean, log_variance, keep=True).mean(0).topk(min(2, mean.shape[1])).indices
-        )  # the two that say most
+        # the two that say most
+        used = divergence(mean, log_variance, keep=True).mean(0).topk(min(2, mean.shape[1])).indices
         quantiles = torch.special.ndtri(torch.linspace(0.5 / side, 1 - 0.5 / side, side, device=x.device))
         plane = torch.zeros(side * side, mean.shape[1], device=x.device)
         plane[:, used] = torch.cartesian_prod(*[quantiles] * len(used)).reshape(-1, len(used))[: side * side]

@@ -94,9 +94,8 @@ def test_a_saved_translator_translates_the_same(translator, tmp_path):
     x = data.example("test")
     translated = learner.predict(x)
     np.testing.assert_array_equal(translated, load_learner(tmp_path / "model").predict(x))
-    assert (
-        translated.shape == x.shape and np.abs(translated - (1 - x)).mean() < 0.06
-    )  # answers in the range of the files
+    # answers in the range of the files
+    assert translated.shape == x.shape and np.abs(translated - (1 - x)).mean() < 0.06
 
 
 def test_figures(translator):

@@ -156,9 +156,8 @@ def test_ddim_with_a_quarter_of_the_steps_is_as_good_as_ancestral_sampling_with_
         task.sampler, task.sampling_steps = sampler, steps
         distances[name] = fidelity.mmd(task.natural(task.draw(1000, 7)[0], data), real)["mmd"]
     task.sampler, task.sampling_steps = "ddim", 50
-    assert distances["ddim"] <= 1.1 * max(distances["full"], 0) + 0.001, (
-        distances
-    )  # two real samples of this size are 0.001 apart
+    # two real samples of this size are 0.001 apart
+    assert distances["ddim"] <= 1.1 * max(distances["full"], 0) + 0.001, distances
 
 
 def test_a_resumed_training_draws_the_same(whole_and_resumed):
@@ -194,9 +193,8 @@ def test_what_is_saved_draws_the_same(digits, tmp_path):
     learner, data, _ = digits
     learner.save(tmp_path / "model")
     loaded = load_learner(tmp_path / "model")
-    np.testing.assert_allclose(
-        learner.task.draw(20, 5)[0], loaded.task.draw(20, 5)[0], atol=1e-4
-    )  # sums in another order, 50 times
+    # sums in another order, 50 times
+    np.testing.assert_allclose(learner.task.draw(20, 5)[0], loaded.task.draw(20, 5)[0], atol=1e-4)
     x = data.take(data.rows("test"))[:5]
     restored = learner.predict(x)
     np.testing.assert_allclose(restored, loaded.predict(x), atol=1e-4)

@@ -15,16 +15,14 @@ def random():
 
 def test_modes(random):
     centers = Ring("generation", "ring", 0).centers
-    samples = np.concatenate(
-        [centers[:5].repeat(100, axis=0), np.zeros((300, 2)), centers[5:6]]
-    )  # the sixth has one sample of 801
+    # the sixth has one sample of 801
+    samples = np.concatenate([centers[:5].repeat(100, axis=0), np.zeros((300, 2)), centers[5:6]])
     found = fidelity.modes(samples, centers, 0.02)
     assert found["modes"] == 5 and found["good"] == pytest.approx(501 / 801)
     real, _ = Ring("generation", "ring", 0).draw(4000, random)
     found = fidelity.modes(real, centers, 0.02)
-    assert found["modes"] == 8 and found["good"] == pytest.approx(
-        1 - np.exp(-4.5), abs=0.01
-    )  # within 3 deviations in the plane
+    # within 3 deviations in the plane
+    assert found["modes"] == 8 and found["good"] == pytest.approx(1 - np.exp(-4.5), abs=0.01)
 
 
 def test_mmd_is_the_formula_and_unbiased(random):
@@ -53,11 +51,8 @@ def test_neighbourhoods(random):
     assert min(same.values()) > 0.85 and same["density"] == pytest.approx(1, abs=0.15)
     far = fidelity.neighbourhoods(real, random.normal(size=(400, 3)) + 50)
     assert set(far.values()) == {0.0}
-    half = np.abs(random.normal(size=(400, 3))) * [1, 0, 0] + random.normal(size=(400, 3)) * [
-        0,
-        1,
-        1,
-    ]  # half of the data
+    # half of the data
+    half = np.abs(random.normal(size=(400, 3))) * [1, 0, 0] + random.normal(size=(400, 3)) * [0, 1, 1]
     half = fidelity.neighbourhoods(real, half)
     assert half["precision"] > 0.85 and half["recall"] < 0.75 and half["coverage"] < 0.75
     one = fidelity.neighbourhoods(real, real[:1].repeat(400, axis=0))  # collapsed, and perfectly typical

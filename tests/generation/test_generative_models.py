@@ -24,9 +24,8 @@ def test_a_saved_model_predicts_and_draws_the_same(name, tmp_path):
     loaded = load_learner(tmp_path / "model")
     x = data.arrays("test").x
     assert len(learner.predict(x)) == len(x)
-    close = (
-        dict(rtol=1e-4, atol=1e-5) if "conv" in str(BODIES[name]).lower() else dict(rtol=0, atol=0)
-    )  # trained, channels lie last
+    # trained, channels lie last
+    close = dict(rtol=1e-4, atol=1e-5) if "conv" in str(BODIES[name]).lower() else dict(rtol=0, atol=0)
     np.testing.assert_allclose(learner.predict(x), loaded.predict(x), **close)
     if "autoencoder" not in name:
         samples = loaded.task.draw(20, seed=5)[0]

@@ -45,9 +45,8 @@ def test_the_estimate_is_exact_where_the_posterior_is():
     _, weights = task.log_weights(x, None, 50, generator)
     torch.testing.assert_close(weights, torch.full((50, 1), expected))
     likelihood, _ = task.log_weights(x, None, 20_000, generator)
-    assert likelihood.mean().item() - divergence(*task.encoder(x)).item() == pytest.approx(
-        expected, abs=0.02
-    )  # the ELBO is tight
+    # the ELBO is tight
+    assert likelihood.mean().item() - divergence(*task.encoder(x)).item() == pytest.approx(expected, abs=0.02)
 
     other = VAE(Constant([0.0, 0.0], [0.0] * 2), Same(), [2], likelihood="gaussian", deviation=1.0)
     other.importance_samples = 5000
@@ -106,9 +105,8 @@ def test_bounds_and_classes(tmp_path, judge):
     assert metrics["elbo"] == pytest.approx(metrics["reconstruction"] - metrics["kl"], abs=1e-4)
     assert metrics["elbo"] <= metrics["log_likelihood"]
     assert metrics["classified_as_asked"] >= FLOOR and metrics["kl"] > 1
-    assert (
-        judged(tmp_path, judge, "model.beta=0")["classified_as_asked"] < FLOOR
-    )  # codes far from the prior: noise makes no digits
+    # codes far from the prior: noise makes no digits
+    assert judged(tmp_path, judge, "model.beta=0")["classified_as_asked"] < FLOOR
 
 
 FLOOR = 0.9

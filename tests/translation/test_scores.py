@@ -24,10 +24,8 @@ def test_clipped_precision_of_the_textbook():
     references = [words(text) for text in REFERENCES[0]]
     assert measures.clipped_precision(words(WRITTEN[0]), references, 2) == (4, 6)
     assert measures.clipped_precision(words(WRITTEN[0]), references, 1) == (5, 7)
-    assert measures.clipped_precision("the the the the the the the".split(), references, 1) == (
-        2,
-        7,
-    )  # Papineni et al., example 2
+    # Papineni et al., example 2
+    assert measures.clipped_precision("the the the the the the the".split(), references, 1) == (2, 7)
 
 
 def test_clipped_precision_is_what_bleu_counts():
@@ -49,9 +47,8 @@ def test_bleu_equals_sacrebleu():
     assert measures.corpus_bleu(WRITTEN, single) == pytest.approx(
         sacrebleu.corpus_bleu(WRITTEN, [[one[0] for one in single]]).score
     )
-    assert measures.corpus_bleu(WRITTEN, REFERENCES) > measures.corpus_bleu(
-        WRITTEN, single
-    )  # one has two references, the others one
+    # one has two references, the others one
+    assert measures.corpus_bleu(WRITTEN, REFERENCES) > measures.corpus_bleu(WRITTEN, single)
     assert measures.corpus_bleu([one[0] for one in REFERENCES], REFERENCES) == pytest.approx(100)
     scored = measures.translation(WRITTEN, REFERENCES)
     assert scored["exact_match"] == pytest.approx(1 / 3) and scored["bleu"] == measures.corpus_bleu(WRITTEN, REFERENCES)
