@@ -81,8 +81,10 @@ def neighbourhoods(real, samples, neighbours: int = 5) -> "dict[str, float]":
 
 def frechet(x, y) -> float:
     """|m_x - m_y|^2 + tr(C_x + C_y - 2 (C_x C_y)^(1/2)): the squared Fréchet distance of the Gaussians with these means and covariances
-    (Heusel et al. 2017). Depends on the number of rows: compare only with equally many."""
+    (Heusel et al. 2017). Depends on the number of rows: compare only with equally many. NaN where a value is not finite."""
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        return float("nan")
     covariances = [np.atleast_2d(np.cov(values, rowvar=False)) for values in (x, y)]
     values, vectors = np.linalg.eigh(covariances[0])
     root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T

@@ -67,6 +67,7 @@ def test_frechet_of_gaussians(random):
     assert fidelity.frechet(x, x) == pytest.approx(0, abs=1e-6)
     turned = random.normal(size=(50, 3))
     assert fidelity.frechet(turned, turned + 1) == pytest.approx(3)
+    assert np.isnan(fidelity.frechet(x, np.where(x > 2, np.nan, x)))  # of a model that has diverged
 
 
 def test_diversity_and_memorization(random):
