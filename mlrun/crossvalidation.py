@@ -14,9 +14,11 @@ from mlrun.data.split import split_rows
 from mlrun.errors import ConfigError, DataError
 from mlrun.outcome import Outcome
 from mlrun.resuming import newest_checkpoint
+from mlrun.tracking.recorder import KEY
 from mlrun.tracking.run import Run
 
 log = logging.getLogger("mlrun")
+PARENT_SECONDS = 20.0  # for MLflow's answer, before folds go on without it
 
 
 def cross_validate(cfg: dict, data, result, tracked: Run, report, overrides=()) -> None:
@@ -46,7 +48,10 @@ def cross_validate(cfg: dict, data, result, tracked: Run, report, overrides=()) 
                     None if groups is None else groups[train],
                 )
             )
-        learner, metrics = _fold(cfg, data.with_parts(parts), result, tracked, report, number, len(plan), seconds)
+        directory = result.directory / f"fold_{number}"
+        directory.mkdir(exist_ok=True)
+        with attempt.alone(directory):
+            learner, metrics = _fold(cfg, data.with_parts(parts), result, tracked, report, directory, number, seconds)
         measured.append(metrics)
         repeat, fold = divmod(number - 1, settings["folds"])
         out_of_fold.append((repeat + 1, fold + 1, parts["test"], learner.outcome))
@@ -151,20 +156,18 @@ def _validation(cfg, data, rows, classes, groups) -> dict:
     return split_rows(rows, {"train": len(rows) - size, "val": size}, _seed(cfg, data), classes, data.title)
 
 
-def _fold(cfg, data, result, tracked, report, number, total, seconds):
+def _fold(cfg, data, result, tracked, report, directory, number, seconds):
     """(learner, metrics on the held-out rows) of one fold, which is recorded as a run below `tracked`."""
     from mlrun.backends import load_learner, make_learner
     from mlrun.experiment import Result, seed_everything
 
-    directory = result.directory / f"fold_{number}"
-    directory.mkdir(exist_ok=True)
     record, whole = Attempt(directory), attempt.read(result.directory).get("key")
     earlier = attempt.read(directory) if whole and attempt.read(directory).get("whole") == whole else {}
     if earlier.get("status") == "FINISHED":
         learner = load_learner(directory / "model")
         learner.training.parameters = earlier["parameters"]
         return learner, learner.evaluate(data, "test")
-    record.note(whole=whole, status="RUNNING", run_id=earlier.get("run_id"))
+    record.begin(None, {**earlier, "whole": whole})
     tags = {
         "mlrun.kind": "fold",
         "model": result.model,
@@ -172,15 +175,17 @@ def _fold(cfg, data, result, tracked, report, number, total, seconds):
         "fold": number,
         "directory": directory,
         "seed": cfg["seed"],
+        KEY: record.key,
     }
     run = Run(
         cfg["tracking"]["experiment"],
         f"fold {number}",
         tags,
         flatten(relevant(cfg)),
-        tracked.id,
+        tracked.id_within(PARENT_SECONDS if number == 1 else 0.01) or str(result.directory.resolve()),
         earlier.get("run_id"),
         lambda run_id: record.note(run_id=run_id),
+        directory,
     )
     part = Result(result.model, result.dataset, directory)
     status = "FAILED"
@@ -207,11 +212,11 @@ def _fold(cfg, data, result, tracked, report, number, total, seconds):
         status = "KILLED"
         raise
     finally:
-        run.close(status)
+        result.refused = run.close(status) or result.refused
         record.note(status=status, parameters=learner.training.parameters if status == "FINISHED" else None)
     for name, value in part.seconds.items():
         seconds[name] = seconds.get(name, 0.0) + value
-    log.info("fold %d of %d: %s", number, total, ", ".join(f"{name} {value:.6g}" for name, value in metrics.items()))
+    log.info("fold %d: %s", number, ", ".join(f"{name} {value:.6g}" for name, value in metrics.items()))
     return learner, metrics
 
 

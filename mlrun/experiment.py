@@ -22,7 +22,7 @@ from mlrun.config.instantiate import build, plain
 from mlrun.errors import Pruned, UserError
 from mlrun.judge import appoint
 from mlrun.report import terminal
-from mlrun.tracking.recorder import Unreachable
+from mlrun.tracking.recorder import KEY, Unreachable
 from mlrun.tracking.run import NullRun, Run
 
 log = logging.getLogger("mlrun")
@@ -41,6 +41,7 @@ class Result:
     status: str = "RUNNING"
     run_id: "str | None" = None
     recorded: bool = True  # False: MLflow refused something, or never answered
+    refused: "str | None" = None  # what MLflow did not take of the runs below this one
     metrics: "dict[str, float]" = field(default_factory=dict)
     seconds: "dict[str, float]" = field(default_factory=dict)
     parameters: "int | None" = None
@@ -231,7 +232,7 @@ def _open_run(cfg: dict, overrides, parent: "str | None", record: Attempt, run_i
         "config_hash": identity(cfg),
         "command": shlex.join(["mlrun", *overrides]),
         "directory": record.path.parent,
-        "mlrun.key": record.key,
+        KEY: record.key,
     }
     optim = f" {cfg['optim']['_target_'].rpartition('.')[2]}" if model.get("_target_") and cfg.get("optim") else ""
     name = cfg["tracking"]["run_name"] or f"{model['name']} {dataset['name']}{optim} seed={cfg['seed']}"
@@ -248,7 +249,7 @@ def _close_run(tracked: Run, result: Result) -> None:
     if result.status == "FINISHED":
         tracked.metrics({f"seconds/{phase}": seconds for phase, seconds in result.seconds.items()}, step=0)
     with result.phase("log"):  # what MLflow still had to take
-        refused = tracked.close(result.status)
+        refused = tracked.close(result.status) or result.refused
     if refused:
         result.recorded = False
         kept = f"What has not arrived is kept and can be sent with: mlrun sync {shlex.quote(terminal.short_path(result.directory))}"

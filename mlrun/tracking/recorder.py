@@ -11,6 +11,7 @@ import time
 from collections import deque
 from pathlib import Path
 
+from mlrun import attempt
 from mlrun.tracking import store
 
 FLUSH_SECONDS = 1.0
@@ -49,7 +50,7 @@ class Recorder:
         started: int,
         run_id: "str | None" = None,
     ) -> str:
-        """May be called again after a failure: the run is created once."""
+        """May be called again after a failure: the run is created once. parent: a run id, or the absolute path of a run's directory."""
         self.uri, self.client = uri, store.open_client(uri)
         tags = {
             **tags,
@@ -59,7 +60,7 @@ class Recorder:
             "mlflow.user": _user(),
         }
         if parent:
-            tags["mlflow.parentRunId"] = parent
+            tags["mlflow.parentRunId"] = _id_of(parent) if os.path.isabs(parent) else parent
         tags = {key: str(value) for key, value in tags.items()}
         self.experiment_id = store.experiment_id(self.client, experiment)
         earlier = run_id or self.run_id or self._created(tags.get(KEY))
@@ -382,6 +383,14 @@ def serve(receive, reply, spool=None) -> None:
         recorder.close("KILLED")
         if spool is not None and delivery.buffered:
             spool.sent(delivery.buffered)
+
+
+def _id_of(directory: str) -> str:
+    """Raises ConnectionError while MLflow has not given that run an id."""
+    run_id = attempt.read(directory).get("run_id")
+    if run_id is None:
+        raise ConnectionError(f"{directory}, of which this run is a part, is not recorded yet")
+    return run_id
 
 
 class Unreachable(str):

@@ -28,7 +28,7 @@ class Run:
         self, experiment: str, name: str, tags: dict, params: dict, parent: "str | None" = None, run_id: "str | None" = None, on_open=None,
         directory: "Path | None" = None,
     ):  # fmt: skip
-        """parent: run id of the sweep; run_id: of an earlier attempt, to go on with; on_open(run id) is called once, from another thread.
+        """parent: run id of the sweep, or the absolute path of the directory of a run that MLflow may not know yet; run_id: of an earlier attempt, to go on with; on_open(run id) is called once, from another thread.
         directory: where is written down what MLflow has not got yet; with it a server that does not answer is no reason to stop."""
         self._on_open = on_open
         self._spool = Spool(directory) if directory else None
@@ -48,8 +48,15 @@ class Run:
     @property
     def id(self) -> str:
         """MLflow's run id. Raises UserError if the run could not be opened."""
+        return self.id_within(None)
+
+    def id_within(self, seconds: "float | None") -> "str | None":
+        """As `id`; None where MLflow has not given one in so many seconds."""
         if self._opened is None:
-            self._opened = self._replies.get()
+            try:
+                self._opened = self._replies.get(timeout=seconds)
+            except queue.Empty:
+                return None
         run_id, error = self._opened
         if error:
             raise UserError(f"MLflow could not open a run at {tracking_uri()}: {error}")

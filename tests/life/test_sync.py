@@ -155,6 +155,24 @@ def test_a_server_that_never_answers(begin, workplace, monkeypatch):
     assert (workplace / "run" / "metrics.json").exists() and (workplace / "run" / "unsent.jsonl").exists()
 
 
+def test_folds_beside_a_server_that_is_away(server, recorded_there, experiment, monkeypatch):
+    from mlrun import crossvalidation
+
+    monkeypatch.setattr(crossvalidation, "PARENT_SECONDS", 0.5)
+    server.kill()
+    result = experiment("model=naive_bayes", "dataset=iris", "trainer=kfold", "trainer.folds=2")
+    assert result.status == "FINISHED" and not result.recorded and (result.directory / "out_of_fold.csv").exists()
+    server.start()
+    assert sync(result.directory) == 0
+    there, run_id = client(server), run_id_of(result.directory)
+    assert [point.step for point in there.get_metric_history(run_id, "fold/accuracy")] == [1, 2]
+    for number in (1, 2):
+        fold = there.get_run(run_id_of(result.directory / f"fold_{number}"))
+        assert fold.data.tags["mlflow.parentRunId"] == run_id and fold.info.status == "FINISHED"
+        assert fold.data.metrics["test/accuracy"] > 0.9 and len(fold.outputs.model_outputs) == 1
+    assert not list(result.directory.rglob("unsent.jsonl"))
+
+
 @pytest.mark.skipif(not DATABASE, reason="takes minutes: set MLRUN_TEST_DATABASE")
 def test_a_server_that_is_killed_and_started_again_during_the_run(server, recorded_there, begin, workplace):
     epochs = 6000
