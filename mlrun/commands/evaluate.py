@@ -60,7 +60,7 @@ def run(argv: "list[str]") -> int:
         draw(learner.figures(data, part), figures)
         tracked.artifact(figures, "figures")
         width = max(map(len, metrics))
-        if params["rows"]:
+        if params["rows"] and data.problem != "control":  # there they are episodes
             print(f"{'rows':<{width}}  {params['rows']:,}")
         for name, value in metrics.items():
             print(f"{name:<{width}}  {number(value)}")

@@ -69,7 +69,7 @@ def run(argv: "list[str]") -> int:
         what = f"with {metric}{nearest(metric, measured)}" if metric else "with results"
         raise UserError(
             f"{arguments.source}: there are no runs {what}"
-            + (f"; measured are {', '.join(measured)}" if measured else "")
+            + (f" (measured: {', '.join(measured)})" if measured else "")
         )
     {"table": _table, "csv": _csv, "md": _markdown}[arguments.format](board)
     if figure:

@@ -103,7 +103,7 @@ def test_two_jobs_per_gpu(sweep, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
     slots, devices = by_slot(sweep(stay, "+a=range(16)", "hydra.launcher.jobs_per_gpu=2"))
     assert len(slots) == 8 and {most_at_once(times) for times in slots.values()} == {1}
-    assert {device: most_at_once(times) for device, times in devices.items()} == dict.fromkeys("0123", 2)
+    assert set(devices) == set("0123") and max(map(most_at_once, devices.values())) == 2
 
 
 def test_a_job_on_two_gpus_takes_two_slots(sweep, monkeypatch):

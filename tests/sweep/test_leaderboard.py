@@ -119,7 +119,7 @@ def test_by_model(thousand):
     [
         (["bord"], "there is no experiment 'bord' (there is board)"),
         (["board", "--by", "optm.lr"], "did you mean 'optim.lr'"),
-        (["board", "--metric", "test/acc"], "no runs with test/acc; measured are test/accuracy, val/loss"),
+        (["board", "--metric", "test/acc"], "no runs with test/acc — did you mean 'test/accuracy'?"),
     ],
 )
 def test_mistakes(thousand, arguments, said):
