@@ -18,7 +18,6 @@ from mlrun.tracking.recorder import KEY
 from mlrun.tracking.run import Run
 
 log = logging.getLogger("mlrun")
-PARENT_SECONDS = 20.0  # for MLflow's answer, before folds go on without it
 
 
 def cross_validate(cfg: dict, data, result, tracked: Run, report, overrides=()) -> None:
@@ -182,7 +181,7 @@ def _fold(cfg, data, result, tracked, report, directory, number, seconds):
         f"fold {number}",
         tags,
         flatten(relevant(cfg)),
-        tracked.id_within(PARENT_SECONDS if number == 1 else 0.01) or str(result.directory.resolve()),
+        tracked.id_in_time or str(result.directory.resolve()),
         earlier.get("run_id"),
         lambda run_id: record.note(run_id=run_id),
         directory,

@@ -22,6 +22,7 @@ from mlrun.config.instantiate import build, plain
 from mlrun.errors import Pruned, UserError
 from mlrun.judge import appoint
 from mlrun.report import terminal
+from mlrun.report.tell import tell
 from mlrun.tracking.recorder import KEY, Unreachable
 from mlrun.tracking.run import NullRun, Run
 
@@ -257,8 +258,7 @@ def _close_run(tracked: Run, result: Result) -> None:
             message = f"MLflow does not answer ({refused}). The results are in {result.directory}. {kept}"
         else:
             message = f"MLflow did not take everything ({refused}). The results are in {result.directory}. {kept}"
-        log.error(message)
-        print(f"mlrun: {message}", file=sys.stderr)
+        tell(message, logging.ERROR)
     try:
         result.run_id = tracked.id
     except UserError:

@@ -1,5 +1,6 @@
 """Answers of a stored model for any number of rows: read, asked and written at the same time, in constant memory."""
 
+import contextlib
 import csv
 import os
 import sys
@@ -15,6 +16,7 @@ from mlrun.errors import UserError
 
 AHEAD = 2  # pieces that wait, besides those that are asked
 TOLD = 5  # rejected rows that are printed
+REJECTED_HEADER = ("place", "reason", "row")
 FORMATS = {
     ".csv": "csv",
     ".tsv": "csv",
@@ -139,7 +141,7 @@ class Sink:
                 raise UserError(
                     f"{self.rejected}: rows that cannot be used are written there, and it cannot be written ({error.strerror}); see --rejected"
                 ) from None
-            csv.writer(self._side).writerow(["place", "reason", "row"])
+            csv.writer(self._side).writerow(REJECTED_HEADER)
         csv.writer(self._side).writerow(one)
         self.refused += 1
         if self.refused <= TOLD:
@@ -159,7 +161,15 @@ class Sink:
         if self._side is not None:
             self._side.close()
         else:
-            self.rejected.unlink(missing_ok=True)  # of an earlier time
+            self._forget_earlier()
+
+    def _forget_earlier(self) -> None:
+        """Removes a file of rejected rows that an earlier prediction left, nothing else of this name."""
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            with open(self.rejected, encoding="utf-8") as file:
+                ours = file.readline().strip() == ",".join(REJECTED_HEADER)
+            if ours and self._beside is not None:
+                self.rejected.unlink()
 
     def discard(self) -> None:
         """Removes what was not finished."""

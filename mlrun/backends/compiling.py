@@ -1,12 +1,11 @@
 """`trainer.compile`: the network through torch.compile while it trains."""
 
 import logging
-import sys
 from contextlib import contextmanager
 
 from torch import nn
 
-log = logging.getLogger("mlrun")
+from mlrun.report.tell import tell
 
 
 @contextmanager
@@ -42,8 +41,7 @@ def _compile(network: nn.Module, mode: "str | None") -> None:
             network._compiled_call_impl = None
             reason = " ".join(str(error).split())[:200]
             message = f"trainer.compile: {type(network).__name__} could not be compiled, and trains as it is ({type(error).__name__}: {reason})"
-            log.warning("%s", message)
-            print(f"mlrun: {message}", file=sys.stderr)
+            tell(message, logging.WARNING)
             return network._call_impl(*arguments, **options)
 
     network._compiled_call_impl = call

@@ -3,7 +3,6 @@
 import csv
 import logging
 import signal
-import sys
 import warnings
 from contextlib import contextmanager
 from functools import partial
@@ -35,6 +34,7 @@ from mlrun.data.transform import from_state
 from mlrun.errors import ConfigError, UserError
 from mlrun.optimization import Optimization
 from mlrun.outcome import Outcome
+from mlrun.report.tell import tell
 from mlrun.transfer import Freezing, load_weights, parameter_groups
 from mlrun.trust import load_tensors
 
@@ -95,7 +95,7 @@ class NetworkLearner(Learner):
             loaded = load_weights(
                 learner.task, start, spec.labels, learner.cfg["model"].get("init_only"), bool(learner.cfg.get("trust"))
             )
-            _say(loaded)
+            tell(loaded)
         if lr_scale:
             learner.task.parts = partial(parameter_groups, learner.task.network, plain(cfg["optim"])["lr"], lr_scale)
         # a fused step would undo the gradient scaling after penalties and clipping
@@ -176,8 +176,7 @@ class NetworkLearner(Learner):
                 if data.batch_size < 2:
                     raise
                 said = f"{error.what}; going on with batches of {data.batch_size // 2}, {2 * accumulate} of them for one update"
-            log.warning("%s", said)
-            print(f"mlrun: {said}", file=sys.stderr)
+            tell(said, logging.WARNING)
             data.batch_size, accumulate = data.batch_size // 2, 2 * accumulate
             self.trainer = None
             release_memory()
@@ -247,7 +246,7 @@ class NetworkLearner(Learner):
             raise ConfigError("scheduler=plateau watches the validation part, which is empty: set dataset.split.val.")
         if model.get("freeze", "none") != "none":
             callbacks.append(Freezing(self.task.network, model["freeze"], model.get("unfreeze_every")))
-            _say(callbacks[-1].describe(self.task.network))
+            tell(callbacks[-1].describe(self.task.network))
         return callbacks
 
     def _layers(self, data) -> list:
@@ -353,11 +352,6 @@ class NetworkLearner(Learner):
             lay_out_channels(task)
         task.load_state_dict(load_tensors(directory / WEIGHTS, trust))
         return cls(task.eval(), from_state(recipe["transform"]), recipe["labels"], recipe)
-
-
-def _say(what) -> None:
-    log.info("%s", what)
-    print(f"mlrun: {what}", file=sys.stderr)
 
 
 def _refuse_automatic(settings: dict, task: str) -> None:

@@ -164,13 +164,8 @@ def _show(part, outcome, tables) -> None:
 
 
 def _cell(value, number) -> str:
-    text = (
-        "–"
-        if value is None
-        else (
-            number(float(value))
-            if isinstance(value, float) or hasattr(value, "dtype") and value.dtype.kind == "f"
-            else str(value)
-        )
-    )
+    if value is None:
+        return "–"
+    is_float = isinstance(value, float) or hasattr(value, "dtype") and value.dtype.kind == "f"
+    text = number(float(value)) if is_float else str(value)
     return text if len(text) <= 40 else text[:37] + "..."

@@ -5,8 +5,8 @@ import os
 import signal
 import sys
 import tempfile
+from collections import deque
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,10 @@ from mlrun.errors import DataError
 
 log = logging.getLogger("mlrun")
 
-CHUNK = 64  # files that a thread or process decodes in a turn
+CHUNK, AHEAD = (
+    64,
+    64,
+)  # files that a thread or process decodes in a turn, and such turns at most that are not yet written
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
@@ -135,12 +138,25 @@ def read_folder(folder, side, grey=False):
 def _decode(files, x, grey, workers=0):
     """Fills x (files, channels, height, width), by so many processes or, for 0, several threads. Returns {row: what is wrong with its file}."""
     chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
-    wrong, deaf = {}, {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}  # Ctrl-C is for us
-    with ProcessPoolExecutor(workers, **deaf) if workers else ThreadPoolExecutor() as pool:
-        for number, (images, messages) in enumerate(pool.map(partial(_decoded, size=x.shape[2:], grey=grey), chunks)):
-            start = number * CHUNK
-            x[start : start + len(images)] = images
-            wrong |= {start + row: message for row, message in messages.items()}
+    wrong, waiting = {}, deque()
+
+    def take():
+        start, future = waiting.popleft()
+        images, messages = future.result()
+        x[start : start + len(images)] = images
+        wrong.update({start + row: message for row, message in messages.items()})
+
+    ignore_interrupt = {
+        "initializer": signal.signal,
+        "initargs": (signal.SIGINT, signal.SIG_IGN),
+    }  # it is for this process
+    with ProcessPoolExecutor(workers, **ignore_interrupt) if workers else ThreadPoolExecutor() as pool:
+        for number, chunk in enumerate(chunks):
+            waiting.append((number * CHUNK, pool.submit(_decoded, chunk, x.shape[2:], grey)))
+            if len(waiting) > AHEAD:  # a slow disk must not fill the memory with what is to be written
+                take()
+        while waiting:
+            take()
     return wrong
 
 

@@ -16,6 +16,7 @@ from mlrun.tracking.store import tracking_uri
 
 POLL_SECONDS = 1.0
 CLOSE_SECONDS = 120.0
+OPEN_SECONDS = 20.0  # after which a run's parts go on without its id
 
 
 class Run:
@@ -28,9 +29,10 @@ class Run:
         self, experiment: str, name: str, tags: dict, params: dict, parent: "str | None" = None, run_id: "str | None" = None, on_open=None,
         directory: "Path | None" = None,
     ):  # fmt: skip
-        """parent: run id of the sweep, or the absolute path of the directory of a run that MLflow may not know yet; run_id: of an earlier attempt, to go on with; on_open(run id) is called once, from another thread.
+        """parent: run id of the sweep, or the absolute path of the directory of a run that MLflow may not know yet; run_id: of an earlier
+        attempt, to go on with; on_open(run id) is called once, from another thread.
         directory: where is written down what MLflow has not got yet; with it a server that does not answer is no reason to stop."""
-        self._on_open = on_open
+        self._on_open, self._begun = on_open, time.monotonic()
         self._spool = Spool(directory) if directory else None
         earlier = self._spool.begin_again() if self._spool else []
         self._queue = queue.SimpleQueue()
@@ -48,10 +50,14 @@ class Run:
     @property
     def id(self) -> str:
         """MLflow's run id. Raises UserError if the run could not be opened."""
-        return self.id_within(None)
+        return self._id(None)
 
-    def id_within(self, seconds: "float | None") -> "str | None":
-        """As `id`; None where MLflow has not given one in so many seconds."""
+    @property
+    def id_in_time(self) -> "str | None":
+        """As `id`; None where MLflow has not given one within OPEN_SECONDS of the run's beginning."""
+        return self._id(max(0.0, self._begun + OPEN_SECONDS - time.monotonic()))
+
+    def _id(self, seconds: "float | None") -> "str | None":
         if self._opened is None:
             try:
                 self._opened = self._replies.get(timeout=seconds)

@@ -156,9 +156,9 @@ def test_a_server_that_never_answers(begin, workplace, monkeypatch):
 
 
 def test_folds_beside_a_server_that_is_away(server, recorded_there, experiment, monkeypatch):
-    from mlrun import crossvalidation
+    from mlrun.tracking import run
 
-    monkeypatch.setattr(crossvalidation, "PARENT_SECONDS", 0.5)
+    monkeypatch.setattr(run, "OPEN_SECONDS", 0.5)
     server.kill()
     result = experiment("model=naive_bayes", "dataset=iris", "trainer=kfold", "trainer.folds=2")
     assert result.status == "FINISHED" and not result.recorded and (result.directory / "out_of_fold.csv").exists()

@@ -1,0 +1,11 @@
+"""What a run has to say beside its table: on the terminal, and in its log."""
+
+import logging
+import sys
+
+log = logging.getLogger("mlrun")
+
+
+def tell(message, level: int = logging.INFO) -> None:
+    log.log(level, "%s", message)
+    print(f"mlrun: {message}", file=sys.stderr)
