@@ -23,7 +23,8 @@ from mlrun.errors import Pruned, UserError
 from mlrun.judge import appoint
 from mlrun.report import terminal
 from mlrun.report.tell import tell
-from mlrun.tracking.recorder import KEY, Unreachable
+from mlrun.tracking.delivery import Unreachable
+from mlrun.tracking.recorder import KEY
 from mlrun.tracking.run import NullRun, Run
 
 log = logging.getLogger("mlrun")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from mlrun.backends.checkpoints import BEST, LAST, OURS, Checkpoints, Stopped, check_label, read
@@ -24,8 +24,9 @@ from mlrun.backends.faults import (
     is_out_of_memory,
     release_memory,
 )
-from mlrun.backends.hardware import keep_freed_memory, lay_out_channels, threads_for
+from mlrun.backends.hardware import keep_freed_memory, lay_out_channels, rows_at_once, threads_for
 from mlrun.backends.learner import Learner, Training
+from mlrun.backends.loaders import Loaders
 from mlrun.backends.profiling import Profile
 from mlrun.backends.reporter import Reporter
 from mlrun.config.identity import lasting_identity
@@ -42,9 +43,7 @@ log = logging.getLogger("mlrun")
 
 WEIGHTS = "weights.pt"
 TOKEN_WIDTH = 64  # a token becomes a vector of so many values or more
-# most rows and input values that go through the network at once when predicting
-PREDICT_ROWS, PREDICT_VALUES = 4096, 2**22
-CPU_ROWS, CPU_VALUES = 16, 2**17  # on a CPU: so many values, or rows, as stay in its caches between the layers
+PREDICT_ROWS = 4096  # at most that are made ready at once when predicting
 MOST_ASKERS = 4  # threads that predict at once: each needs memory for what is between the layers
 LEAN_LOOPS = "2.6."  # Lightning with the inner loops that `mlrun.backends.loops` knows; another version runs its own
 PASSED_ON = (  # keys of `trainer` that are Lightning's own
@@ -325,10 +324,7 @@ class NetworkLearner(Learner):
         for start in range(0, len(x), PREDICT_ROWS):
             rows = torch.from_numpy(self.transform(x[start : start + PREDICT_ROWS]))
             values = max(1, rows[0].numel() * (TOKEN_WIDTH if rows.dtype == torch.int64 else 1))
-            on_cpu = self.task.device.type == "cpu"
-            for batch in rows.split(
-                max(CPU_ROWS, CPU_VALUES // values) if on_cpu else max(1, PREDICT_VALUES // values)
-            ):
+            for batch in rows.split(rows_at_once(values, self.task.device)):
                 outputs.append(self.task.predict_step((batch.to(self.task.device),)))
         outputs = torch.cat(outputs).float().cpu().numpy() if outputs else np.zeros((0,))
         if not self.task.predicts_targets:
@@ -372,35 +368,3 @@ def _write_layers(layers: list, directory: Path) -> None:
         writer = csv.DictWriter(file, list(Layer.__dataclass_fields__))
         writer.writeheader()
         writer.writerows(as_rows(layers))
-
-
-class Loaders(LightningDataModule):
-    """Hands Lightning the batches of a `DataModule`, which come on the device where they are used."""
-
-    def __init__(self, data):
-        super().__init__()
-        self.data = data
-
-    def _place(self) -> dict:
-        trainer = self.trainer
-        return {"device": trainer.strategy.root_device, "shard": (trainer.global_rank, trainer.world_size)}
-
-    def _enough(self, part: str) -> None:
-        """A process without a row would not take part in the sums over all processes, and the others would wait for it for ever."""
-        rows, ranks = self.data.sizes.get(part) or 0, self.trainer.world_size
-        if 0 < rows < ranks:
-            way_out = f"take fewer processes or a larger dataset.split.{part}"
-            raise ConfigError(
-                f"dataset: {rows} rows for {part} are too few for {ranks} processes (trainer.devices): {way_out}"
-            )
-
-    def train_dataloader(self):
-        self._enough("train")
-        return self.trainer.lightning_module.train_loader(self.data, **self._place())
-
-    def val_dataloader(self):
-        self._enough("val")
-        return self.data.loader("val", shuffle=False, **self._place()) or []
-
-    def transfer_batch_to_device(self, batch, device, dataloader_idx):
-        return batch  # it is there

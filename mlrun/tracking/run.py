@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mlrun.errors import UserError
-from mlrun.tracking import recorder
+from mlrun.tracking.delivery import Unreachable, serve
 from mlrun.tracking.spool import Spool
 from mlrun.tracking.store import tracking_uri
 
@@ -116,7 +116,7 @@ class Run:
             # what it still holds is written down, and may be sent by another process at any time
             if self._child and self._spool:
                 os.kill(self._child, signal.SIGKILL)
-            return recorder.Unreachable(silence) if self._spool else silence
+            return Unreachable(silence) if self._spool else silence
         finally:
             if self._child and self._opened is not None:
                 os.waitpid(self._child, os.WNOHANG)
@@ -158,7 +158,7 @@ class Run:
 
     def _start_thread(self) -> None:
         threading.Thread(
-            target=recorder.serve, args=(self._queue.get, self._reply, self._spool), daemon=True, name="mlflow"
+            target=serve, args=(self._queue.get, self._reply, self._spool), daemon=True, name="mlflow"
         ).start()
 
     def _start_process(self) -> None:
@@ -218,7 +218,7 @@ def _serve_in_child(connection, parent: int, spool) -> None:
             with suppress(OSError):  # nobody is left to hear it
                 connection.send(answer)
 
-        recorder.serve(receive, reply, spool)
+        serve(receive, reply, spool)
         status = 0
     finally:
         os._exit(status)

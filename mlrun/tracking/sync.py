@@ -5,7 +5,8 @@ from pathlib import Path
 
 from mlrun import attempt
 from mlrun.errors import UserError
-from mlrun.tracking.recorder import Delivery, is_unreachable
+from mlrun.tracking.delivery import Delivery
+from mlrun.tracking.recorder import is_unreachable
 from mlrun.tracking.spool import UNSENT, Spool
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mlrun.backends.lightning import Loaders
+from mlrun.backends.loaders import Loaders
 from mlrun.errors import ConfigError
 from mlrun.report.numbers import number
 
