@@ -3,6 +3,8 @@
 A name is a module, or one case of it: `training.lenet`.
 """
 
+from __future__ import annotations
+
 import argparse
 import csv
 import importlib
@@ -42,7 +44,7 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def _where() -> "list[str]":
+def _where() -> list[str]:
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "lightning", "mlflow"))
     return [_processor(), date.today().isoformat(), versions]
 
@@ -54,14 +56,14 @@ def _processor() -> str:
     return device
 
 
-def _read(path: Path) -> "dict[str, list[str]]":
+def _read(path: Path) -> dict[str, list[str]]:
     if not path.is_file():
         return {}
     with open(path, newline="", encoding="utf-8") as file:
         return {row[0]: row for row in list(csv.reader(file))[1:]}
 
 
-def _write(rows: "dict[str, list[str]]") -> None:
+def _write(rows: dict[str, list[str]]) -> None:
     header = [*HEADER, "machine", "date", "versions"]
     header[header.index("")] = "verdict"
     with open(HERE / "results.csv", "w", newline="", encoding="utf-8") as file:

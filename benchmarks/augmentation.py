@@ -1,10 +1,12 @@
 """What augmentation costs: an epoch of the small cnn on Fashion-MNIST with crops and mirror images, against one without."""
 
+from __future__ import annotations
+
 from benchmarks.comparison import Row, interleave
 from benchmarks.training import through_mlrun
 
 
-def compare() -> "list[Row]":
+def compare() -> list[Row]:
     from mlrun.config.compose import compose
 
     common = [

@@ -5,6 +5,8 @@ A run whose configuration was measured before is not repeated (docs/gallery_runs
 it stopped; --again repeats it. Each run is a process of its own in an empty directory.
 """
 
+from __future__ import annotations
+
 import argparse
 import csv
 import json
@@ -75,7 +77,7 @@ COMPARISONS = (  # beyond the default runs: what a setting changes
 NEEDS_FILES = ("fashion_mnist", "tinyshakespeare", "rt_polarity", "fra_eng")
 
 
-def main(argv: "list[str] | None" = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.gallery", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -98,13 +100,13 @@ def main(argv: "list[str] | None" = None) -> int:
     return 1 if failed else 0
 
 
-def defaults() -> "list[str]":
+def defaults() -> list[str]:
     from mlrun.config.catalogue import entries
 
     return [f"model={entry.name}" for entry in entries("model") if not entry.own and "experiment" not in entry.body]
 
 
-def measure_all(commands, arguments) -> "list[str]":
+def measure_all(commands, arguments) -> list[str]:
     rows, failed = read_runs(), []
     for command in commands:
         for seed in arguments.seeds:
@@ -130,12 +132,12 @@ def measure_all(commands, arguments) -> "list[str]":
 def config_hash(command: str) -> str:
     from mlrun.config.compose import compose
     from mlrun.config.instantiate import plain
-    from mlrun.experiment import identity
+    from mlrun.experiment.run import identity
 
     return identity(plain(compose(command.split())))
 
 
-def in_a_process(command: str, seed: int, timeout: float) -> "tuple[dict | None, str]":
+def in_a_process(command: str, seed: int, timeout: float) -> tuple[dict | None, str]:
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE"}
         environment.pop("MLFLOW_TRACKING_URI", None)
@@ -154,7 +156,7 @@ def in_a_process(command: str, seed: int, timeout: float) -> "tuple[dict | None,
 
 def measure(command: str) -> dict:
     from mlrun.config.compose import compose
-    from mlrun.experiment import run
+    from mlrun.experiment.run import run
     from mlrun.report import silent
 
     cfg = compose(command.split())
@@ -186,7 +188,7 @@ def device() -> str:
     return f"CPU, {cores} core{'s' * (cores != 1)}"
 
 
-def read_runs() -> "dict[tuple[str, int], dict]":
+def read_runs() -> dict[tuple[str, int], dict]:
     if not RUNS.is_file():
         return {}
     with open(RUNS, newline="", encoding="utf-8") as file:
@@ -201,7 +203,7 @@ def save_runs(rows: dict) -> None:
         writer.writerows(rows[key] for key in sorted(rows))
 
 
-def summarize() -> "list[dict]":
+def summarize() -> list[dict]:
     """A row per command, its seeds together."""
     from mlrun.config.catalogue import find
 
@@ -234,7 +236,7 @@ def summarize() -> "list[dict]":
     return table
 
 
-def others(rows: "list[dict]") -> str:
+def others(rows: list[dict]) -> str:
     """The means over the seeds of what else was measured on the test part."""
     from mlrun.report.numbers import number
 

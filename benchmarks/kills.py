@@ -7,6 +7,8 @@ Compared are the stored model and the last checkpoint's weights, optimizer and s
 point in MLflow, but for times.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import random
@@ -27,11 +29,9 @@ NETWORKS = {
 
 
 def main(kills: int) -> int:
-    import mlrun.backends.lightning  # imported once for all
-    import mlrun.tracking.warm  # noqa: F401
     from mlrun.config.compose import compose
-    from mlrun.experiment import run
-    from mlrun.resuming import find, go_on
+    from mlrun.experiment.resuming import find, go_on
+    from mlrun.experiment.run import run
 
     home, wrong = Path.cwd(), 0
     chance = random.Random(0)

@@ -3,6 +3,8 @@
 Counted is the proportional set size: a page that several processes share counts once. Linux only.
 """
 
+from __future__ import annotations
+
 import os
 import subprocess
 import sys
@@ -50,8 +52,8 @@ with mlflow.start_run():
 """
 
 
-def compare() -> "list[Row]":
-    from mlrun.data.download import data_directory
+def compare() -> list[Row]:
+    from mlrun.data.readers.download import data_directory
 
     data = data_directory()
     with tempfile.TemporaryDirectory() as folder:
@@ -77,7 +79,7 @@ def compare() -> "list[Row]":
     ]
 
 
-def peak_gib(command: "list[str]", folder: str) -> float:
+def peak_gib(command: list[str], folder: str) -> float:
     """The largest sum over the process and its children, seen every 50 ms."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])}
     child, peak = (
@@ -92,7 +94,7 @@ def peak_gib(command: "list[str]", folder: str) -> float:
     return peak / 2**20
 
 
-def _tree(pid: int) -> "list[int]":
+def _tree(pid: int) -> list[int]:
     try:
         children = [
             int(found)

@@ -8,6 +8,8 @@ memory and does nothing but the forward pass, on all cores. It runs before the p
 network and writes, checking nothing, takes the first tenth of the rows (`--script-rows`). Generated files are kept for the next time.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import os
@@ -21,7 +23,7 @@ import numpy as np
 MEASURED = """
 import resource, sys, time
 from mlrun.cli import _dispatch
-from mlrun import predictions
+from mlrun.predictions import writer as predictions
 inner = predictions.predict_all
 def timed(*arguments):
     start = time.perf_counter()
@@ -47,7 +49,7 @@ def generate(path: Path, rows: int, seed: int = 0) -> None:
     import pyarrow.csv
     import pyarrow.parquet
 
-    from mlrun.data.tables import read_bundled
+    from mlrun.data.datasets.tables import read_bundled
 
     digits = read_bundled("digits")[0].astype(np.int64)
     generator = np.random.default_rng(seed)
@@ -69,7 +71,7 @@ def generate(path: Path, rows: int, seed: int = 0) -> None:
             )
 
 
-def predict(run: Path, source: Path, output: Path) -> "tuple[int, float, float]":
+def predict(run: Path, source: Path, output: Path) -> tuple[int, float, float]:
     """(rows, seconds, peak MiB) of a process of its own."""
     done = subprocess.run(
         [sys.executable, "-c", MEASURED, "predict", str(run), str(source), "--output", str(output)],
@@ -85,7 +87,7 @@ def bare_loop(run: Path, rows: int) -> float:
     """Rows per second of the network alone, called on batches that lie in memory as it takes them, of whichever size is faster."""
     import torch
 
-    from mlrun.stored import open_run
+    from mlrun.experiment.stored import open_run
 
     learner = open_run(str(run))[1]
     network = learner.task.network.eval()
@@ -112,7 +114,7 @@ def plain_script(run: Path, source: Path, output: Path) -> float:
     import pyarrow.parquet
     import torch
 
-    from mlrun.stored import open_run
+    from mlrun.experiment.stored import open_run
 
     learner = open_run(str(run))[1]
     network, labels = learner.task.network.eval(), learner.labels

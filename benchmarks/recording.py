@@ -1,6 +1,8 @@
 """What recording 20,000 metric points at MLflow costs a run, of the time of its process: in the calls, in waiting for the end, and in the
 threads that pass the points on to the recorder."""
 
+from __future__ import annotations
+
 import json
 import os
 import subprocess
@@ -15,7 +17,7 @@ EPOCHS, POINTS = 4000, 20_000
 PROCESS = "from benchmarks.recording import watched; watched({epochs})"  # of its own, so that the recorder is one too, as on the command line
 
 
-def compare() -> "list[Row]":
+def compare() -> list[Row]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])}
     found = []
     for _ in range(2):
@@ -43,8 +45,8 @@ def compare() -> "list[Row]":
 def watched(epochs: int) -> None:
     """One run in the working directory; prints its seconds, those of recording, and how many points."""
     start = time.perf_counter()
-    from mlrun import experiment
     from mlrun.config.compose import compose
+    from mlrun.experiment import run as experiment
     from mlrun.report import silent
 
     overrides = [f"trainer.max_epochs={epochs}", "trainer=cpu"]

@@ -4,6 +4,8 @@ Both sides step gymnasium's own vectorized CartPole, run on one thread and make 
 size. mlrun's time is that of its training epochs: with metrics and Lightning, without validation and checkpoints, which the scripts do not have.
 """
 
+from __future__ import annotations
+
 import tempfile
 import time
 from collections import deque
@@ -24,7 +26,7 @@ SETTINGS = [
 ]
 
 
-def compare() -> "list[Row]":
+def compare() -> list[Row]:
     import torch
 
     torch.set_num_threads(1)
@@ -40,9 +42,9 @@ def compare() -> "list[Row]":
 
 def through_mlrun(model: str) -> float:
     """Seconds of the epochs after the first."""
-    from mlrun.backends import make_learner
     from mlrun.config.compose import compose
     from mlrun.config.instantiate import build, plain
+    from mlrun.predictions.learner import make_learner
     from mlrun.report import silent
 
     cfg = plain(compose([f"model={model}", *SETTINGS]))

@@ -1,5 +1,7 @@
 """Whole processes, from start to exit: a run against a script that imports the same libraries and trains the same model."""
 
+from __future__ import annotations
+
 import os
 import subprocess
 import sys
@@ -64,7 +66,7 @@ with mlflow.start_run():
 """
 
 
-def compare() -> "list[Row]":
+def compare() -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         ours = process([sys.executable, "-m", "mlrun", "model=random_forest"], folder)
         peer = process([sys.executable, "-c", ESTIMATOR], folder)
@@ -88,7 +90,7 @@ def compare() -> "list[Row]":
     ]
 
 
-def process(command: "list[str]", folder: str):
+def process(command: list[str], folder: str):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])}
 
     def seconds() -> float:

@@ -3,6 +3,8 @@
 Counted is everything from listing the folder to the end of training, validation included. mlrun decodes each file once, into a temporary file.
 """
 
+from __future__ import annotations
+
 import json
 import statistics
 import sys
@@ -18,7 +20,7 @@ EPOCHS = (1, 3)
 LOSS_TOLERANCE = 0.25  # other initial weights, and few epochs
 
 
-def compare() -> "list[Row]":
+def compare() -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         write_images(Path(folder))
         return [compare_epochs(folder, epochs) for epochs in EPOCHS]
@@ -53,7 +55,7 @@ def write_images(folder: Path) -> None:
     import numpy as np
     from PIL import Image
 
-    from mlrun.data.tables import read_bundled
+    from mlrun.data.datasets.tables import read_bundled
 
     x, y = read_bundled("digits")
     generator = np.random.default_rng(0)

@@ -8,6 +8,8 @@
 Each appends to benchmarks/sweeps.md. Numbers depend on what else the machine does: every comparison is made in one call.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import os
@@ -40,7 +42,7 @@ def say(text: str) -> None:
         file.write(text + "\n")
 
 
-def run(command: "list[str]", directory: Path, check: bool = True, **environment) -> float:
+def run(command: list[str], directory: Path, check: bool = True, **environment) -> float:
     """Seconds."""
     start = time.perf_counter()
     done = subprocess.run(
@@ -121,7 +123,7 @@ def slots() -> None:
             "hydra.sweep.dir=outputs/s",
         ]
         modules = (
-            "mlrun.tracking.warm, mlrun.report.figures, lightning.pytorch, mlrun.backends.lightning, mlrun.experiment"
+            "mlrun.tracking.warm, mlrun.report.figures, lightning.pytorch, mlrun.training.learner, mlrun.experiment.run"
         )
         one_import = run([sys.executable, "-c", f"import {modules}"], directory)
         wall = run(command, directory)

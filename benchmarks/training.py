@@ -1,6 +1,8 @@
 """An epoch of training through mlrun, metrics, checkpoints and MLflow on, against plain PyTorch: the same network class on the same data with
 as many threads, fed by a DataLoader (torch's default Adam) or by tensors that are indexed by hand (fused Adam)."""
 
+from __future__ import annotations
+
 import json
 import os
 import statistics
@@ -25,9 +27,9 @@ FEEDS = ("DataLoader", "indexed by hand")
 class Case:
     key: str
     name: str
-    overrides: "tuple[str, ...]"
+    overrides: tuple[str, ...]
     batch: int
-    limits: "tuple[float, float]"  # of the time against the DataLoader and against tensors indexed by hand
+    limits: tuple[float, float]  # of the time against the DataLoader and against tensors indexed by hand
     pairs: int = 3
 
 
@@ -79,11 +81,11 @@ CASES = (
 CASES = {case.key: case for case in CASES}
 
 
-def compare(*names: str) -> "list[Row]":
+def compare(*names: str) -> list[Row]:
     return [row for name in names or CASES for row in compare_case(CASES[name])]
 
 
-def compare_case(case: Case) -> "list[Row]":
+def compare_case(case: Case) -> list[Row]:
     found = {who: [] for who in ("mlrun", *FEEDS)}
 
     def measure(who):
@@ -163,7 +165,7 @@ class Clock:
 
 
 def through_mlrun(cfg, overrides) -> Clock:
-    from mlrun.experiment import run
+    from mlrun.experiment.run import run
     from mlrun.report import silent
 
     clock = Clock()
@@ -177,7 +179,7 @@ def through_mlrun(cfg, overrides) -> Clock:
     return clock
 
 
-def plain_loop(cfg, feed: str, threads: int) -> "tuple[float, float]":
+def plain_loop(cfg, feed: str, threads: int) -> tuple[float, float]:
     """(seconds of an epoch, mean training loss of the last): no item() per step, validation and the metrics of it after each epoch."""
     import torch
     from torch.nn import functional as F

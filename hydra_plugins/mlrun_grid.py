@@ -3,6 +3,8 @@
 Through other launchers than the pool, mlrun's jobs are recorded and resumed in the same way.
 """
 
+from __future__ import annotations
+
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
 

@@ -1,5 +1,7 @@
 """`hydra/sweeper=optuna`: searches instead of trying every combination. The work is in mlrun.sweep.search."""
 
+from __future__ import annotations
+
 from hydra.plugins.sweeper import Sweeper
 
 

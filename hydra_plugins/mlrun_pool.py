@@ -1,5 +1,7 @@
 """`hydra/launcher=pool`: a queue of jobs over GPUs and CPU slots. Hydra accepts launchers only from this package; the work is in mlrun.sweep."""
 
+from __future__ import annotations
+
 from hydra.core.config_store import ConfigStore
 from hydra.plugins.launcher import Launcher
 

@@ -1,5 +1,7 @@
 """Adds `./conf` of the working directory to Hydra's search path, so that a user's own YAML extends every group."""
 
+from __future__ import annotations
+
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 

@@ -1,5 +1,7 @@
 """The `mlrun` command: a verb of `mlrun.commands`, or a Hydra application that runs experiments. Imports nothing heavy."""
 
+from __future__ import annotations
+
 import errno
 import json
 import os
@@ -11,7 +13,7 @@ from importlib import import_module
 from importlib.metadata import version
 
 
-def main(argv: "list[str] | None" = None) -> None:
+def main(argv: list[str] | None = None) -> None:
     """Entry point of the console script. Exits 0 when done, 1 when a run failed, 2 when the user has something to mend, 130 after Ctrl-C."""
     from mlrun.errors import UserError
 
@@ -44,7 +46,7 @@ def _message(text: str) -> str:
     )
 
 
-def _dispatch(argv: "list[str]") -> int:
+def _dispatch(argv: list[str]) -> int:
     word = argv[0] if argv else ""
     if word == "--version":
         print(f"mlrun {version('mlrun')} (Hydra {version('hydra-core')})")
@@ -68,7 +70,7 @@ def _dispatch(argv: "list[str]") -> int:
     return hydra_application(argv)
 
 
-def hydra_application(argv: "list[str]") -> int:
+def hydra_application(argv: list[str]) -> int:
     """Runs the Hydra application. What Hydra would print as an error of composition is explained, all problems at once."""
     import hydra
     from hydra.errors import HydraException
@@ -100,7 +102,7 @@ def hydra_application(argv: "list[str]") -> int:
 
         from hydra.core.hydra_config import HydraConfig
 
-        from mlrun.experiment import run
+        from mlrun.experiment.run import run
         from mlrun.report import silent, terminal
         from mlrun.sweep import worker
 
@@ -125,7 +127,7 @@ def hydra_application(argv: "list[str]") -> int:
         if arguments.runs:
             _check(arguments)
             if automatic and not arguments.multirun and (begun := _begun(arguments)):
-                from mlrun.resuming import find, go_on
+                from mlrun.experiment.resuming import find, go_on
 
                 # what the further processes of a distributed run are started with
                 sys.argv[1:] = ["resume", str(begun)]
@@ -158,7 +160,7 @@ def hydra_application(argv: "list[str]") -> int:
     return 1 if unrecorded else 0
 
 
-def _selected(argv: "list[str]") -> "list[str]":
+def _selected(argv: list[str]) -> list[str]:
     """`select.maximize=…`, `select.subject_to=…` of a search as its sweeper has them: a limit is no value that Hydra could read."""
     words = [word for word in argv if word.startswith("select.")]
     if words and not {"-m", "--multirun"} & set(argv):
@@ -171,7 +173,7 @@ def _selected(argv: "list[str]") -> "list[str]":
     return [word for word in argv if word not in words] + [f"hydra.sweeper.select=[{written}]"] * bool(words)
 
 
-def _resumed(argv: "list[str]") -> "list[str]":
+def _resumed(argv: list[str]) -> list[str]:
     """The command line without `resume=...`. `mlrun -m ... resume=true` goes on with the sweep in hydra.sweep.dir, else with the newest one
     of the same command; `resume=auto` does so if there is one."""
     given = [argument for argument in argv if argument in ("resume=true", "resume=auto")]
@@ -199,12 +201,12 @@ def _resumed(argv: "list[str]") -> "list[str]":
     return [*argv, "hydra.sweeper.resume=true"]
 
 
-def _begun(arguments) -> "str | None":
+def _begun(arguments) -> str | None:
     """The directory of an unfinished run of this very configuration: hydra.run.dir where that is given, else the newest in ./outputs."""
-    from mlrun import attempt
     from mlrun.config.explain import composition
     from mlrun.config.identity import identity
     from mlrun.config.instantiate import plain
+    from mlrun.experiment import state as attempt
 
     wanted = identity(plain(composition(tuple(arguments.overrides), arguments.config_dir)))
     chosen = [
@@ -219,7 +221,7 @@ def _begun(arguments) -> "str | None":
     return chosen[-1] if unfinished else None
 
 
-def _parse(argv: "list[str]"):
+def _parse(argv: list[str]):
     from hydra._internal.utils import get_args_parser  # the only reader of Hydra's own options
 
     arguments = get_args_parser().parse_args(argv)

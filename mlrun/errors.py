@@ -1,5 +1,7 @@
 """Errors that a user can mend: shown as one message, without a traceback, with exit status 2."""
 
+from __future__ import annotations
+
 
 class UserError(Exception):
     """Something the user gave is wrong. The message says what, where, and what to do."""
@@ -8,7 +10,7 @@ class UserError(Exception):
 class ConfigError(UserError):
     """The configuration is wrong; `problems` lists everything that is, one line each."""
 
-    def __init__(self, problems: "list[str] | str"):
+    def __init__(self, problems: list[str] | str):
         self.problems = [problems] if isinstance(problems, str) else list(problems)
         super().__init__("\n".join(self.problems))
 

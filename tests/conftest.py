@@ -1,5 +1,7 @@
 """What tests share: runs in directories of their own, in this process or as a user starts them."""
 
+from __future__ import annotations
+
 import os
 import signal
 
@@ -48,7 +50,7 @@ def mlrun(workplace):
 def experiment(workplace):
     """Runs one experiment in this process; returns its Result."""
     from mlrun.config.compose import compose
-    from mlrun.experiment import run
+    from mlrun.experiment.run import run
     from mlrun.report import silent
 
     def start(*overrides):

@@ -1,5 +1,7 @@
 """Wrong command lines, as a user types them: exit status 2, one message that says what to do, nothing left behind."""
 
+from __future__ import annotations
+
 import os
 import subprocess
 import sys

@@ -1,5 +1,7 @@
 """The command as a user meets it."""
 
+from __future__ import annotations
+
 import json
 import os
 import re

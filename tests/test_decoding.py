@@ -1,5 +1,7 @@
 """Decoding against enumeration, and against itself."""
 
+from __future__ import annotations
+
 import itertools
 import math
 
@@ -7,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from mlrun import decoding
-from mlrun.data.tokenizer import BOS, EOS, PAD
-from mlrun.networks.transformer import Transformer
+from mlrun.data.preprocess.tokenizer import BOS, EOS, PAD
+from mlrun.generation import decoding
+from mlrun.networks.text.transformer import Transformer
 
 LENGTH, SIZE = 4, 7  # tokens 4, 5, 6 are words
 

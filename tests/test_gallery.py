@@ -1,5 +1,7 @@
 """The gallery: it goes on where it stopped, repeats what changed, and writes what was measured."""
 
+from __future__ import annotations
+
 import csv
 
 import pytest

@@ -1,5 +1,7 @@
 """The lean loops do what Lightning's own do: the same numbers, the same hooks in the same order with the same counters."""
 
+from __future__ import annotations
+
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -7,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from mlrun.backends import loops
+from mlrun.training import loops
 
 HOOKS = (
     "on_train_batch_start", "on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step", "on_train_batch_end",

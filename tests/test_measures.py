@@ -1,5 +1,7 @@
 """Every measure against scikit-learn on random inputs, with ties, absent classes and degenerate data."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
 import warnings
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 import sklearn.metrics as reference
 
-from mlrun import measures
+from mlrun.evaluation import metrics as measures
 
 EXACT = 1e-12
 
@@ -129,7 +131,7 @@ def test_measures_are_plain_floats():
 
 def test_a_network_run_needs_no_sklearn():
     code = (
-        "import sys; from mlrun import measures; y = [0, 1]; "
+        "import sys; from mlrun.evaluation import metrics as measures; y = [0, 1]; "
         "measures.classification(y, y, [[.9, .1], [.2, .8]]); measures.regression(y, y); "
         "assert not {'sklearn', 'scipy', 'torch', 'pandas'} & set(sys.modules)"
     )

@@ -1,12 +1,14 @@
 """Every model YAML, found by glob: it learns, and what is saved predicts the same."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 import yaml
 
-from mlrun.backends import load_learner, make_learner
 from mlrun.config.compose import CONF, compose
 from mlrun.config.instantiate import build, plain
+from mlrun.predictions.learner import load_learner, make_learner
 from mlrun.report import silent
 
 BODIES = {

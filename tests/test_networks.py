@@ -1,11 +1,13 @@
 """Networks through Lightning: they learn, they stop, they are repeatable; a broken one is noticed."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 import torch
 
-from mlrun.backends import load_learner, make_learner
 from mlrun.errors import ConfigError
+from mlrun.predictions.learner import load_learner, make_learner
 from mlrun.report import silent
 from tests.test_models import Nobody, prepared, shuffle_labels, trained
 

@@ -1,5 +1,7 @@
 """Optimizers from YAML: they learn, run under every schedule, respect groups; penalties are what autograd says."""
 
+from __future__ import annotations
+
 import itertools
 
 import pytest
@@ -12,7 +14,7 @@ from torch import nn
 from mlrun.config.compose import CONF
 from mlrun.errors import ConfigError
 from mlrun.networks.mlp import MLP
-from mlrun.optimization import Optimization
+from mlrun.training.optimization import Optimization
 
 OPTIMIZERS = sorted(path.stem for path in (CONF / "optim").glob("*.yaml"))
 FUSED = {"sgd", "momentum", "nesterov", "adam", "adam_gan", "adamw", "adagrad"}

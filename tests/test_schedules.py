@@ -1,5 +1,7 @@
 """Each schedule's curve, drawn over real optimizer steps, against its closed form written in numpy."""
 
+from __future__ import annotations
+
 import io
 
 import numpy as np
@@ -9,7 +11,7 @@ from omegaconf import OmegaConf
 
 from mlrun.config.compose import CONF
 from mlrun.errors import ConfigError
-from mlrun.optimization import Optimization
+from mlrun.training.optimization import Optimization
 
 LR, EPOCHS, STEPS_PER_EPOCH = 0.2, 24, 5
 STEPS = EPOCHS * STEPS_PER_EPOCH

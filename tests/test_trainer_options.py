@@ -1,5 +1,7 @@
 """trainer.compile, profile and channels_last: they change how fast, not what is learned."""
 
+from __future__ import annotations
+
 import platform
 import subprocess
 import sys
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mlrun.backends import load_learner
+from mlrun.predictions.learner import load_learner
 from tests.test_models import Nobody, prepared, trained
 
 SHORT = (  # 16 batches of one size
@@ -59,7 +61,7 @@ class Artifacts(Nobody):
 
 @pytest.mark.parametrize(("epochs", "steps"), [(2, 20), (1, 8)])
 def test_a_profile_is_recorded(tmp_path, epochs, steps):
-    from mlrun.backends import make_learner
+    from mlrun.predictions.learner import make_learner
     from mlrun.report import silent
 
     cfg, data = prepared(*SHORT, f"trainer.max_epochs={epochs}", "trainer.profile=true")
@@ -102,7 +104,7 @@ def test_the_layout_of_channels(tmp_path, channels_last):
 
 FAULTS = """
 import resource, torch
-from mlrun.backends.hardware import keep_freed_memory
+from mlrun.training.hardware import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -1,14 +1,16 @@
 """Transfer: weights from elsewhere, frozen parts, gradual unfreezing, learning rates of parts."""
 
+from __future__ import annotations
+
 import pytest
 import torch
 
-from mlrun.backends import make_learner
+from mlrun.adapt.transfer import layers, load_weights, parameter_groups, parts_to_freeze
 from mlrun.errors import ConfigError
-from mlrun.networks.cnn import CNN
-from mlrun.networks.resnet import ResNet
+from mlrun.networks.vision.cnn import CNN
+from mlrun.networks.vision.resnet import ResNet
+from mlrun.predictions.learner import make_learner
 from mlrun.report import silent
-from mlrun.transfer import layers, load_weights, parameter_groups, parts_to_freeze
 from tests.test_models import Nobody, prepared, trained
 
 SMALL = ["model=cnn", "model.network.channels=[8,16]", "model.network.hidden=[32]"]

@@ -1,10 +1,12 @@
 """The verbs of the command line: one module each, with `SUMMARY` (one line) and `run(argv) -> exit status`."""
 
+from __future__ import annotations
+
 import argparse
 from pkgutil import iter_modules
 
 
-def verbs() -> "list[str]":
+def verbs() -> list[str]:
     return sorted(module.name for module in iter_modules(__path__))
 
 
@@ -18,5 +20,5 @@ class RunParser(argparse.ArgumentParser):
             "--trust", action="store_true", help="also load a model written by another user that can run code"
         )
 
-    def parse_args(self, argv: "list[str]"):
+    def parse_args(self, argv: list[str]):
         return super().parse_args(["--trust" if argument == "trust=true" else argument for argument in argv])

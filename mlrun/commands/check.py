@@ -1,5 +1,7 @@
 """`mlrun check`: does this installation work? Versions, devices, a short training, MLflow write and read, and what extras would add."""
 
+from __future__ import annotations
+
 import argparse
 import importlib.util
 import logging
@@ -19,7 +21,7 @@ EXTRAS = {  # extra -> (module, what it gives)
 }
 
 
-def run(argv: "list[str]") -> int:
+def run(argv: list[str]) -> int:
     argparse.ArgumentParser(prog="mlrun check", description=f"A {SUMMARY}.").parse_args(argv)
     failures = 0
     for name, probe in (
@@ -62,7 +64,7 @@ def _devices() -> Iterator[str]:
 def _training() -> Iterator[str]:
     """A real run in a directory of its own: training, figures, MLflow; then read back and used."""
     from mlrun.config.compose import compose
-    from mlrun.experiment import run as run_experiment
+    from mlrun.experiment.run import run as run_experiment
     from mlrun.report import silent
 
     here, uri = os.getcwd(), os.environ.pop("MLFLOW_TRACKING_URI", None)

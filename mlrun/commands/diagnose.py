@@ -1,12 +1,14 @@
 """`mlrun diagnose RUN`: is it bias, variance, other data, or too much looking at dev?"""
 
+from __future__ import annotations
+
 from mlrun.commands import RunParser
 from mlrun.errors import UserError
 
 SUMMARY = "where a run's error comes from (bias, variance, data mismatch, over-fitting to dev), and what to try next"
 
 
-def run(argv: "list[str]") -> int:
+def run(argv: list[str]) -> int:
     parser = RunParser(
         "diagnose",
         "Measures the stored model on train, train_dev (if the run has dataset.split.train_dev), val and test, and says which gap is worth work.",
@@ -18,8 +20,8 @@ def run(argv: "list[str]") -> int:
         help="error of people on this task, or the best known: 0.01 is 1 %% (values: an RMSE)",
     )
     arguments = parser.parse_args(argv)
-    from mlrun.diagnosis import LEAST, diagnose
-    from mlrun.stored import Record, open_data, open_run
+    from mlrun.evaluation.diagnosis import LEAST, diagnose
+    from mlrun.experiment.stored import Record, open_data, open_run
 
     cfg, learner = open_run(arguments.run, arguments.trust)
     data = open_data(cfg)

@@ -1,5 +1,7 @@
 """`mlrun errors RUN`: the error-analysis sheet."""
 
+from __future__ import annotations
+
 import csv
 from pathlib import Path
 
@@ -10,7 +12,7 @@ SUMMARY = "a run's most confident mistakes, likely wrong labels, and error rates
 COLUMNS, SHOWN = 60, 8  # most columns that are sliced; rows of each table that are printed
 
 
-def run(argv: "list[str]") -> int:
+def run(argv: list[str]) -> int:
     parser = RunParser("errors", f"Prints and writes {SUMMARY} (CSV files, pictures of images).")
     parser.add_argument(
         "--part", help="train_dev, val or test (default: test); labels of train were learned and look right"
@@ -21,8 +23,8 @@ def run(argv: "list[str]") -> int:
     parser.add_argument("--output", type=Path, help="directory (default: errors in the run's directory, else here)")
     arguments = parser.parse_args(argv)
 
-    from mlrun.error_analysis import confident_mistakes, likely_mislabelled, slices
-    from mlrun.stored import Record, open_part, open_run
+    from mlrun.evaluation.error_analysis import confident_mistakes, likely_mislabelled, slices
+    from mlrun.experiment.stored import Record, open_part, open_run
 
     cfg, learner = open_run(arguments.run, arguments.trust)
     if cfg["dataset"].get("problem") == "control":
@@ -94,7 +96,7 @@ def _rows(outcome, places, rows, labels, data):
     return table
 
 
-def _columns(data, rows, by: "str | None") -> dict:
+def _columns(data, rows, by: str | None) -> dict:
     if by:
         return {name: data.column(name)[rows] for name in by.split(",")}
     if getattr(data.content.x, "ndim", 0) != 2:
@@ -103,7 +105,7 @@ def _columns(data, rows, by: "str | None") -> dict:
 
 
 def _draw(data, outcome, rows, labels, folder) -> None:
-    from mlrun.error_analysis import confident_mistakes, likely_mislabelled
+    from mlrun.evaluation.error_analysis import confident_mistakes, likely_mislabelled
     from mlrun.report.figures import misclassified_images, save
 
     if len(data.spec.facts.get("image_shape", ())) != 3 or outcome.problem != "classification":

@@ -1,5 +1,7 @@
 """`mlrun evaluate RUN`: what the stored model of a run is worth."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 from mlrun.commands import RunParser
@@ -8,7 +10,7 @@ from mlrun.errors import UserError
 SUMMARY = "metrics and figures of a run's stored model, on any part of its data or on other data"
 
 
-def run(argv: "list[str]") -> int:
+def run(argv: list[str]) -> int:
     parser = RunParser("evaluate", f"Prints {SUMMARY}; recorded as a run nested below it.")
     parser.add_argument(
         "overrides",
@@ -27,10 +29,10 @@ def run(argv: "list[str]") -> int:
     arguments = parser.parse_args(argv)
     import tempfile
 
-    from mlrun.experiment import draw
-    from mlrun.judge import appoint
+    from mlrun.experiment.reference_classifier import appoint
+    from mlrun.experiment.run import draw
+    from mlrun.experiment.stored import Record, open_data, open_part, open_run
     from mlrun.report.numbers import number
-    from mlrun.stored import Record, open_data, open_part, open_run
 
     cfg, learner = open_run(arguments.run, arguments.trust)
     if cfg["dataset"].get("problem") == "control":

@@ -1,5 +1,7 @@
 """`mlrun --help`: what can be typed. Read from the commands and the YAML files, without composing anything."""
 
+from __future__ import annotations
+
 import shutil
 import sys
 import textwrap
@@ -21,7 +23,7 @@ FOOTER = """\
 Hydra's own options (--config-dir, --info, --resolve, completion ...): mlrun --hydra-help"""
 
 
-def run(argv: "list[str]") -> int:
+def run(argv: list[str]) -> int:
     if argv:
         return import_module(f"mlrun.commands.{argv[0]}").run(["--help"]) if argv[0] in verbs() else run([])
     width = shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else 120

@@ -1,5 +1,7 @@
 """`mlrun leaderboard [EXPERIMENT | SWEEP_DIR]`: mean and standard deviation over seeds, best first."""
 
+from __future__ import annotations
+
 import argparse
 import csv
 import sys
@@ -9,7 +11,7 @@ SUMMARY = "runs that differ only in their seed as one row: mean, std, n, best, t
 FORMATS = ("table", "csv", "md")
 
 
-def run(argv: "list[str]") -> int:
+def run(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="mlrun leaderboard", description=f"Shows {SUMMARY}. std is numpy's, over n.")
     parser.add_argument(
         "source", nargs="?", default="mlrun", help="an MLflow experiment or the directory of a sweep (default: mlrun)"
@@ -91,7 +93,7 @@ def run(argv: "list[str]") -> int:
     return 0
 
 
-def _write(figure, path: Path, parent: "str | None") -> None:
+def _write(figure, path: Path, parent: str | None) -> None:
     """To a file, and to the artifacts of a sweep's parent run."""
     from mlrun.report.figures import save
 
@@ -122,7 +124,7 @@ def _runs(source: str):
     return [run for run in find_runs(sweep["experiment"]) if run.tags.get("mlflow.parentRunId") == parent], parent
 
 
-def _head(board) -> "list[str]":
+def _head(board) -> list[str]:
     return [
         *(key.removesuffix("._target_") for key in board.shown),
         f"{board.metric} mean",
@@ -134,7 +136,7 @@ def _head(board) -> "list[str]":
     ]
 
 
-def _cells(board, row, number, missing="") -> "list[str]":
+def _cells(board, row, number, missing="") -> list[str]:
     seconds = sum(row.seconds) / len(row.seconds) if row.seconds else None
     return [
         *(_said(key, row.keys.get(key, "")) for key in board.shown),
@@ -152,7 +154,7 @@ def _count(row) -> str:
     return f"{row.n}*" if row.incomplete else str(row.n)
 
 
-def _notes(board) -> "list[str]":
+def _notes(board) -> list[str]:
     notes = []
     if any(row.incomplete for row in board.rows):
         notes.append("* incomplete: fewer seeds than other groups, or runs that did not finish")

@@ -1,5 +1,7 @@
 """`mlrun list [GROUP]`: what there is to choose from, read from the heads of the YAML files."""
 
+from __future__ import annotations
+
 import argparse
 import shutil
 import sys
@@ -14,7 +16,7 @@ SUMMARY = "models, datasets and the other groups to choose from"
 _OWN = "(yours)"  # marks entries of ./conf and --config-dir
 
 
-def run(argv: "list[str]") -> int:
+def run(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="mlrun list", description="Lists what there is to choose from.")
     parser.add_argument("group", nargs="?", help="model, dataset, optim ...; without it an overview")
     parser.add_argument("--config-dir", help="a directory that extends the groups, as for `mlrun --config-dir`")
@@ -36,7 +38,7 @@ def run(argv: "list[str]") -> int:
     return 0
 
 
-def _group(group: str, config_dir: "str | None") -> None:
+def _group(group: str, config_dir: str | None) -> None:
     entries = catalogue.entries(group, config_dir)
     if group == "model":
         default = _default_dataset()
@@ -67,7 +69,7 @@ def _default_dataset() -> str:
     return root.dataset or ""
 
 
-def _table(title: str, head: "tuple[str, ...]", rows: "Iterable[tuple[str, ...]]") -> None:
+def _table(title: str, head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
     rows = list(rows)
     if sys.stdout.isatty():
         from rich.console import Console

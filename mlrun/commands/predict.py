@@ -1,5 +1,7 @@
 """`mlrun predict RUN [INPUT]`: what the stored model of a run answers."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 from mlrun.commands import RunParser
@@ -8,7 +10,7 @@ from mlrun.errors import UserError
 SUMMARY = "answers of a run's stored model for a file, a pipe or a folder of images; a GIF of an episode where it plays"
 
 
-def run(argv: "list[str]") -> int:
+def run(argv: list[str]) -> int:
     parser = RunParser(
         "predict",
         "Writes a prediction and the probabilities of all classes for each row of INPUT, however many there are. "
@@ -39,11 +41,11 @@ def run(argv: "list[str]") -> int:
         "--seed", type=int, help="of samples; of episodes, without it those that the run itself was measured by"
     )
     arguments = parser.parse_args(argv)
-    from mlrun.stored import open_run
+    from mlrun.experiment.stored import open_run
 
     cfg, learner = open_run(arguments.run, arguments.trust)
     if arguments.samples is not None:
-        from mlrun.sampling import write_samples
+        from mlrun.predictions.samples import write_samples
 
         labels, output = arguments.labels and arguments.labels.split(","), Path(arguments.output or "samples.png")
         print(f"{output}: {write_samples(cfg, learner, arguments.samples, output, labels, arguments.seed or 0)}")
@@ -56,8 +58,8 @@ def run(argv: "list[str]") -> int:
 def _answer(learner, arguments) -> int:
     import sys
 
-    from mlrun.data.rows import read_rows
-    from mlrun.predictions import FORMATS, predict_all
+    from mlrun.data.readers.rows import read_rows
+    from mlrun.predictions.writer import FORMATS, predict_all
 
     if arguments.input is None:
         raise UserError(
@@ -94,9 +96,9 @@ def _answer(learner, arguments) -> int:
 
 def _play(cfg: dict, learner, arguments) -> int:
     """Greedy episodes; writes episode.gif (the first one) and transitions.csv."""
+    from mlrun.experiment.stored import open_data
     from mlrun.report.control import record, write_transitions
     from mlrun.report.numbers import number
-    from mlrun.stored import open_data
 
     if arguments.input is not None:
         raise UserError(

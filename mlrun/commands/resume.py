@@ -1,5 +1,7 @@
 """`mlrun resume RUN`: goes on with a run, or with a sweep, that ended early."""
 
+from __future__ import annotations
+
 import argparse
 import os
 import signal
@@ -11,7 +13,7 @@ from mlrun.errors import UserError
 SUMMARY = "go on with a run or a sweep that was interrupted, killed or failed"
 
 
-def run(argv: "list[str]") -> int:
+def run(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="mlrun resume",
         description="Goes on from a run's last checkpoint, in the same directory and MLflow run; or runs the jobs of a sweep that did not finish.",
@@ -28,13 +30,13 @@ def run(argv: "list[str]") -> int:
 
     if (Path(arguments.run) / SWEEP).is_file():
         return _sweep(arguments.run, arguments.overrides)
-    from mlrun.resuming import find, go_on
+    from mlrun.experiment.resuming import find, go_on
 
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     return go_on(find(arguments.run), arguments.overrides)
 
 
-def _sweep(directory: str, overrides: "list[str]") -> int:
+def _sweep(directory: str, overrides: list[str]) -> int:
     from mlrun.cli import hydra_application
     from mlrun.sweep.journal import open_sweep
 

@@ -1,5 +1,7 @@
 """`mlrun sync [DIR ...]`: sends what MLflow did not take while a run was going on."""
 
+from __future__ import annotations
+
 import argparse
 import sys
 from pathlib import Path
@@ -9,7 +11,7 @@ from mlrun.errors import UserError
 SUMMARY = "send to MLflow what it did not take while a run was going on"
 
 
-def run(argv: "list[str]") -> int:
+def run(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="mlrun sync",
         description="Sends metrics, artifacts and models that a server which did not answer has missed. Nothing is sent twice.",

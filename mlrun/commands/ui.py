@@ -1,5 +1,7 @@
 """`mlrun ui`: the MLflow page of the runs recorded here, on this machine only."""
 
+from __future__ import annotations
+
 import argparse
 import os
 import sys
@@ -7,7 +9,7 @@ import sys
 SUMMARY = "the MLflow page of this directory's runs, on loopback"
 
 
-def run(argv: "list[str]") -> int:
+def run(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="mlrun ui", description=f"Opens {SUMMARY}.")
     parser.add_argument("--port", type=int, default=5000)
     parser.add_argument(

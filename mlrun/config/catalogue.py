@@ -1,5 +1,7 @@
 """What there is to choose from: the YAML files of every group, read as plain files (packaged, ./conf, --config-dir)."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -37,7 +39,7 @@ class Entry:
         return self.head.partition("\n")[0]
 
     @cached_property
-    def _read(self) -> "tuple[dict[str, Any], str | None]":
+    def _read(self) -> tuple[dict[str, Any], str | None]:
         try:
             body = yaml.load(self.path.read_text(encoding="utf-8"), Loader=_LOADER)
         except yaml.MarkedYAMLError as error:
@@ -48,12 +50,12 @@ class Entry:
         return (body, None) if isinstance(body, dict) else ({}, None)
 
     @property
-    def body(self) -> "dict[str, Any]":
+    def body(self) -> dict[str, Any]:
         """The YAML as written, interpolations as text; empty where it cannot be read, and `fault` says why."""
         return self._read[0]
 
     @property
-    def fault(self) -> "str | None":
+    def fault(self) -> str | None:
         return self._read[1]
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -78,13 +80,13 @@ class Entry:
         return None
 
 
-def roots(config_dir: "str | Path | None" = None) -> list[Path]:
+def roots(config_dir: str | Path | None = None) -> list[Path]:
     """Directories that hold groups; later ones are the user's."""
     own = [user_conf(), Path(config_dir) if config_dir else None]
     return [CONF, *dict.fromkeys(path.resolve() for path in own if path is not None and path.is_dir())]
 
 
-def groups(config_dir: "str | Path | None" = None) -> list[str]:
+def groups(config_dir: str | Path | None = None) -> list[str]:
     """Directories with YAML files, and whatever config.yaml chooses from."""
     found = {d.name for root in roots(config_dir) for d in root.iterdir() if d.is_dir() and any(d.rglob("*.yaml"))}
     for item in Entry("", "config", CONF / "config.yaml").body.get("defaults") or []:
@@ -92,7 +94,7 @@ def groups(config_dir: "str | Path | None" = None) -> list[str]:
     return sorted(name for name in found if name not in HIDDEN and not name.startswith((".", "_")))
 
 
-def entries(group: str, config_dir: "str | Path | None" = None) -> list[Entry]:
+def entries(group: str, config_dir: str | Path | None = None) -> list[Entry]:
     """All choices of a group by name. Where a name occurs twice the packaged one counts, as it does for Hydra."""
     found: dict[str, Entry] = {}
     for root in roots(config_dir):
@@ -109,16 +111,16 @@ def hidden() -> list[str]:
     return sorted(name for name in names if "/" in name and (CONF / name).is_file())
 
 
-def find(group: str, name: str, config_dir: "str | Path | None" = None) -> Entry | None:
+def find(group: str, name: str, config_dir: str | Path | None = None) -> Entry | None:
     return next((entry for entry in entries(group, config_dir) if entry.name == name), None)
 
 
-def suits(problem: "str | None", fits: "list[str]") -> bool:
+def suits(problem: str | None, fits: list[str]) -> bool:
     """Whether a dataset's problem is one that a model fits; `auto` is a table, of which only the file tells which of two it is."""
     return problem in fits or (problem == "auto" and bool({"classification", "regression"} & set(fits)))
 
 
-def datasets_for(fits: list[str], needs: "set[str] | frozenset" = frozenset(), config_dir=None) -> list[str]:
+def datasets_for(fits: list[str], needs: set[str] | frozenset = frozenset(), config_dir=None) -> list[str]:
     """Names of the datasets on which a model works: by problem, and by the facts that it needs."""
     suitable = []
     for entry in entries("dataset", config_dir):

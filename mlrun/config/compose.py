@@ -1,5 +1,7 @@
 """Where the configuration lies and how it is composed; shared by the command line, the tests and everything that runs a job from overrides."""
 
+from __future__ import annotations
+
 import os
 import secrets
 from datetime import datetime
@@ -15,7 +17,7 @@ CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / 
 CONFIG_NAME = "config"
 
 
-def user_conf() -> "Path | None":
+def user_conf() -> Path | None:
     """`./conf` of the working directory, which extends every group, unless it is the packaged one."""
     here = Path.cwd() / "conf"
     return here if here.is_dir() and here.resolve() != CONF.resolve() else None
@@ -31,7 +33,7 @@ def register_resolvers() -> None:
         OmegaConf.register_new_resolver("mlrun.stamp", _stamp, use_cache=True)
 
 
-def compose(overrides: "list[str]", config_dir: "str | None" = None, config_name: str = CONFIG_NAME) -> DictConfig:
+def compose(overrides: list[str], config_dir: str | None = None, config_name: str = CONFIG_NAME) -> DictConfig:
     """The configuration of one run, as `mlrun OVERRIDES` would compose it, interpolations of `hydra:` resolved.
 
     Raises Hydra's own exceptions; `mlrun.config.explain` turns them into messages.

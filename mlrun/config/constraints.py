@@ -4,6 +4,8 @@ Example: `"C": [Interval(Real, 0, None, closed="neither")]`. Source: sklearn/uti
 Anything that is not understood leaves its argument unchecked.
 """
 
+from __future__ import annotations
+
 import ast
 import math
 

@@ -1,5 +1,7 @@
 """Says what is wrong with a command line that Hydra refuses (or that a sweep contains): all problems at once."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,7 +44,7 @@ class _Given:
         return {OverrideType.ADD: "+", OverrideType.FORCE_ADD: "++", OverrideType.DEL: "~"}.get(self.parsed.type, "")
 
 
-def explain(overrides: "list[str]", config_dir: "str | None" = None, error: "Exception | None" = None) -> "list[str]":
+def explain(overrides: list[str], config_dir: str | None = None, error: Exception | None = None) -> list[str]:
     """Problems of a command line, one line each. `error` is what Hydra said; it is shown where nothing better is found.
     Without `error` (a sweep before its start) the list may be empty: nothing is wrong."""
     if config_dir is not None and not Path(config_dir).is_dir():
@@ -93,7 +95,7 @@ def quoted(text: str) -> str:
     return head + equals + re.sub(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^][(),'"]+""", word, value)
 
 
-def _parsed(overrides: "list[str]", problems: "list[str]") -> Iterator[_Given]:
+def _parsed(overrides: list[str], problems: list[str]) -> Iterator[_Given]:
     parser = OverridesParser.create()
     for text in overrides:
         try:
@@ -107,7 +109,7 @@ def _parsed(overrides: "list[str]", problems: "list[str]") -> Iterator[_Given]:
         yield _Given(text, parsed, _alternatives(text, parsed))
 
 
-def _alternatives(text: str, parsed: Override) -> "list[str]":
+def _alternatives(text: str, parsed: Override) -> list[str]:
     """The single overrides that a sweep stands for; of an interval, its ends."""
     if not parsed.is_sweep_override():
         return [text]
@@ -139,14 +141,14 @@ def _short(error: BaseException, text: str = "") -> str:
     return (reason[0].lower() + reason[1:]) if reason else "Hydra refuses it"
 
 
-def _short_lines(error: "BaseException | None") -> "list[str]":
+def _short_lines(error: BaseException | None) -> list[str]:
     return [] if error is None else [_short(error)]
 
 
 # --- choices of a group --------------------------------------------------------------------------------------------
 
 
-def _choices(one: _Given, config_dir: "str | None") -> Iterator[str]:
+def _choices(one: _Given, config_dir: str | None) -> Iterator[str]:
     """Unknown choices of a group; they are taken out of the alternatives."""
     group = one.key
     if one.parsed.type == OverrideType.DEL or "/" in group:
@@ -165,7 +167,7 @@ def _choices(one: _Given, config_dir: "str | None") -> Iterator[str]:
     one.alternatives = good
 
 
-def _listed(group: str, names: "list[str]") -> str:
+def _listed(group: str, names: list[str]) -> str:
     if not names:
         return "there are none yet"
     if len(names) <= 40:
@@ -174,12 +176,12 @@ def _listed(group: str, names: "list[str]") -> str:
 
 
 @lru_cache(maxsize=64)
-def composition(overrides: "tuple[str, ...]", config_dir: "str | None") -> DictConfig:
+def composition(overrides: tuple[str, ...], config_dir: str | None) -> DictConfig:
     """Composing takes most of the time of an answer, so nothing is composed twice for one."""
     return compose(list(overrides), config_dir)
 
 
-def _composed(chosen: "list[_Given]", config_dir, problems: "list[str]") -> "tuple[DictConfig | None, list[_Given]]":
+def _composed(chosen: list[_Given], config_dir, problems: list[str]) -> tuple[DictConfig | None, list[_Given]]:
     """The configuration of all choices that compose, and those choices."""
     first = [one.alternatives[0] for one in chosen]
     try:
@@ -202,7 +204,7 @@ def _composed(chosen: "list[_Given]", config_dir, problems: "list[str]") -> "tup
     return cfg, good
 
 
-def _choice_refused(one: _Given, error: Exception, config_dir: "str | None") -> str:
+def _choice_refused(one: _Given, error: Exception, config_dir: str | None) -> str:
     if one.prefix in ("+", "++") and "/" not in one.key:
         return f"{one.key} is chosen already: write {one.text.lstrip('+')}"
     if isinstance(error, yaml.YAMLError):
@@ -215,7 +217,7 @@ def _choice_refused(one: _Given, error: Exception, config_dir: "str | None") -> 
 # --- keys ----------------------------------------------------------------------------------------------------------
 
 
-def _key(one: _Given, cfg: DictConfig, groups: "list[str]") -> Iterator[str]:
+def _key(one: _Given, cfg: DictConfig, groups: list[str]) -> Iterator[str]:
     """Is there such a key, and may it be changed, added or deleted?"""
     key = one.key
     if key.partition(".")[0] == "hydra":
@@ -229,7 +231,7 @@ def _key(one: _Given, cfg: DictConfig, groups: "list[str]") -> Iterator[str]:
         yield f"{one.text}: {key} is there already: write {one.text[1:]}"
 
 
-def _no_such_key(one: _Given, cfg: DictConfig, groups: "list[str]") -> str:
+def _no_such_key(one: _Given, cfg: DictConfig, groups: list[str]) -> str:
     key = one.key
     parent, _, last = key.rpartition(".")
     node = _select(cfg, parent) if parent else None
@@ -283,7 +285,7 @@ def _exists(cfg: Any, key: str) -> bool:
     return True
 
 
-def _keys(cfg: DictConfig, prefix: str = "") -> "list[str]":
+def _keys(cfg: DictConfig, prefix: str = "") -> list[str]:
     """All dotted keys."""
     found = []
     for key in cfg.keys():
@@ -297,7 +299,7 @@ def _keys(cfg: DictConfig, prefix: str = "") -> "list[str]":
 # --- the rest is up to validation ----------------------------------------------------------------------------------
 
 
-def _judged(good: "list[_Given]", chosen: "list[_Given]", config_dir: "str | None") -> "list[str]":
+def _judged(good: list[_Given], chosen: list[_Given], config_dir: str | None) -> list[str]:
     """Errors of the configuration of all good overrides, and of each further alternative of a sweep in turn."""
     good = [one for one in good if one.alternatives]
     first = [one.alternatives[0] for one in good]
@@ -316,7 +318,7 @@ def _judged(good: "list[_Given]", chosen: "list[_Given]", config_dir: "str | Non
     return problems
 
 
-def _overridden(base: DictConfig, texts: "list[str]") -> DictConfig:
+def _overridden(base: DictConfig, texts: list[str]) -> DictConfig:
     """`base` with keys changed as Hydra would; composing anew for each value would take most of the time of an answer."""
     cfg = base.copy()
     for override in OverridesParser.create().parse_overrides(texts):

@@ -1,5 +1,7 @@
 """What of a configuration decides a run's result, as a dictionary, as a hash and as flat parameters."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 from typing import Any
@@ -15,7 +17,7 @@ CHANGEABLE = (
 )  # fmt: skip
 
 
-def is_network(model: "dict | Any") -> bool:
+def is_network(model: dict | Any) -> bool:
     """Whether a model's configuration names a task (a network) rather than estimators."""
     return model.get("_target_") is not None
 
@@ -41,7 +43,7 @@ def lasting_identity(cfg: dict) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def flatten(node: Any, prefix: str = "") -> "dict[str, Any]":
+def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
     """{"optim.lr": 0.1, ...}; lists of plain values stay whole."""
     if isinstance(node, dict):
         return {

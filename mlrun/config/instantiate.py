@@ -1,5 +1,7 @@
 """The one helper around Hydra's `instantiate`: objects from YAML, with what only the data know filled in by name."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,7 +36,7 @@ def plain(node: Any) -> Any:
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
-def fill(node: Any, facts: "Mapping[str, Any]", path: str = "") -> Any:
+def fill(node: Any, facts: Mapping[str, Any], path: str = "") -> Any:
     """A plain copy of `node` in which every required argument that it does not give is taken from `facts` by name.
 
     Raises ConfigError for a required argument that neither gives.
@@ -59,7 +61,7 @@ def fill(node: Any, facts: "Mapping[str, Any]", path: str = "") -> Any:
     return filled
 
 
-def without_metadata(node: "DictConfig | dict") -> dict:
+def without_metadata(node: DictConfig | dict) -> dict:
     return {key: value for key, value in plain(node).items() if key not in METADATA}
 
 
@@ -79,7 +81,7 @@ def instantiate(node: dict) -> Any:
         raise ConfigError(str(error)) from error
 
 
-def build(node: "DictConfig | dict | None", facts: "Mapping[str, Any] | None" = None, path: str = "") -> Any:
+def build(node: DictConfig | dict | None, facts: Mapping[str, Any] | None = None, path: str = "") -> Any:
     """`instantiate(fill(node, facts))`; None for an empty node or one whose `_target_` is null."""
     if not node or node.get("_target_") is None:
         return None

@@ -1,5 +1,7 @@
 """What our own keys may be, and the ranges of arguments that go by their standard names in the whole field."""
 
+from __future__ import annotations
+
 import math
 from typing import Any
 

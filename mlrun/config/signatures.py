@@ -4,6 +4,8 @@ Types come from annotations, from scikit-learn's `_parameter_constraints`, or fr
 What source does not tell stays unchecked: a wrong refusal is worse than a late error.
 """
 
+from __future__ import annotations
+
 import ast
 import os
 from dataclasses import dataclass, replace

@@ -1,6 +1,8 @@
 """Finds a class or function by its dotted name in Python source, without importing anything: an import of torch costs
 more than the whole answer to a wrong command line may take."""
 
+from __future__ import annotations
+
 import ast
 import difflib
 import gc
@@ -28,7 +30,7 @@ class Opaque(LookupError):
 class Definition:
     """A class, function or assigned expression and the module in whose names it is written."""
 
-    module: "Module"
+    module: Module
     name: str
     node: ast.AST
 
@@ -38,7 +40,7 @@ _STATEMENT = re.compile(r"^(?=[^\s#)\]}\"'])", re.MULTILINE)
 _NAMED = re.compile(r"^(?:class|def)\s+(\w+)", re.MULTILINE)
 
 
-def _split(text: str) -> "tuple[str, dict[str, str]]":
+def _split(text: str) -> tuple[str, dict[str, str]]:
     """The top-level statements but definitions, and the text of each definition by name."""
     starts = [match.start() for match in _STATEMENT.finditer(text)] + [len(text)]
     rest, blocks, decorators = [text[: starts[0]]], {}, ""
@@ -54,7 +56,7 @@ def _split(text: str) -> "tuple[str, dict[str, str]]":
     return "".join(rest), blocks
 
 
-def _parse(text: str) -> "list[ast.stmt]":
+def _parse(text: str) -> list[ast.stmt]:
     collecting = gc.isenabled()
     gc.disable()  # a tree is many objects and no garbage: parsing is three times as fast
     try:
@@ -100,7 +102,7 @@ class Module:
             line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
             raise NoSuchTarget(f"{self.path.name} cannot be read as Python: {error.args[0]}{line}") from None
 
-    def get(self, name: str) -> "ast.AST | tuple | None":
+    def get(self, name: str) -> ast.AST | tuple | None:
         found = self.names.get(name)
         if isinstance(found, str):
             try:
@@ -144,7 +146,7 @@ class Module:
         package = package[: len(package) - (node.level - 1)]
         return ".".join(package + ([node.module] if node.module else []))
 
-    def submodule(self, name: str) -> "Module | None":
+    def submodule(self, name: str) -> Module | None:
         return _submodule(self, name)
 
     def known(self) -> list[str]:
@@ -157,7 +159,7 @@ class Module:
                 pass
         return [name for name in {*self.names, *below} if not name.startswith("_")]
 
-    def lookup(self, name: str, visited: frozenset = frozenset()) -> "Definition | Module | None":
+    def lookup(self, name: str, visited: frozenset = frozenset()) -> Definition | Module | None:
         """The object that `name` stands for, through any number of re-exports; None where there is none."""
         if (self.name, name) in visited:
             return None
@@ -187,7 +189,7 @@ class Module:
             raise Opaque(f"{self.name} makes its names on demand")
         return None
 
-    def evaluate(self, expression: ast.expr) -> "Definition | Module":
+    def evaluate(self, expression: ast.expr) -> Definition | Module:
         """What `a.b.C`, written in this module, stands for."""
         dotted = _dotted(expression)
         if dotted is None:
@@ -249,7 +251,7 @@ def _nearest(name: str, known: list[str]) -> str:
     return f" — did you mean '{near[0]}'?" if near else ""
 
 
-def _descend(start: "Definition | Module", parts: list[str]) -> "Definition | Module":
+def _descend(start: Definition | Module, parts: list[str]) -> Definition | Module:
     here = start
     for position, part in enumerate(parts):
         if isinstance(here, Definition):
@@ -274,7 +276,7 @@ def _descend(start: "Definition | Module", parts: list[str]) -> "Definition | Mo
     return here
 
 
-def resolve(dotted: str) -> "Definition | Module":
+def resolve(dotted: str) -> Definition | Module:
     """The object of a dotted name. Raises NoSuchTarget where it certainly does not exist, Opaque where source is silent."""
     head, *rest = dotted.split(".")
     top = _module(head, os.getcwd())

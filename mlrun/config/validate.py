@@ -1,5 +1,7 @@
 """Judges a composed configuration before any work is done, from YAML and source alone: nothing heavy is imported."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any
@@ -24,7 +26,7 @@ OFFERED = {
 }
 
 
-def validate(cfg: DictConfig, overrides: "list[str]", config_dir: "str | None" = None) -> "tuple[list[str], list[str]]":
+def validate(cfg: DictConfig, overrides: list[str], config_dir: str | None = None) -> tuple[list[str], list[str]]:
     """All errors, then all warnings, one line each: key, value, what is wrong, and the nearest valid name."""
     errors: list[str] = []
     copies: dict[str, str] = {}
@@ -47,7 +49,7 @@ def _key_of(line: str) -> str:
     return line.partition(":")[0].partition("=")[0]
 
 
-def _plain(cfg: DictConfig, errors: "list[str]", copies: "dict[str, str]") -> dict:
+def _plain(cfg: DictConfig, errors: list[str], copies: dict[str, str]) -> dict:
     """The configuration as dicts and lists; interpolations that lead nowhere become errors.
     `copies` takes the keys that are written as `${another.key}`."""
 
@@ -200,14 +202,14 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _listed(names: "list[str]") -> str:
+def _listed(names: list[str]) -> str:
     return f" (it takes {', '.join(names)})" if 0 < len(names) <= 12 else ""
 
 
 # --- model and dataset ---------------------------------------------------------------------------------------------
 
 
-def needs(model: dict) -> "dict[str, str]":
+def needs(model: dict) -> dict[str, str]:
     """Facts about the data that a model's targets require: name of the fact -> target that asks for it."""
     found: dict[str, str] = {}
 
@@ -233,7 +235,7 @@ def needs(model: dict) -> "dict[str, str]":
     return {name: target for name, target in found.items() if name not in OFFERED["model"]}
 
 
-def _pairing(plain: dict, config_dir: "str | None") -> Iterator[str]:
+def _pairing(plain: dict, config_dir: str | None) -> Iterator[str]:
     """Can this model learn from this dataset?"""
     model, dataset = plain.get("model"), plain.get("dataset")
     if not isinstance(model, dict) or not isinstance(dataset, dict):
@@ -268,7 +270,7 @@ def _pairing(plain: dict, config_dir: "str | None") -> Iterator[str]:
             yield f"model={named} dataset={on}: {on} is a {problem} dataset, and {named} has no {part}"
 
 
-def _missing_arguments(group: str, node: dict, offered: "set[str]") -> Iterator[str]:
+def _missing_arguments(group: str, node: dict, offered: set[str]) -> Iterator[str]:
     target = node.get("_target_")
     if not isinstance(target, str) or target == MISSING or node.get("_partial_"):
         return
@@ -281,7 +283,7 @@ def _missing_arguments(group: str, node: dict, offered: "set[str]") -> Iterator[
             yield f"{group}.{p.name}: {target} needs it, e.g. {group}.{p.name}=..."
 
 
-def _datasets_that_fit(names: "list[str]") -> str:
+def _datasets_that_fit(names: list[str]) -> str:
     return f". Datasets that fit: {', '.join(names)}" if names else ". No dataset in the catalogue fits"
 
 
@@ -292,7 +294,7 @@ def _name(node: dict, otherwise: str) -> str:
 # --- warnings ------------------------------------------------------------------------------------------------------
 
 
-def _warnings(plain: dict, overrides: "list[str]") -> "list[str]":
+def _warnings(plain: dict, overrides: list[str]) -> list[str]:
     """Settings that will have no effect."""
     model, dataset = plain.get("model"), plain.get("dataset")
     if not isinstance(model, dict) or "_target_" in model:

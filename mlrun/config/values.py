@@ -1,5 +1,7 @@
 """What a configuration value may be. Each kind can judge a plain YAML value and name itself in an error message."""
 
+from __future__ import annotations
+
 import math
 import re
 from dataclasses import dataclass

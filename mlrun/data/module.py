@@ -1,5 +1,7 @@
 """What every kind of data offers, and what tables and images in memory share."""
 
+from __future__ import annotations
+
 import copy
 import hashlib
 from dataclasses import dataclass, field
@@ -8,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlrun.data.preprocess.transform import Scaling
 from mlrun.data.spec import Spec
-from mlrun.data.split import PARTS, TRAIN_DEV, SmallClass, part_sizes, split_rows
-from mlrun.data.transform import Scaling
+from mlrun.data.splits import PARTS, TRAIN_DEV, SmallClass, part_sizes, split_rows
 from mlrun.errors import DataError
 
 FLOAT_LIMIT = 64 * 2**20  # bytes of float32 up to which a part is kept normalized
@@ -112,7 +114,7 @@ class Content:
     test_rows: Any = None
     sources: Any = None
     value_range: float = 255
-    names: "list | None" = None
+    names: list | None = None
 
 
 class Chosen:
@@ -350,7 +352,7 @@ class ArrayData(DataModule):
         """
         import torch
 
-        from mlrun.data.loader import ResidentBatches, WorkerBatches
+        from mlrun.data.batches import ResidentBatches, WorkerBatches
 
         rows = self.rows(part)
         if not len(rows):

@@ -1,17 +1,19 @@
 """Feeding pairs of sequences of different lengths: no Python per sample, little padding."""
 
+from __future__ import annotations
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from mlrun.data.loader import Batches
-from mlrun.data.tokenizer import PAD
+from mlrun.data.batches import Batches
+from mlrun.data.preprocess.tokenizer import PAD
 
 
 class Ragged:
     """Sequences of different lengths, one after the other on the device. sequences: a list of (length,) int32 arrays."""
 
-    def __init__(self, sequences: "list[np.ndarray]", device="cpu"):
+    def __init__(self, sequences: list[np.ndarray], device="cpu"):
         # on the CPU: the longest of a batch is asked for without waiting
         self.lengths = torch.tensor([len(ids) for ids in sequences])
         self.tokens = torch.from_numpy(np.concatenate([np.zeros(0, dtype=np.int32), *sequences])).to(device)

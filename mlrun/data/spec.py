@@ -1,5 +1,7 @@
 """What a network, a task or a report may know about a data set without seeing it."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 
 

@@ -1,10 +1,12 @@
 """Batches of texts of similar length, so that little of them is padding."""
 
+from __future__ import annotations
+
 import numpy as np
 import torch
 
-from mlrun.data.loader import Batches
-from mlrun.data.tokenizer import PAD
+from mlrun.data.batches import Batches
+from mlrun.data.preprocess.tokenizer import PAD
 
 POOL = 50  # batches among which texts are sorted by length
 

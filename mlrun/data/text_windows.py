@@ -1,9 +1,11 @@
 """Feeding a language model: windows of a stream of tokens, and the same windows one token later."""
 
+from __future__ import annotations
+
 import numpy as np
 import torch
 
-from mlrun.data.loader import Batches
+from mlrun.data.batches import Batches
 
 
 class RandomWindows(Batches):

@@ -1,5 +1,7 @@
 """First-visit Monte-Carlo control: learn from the returns of whole episodes."""
 
+from __future__ import annotations
+
 from mlrun.estimators.tabular import TabularControl
 
 

@@ -1,5 +1,7 @@
 """N-gram language models: counts of token sequences, and how what was never seen gets its share."""
 
+from __future__ import annotations
+
 from typing import Literal
 
 import numpy as np
@@ -34,7 +36,7 @@ class NGram:
 
     # An n-gram of length n is numbered by its place in `keys[n]`, the sorted keys number(first n - 1 tokens) * vocab_size + last token.
 
-    def fit(self, tokens: np.ndarray, y=None) -> "NGram":
+    def fit(self, tokens: np.ndarray, y=None) -> NGram:
         """tokens: (tokens,) ids of one text, not shorter than the order."""
         tokens = np.asarray(tokens, dtype=np.int64)
         if len(tokens) < self.order:
@@ -95,7 +97,7 @@ class NGram:
             kept, share = np.maximum(count - self.discounts[n], 0), self.discounts[n] * followers / np.maximum(total, 1)
         return np.where(total > 0, kept / np.maximum(total, 1) + share * lower, lower)
 
-    def distribution(self, context: "list[int]") -> np.ndarray:
+    def distribution(self, context: list[int]) -> np.ndarray:
         """(vocab_size,) probabilities of the token after `context`."""
         V, result = self.vocab_size, np.full(self.vocab_size, 1 / self.vocab_size)
         context = list(context)[-(self.order - 1) :] if self.order > 1 else []
@@ -117,7 +119,7 @@ class NGram:
                 return -1
         return number
 
-    def continuation(self, prompt: "list[int]") -> "list[int]":
+    def continuation(self, prompt: list[int]) -> list[int]:
         """`sample_length` tokens drawn after the prompt; the same ones every time. The special ids 0 to 3 are never drawn."""
         rng, tokens = np.random.default_rng(self.sample_seed), list(prompt)
         for _ in range(self.sample_length):

@@ -1,5 +1,7 @@
 """Q-learning: off-policy control by temporal differences (Watkins 1989)."""
 
+from __future__ import annotations
+
 from mlrun.estimators.tabular import TabularControl
 
 

@@ -1,5 +1,7 @@
 """SARSA: on-policy control by temporal differences (Rummery and Niranjan 1994)."""
 
+from __future__ import annotations
+
 from mlrun.estimators.tabular import TabularControl
 
 

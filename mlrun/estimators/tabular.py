@@ -1,5 +1,7 @@
 """Control with one number per state and action, learned by acting: what the tabular methods share."""
 
+from __future__ import annotations
+
 import random
 from bisect import bisect_right
 from collections.abc import Callable
@@ -27,7 +29,7 @@ class TabularControl:
         num_states: int,
         num_actions: int,
         seed: int,
-        epsilon: "Callable[[float], float]",
+        epsilon: Callable[[float], float],
         discount: float = 0.99,
         epochs: int = 20,
         steps_per_epoch: int = 50_000,
@@ -51,7 +53,7 @@ class TabularControl:
         """data: an `Environment`. Before the first epoch, also when going on with a restored state."""
         self.world = SimulatedTable(data.table, data.limit, self.random) if data.table is not None else Acted(data)
 
-    def learn_epoch(self) -> "dict[str, float]":
+    def learn_epoch(self) -> dict[str, float]:
         """One epoch of acting and learning. Returns what was earned while learning."""
         self.epoch += 1
         begin, end = self.steps, self.epoch * self.steps_per_epoch
@@ -107,7 +109,7 @@ class TabularControl:
 class SimulatedTable:
     """Acts by drawing from the environment's own transition table: the same process as the environment, at a tenth of its cost."""
 
-    def __init__(self, table, limit: "int | None", generator: random.Random):
+    def __init__(self, table, limit: int | None, generator: random.Random):
         self.draw, self.limit = generator.random, limit or float("inf")
         self.starts = list(accumulate(table.start.tolist()))
         states, actions, _ = table.probability.shape
@@ -117,7 +119,7 @@ class SimulatedTable:
         self.length = 0
         return min(bisect_right(self.starts, self.draw() * self.starts[-1]), len(self.starts) - 1)
 
-    def step(self, state: int, action: int) -> "tuple[int, float, bool, bool]":
+    def step(self, state: int, action: int) -> tuple[int, float, bool, bool]:
         """next state, reward, terminated, truncated."""
         self.length += 1
         cumulative, results = self.outcomes[state][action]
@@ -133,7 +135,7 @@ class SimulatedTable:
         pass
 
 
-def _outcomes(table, state: int, action: int) -> "tuple[list[float], list[tuple[int, float, bool]]]":
+def _outcomes(table, state: int, action: int) -> tuple[list[float], list[tuple[int, float, bool]]]:
     """Cumulative probabilities of the possible outcomes, and the outcomes."""
     probabilities = table.probability[state, action]
     possible = np.flatnonzero(probabilities > 0)
@@ -155,7 +157,7 @@ class Acted:
         self.seed = None  # from now on its generator goes on
         return int(observation)
 
-    def step(self, state: int, action: int) -> "tuple[int, float, bool, bool]":
+    def step(self, state: int, action: int) -> tuple[int, float, bool, bool]:
         observation, reward, terminated, truncated, _ = self.environment.step(action)
         return int(observation), float(reward), terminated, truncated
 

@@ -1,5 +1,7 @@
 """Value iteration: the optimal table of an environment that states its transition probabilities (Bellman 1957)."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from mlrun.errors import ConfigError
@@ -33,7 +35,7 @@ class ValueIteration:
             )
         self.transitions = data.table
 
-    def learn_epoch(self) -> "dict[str, float]":
+    def learn_epoch(self) -> dict[str, float]:
         """All sweeps. Returns their number and the last change."""
         t, change = self.transitions, np.inf
         expected_reward = (t.probability * t.reward).sum(axis=2)

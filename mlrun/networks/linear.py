@@ -1,12 +1,14 @@
 """One linear layer: linear regression, or softmax regression under a cross-entropy loss."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from typing import Literal
 
 from torch import Tensor, nn
 
-from mlrun.networks.initialization import initialize
+from mlrun.networks.layers.initialization import initialize
 
 
 class Linear(nn.Module):

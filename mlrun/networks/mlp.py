@@ -1,13 +1,15 @@
 """Multilayer perceptron."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from typing import Literal
 
 from torch import Tensor, nn
 
-from mlrun.networks.activations import make_activation
-from mlrun.networks.initialization import initialize
+from mlrun.networks.layers.activations import make_activation
+from mlrun.networks.layers.initialization import initialize
 
 _NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 
@@ -25,7 +27,7 @@ class MLP(nn.Module):
         num_outputs: int,
         hidden: Sequence[int] = (256,),
         activation: Literal["sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "identity"] = "relu",
-        norm: "Literal['batch', 'layer'] | None" = None,
+        norm: Literal["batch", "layer"] | None = None,
         dropout: float = 0.0,
         init: Literal["default", "zeros", "small", "fan_in", "xavier", "he"] = "default",
     ):

@@ -1,10 +1,12 @@
 """How well classes are told apart: confusion matrix, ROC and precision-recall curves."""
 
+from __future__ import annotations
+
 import numpy as np
 
-from mlrun.measures import average_precision, roc_auc, threshold_counts
+from mlrun.evaluation.metrics import average_precision, roc_auc, threshold_counts
 from mlrun.report.numbers import number
-from mlrun.report.style import (
+from mlrun.report.style import (  # fmt: skip
     BLUE,
     GREY,
     INK,
@@ -16,7 +18,7 @@ from mlrun.report.style import (
     shorten,
     styled,
     text_width,
-)  # fmt: skip
+)
 
 CELLS_WITH_SHARE = 12  # up to so many classes a cell holds count and row share, then
 CELLS_WITH_COUNT = 25  # the count alone, then colour alone, with the worst confusions listed beside

@@ -4,6 +4,8 @@ Elsewhere, and where TERM is dumb, everything is said in plain lines without con
 NO_COLOR keeps the layout and takes the colour, as rich does.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 

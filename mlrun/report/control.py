@@ -1,5 +1,7 @@
 """What is seen of a learned behaviour: returns, values and policy over the state space, an episode as film."""
 
+from __future__ import annotations
+
 import csv
 import os
 from collections.abc import Callable
@@ -15,9 +17,7 @@ MAX_STEPS, FILM_WIDTH, FILM_RATE = 1000, 300, 25  # of a film: steps, pixels, pi
 ARROWS = {"FrozenLake": "←↓→↑", "CliffWalking": "↑→↓←"}  # the meaning of the actions, by the environment's name
 
 
-def control_figures(
-    data, outcome, policy: Callable, table: "np.ndarray | None" = None, values: "Callable | None" = None
-):
+def control_figures(data, outcome, policy: Callable, table: np.ndarray | None = None, values: Callable | None = None):
     """Yields (name, Figure or Film).
 
     outcome: `Played` test episodes; policy: observations (rows, ...) -> actions (rows,); table: Q (states, actions) or None;
@@ -165,7 +165,7 @@ def _picture(frame: np.ndarray):
     return picture.resize((round(picture.width * scale), round(picture.height * scale)))
 
 
-def record(data, policy: Callable) -> "Film | None":
+def record(data, policy: Callable) -> Film | None:
     """The first test episode as pictures; None, with a warning in the log, where the environment cannot draw itself."""
     import logging
 
@@ -192,7 +192,7 @@ def record(data, policy: Callable) -> "Film | None":
     return Film(pictures, rate / stride, f"return {number(earned)} in {steps} steps")
 
 
-def write_transitions(path: Path, data, policy) -> "list[float]":
+def write_transitions(path: Path, data, policy) -> list[float]:
     """One row per step of the test episodes. Returns the undiscounted returns."""
     environment = data.make()
     returns = []

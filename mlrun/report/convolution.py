@@ -1,9 +1,11 @@
 """What a convolutional network has learned and looks at: filters, feature maps, Grad-CAM."""
 
+from __future__ import annotations
+
 import numpy as np
 import torch
 
-from mlrun.networks.activation_maps import convolutions, feature_maps, grad_cam
+from mlrun.networks.vision.activation_maps import convolutions, feature_maps, grad_cam
 from mlrun.report.images import TINT, as_image, mosaic_figure
 from mlrun.report.style import DIVERGING, shorten, styled
 

@@ -1,5 +1,7 @@
 """Curves over epochs: every metric with its training and validation values."""
 
+from __future__ import annotations
+
 import math
 
 from matplotlib.ticker import FuncFormatter, MaxNLocator

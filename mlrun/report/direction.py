@@ -1,5 +1,7 @@
 """Whether more of a metric is better, judged by its name."""
 
+from __future__ import annotations
+
 SMALLER_IS_BETTER = ("loss", "error", "rmse", "mae", "mse", "perplexity", "nll", "fid", "wer", "cer", "inertia")
 
 

@@ -3,6 +3,8 @@
 Importing this costs the import of matplotlib's Agg renderer (about 0.3 s); import it when a figure is due.
 """
 
+from __future__ import annotations
+
 from mlrun.report.classes import confusion_matrix, roc_and_pr
 from mlrun.report.curves import learning_curves
 from mlrun.report.images import component_images, misclassified_images

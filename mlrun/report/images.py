@@ -1,5 +1,7 @@
 """Many small images in one figure. All are laid into one array and drawn at once: an axes per image costs 5 ms each."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from mlrun.report.style import DIVERGING, INK, bare, new_axes, new_figure, shorten, styled, text_width

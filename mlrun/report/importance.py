@@ -1,10 +1,12 @@
 """Which inputs a model uses: permutation importance, importances, coefficients."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from mlrun.report.images import mosaic_figure
 from mlrun.report.numbers import number
-from mlrun.report.style import (
+from mlrun.report.style import (  # fmt: skip
     BLUE,
     DIVERGING,
     GREY,
@@ -16,7 +18,7 @@ from mlrun.report.style import (
     shorten,
     styled,
     text_width,
-)  # fmt: skip
+)
 
 SHOWN = 20
 PANELS = 4  # coefficients of up to so many classes get bars each, more become a table of colours

@@ -1,5 +1,7 @@
 """How numbers and times are written, the same on the terminal and in figures."""
 
+from __future__ import annotations
+
 
 def number(value, digits: int = 4) -> str:
     """`value` with that many significant digits and no needless exponent: 0.9700, 53.40, 12,346, 1.200e-05."""

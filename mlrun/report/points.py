@@ -1,5 +1,7 @@
 """Clouds of points."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from mlrun.report.style import BLUE, GREY, ORANGE, bare, new_axes, new_figure, styled

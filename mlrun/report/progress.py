@@ -1,5 +1,7 @@
 """How far training is: one line on a terminal, a plain line now and then elsewhere."""
 
+from __future__ import annotations
+
 import time
 
 from mlrun.report.console import new_console

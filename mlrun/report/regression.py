@@ -1,8 +1,10 @@
 """How far predictions of a number are off."""
 
+from __future__ import annotations
+
 import numpy as np
 
-from mlrun.measures import regression
+from mlrun.evaluation.metrics import regression
 from mlrun.report.numbers import number
 from mlrun.report.style import BLUE, GREY, ORANGE, PALE, new_axes, new_figure, shorten, styled
 

@@ -1,5 +1,7 @@
 """Samples of generative models as pictures, drawn without matplotlib: one is due every few epochs."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from mlrun.report.control import Film
@@ -8,7 +10,7 @@ SIDE, GAP = 360, 1  # pixels of a picture, about; between images, before they ar
 BLUE, GREY = (0, 114, 178), (200, 200, 200)
 
 
-def grid(images, columns: "int | None" = None):
+def grid(images, columns: int | None = None):
     """(rows, channels, height, width) from 0 to 1 -> a PIL picture of all, row by row, enlarged without smoothing."""
     from PIL import Image
 

@@ -1,5 +1,7 @@
 """The names of `mlrun.report.terminal`, for runs that nobody watches."""
 
+from __future__ import annotations
+
 
 def config_summary(cfg, overrides=(), problem=None, sizes=None, directory=None, run_id=None) -> None:
     pass

@@ -1,12 +1,14 @@
 """What a model found in the data: the rules of a tree, components of variance, clusters."""
 
+from __future__ import annotations
+
 import matplotlib
 import numpy as np
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from mlrun.report.numbers import number
-from mlrun.report.style import (
+from mlrun.report.style import (  # fmt: skip
     AMBER,
     BLUE,
     GREEN,
@@ -20,7 +22,7 @@ from mlrun.report.style import (
     shorten,
     styled,
     text_width,
-)  # fmt: skip
+)
 
 POINTS = 3000
 

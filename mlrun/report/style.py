@@ -4,6 +4,8 @@ Figures are built with matplotlib's object API: `pyplot` costs import time, keep
 and may look for a display. Layout is computed from text lengths: matplotlib's layout engines draw everything twice.
 """
 
+from __future__ import annotations
+
 import functools
 import warnings
 

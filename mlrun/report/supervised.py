@@ -1,8 +1,10 @@
 """Which figures show how well classes or values were predicted; the same for estimators and networks."""
 
+from __future__ import annotations
+
 import numpy as np
 
-from mlrun import measures
+from mlrun.evaluation import metrics as measures
 from mlrun.report import figures
 
 CONFUSION_CLASSES = 100  # more would be unreadable

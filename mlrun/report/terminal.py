@@ -1,5 +1,7 @@
 """What a run says: its configuration, its progress, its result. Panels on a terminal, plain lines elsewhere."""
 
+from __future__ import annotations
+
 import os
 import sys
 from collections.abc import Mapping

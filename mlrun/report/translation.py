@@ -1,10 +1,12 @@
 """What a writer of texts did: where it looked, what it wrote, whose fault its mistakes are."""
 
+from __future__ import annotations
+
 import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlrun.decoding import fault
+from mlrun.generation.decoding import fault
 from mlrun.report.style import SEQUENTIAL, bare, new_figure, styled, text_width
 
 
@@ -12,8 +14,8 @@ from mlrun.report.style import SEQUENTIAL, bare, new_figure, styled, text_width
 class Table:
     """Rows for a spreadsheet; written as CSV in UTF-8."""
 
-    columns: "list[str]"
-    rows: "list[list]"
+    columns: list[str]
+    rows: list[list]
 
     def save(self, path: Path) -> None:
         with open(Path(path).with_suffix(".csv"), "w", newline="", encoding="utf-8") as file:

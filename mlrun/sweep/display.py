@@ -1,5 +1,7 @@
 """What a sweep says: one live table on a terminal, a line per event elsewhere, and the table at the end."""
 
+from __future__ import annotations
+
 import os
 import time
 
@@ -22,7 +24,7 @@ ORDER = (states.FAILED, states.KILLED, states.RUNNING, states.FINISHED, states.P
 class Display:
     """jobs: all that are known so far; total: how many there will be, if that is known."""
 
-    def __init__(self, jobs: "list[Job]", total: "int | None", common: "list[str]" = (), stream=None):
+    def __init__(self, jobs: list[Job], total: int | None, common: list[str] = (), stream=None):
         self.jobs, self.total, self.common, self.stream = jobs, total, set(common), stream
         self.console = new_console(stream)
         self.live = None
@@ -128,7 +130,7 @@ class Display:
             line += f"  about {clock(remaining)} left"
         return Group(table, Text(line, style="bold"), Text(self.hint or self.message, style="dim"))
 
-    def _remaining(self) -> "float | None":
+    def _remaining(self) -> float | None:
         """From the mean time of finished jobs and the slots in use."""
         took = [job.seconds for job in self.jobs if job.state == states.FINISHED and not job.earlier]
         running = [job for job in self.jobs if job.state == states.RUNNING]
@@ -139,12 +141,12 @@ class Display:
         return (waiting * mean + sum(max(0.0, mean - job.elapsed) for job in running)) / len(running)
 
 
-def count_states(jobs: "list[Job]") -> "dict[str, int]":
+def count_states(jobs: list[Job]) -> dict[str, int]:
     counts = {state: sum(job.state == state for job in jobs) for state in (*ORDER, states.WAITING)}
     return {state: count for state, count in counts.items() if count}
 
 
-def ranked(jobs: "list[Job]") -> "list[Job]":
+def ranked(jobs: list[Job]) -> list[Job]:
     """Best first; jobs that watch another metric apart, then those that break a limit; without a value last."""
 
     def key(job):
@@ -162,7 +164,7 @@ def ranked(jobs: "list[Job]") -> "list[Job]":
 
 
 def summary(
-    jobs: "list[Job]", display: Display, directory, resume: str, seconds: float, parent: "str | None", shown: int = 20
+    jobs: list[Job], display: Display, directory, resume: str, seconds: float, parent: str | None, shown: int = 20
 ) -> None:
     """Best first, counts, failures with reasons, and the command that resumes."""
     good = [job for job in ranked(jobs) if job.state == states.FINISHED]

@@ -1,5 +1,7 @@
 """Figures of a sweep: what its settings did to the watched metric."""
 
+from __future__ import annotations
+
 import itertools
 import math
 
@@ -11,7 +13,7 @@ PANELS = 6  # settings that are shown
 
 
 @styled
-def sweep_figure(rows: "list[dict]", settings: "list[dict[str, str]]", title: str = "Sweep"):
+def sweep_figure(rows: list[dict], settings: list[dict[str, str]], title: str = "Sweep"):
     """A panel per varied setting: every job a dot, the mean of each value a bar.
 
     rows: of `record.columns`; settings: override -> value as text, one dict per row.
@@ -37,7 +39,7 @@ def sweep_figure(rows: "list[dict]", settings: "list[dict[str, str]]", title: st
     return figure
 
 
-def _panel(axes, key: str, points: "list[tuple[str, float]]") -> None:
+def _panel(axes, key: str, points: list[tuple[str, float]]) -> None:
     groups: dict[str, list[float]] = {}
     for text, value in points:
         groups.setdefault(text, []).append(value)
@@ -71,7 +73,7 @@ def _panel(axes, key: str, points: "list[tuple[str, float]]") -> None:
     axes.set_xlabel(key, color=GREY)
 
 
-def _number(text: str) -> "float | None":
+def _number(text: str) -> float | None:
     try:
         return float(text)
     except ValueError:

@@ -1,5 +1,7 @@
 """One job of a sweep, and why it ended."""
 
+from __future__ import annotations
+
 import signal
 import time
 from dataclasses import dataclass, field
@@ -17,37 +19,39 @@ class Job:
     """`number` names its directory; `identity` is the hash of what decides its result."""
 
     number: int
-    overrides: "list[str]"
+    overrides: list[str]
     config: Any  # composed by Hydra, with the node `hydra`
     identity: str
     directory: Path
     demand: Demand = Demand("cpu")
     state: str = WAITING
     earlier: bool = False  # finished before this command was given
-    slots: "list[Slot]" = field(default_factory=list)
-    run_id: "str | None" = None
+    slots: list[Slot] = field(default_factory=list)
+    run_id: str | None = None
     attempts: int = 0
-    started: "float | None" = None  # time.monotonic()
+    started: float | None = None  # time.monotonic()
     seconds: float = 0.0
     epoch: int = 0
-    total_epochs: "int | None" = None
+    total_epochs: int | None = None
     monitor: str = ""
     mode: str = "max"
-    watched: "float | None" = None  # the watched metric's value after the last epoch
-    result: dict = field(default_factory=dict)  # metrics, seconds, parameters ... as mlrun.experiment.Result has them
+    watched: float | None = None  # the watched metric's value after the last epoch
+    result: dict = field(
+        default_factory=dict
+    )  # metrics, seconds, parameters ... as mlrun.experiment.run.Result has them
     returned: Any = None
     accepted: bool = True  # False: breaks a limit of select.subject_to, and is never the best
-    error: "Exception | None" = None
+    error: Exception | None = None
     reason: str = ""
-    stop_reason: "tuple[str, str] | None" = None  # (state, reason) once it was told to stop
-    kill_at: "float | None" = None
+    stop_reason: tuple[str, str] | None = None  # (state, reason) once it was told to stop
+    kill_at: float | None = None
 
     @property
     def elapsed(self) -> float:
         return time.monotonic() - self.started if self.state == RUNNING else self.seconds
 
     @property
-    def measured(self) -> "dict[str, float]":
+    def measured(self) -> dict[str, float]:
         """All that a search may select by."""
         found = {
             **(self.result.get("metrics") or {}),
@@ -56,21 +60,21 @@ class Job:
         return {name: value for name, value in found.items() if value is not None}
 
     @property
-    def objective(self) -> "float | None":
+    def objective(self) -> float | None:
         return self.returned if isinstance(self.returned, (int, float)) else None
 
     @property
     def log(self) -> Path:
         return self.directory / "output.log"
 
-    def remaining(self) -> "float | None":
+    def remaining(self) -> float | None:
         """Seconds until its last epoch, at the speed so far."""
         if self.state != RUNNING or not self.epoch or not self.total_epochs:
             return None
         return max(0.0, self.elapsed / self.epoch * (self.total_epochs - self.epoch))
 
 
-def reason_of_death(status: int, memory_kills: int, log: Path) -> "tuple[str, str]":
+def reason_of_death(status: int, memory_kills: int, log: Path) -> tuple[str, str]:
     """(state, reason) of a process that ended without a report. status: of waitpid; memory_kills: by the kernel in its time."""
     code = -(status & 0x7F) if status & 0x7F else status >> 8
     if code >= 0:

@@ -3,6 +3,8 @@
 A line is written whole or, if the machine dies, not at all; the last line about a job counts. So a sweep can be resumed whatever ended it.
 """
 
+from __future__ import annotations
+
 import json
 import os
 from pathlib import Path
@@ -17,7 +19,7 @@ SWEEP, JOBS = "sweep.json", "jobs.jsonl"
 class Journal:
     """The books of one sweep."""
 
-    def __init__(self, directory: "Path | str"):
+    def __init__(self, directory: Path | str):
         self.directory = Path(directory)
         self.sweep = _read_json(self.directory / SWEEP)
         self.entries: dict[int, dict] = {}  # job number -> its last line
@@ -68,14 +70,14 @@ class Journal:
         finally:
             os.close(file)
 
-    def recall(self, identity: str, taken: "set[int]") -> "dict | None":
+    def recall(self, identity: str, taken: set[int]) -> dict | None:
         """The entry of a job with this identity that no other job has claimed."""
         for number, entry in self.entries.items():
             if entry["identity"] == identity and number not in taken:
                 return entry
         return None
 
-    def free_number(self, wanted: int, taken: "set[int]") -> int:
+    def free_number(self, wanted: int, taken: set[int]) -> int:
         """`wanted` unless another job has that number, else the next free one."""
         used = taken | set(self.entries)
         while wanted in used:
@@ -92,7 +94,7 @@ def restore(job: Job, entry: dict) -> None:
         job.monitor, job.mode, job.epoch = entry["monitor"], entry["mode"], entry["epoch"]
 
 
-def open_sweep(directory: "Path | str") -> Journal:
+def open_sweep(directory: Path | str) -> Journal:
     """The journal of an existing sweep. Raises UserError if the directory is none."""
     journal = Journal(directory)
     if not journal.exists:
@@ -100,7 +102,7 @@ def open_sweep(directory: "Path | str") -> Journal:
     return journal
 
 
-def latest(argv: "list[str]", root: "Path | str" = "outputs") -> "Path | None":
+def latest(argv: list[str], root: Path | str = "outputs") -> Path | None:
     """The newest sweep directory in `root` that was made by the same command line."""
     found = [(path.stat().st_mtime, path.parent) for path in Path(root).glob(f"*/{SWEEP}")]
     for _, directory in sorted(found, reverse=True):

@@ -1,5 +1,7 @@
 """What Hydra's launcher interface asks for, done by a `Sweep`."""
 
+from __future__ import annotations
+
 import atexit
 from pathlib import Path
 
@@ -34,7 +36,7 @@ def prepare(launcher, job_overrides) -> None:
     launcher.prepared = dict(enumerate(jobs))
 
 
-def launch(launcher, job_overrides, initial_job_idx: int) -> "list[Return]":
+def launch(launcher, job_overrides, initial_job_idx: int) -> list[Return]:
     """Runs one batch. The sweep stays for further batches."""
     sweep = _sweep(launcher)
     try:
@@ -49,7 +51,7 @@ def launch(launcher, job_overrides, initial_job_idx: int) -> "list[Return]":
     return [as_return(job) for job in jobs]
 
 
-def search(launcher, settings, arguments: "list[str]") -> "float | None":
+def search(launcher, settings, arguments: list[str]) -> float | None:
     """Runs a search; returns the best value. Raises SweepFailed if it found none."""
     from omegaconf import OmegaConf
 

@@ -1,5 +1,7 @@
 """Runs that differ only in their seed, as one row: mean, standard deviation, best."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,14 +17,14 @@ SILENT = {"model._target_", "model.name", "dataset.name", "dataset._target_"}  #
 class Row:
     """One group. `values`: of the metric, one per seed; std is numpy's (divided by n)."""
 
-    keys: "dict[str, str]"
-    values: "list[float]" = field(default_factory=list)
-    seeds: "list[str]" = field(default_factory=list)
-    seconds: "list[float]" = field(default_factory=list)
-    parameters: "int | None" = None
+    keys: dict[str, str]
+    values: list[float] = field(default_factory=list)
+    seeds: list[str] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    parameters: int | None = None
     unfinished: int = 0  # seeds without a finished run
     best_run: str = ""
-    runs: "list[str]" = field(default_factory=list)  # ids, one per seed
+    runs: list[str] = field(default_factory=list)  # ids, one per seed
     incomplete: bool = False
 
     @property
@@ -45,9 +47,9 @@ class Row:
 class Board:
     metric: str
     mode: str
-    rows: "list[Row]"
-    others: "list[str]"  # metrics that other runs watch
-    shown: "list[str]"  # keys in which rows differ
+    rows: list[Row]
+    others: list[str]  # metrics that other runs watch
+    shown: list[str]  # keys in which rows differ
     monitor: str = ""  # what the runs watched while they trained
 
 
@@ -56,14 +58,14 @@ class Curve:
     """Mean and standard deviation over the seeds of one group, at every point that all of them reached."""
 
     name: str
-    at: "np.ndarray"
-    mean: "np.ndarray"
-    std: "np.ndarray"
+    at: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
     n: int
 
 
 def leaderboard(
-    runs: "list[StoredRun]", metric: "str | None" = None, by: "list[str] | None" = None, mode: "str | None" = None
+    runs: list[StoredRun], metric: str | None = None, by: list[str] | None = None, mode: str | None = None
 ) -> Board:
     """Best group first. metric: default is the test value of what most runs watched; by: keys that make a group instead of all settings."""
     runs = [run for run in runs if run.params and "mlrun.kind" not in run.tags]
@@ -100,7 +102,7 @@ def leaderboard(
     return Board(chosen, mode, rows, others, _without_consequences(shown, rows, by), _monitor(runs, chosen))
 
 
-def curves(board: Board, read, metric: str, shown: int = 8) -> "tuple[str, list[Curve]]":
+def curves(board: Board, read, metric: str, shown: int = 8) -> tuple[str, list[Curve]]:
     """(what the horizontal axis counts, curves of the best groups). read: as `mlrun.tracking.read.metric_histories`.
 
     In reinforcement learning the axis is environment steps, where epochs of different methods are not comparable; else epochs.
@@ -126,12 +128,12 @@ def curves(board: Board, read, metric: str, shown: int = 8) -> "tuple[str, list[
     return ("environment steps" if by_steps else "epoch"), found
 
 
-def _monitor(runs: "list[StoredRun]", metric: str) -> str:
+def _monitor(runs: list[StoredRun], metric: str) -> str:
     watched = [run.tags["monitor"] for run in runs if run.tags.get("monitor") and metric in run.metrics]
     return max(set(watched), key=watched.count) if watched else metric
 
 
-def _usual_metrics(runs: "list[StoredRun]") -> "list[str]":
+def _usual_metrics(runs: list[StoredRun]) -> list[str]:
     """Test values of the watched metrics, that of most runs first."""
     counts: dict[str, int] = {}
     for run in runs:
@@ -149,7 +151,7 @@ def _usual_metrics(runs: "list[StoredRun]") -> "list[str]":
     return sorted(counts, key=lambda name: (-counts[name], name))
 
 
-def _mode(runs: "list[StoredRun]", metric: str) -> str:
+def _mode(runs: list[StoredRun], metric: str) -> str:
     last = metric.rpartition("/")[2]
     for run in runs:
         if run.tags.get("monitor", "").rpartition("/")[2] == last and run.tags.get("mode"):
@@ -157,13 +159,13 @@ def _mode(runs: "list[StoredRun]", metric: str) -> str:
     return mode_of(metric)
 
 
-def _settings(run: StoredRun) -> "dict[str, str]":
+def _settings(run: StoredRun) -> dict[str, str]:
     """Everything but seeds, with model and dataset by name."""
     settings = {key: value for key, value in run.params.items() if key.rpartition(".")[2] not in SEEDS}
     return settings | {key: run.tags[key] for key in ("model", "dataset") if key in run.tags}
 
 
-def _by(run: StoredRun, keys: "list[str]") -> "dict[str, str]":
+def _by(run: StoredRun, keys: list[str]) -> dict[str, str]:
     return {
         key: run.tags.get(key, run.params.get(key, "")) if key in ("model", "dataset") else run.params.get(key, "")
         for key in keys
@@ -187,12 +189,12 @@ def _split_by_fixed_seeds(groups: dict) -> dict:
     return split
 
 
-def _has(group: "list[StoredRun]", metric: str) -> bool:
+def _has(group: list[StoredRun], metric: str) -> bool:
     """Whether a group has the metric, or might have had it: nothing of it finished."""
     return any(metric in run.metrics for run in group) or not any(run.status == "FINISHED" for run in group)
 
 
-def _row(keys: dict, group: "list[StoredRun]", metric: str, mode: str, one_per_seed: bool) -> Row:
+def _row(keys: dict, group: list[StoredRun], metric: str, mode: str, one_per_seed: bool) -> Row:
     row = Row(keys)
     latest: dict[object, StoredRun] = {}
     unfinished = set()
@@ -217,7 +219,7 @@ def _row(keys: dict, group: "list[StoredRun]", metric: str, mode: str, one_per_s
     return row
 
 
-def _without_consequences(shown: "list[str]", rows: "list[Row]", by: "list[str] | None") -> "list[str]":
+def _without_consequences(shown: list[str], rows: list[Row], by: list[str] | None) -> list[str]:
     """Leaves out settings that a shown one already tells apart: `optim=sgd` brings a dozen arguments with it."""
     if by:
         return shown

@@ -1,5 +1,7 @@
 """Runs jobs on slots as these become free, and keeps the books: who runs where, who ended how."""
 
+from __future__ import annotations
+
 import signal
 import time
 from collections import deque
@@ -30,7 +32,7 @@ class Pool:
         slots: Slots,
         request,
         environment,
-        timeout: "float | None" = None,
+        timeout: float | None = None,
         fail_fast: bool = False,
         grace: float = GRACE,
     ):
@@ -44,7 +46,7 @@ class Pool:
         self.draining = False  # no further job is started
         self._memory_kills = memory_kills()
 
-    def run(self, jobs: "Iterator[Job]", ahead: bool = True) -> None:
+    def run(self, jobs: Iterator[Job], ahead: bool = True) -> None:
         """Until all jobs have ended. Where `ahead` is false, `jobs` is asked for the next one only when a slot is free: a search learns in between.
 
         Raises KeyboardInterrupt after Ctrl-C or SIGTERM, when all jobs have closed their runs; a second Ctrl-C does not wait for that.
@@ -73,7 +75,7 @@ class Pool:
                 raise KeyboardInterrupt
 
     @staticmethod
-    def _ask(jobs: "Iterator[Job]", queue: "deque[Job]") -> bool:
+    def _ask(jobs: Iterator[Job], queue: deque[Job]) -> bool:
         """Whether there was a next job."""
         job = next(jobs, None)
         queue.extend([] if job is None else [job])

@@ -1,5 +1,7 @@
 """The parent run of a sweep in MLflow, under which the runs of its jobs are nested."""
 
+from __future__ import annotations
+
 import csv
 import shlex
 from pathlib import Path
@@ -17,7 +19,7 @@ class Record:
     """Opens the parent run, or opens that of the sweep that is resumed; listens to the pool."""
 
     def __init__(
-        self, experiment: str, argv: "list[str]", grid: dict, journal: Journal, jobs: "list[Job]", directory: Path
+        self, experiment: str, argv: list[str], grid: dict, journal: Journal, jobs: list[Job], directory: Path
     ):
         self.jobs, self.directory, self.journal = jobs, directory, journal
         varied = " ".join(f"{key}={','.join(values)}" for key, values in grid.items())
@@ -52,7 +54,7 @@ class Record:
                 values[f"best/{job.monitor}"] = best.objective
         self.run.metrics(values, step=done)
 
-    def close(self, status: str, artifacts: "list[Path]" = ()) -> None:
+    def close(self, status: str, artifacts: list[Path] = ()) -> None:
         """Writes the table and the figure, says what was best, and ends the parent run."""
         from mlrun.errors import UserError
 
@@ -80,7 +82,7 @@ class Record:
         self.run.close(status)
 
 
-def recall_runs(jobs: "list[Job]", experiment: str, parent: str) -> None:
+def recall_runs(jobs: list[Job], experiment: str, parent: str) -> None:
     """Gives jobs that died before they could tell their run's id the run that they had opened."""
     unknown = {str(job.directory): job for job in jobs if job.attempts and not job.run_id}
     if not unknown:
@@ -110,7 +112,7 @@ def columns(job: Job) -> dict:
     return row | {"elapsed": round(job.seconds, 3), "attempts": job.attempts, "reason": job.reason}
 
 
-def write_table(jobs: "list[Job]", path: Path) -> None:
+def write_table(jobs: list[Job], path: Path) -> None:
     rows = [columns(job) for job in ranked(jobs)]
     names = list(dict.fromkeys(name for row in rows for name in row))
     tail = [name for name in ("elapsed", "attempts", "reason") if name in names]
@@ -121,13 +123,13 @@ def write_table(jobs: "list[Job]", path: Path) -> None:
         writer.writerows(rows)
 
 
-def best_of(jobs: "list[Job]") -> "Job | None":
+def best_of(jobs: list[Job]) -> Job | None:
     """The best of the finished ones that keep the limits; None where there is none yet."""
     done = (job for job in jobs if job.state == states.FINISHED and job.accepted and job.objective is not None)
     return next(iter(ranked(list(done))), None)
 
 
-def draw(jobs: "list[Job]", directory: Path) -> "list[Path]":
+def draw(jobs: list[Job], directory: Path) -> list[Path]:
     """The watched metric against each setting that was varied; nothing to see in fewer than two values."""
     done = [job for job in jobs if job.state == states.FINISHED and job.objective is not None]
     if len(done) < 2:

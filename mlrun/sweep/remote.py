@@ -4,6 +4,8 @@ What a job must know travels in `hydra.job.env_set`, which every launcher hands 
 the machine that started the sweep may be gone by then.
 """
 
+from __future__ import annotations
+
 import logging
 import os
 import sys
@@ -20,7 +22,7 @@ from mlrun.sweep.sweep import Sweep, grid_of
 DIRECTORY, PARENT, NUMBER, IDENTITY = "MLRUN_SWEEP", "MLRUN_PARENT_RUN", "MLRUN_JOB", "MLRUN_IDENTITY"
 
 
-def sweep(launcher, hydra_context, config, batch: "list[list[str]]", resume: bool) -> list:
+def sweep(launcher, hydra_context, config, batch: list[list[str]], resume: bool) -> list:
     """Runs the jobs of a grid that are not finished yet. Returns what Hydra's launcher returned. Raises SweepFailed."""
     from omegaconf import open_dict
 
@@ -84,9 +86,9 @@ def _ask_for_gpus(launcher, demand: Demand) -> None:
         launcher.params["gpus_per_node"] = demand.count
 
 
-def run(cfg, hydra_cfg) -> "float | None":
+def run(cfg, hydra_cfg) -> float | None:
     """The job, in a process that another launcher has made."""
-    from mlrun.experiment import run as run_experiment
+    from mlrun.experiment.run import run as run_experiment
     from mlrun.report import silent, terminal
     from mlrun.sweep.worker import left_by_earlier_attempt
 

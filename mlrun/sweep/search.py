@@ -1,5 +1,7 @@
 """A search with Optuna: a trial is asked for whenever a slot becomes free, told its epochs, and pruned when they promise too little."""
 
+from __future__ import annotations
+
 import ast
 import os
 import socket
@@ -25,7 +27,7 @@ OWNER = "sweep"  # attribute: which sweep's directory runs a trial
 class Search:
     """settings: conf/hydra/sweeper/optuna.yaml."""
 
-    def __init__(self, settings: dict, sweep: Sweep, arguments: "list[str]"):
+    def __init__(self, settings: dict, sweep: Sweep, arguments: list[str]):
         self.settings, self.sweep = settings, sweep
         self.selection = Selection.parse([f"select.{word}" for word in settings["select"]])
         if (self.selection.metric or "").startswith("test/"):
@@ -62,7 +64,7 @@ class Search:
         if self.direction not in ("minimize", "maximize"):
             raise ConfigError(f"hydra.sweeper.direction={self.direction}: must be auto, minimize or maximize")
 
-    def run(self) -> "float | None":
+    def run(self) -> float | None:
         """The best value."""
         grid = {setting.key: [_written(setting)] for setting in self.space.settings}
         self.sweep.begin_record(grid)
@@ -102,14 +104,14 @@ class Search:
         if trial.params:
             self.study.enqueue_trial(trial.params)
 
-    def _seed(self, trials: int) -> "int | None":
+    def _seed(self, trials: int) -> int | None:
         """A resumed search must not draw its first points again, nor two machines the same ones."""
         seed = self.settings["seed"]
         if seed is None or not (trials or self.settings["storage"]):
             return seed
         return zlib.crc32(f"{seed} {trials} {self.owner if self.settings['storage'] else ''}".encode())
 
-    def _sampler(self, optuna, seed: "int | None"):
+    def _sampler(self, optuna, seed: int | None):
         samplers = optuna.samplers
         kind = self.settings["sampler"]
         if kind == "tpe":
@@ -137,7 +139,7 @@ class Search:
 
     # --- asked by the pool -----------------------------------------------------------------------------------------
 
-    def _jobs(self) -> "Iterator[Job]":
+    def _jobs(self) -> Iterator[Job]:
         while self._counted() < self.total:
             trial = self.study.ask()
             trial.set_user_attr(OWNER, self.owner)
@@ -171,7 +173,7 @@ class Search:
 
     # --- told by the pool ------------------------------------------------------------------------------------------
 
-    def epoch(self, job: Job) -> "str | None":
+    def epoch(self, job: Job) -> str | None:
         if (
             self.selection.metric not in (None, job.monitor)
             or job.watched is None
@@ -221,7 +223,7 @@ class Search:
 
     # --- at the end ------------------------------------------------------------------------------------------------
 
-    def _artifacts(self) -> "list[Path]":
+    def _artifacts(self) -> list[Path]:
         if not self._accepted():
             if self._complete():
                 self.sweep.closing = "select.subject_to: no trial was good enough"
@@ -248,7 +250,7 @@ class Search:
         return made
 
 
-def best_yaml(overrides: "list[str]", groups: "set[str]", value: float, trials: int) -> str:
+def best_yaml(overrides: list[str], groups: set[str], value: float, trials: int) -> str:
     """An `experiment` preset that repeats these overrides."""
     from omegaconf import OmegaConf
 
@@ -271,7 +273,7 @@ def direction_of(configs: list) -> str:
     raise ConfigError("hydra.sweeper.direction: cannot be told from the model, set it to minimize or maximize")
 
 
-def _direction(config) -> "str | None":
+def _direction(config) -> str | None:
     target = config.model.get("_target_")
     problem = config.dataset.get("problem")
     mode = _mode_in_source(target) if target else None
@@ -282,7 +284,7 @@ def _direction(config) -> "str | None":
     return {"classification": "maximize", "regression": "minimize"}.get(problem)
 
 
-def _mode_in_source(target: str) -> "str | None":
+def _mode_in_source(target: str) -> str | None:
     """The class attribute `mode` of a task, read without importing it."""
     from mlrun.config.sources import resolve
 

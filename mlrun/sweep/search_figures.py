@@ -1,5 +1,7 @@
 """Figures of a search: how it went, and which settings mattered."""
 
+from __future__ import annotations
+
 from mlrun.report.style import BLUE, GREY, ORANGE, new_axes, new_figure, shorten, styled, text_width
 
 

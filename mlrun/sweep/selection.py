@@ -1,5 +1,7 @@
 """One metric to optimize, others that only have to be good enough: `select.maximize=val/accuracy select.subject_to="predict_ms<=1"`."""
 
+from __future__ import annotations
+
 import math
 import operator
 import re
@@ -15,12 +17,12 @@ _CONDITION = re.compile(r"\s*([\w./-]+?)\s*(<=|>=|<|>)\s*([-+]?[\d.]+(?:[eE][-+]
 class Selection:
     """metric: to optimize, None for the usual one; mode: "max", "min" or None; conditions: (metric, comparison, limit)."""
 
-    metric: "str | None" = None
-    mode: "str | None" = None
-    conditions: "tuple[tuple[str, str, float], ...]" = ()
+    metric: str | None = None
+    mode: str | None = None
+    conditions: tuple[tuple[str, str, float], ...] = ()
 
     @classmethod
-    def parse(cls, words: "list[str]") -> "Selection":
+    def parse(cls, words: list[str]) -> Selection:
         """From `select.maximize=…`, `select.minimize=…` and `select.subject_to=…` (several conditions apart by commas)."""
         metric = mode = None
         conditions = []
@@ -45,11 +47,11 @@ class Selection:
                 )
         return cls(metric, mode, tuple(conditions))
 
-    def accepts(self, metrics: "dict[str, float]") -> bool:
+    def accepts(self, metrics: dict[str, float]) -> bool:
         """Whether all limits hold; a metric that was not measured holds none."""
         return all(over <= 0 for over in self.violations(metrics))
 
-    def violations(self, metrics: "dict[str, float]") -> "list[float]":
+    def violations(self, metrics: dict[str, float]) -> list[float]:
         """By how much each limit is broken; above 0 where it is. A metric that was not measured breaks it by 1."""
         found = []
         for name, comparison, limit in self.conditions:

@@ -8,6 +8,8 @@ The server ends with its parent and takes its jobs along, also when the parent w
 (PR_SET_PDEATHSIG), and the end of the command channel says it.
 """
 
+from __future__ import annotations
+
 import gc
 import importlib
 import os
@@ -26,7 +28,7 @@ COMMON = (
     "numpy",
     "mlrun.tracking.warm",
     "mlrun.report.supervised",
-    "mlrun.experiment",
+    "mlrun.experiment.run",
     "PIL.PngImagePlugin",
     "threadpoolctl",
 )
@@ -39,10 +41,10 @@ class Request:
     number: int
     config: Any
     directory: str
-    argv: "list[str]"
+    argv: list[str]
     threads: int = 1
-    parent_run: "str | None" = None
-    run_id: "str | None" = None  # to go on recording to
+    parent_run: str | None = None
+    run_id: str | None = None  # to go on recording to
     stop_when_told: bool = False  # reports every epoch, because the parent may prune
 
 
@@ -66,7 +68,7 @@ class Server:
         commands.close()
         self._commands = Connection(ours.detach())
 
-    def preload(self, modules: "list[str]") -> None:
+    def preload(self, modules: list[str]) -> None:
         """Import in the server; what cannot be imported is left for the job to complain about. Reports ("ready", seconds)."""
         self._commands.send(("preload", modules))
 
@@ -74,7 +76,7 @@ class Server:
         """Forks the job's process, which does what can be done before its turn."""
         self._commands.send(("prepare", request))
 
-    def go(self, number: int, environment: "dict[str, str]") -> None:
+    def go(self, number: int, environment: dict[str, str]) -> None:
         """It is the prepared job's turn; `environment` says where it is to run."""
         self._commands.send(("go", number, environment))
 
@@ -83,7 +85,7 @@ class Server:
         with suppress(OSError):
             self._commands.send(("signal", number, signum))
 
-    def receive(self, seconds: float) -> "tuple | None":
+    def receive(self, seconds: float) -> tuple | None:
         """The next report (kind, job number, payload), or None after `seconds`. Raises EOFError if the server is gone."""
         if not select.select([self.reports], [], [], seconds)[0]:
             return None
@@ -183,7 +185,7 @@ def _serve(commands: Connection, reports: socket.socket, work) -> None:
 _libraries = None  # threadpoolctl's view of the loaded BLAS and OpenMP libraries: looking for them takes 20 ms, so the server does it once
 
 
-def _preload(modules: "list[str]") -> float:
+def _preload(modules: list[str]) -> float:
     global _libraries
     import time
 
@@ -276,7 +278,7 @@ def _own_environment(request: Request) -> None:
         _libraries.limit(limits=request.threads)
 
 
-def _ended(jobs: "dict[int, int]"):
+def _ended(jobs: dict[int, int]):
     """Jobs whose process has ended: (number, wait status). What they left running in their group is killed first."""
     while jobs:
         try:

@@ -1,5 +1,7 @@
 """Places where jobs run: shares of GPUs, and of the CPU's cores."""
 
+from __future__ import annotations
+
 import os
 import re
 import shutil
@@ -25,7 +27,7 @@ class Slot:
 class Slots:
     """Gives out free slots. A job on several GPUs gets different ones."""
 
-    def __init__(self, slots: "list[Slot]"):
+    def __init__(self, slots: list[Slot]):
         self.all = list(slots)
         self.free = list(slots)
 
@@ -33,7 +35,7 @@ class Slots:
         """The largest number of slots that one job can have."""
         return len({slot.device or slot.number for slot in self.all if slot.kind == kind})
 
-    def take(self, kind: str, count: int) -> "list[Slot] | None":
+    def take(self, kind: str, count: int) -> list[Slot] | None:
         """`count` free slots, of GPUs that have most to spare; None if there are too few now."""
         by_place: dict[object, list[Slot]] = {}
         for slot in self.free:
@@ -47,21 +49,21 @@ class Slots:
             self.free.remove(slot)
         return taken
 
-    def give_back(self, slots: "list[Slot]") -> None:
+    def give_back(self, slots: list[Slot]) -> None:
         self.free = sorted(self.free + slots, key=self.all.index)
 
 
-def gpu_slots(devices: "list[str]", jobs_per_gpu: int) -> "list[Slot]":
+def gpu_slots(devices: list[str], jobs_per_gpu: int) -> list[Slot]:
     return [
         Slot("gpu", number, device, share) for share in range(jobs_per_gpu) for number, device in enumerate(devices)
     ]
 
 
-def cpu_slots(count: int) -> "list[Slot]":
+def cpu_slots(count: int) -> list[Slot]:
     return [Slot("cpu", number) for number in range(count)]
 
 
-def visible_gpus(environment=os.environ) -> "list[str]":
+def visible_gpus(environment=os.environ) -> list[str]:
     """GPUs as CUDA_VISIBLE_DEVICES names them: the user's own list if set, else all, by UUID; of a GPU in MIG mode its instances.
 
     Asks nvidia-smi, never CUDA, which a process that forks must not touch.
@@ -83,7 +85,7 @@ def visible_gpus(environment=os.environ) -> "list[str]":
     return parse_listing(listing.stdout) if listing.returncode == 0 else []
 
 
-def parse_listing(text: str) -> "list[str]":
+def parse_listing(text: str) -> list[str]:
     """UUIDs in the output of `nvidia-smi -L`, whose MIG instances are indented below their GPU."""
     found: list[tuple[str, list[str]]] = []
     for line in text.splitlines():
@@ -106,12 +108,12 @@ def usable_cores() -> int:
     return cores
 
 
-def _quota_v2() -> "float | None":
+def _quota_v2() -> float | None:
     words = _read("/sys/fs/cgroup/cpu.max").split()
     return int(words[0]) / int(words[1]) if len(words) == 2 and words[0] != "max" else None
 
 
-def _quota_v1() -> "float | None":
+def _quota_v1() -> float | None:
     quota, period = (_read(f"/sys/fs/cgroup/cpu/cpu.cfs_{name}_us") for name in ("quota", "period"))
     return int(quota) / int(period) if quota and period and int(quota) > 0 else None
 
@@ -130,7 +132,7 @@ class Demand:
 
     kind: str
     count: int = 1
-    threads: "int | None" = None
+    threads: int | None = None
 
 
 def demand(cfg: dict, gpus: int) -> Demand:
@@ -154,8 +156,8 @@ def demand(cfg: dict, gpus: int) -> Demand:
 
 
 def share_out(
-    demands: "list[Demand]", gpus: "list[str]", slots: "int | str", threads: "int | str", jobs_per_gpu: int
-) -> "tuple[Slots, int]":
+    demands: list[Demand], gpus: list[str], slots: int | str, threads: int | str, jobs_per_gpu: int
+) -> tuple[Slots, int]:
     """(slots, threads per slot) for jobs with these demands. Raises ConfigError if one asks for more GPUs than there are.
 
     slots, threads: as in conf/hydra/launcher/pool.yaml.

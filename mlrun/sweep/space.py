@@ -9,6 +9,8 @@
 In YAML a mapping `when KEY=VALUE: {...}` holds settings that exist only with that choice of another one.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -27,13 +29,13 @@ class Setting:
 
     key: str
     kind: str
-    choices: "tuple[str, ...]" = ()
+    choices: tuple[str, ...] = ()
     low: float = 0
     high: float = 0
-    step: "float | None" = None
+    step: float | None = None
     log: bool = False
     one_minus: bool = False
-    condition: "tuple[tuple[str, str], ...]" = ()  # (key, value) that must have been chosen
+    condition: tuple[tuple[str, str], ...] = ()  # (key, value) that must have been chosen
 
     def suggest(self, trial) -> str:
         """The value as an override's text, from an Optuna trial."""
@@ -47,7 +49,7 @@ class Setting:
             return f"{1 - trial.suggest_float(f'1 - {self.key}', 1 - self.high, 1 - self.low, log=True):.6g}"
         return f"{trial.suggest_float(self.key, self.low, self.high, step=self.step, log=self.log):.6g}"
 
-    def corners(self) -> "list[str]":
+    def corners(self) -> list[str]:
         """Every choice, or both ends of the range: what is checked before the search starts."""
         if self.kind == "choice":
             return list(self.choices)
@@ -66,10 +68,10 @@ class Setting:
 class Space:
     """fixed: overrides that all trials share; settings: in the order of their dependence."""
 
-    fixed: "list[str]" = field(default_factory=list)
-    settings: "list[Setting]" = field(default_factory=list)
+    fixed: list[str] = field(default_factory=list)
+    settings: list[Setting] = field(default_factory=list)
 
-    def suggest(self, trial) -> "list[str]":
+    def suggest(self, trial) -> list[str]:
         """Overrides of one trial."""
         chosen: dict[str, str] = {}
         for setting in self.settings:
@@ -77,7 +79,7 @@ class Space:
                 chosen[setting.key] = setting.suggest(trial)
         return [*self.fixed, *(f"{key}={value}" for key, value in chosen.items())]
 
-    def combinations(self) -> "list[dict]":
+    def combinations(self) -> list[dict]:
         """Optuna parameters of every combination, conditional settings only where they apply."""
         found: list[dict] = [{}]
         for setting in self.settings:
@@ -90,7 +92,7 @@ class Space:
             ]
         return found
 
-    def samples(self) -> "list[list[str]]":
+    def samples(self) -> list[list[str]]:
         """Overrides in which every choice and both ends of every range occur, with what it takes to reach them."""
         first = {setting.key: setting.corners()[0] for setting in self.settings if not setting.condition}
         found = []
@@ -102,7 +104,7 @@ class Space:
         return found
 
 
-def parse_space(params: "dict[str, Any]", arguments: "list[str]") -> Space:
+def parse_space(params: dict[str, Any], arguments: list[str]) -> Space:
     """From `hydra.sweeper.params` and the command line, which wins. Raises ConfigError."""
     parser = OverridesParser.create()
     space = Space()
@@ -129,7 +131,7 @@ def parse_space(params: "dict[str, Any]", arguments: "list[str]") -> Space:
     return space
 
 
-def _read(space: Space, params: dict, condition: tuple, own: "set[str]", parser) -> None:
+def _read(space: Space, params: dict, condition: tuple, own: set[str], parser) -> None:
     for key, value in params.items():
         if str(key).startswith(WHEN):
             other, _, choice = str(key)[len(WHEN) :].partition("=")

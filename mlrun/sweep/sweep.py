@@ -1,5 +1,7 @@
 """One sweep from its jobs' overrides to their results: composed, checked, recorded, run and summed up."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
@@ -59,7 +61,7 @@ class Sweep:
 
     # --- before the start ------------------------------------------------------------------------------------------
 
-    def compose(self, overrides: "list[str]", number: int) -> Job:
+    def compose(self, overrides: list[str], number: int) -> Job:
         """The next job. Raises Hydra's or our own errors for overrides that make no valid configuration."""
         job = self.sample(overrides)
         composed, identity = job.config, job.identity
@@ -76,13 +78,13 @@ class Sweep:
         self.jobs.append(job)
         return job
 
-    def sample(self, overrides: "list[str]") -> Job:
+    def sample(self, overrides: list[str]) -> Job:
         """What a job with these overrides would be; it is not part of the sweep."""
         composed = self.context.config_loader.load_sweep_config(self.config, list(overrides))
         cfg, identity = self._read(composed)
         return Job(-1, list(overrides), composed, identity, self.directory, demand(cfg, len(self.gpus)))
 
-    def compose_all(self, batch: "list[list[str]]", first: int) -> "list[Job]":
+    def compose_all(self, batch: list[list[str]], first: int) -> list[Job]:
         """All jobs, or a ConfigError with the problems of all. Raises Hydra's own errors where a job cannot even be composed."""
         problems: dict[str, list[str]] = {}
         jobs = []
@@ -100,7 +102,7 @@ class Sweep:
             raise ConfigError(lines)
         return jobs
 
-    def _read(self, composed) -> "tuple[dict, str]":
+    def _read(self, composed) -> tuple[dict, str]:
         """The job's plain configuration and identity. Raises ConfigError for a configuration that cannot work."""
         if not self.is_ours:
             plain = OmegaConf.to_container(composed, resolve=False)
@@ -109,7 +111,7 @@ class Sweep:
         from mlrun.config.compose import without_hydra
         from mlrun.config.instantiate import plain
         from mlrun.config.validate import validate
-        from mlrun.experiment import identity
+        from mlrun.experiment.run import identity
 
         cfg = without_hydra(composed)
         errors, _ = validate(cfg, list(composed.hydra.overrides.task))
@@ -118,7 +120,7 @@ class Sweep:
         cfg = plain(cfg)
         return cfg, identity(cfg)
 
-    def check(self, like: "list[Job] | None" = None) -> None:
+    def check(self, like: list[Job] | None = None) -> None:
         """A `Pool` for what the jobs (or, of a search, jobs like these) ask for. Raises ConfigError if that is more than there is."""
         settings = self.settings
         slots, self.threads = share_out(
@@ -136,11 +138,11 @@ class Sweep:
 
     def run(
         self,
-        jobs: "Iterable[Job]",
+        jobs: Iterable[Job],
         total: int,
         grid: dict,
         listeners=(),
-        like: "list[Job] | None" = None,
+        like: list[Job] | None = None,
         artifacts=None,
     ) -> None:
         """Runs jobs as slots become free. Raises KeyboardInterrupt after Ctrl-C; a failed job raises nothing.
@@ -175,7 +177,7 @@ class Sweep:
     def _kinds(self):
         return sorted({slot.kind for slot in self.pool.slots.all})
 
-    def _pending(self, jobs: "Iterable[Job]") -> "Iterator[Job]":
+    def _pending(self, jobs: Iterable[Job]) -> Iterator[Job]:
         for job in jobs:
             if job.state in (states.FINISHED, states.PRUNED):
                 continue
@@ -192,7 +194,7 @@ class Sweep:
         if self.is_ours and self.record is None:
             self.record = Record(self.config.tracking.experiment, argv, grid, self.journal, self.jobs, self.directory)
 
-    def _warm_up(self, like: "list[Job]") -> None:
+    def _warm_up(self, like: list[Job]) -> None:
         modules = modules_of([job.config for job in like if job.state == states.WAITING]) if self.is_ours else []
         self.display.note("importing what the jobs need")
         self._import(modules)
@@ -203,11 +205,11 @@ class Sweep:
             self._importing -= bool(report and report[0] == "ready")
         self.display.note("")
 
-    def _import(self, modules: "list[str]") -> None:
+    def _import(self, modules: list[str]) -> None:
         self.server.preload(modules)
         self._importing += 1
 
-    def _environment(self, job: Job) -> "dict[str, str]":
+    def _environment(self, job: Job) -> dict[str, str]:
         environment = {"CUDA_VISIBLE_DEVICES": ",".join(slot.device for slot in job.slots if slot.device)}
         if not self.gpus and "CUDA_VISIBLE_DEVICES" not in os.environ:
             environment = {}
@@ -257,7 +259,7 @@ class Sweep:
             self.server.close()
 
 
-def modules_of(configs: list) -> "list[str]":
+def modules_of(configs: list) -> list[str]:
     """Modules that jobs will import: those of their targets, and the backends."""
     found: dict[str, None] = {}
 
@@ -276,8 +278,8 @@ def modules_of(configs: list) -> "list[str]":
         cfg = OmegaConf.to_container(config, resolve=False)
         model = cfg.get("model") or {}
         network = model.get("_target_") is not None
-        found["mlrun.backends.lightning" if network else "mlrun.backends.sklearn"] = None
-        found["mlrun.data.loader" if network else "mlrun.backends.roles"] = None
+        found["mlrun.training.learner" if network else "mlrun.estimators.learner"] = None
+        found["mlrun.data.batches" if network else "mlrun.estimators.roles"] = None
         for group in ("model", "dataset", *(("optim", "scheduler") if network else ())):
             visit(cfg.get(group))
         if not network:
@@ -285,7 +287,7 @@ def modules_of(configs: list) -> "list[str]":
     return list(found)
 
 
-def grid_of(overrides: "list[list[str]]") -> "dict[str, list[str]]":
+def grid_of(overrides: list[list[str]]) -> dict[str, list[str]]:
     """What is varied: key -> its values in order."""
     values: dict[str, dict] = {}
     for job in overrides:
@@ -295,14 +297,14 @@ def grid_of(overrides: "list[list[str]]") -> "dict[str, list[str]]":
     return {key: list(seen) for key, seen in values.items() if len(seen) > 1}
 
 
-def _common(overrides: "list[list[str]]") -> "list[str]":
+def _common(overrides: list[list[str]]) -> list[str]:
     """Overrides that all jobs have."""
     if len(overrides) < 2:
         return []
     return [override for override in overrides[0] if all(override in other for other in overrides)]
 
 
-def _job_arguments(config, typed: "list[str]") -> "list[str]":
+def _job_arguments(config, typed: list[str]) -> list[str]:
     """The command line that would run this job alone: the user's options, without those of the sweep, and the job's overrides."""
     options = []
     arguments = iter(typed)

@@ -1,5 +1,7 @@
 """A job's own process: runs Hydra's job in RUN mode and reports to the sweep. Also where `mlrun` learns that it is part of one."""
 
+from __future__ import annotations
+
 import sys
 import time
 from contextlib import suppress
@@ -10,7 +12,7 @@ from mlrun.report import terminal
 from mlrun.sweep.job import reason_of_error
 from mlrun.sweep.server import Request
 
-current: "Worker | None" = None  # in a job's process
+current: Worker | None = None  # in a job's process
 
 EPOCH_SECONDS = 0.2  # at most so often an epoch is reported, unless each one counts for pruning
 
@@ -30,7 +32,7 @@ class Worker:
         """The experiment as a job: what it raises, Hydra takes to `run_job`."""
         import logging
 
-        from mlrun.experiment import run
+        from mlrun.experiment.run import run
 
         logging.captureWarnings(True)
         directory, overrides = Path(hydra_cfg.runtime.output_dir), list(hydra_cfg.overrides.task)
@@ -76,7 +78,7 @@ class Worker:
         self.stop()
 
     def finished(self, result) -> None:
-        """The result of `mlrun.experiment.run`."""
+        """The result of `mlrun.experiment.run.run`."""
         names = ("model", "dataset", "monitor", "mode", "metrics", "seconds", "parameters", "best_epoch", "predict_ms")
         self.report("result", {name: getattr(result, name) for name in names} | {"run_id": result.run_id})
 
@@ -87,7 +89,7 @@ class Worker:
 
 
 class Reports:
-    """What `mlrun.experiment.run` tells, in place of `mlrun.report.terminal`."""
+    """What `mlrun.experiment.run.run` tells, in place of `mlrun.report.terminal`."""
 
     def __init__(self, worker: Worker):
         self._worker = worker
@@ -148,15 +150,15 @@ def run_job(request: Request, report, turn, task_function, hydra_context) -> int
     return 0
 
 
-def left_by_earlier_attempt(directory: Path, cfg) -> "Path | None":
+def left_by_earlier_attempt(directory: Path, cfg) -> Path | None:
     """The newest readable checkpoint of the same configuration. Where there is none the job starts anew, and must not find what is left."""
     import shutil
 
-    from mlrun import attempt
     from mlrun.config.identity import identity
     from mlrun.config.instantiate import plain
     from mlrun.errors import UserError
-    from mlrun.resuming import CHECKPOINTS, readable
+    from mlrun.experiment import state as attempt
+    from mlrun.experiment.resuming import CHECKPOINTS, readable
 
     with suppress(UserError):
         if attempt.read(directory).get("identity") == identity(plain(cfg)):

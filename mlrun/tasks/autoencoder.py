@@ -1,12 +1,14 @@
 """Autoencoders: a short code from which the data can be restored (Hinton and Salakhutdinov 2006)."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mlrun import fidelity
+from mlrun.evaluation import fidelity
 from mlrun.tasks.generation import EVALUATION_NOISE, FIXED_NOISE, Generation
 
 SHOWN, FOUND = 10, 7  # rows restored in pictures; training rows found for each of them
@@ -33,7 +35,7 @@ class Autoencoder(Generation):
         input_shape: Sequence[int],
         noise: float = 0.0,
         masked: float = 0.0,
-        show_every: "int | None" = None,
+        show_every: int | None = None,
     ):
         super().__init__(input_shape, show_every=show_every)
         if noise < 0 or not 0 <= masked < 1:

@@ -1,12 +1,14 @@
 """Learning by acting: what value-based and policy-based networks share."""
 
+from __future__ import annotations
+
 import time
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mlrun.data.environment_state import decode, encode
+from mlrun.data.environments.state import decode, encode
 from mlrun.errors import ConfigError
 from mlrun.tasks.task import Task
 
@@ -30,7 +32,7 @@ class Control(Task):
     splits_epochs = False
     network: torch.nn.Module
 
-    def __init__(self, steps_per_epoch: int, steps_per_round: int, max_grad_norm: "float | None" = None):
+    def __init__(self, steps_per_epoch: int, steps_per_round: int, max_grad_norm: float | None = None):
         super().__init__()
         self.automatic_optimization = False
         for name, value in {"steps_per_epoch": steps_per_epoch, "steps_per_round": steps_per_round}.items():
@@ -50,7 +52,7 @@ class Control(Task):
         """Takes about `steps_per_round` steps in `self.stream` and keeps what `learn` needs."""
         raise NotImplementedError
 
-    def learn(self) -> "dict[str, Tensor]":
+    def learn(self) -> dict[str, Tensor]:
         """Updates the networks by `descend`. Returns means over the updates, "loss" among them, without gradient."""
         raise NotImplementedError
 

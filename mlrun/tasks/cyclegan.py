@@ -1,5 +1,7 @@
 """Translation between two sets of images that are not paired (Zhu, Park, Isola and Efros 2017, arXiv:1703.10593)."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from statistics import fmean as mean
 
@@ -8,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mlrun import fidelity
+from mlrun.evaluation import fidelity
 from mlrun.tasks.task import Task
 
 FRAMES, SHOWN = 8, 10  # pictures in the course of a training; images of each domain in one
@@ -31,18 +33,16 @@ class CycleGAN(Task):
 
     monitor, mode = "val/cycle_l1", "min"
     predicts_targets, makes_images, wants_judge = False, True, True
-    judge = (
-        None  # a classifier of both domains, `mlrun.judge.Judge`, where the images have classes; the experiment sets it
-    )
+    judge = None  # a classifier of both domains, `mlrun.experiment.reference_classifier.Judge`, where the images have classes; the experiment sets it
 
     def __init__(
         self,
-        translator: "Callable[[], nn.Module]",
-        judge: "Callable[[], nn.Module]",
+        translator: Callable[[], nn.Module],
+        judge: Callable[[], nn.Module],
         cycle_weight: float = 10.0,
         identity_weight: float = 5.0,
         pool_size: int = 50,
-        judge_lr: "float | None" = None,
+        judge_lr: float | None = None,
     ):
         super().__init__()
         self.automatic_optimization = False
@@ -128,7 +128,7 @@ class CycleGAN(Task):
         return self.to_b(batch[0]).float().add(1).div(2)
 
     @torch.inference_mode()
-    def translate(self, images: np.ndarray, transform) -> "tuple[np.ndarray, np.ndarray]":
+    def translate(self, images: np.ndarray, transform) -> tuple[np.ndarray, np.ndarray]:
         """Images of domain A as in the files -> the same and their translations, pixels (rows, channels, height, width) from 0 to 1."""
         x = torch.from_numpy(transform(images)).to(self.device)
         return transform.pixels(x.cpu().numpy()), self.predict_step((x,)).cpu().numpy()
@@ -161,7 +161,7 @@ class CycleGAN(Task):
             metrics["l1"] = mean(known)
         return metrics | (self._judged(loader, data) if self.judge is not None else {})
 
-    def _judged(self, loader, data) -> "dict[str, float]":
+    def _judged(self, loader, data) -> dict[str, float]:
         kept, distances, real_distances, right = [], [], [], []
         training = [domain.x[: len(loader.domains[0])] for domain in data.domains("train")]
         of_real = [self.judge.judge(self.outcome[letter][0]) for letter in "AB"]

@@ -1,5 +1,7 @@
 """Denoising diffusion: noise is taken from noise until data are left (Ho et al. 2020; Nichol & Dhariwal 2021; Song et al. 2021)."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import Literal
 
@@ -7,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mlrun.diffusion import alpha_bars, denoised, diffuse, guided, implicit, spread_times, target, visited
+from mlrun.generation.diffusion import alpha_bars, denoised, diffuse, guided, implicit, spread_times, target, visited
 from mlrun.tasks.generation import FIXED_NOISE, Generation
 
 VALIDATION_SEED = (
@@ -50,10 +52,10 @@ class Diffusion(Generation):
         prediction: Literal["noise", "v"] = "v",
         label_dropout: float = 0.1,
         sampler: Literal["ddpm", "ddim"] = "ddim",
-        sampling_steps: "int | None" = 50,
+        sampling_steps: int | None = 50,
         eta: float = 0.0,
         guidance: float = 1.0,
-        clip: "float | None" = None,
+        clip: float | None = None,
         **options,
     ):
         super().__init__(**options)
@@ -95,7 +97,7 @@ class Diffusion(Generation):
         said = self.say(diffuse(x, noise, alpha_bar), time, self.hidden(label, generator, label_dropout))
         return (said - target(self.prediction, x, noise, alpha_bar)).square().flatten(1).mean(1)
 
-    def hidden(self, label: Tensor, generator: torch.Generator, share: float) -> "Tensor | None":
+    def hidden(self, label: Tensor, generator: torch.Generator, share: float) -> Tensor | None:
         """The classes (batch,), a share of them replaced by "no class"."""
         if not self.num_classes:
             return None
@@ -103,7 +105,7 @@ class Diffusion(Generation):
             torch.rand(label.shape, generator=generator, device=self.device) < share, self.num_classes, label
         )
 
-    def say(self, x: Tensor, time: Tensor, label: "Tensor | None") -> Tensor:
+    def say(self, x: Tensor, time: Tensor, label: Tensor | None) -> Tensor:
         """The network is told the time as if there were 1000 steps: its embedding is made for that range."""
         return self.network(x, time * (1000 / self.steps), label).float()
 
@@ -120,10 +122,10 @@ class Diffusion(Generation):
         self,
         x: Tensor,
         generator: torch.Generator,
-        labels: "Tensor | None" = None,
-        guidance: "float | None" = None,
-        times: "list[int] | None" = None,
-    ) -> "Iterator[tuple[int, Tensor, Tensor]]":
+        labels: Tensor | None = None,
+        guidance: float | None = None,
+        times: list[int] | None = None,
+    ) -> Iterator[tuple[int, Tensor, Tensor]]:
         """From x (rows, *input_shape), noise, to data: yields (time, x after the step, what the network takes for x_0) for each step.
 
         times: those visited, falling; None: as `sampling_steps` says. guidance: None: as the model's.
@@ -220,7 +222,7 @@ class Diffusion(Generation):
             )
 
 
-def last(way: "Iterator[tuple[int, Tensor, Tensor]]") -> Tensor:
+def last(way: Iterator[tuple[int, Tensor, Tensor]]) -> Tensor:
     """What the last step leaves; those before are not kept."""
     for _, x, _ in way:  # noqa: B007
         pass

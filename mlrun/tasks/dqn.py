@@ -1,5 +1,7 @@
 """Deep Q-learning (Mnih et al. 2015), with double (van Hasselt et al. 2016) and n-step targets as options."""
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Callable
 
@@ -8,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mlrun.data.replay import Replay
+from mlrun.data.environments.replay import Replay
 from mlrun.tasks.control import Control
 
 
@@ -32,7 +34,7 @@ class DQN(Control):
     def __init__(
         self,
         network: nn.Module,
-        epsilon: "Callable[[float], float]",
+        epsilon: Callable[[float], float],
         discount: float = 0.99,
         steps_per_epoch: int = 2500,
         steps_per_round: int = 250,
@@ -40,10 +42,10 @@ class DQN(Control):
         batch_size: int = 64,
         replay_size: int = 100_000,
         learning_starts: int = 1000,
-        target_period: "int | None" = 250,
+        target_period: int | None = 250,
         n_step: int = 1,
         double: bool = False,
-        max_grad_norm: "float | None" = 10.0,
+        max_grad_norm: float | None = 10.0,
         save_replay: bool = True,
     ):
         super().__init__(steps_per_epoch, steps_per_round, max_grad_norm)

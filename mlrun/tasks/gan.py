@@ -1,5 +1,7 @@
 """Generative adversarial networks: one network makes data, another tells them from real ones (Goodfellow et al. 2014)."""
 
+from __future__ import annotations
+
 from typing import Literal
 
 import torch
@@ -35,8 +37,8 @@ class GAN(Generation):
         r1: float = 0.0,
         discriminator_steps: int = 1,
         warmup: int = 0,
-        generator_lr: "float | None" = None,
-        discriminator_lr: "float | None" = None,
+        generator_lr: float | None = None,
+        discriminator_lr: float | None = None,
         **options,
     ):
         super().__init__(**options)
@@ -85,7 +87,7 @@ class GAN(Generation):
         self.end_of_batch()
         return {"loss": loss}
 
-    def discriminator_step(self, optimizer, real: Tensor, label: "Tensor | None") -> Tensor:
+    def discriminator_step(self, optimizer, real: Tensor, label: Tensor | None) -> Tensor:
         with torch.no_grad():
             made = self.generator(self.noise(len(real), self.random), label)
         penalized = self.r1 > 0 and self.loss != "wgan_gp"
@@ -101,14 +103,14 @@ class GAN(Generation):
         self.descend(optimizer, total)
         return loss.detach()
 
-    def penalty(self, real: Tensor, made: Tensor, label: "Tensor | None") -> Tensor:
+    def penalty(self, real: Tensor, made: Tensor, label: Tensor | None) -> Tensor:
         """E (|grad D| - 1)^2 at random places between real and made rows (Gulrajani et al. 2017, algorithm 1)."""
         share = torch.rand(len(real), *[1] * (real.ndim - 1), generator=self.random, device=self.device)
         between = (share * real + (1 - share) * made).detach().requires_grad_()
         (slope,) = torch.autograd.grad(self.discriminator(between, label).sum(), between, create_graph=True)
         return (slope.flatten(1).norm(dim=1) - 1).square().mean()
 
-    def generator_step(self, optimizer, count: int, label: "Tensor | None") -> Tensor:
+    def generator_step(self, optimizer, count: int, label: Tensor | None) -> Tensor:
         self.discriminator.requires_grad_(False)  # its gradients are not wanted here
         loss = generator_loss(
             self.loss, self.discriminator(self.generator(self.noise(count, self.random), label), label)

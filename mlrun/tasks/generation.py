@@ -1,5 +1,7 @@
 """Learning to make data: what all generative models share, which is how they are seen and measured."""
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -8,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlrun import fidelity
+from mlrun.evaluation import fidelity
 from mlrun.tasks.task import Task
 
 FIXED_NOISE, EVALUATION_NOISE = 1, 2  # seeds: of what is drawn every few epochs, always the same; of what is measured
@@ -37,11 +39,9 @@ class Generation(Task):
     predicts_targets = False
     num_classes = 0  # a conditional model's classes
     wants_judge = True
-    judge = (
-        None  # a classifier of the same data, `mlrun.judge.Judge`, that images are measured by; the experiment sets it
-    )
+    judge = None  # a classifier of the same data, `mlrun.experiment.reference_classifier.Judge`, that images are measured by; the experiment sets it
 
-    def __init__(self, input_shape: Sequence[int], ema_decay: "float | None" = None, show_every: "int | None" = None):
+    def __init__(self, input_shape: Sequence[int], ema_decay: float | None = None, show_every: int | None = None):
         super().__init__()
         if ema_decay is not None and not 0 <= ema_decay < 1:
             raise ValueError(f"ema_decay={ema_decay}: must be in [0, 1), or null")
@@ -54,7 +54,7 @@ class Generation(Task):
 
     # --- what a subclass says -------------------------------------------------------------------------------------
 
-    def sample(self, count: int, generator: torch.Generator, labels: "Tensor | None" = None) -> Tensor:
+    def sample(self, count: int, generator: torch.Generator, labels: Tensor | None = None) -> Tensor:
         """(count, *input_shape), as the network sees data. generator: of the noise, on the network's device.
         labels: (count,) classes, always given where the model is conditional."""
         raise NotImplementedError
@@ -97,7 +97,7 @@ class Generation(Task):
             self._modules[self._averaged] = trained
 
     @torch.no_grad()
-    def draw(self, count: int, seed: int, labels: "Tensor | None" = None) -> "tuple[Tensor, Tensor | None]":
+    def draw(self, count: int, seed: int, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Samples of the averaged network in evaluation mode, chunk by chunk, and their classes: in turn, unless `labels` are given."""
         if self.num_classes and labels is None:
             labels = torch.arange(count) % self.num_classes
@@ -189,8 +189,8 @@ class Generation(Task):
         return self.resemblance(samples, asked, real, classes, data)
 
     def resemblance(
-        self, samples: Tensor, asked: "Tensor | None", real: Tensor, classes: Tensor, data
-    ) -> "dict[str, float]":
+        self, samples: Tensor, asked: Tensor | None, real: Tensor, classes: Tensor, data
+    ) -> dict[str, float]:
         """What samples (rows, *input_shape) are worth beside `real` rows that the model has not seen, in the data's own unit.
 
         Everywhere: `mmd` with the level of its test (on 1,000 rows at most), `novelty`: median distance to the nearest training row, in
@@ -222,7 +222,7 @@ class Generation(Task):
         self.outcome = made, fresh, known
         return metrics
 
-    def _training_rows(self, data) -> "tuple[Tensor, Tensor]":
+    def _training_rows(self, data) -> tuple[Tensor, Tensor]:
         rows, count = [], 0
         for batch in data.loader("train", self.device):
             rows.append(batch)
@@ -242,7 +242,7 @@ class Generation(Task):
 
     # --- pictures -------------------------------------------------------------------------------------------------
 
-    def picture(self, x: Tensor, data, columns: "int | None" = None):
+    def picture(self, x: Tensor, data, columns: int | None = None):
         from mlrun.report import samples
 
         made = self.natural(x, data)

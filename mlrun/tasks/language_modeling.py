@@ -1,5 +1,7 @@
 """Language models: the next token from those before it."""
 
+from __future__ import annotations
+
 import logging
 import math
 from pathlib import Path
@@ -10,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mlrun import measures
-from mlrun.data.text_encoding import as_texts
-from mlrun.data.tokenizer import PAD
-from mlrun.decoding import sample
+from mlrun.data.preprocess.text import as_texts
+from mlrun.data.preprocess.tokenizer import PAD
+from mlrun.evaluation import metrics as measures
+from mlrun.generation.decoding import sample
 from mlrun.tasks.task import Task
 
 log = logging.getLogger("mlrun")
@@ -23,7 +25,7 @@ class LanguageModeling(Task):
     """Minimizes the mean negative log probability of each next token.
 
     Args:
-        network: (tokens, state) -> (logits, state), see `mlrun.networks.language_models`.
+        network: (tokens, state) -> (logits, state), see `mlrun.networks.text.language_models`.
         reading: "random": windows that begin anywhere, nothing carried over; "consecutive": a text read row by row, the state carried from
             window to window and the gradient cut between them (truncated back-propagation through time, Williams and Peng 1990).
         decay_matrices_only: weight decay acts on matrices, not on biases and gains.
@@ -41,8 +43,8 @@ class LanguageModeling(Task):
         decay_matrices_only: bool = False,
         sample_length: int = 200,
         temperature: float = 0.8,
-        top_k: "int | None" = None,
-        top_p: "float | None" = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
         sample_seed: int = 0,
     ):
         super().__init__()
@@ -66,7 +68,7 @@ class LanguageModeling(Task):
             {"params": [weight for weight in self.parameters() if weight.ndim < 2], "weight_decay": 0.0},
         ]
 
-    def _loss(self, batch, state) -> "tuple[Tensor, object]":
+    def _loss(self, batch, state) -> tuple[Tensor, object]:
         x, y = batch
         logits, state = self.network(x, state)
         return F.cross_entropy(logits.flatten(0, 1), y.flatten()), detached(state)
@@ -125,7 +127,7 @@ class LanguageModeling(Task):
             file.write(f"--- {heading}\n{text}\n\n")
 
     @torch.inference_mode()
-    def continuation(self, prompt: "list[int]") -> "list[int]":
+    def continuation(self, prompt: list[int]) -> list[int]:
         """Tokens that the network goes on with after a prompt of at least one token."""
         training = self.training
         self.eval()
@@ -152,7 +154,7 @@ def detached(state):
 
 
 class Writer:
-    """A language model as `mlrun.decoding` asks for it. The state: that of the network, how many tokens it holds, all tokens (rows, length).
+    """A language model as `mlrun.generation.decoding` asks for it. The state: that of the network, how many tokens it holds, all tokens (rows, length).
 
     A network whose context is full reads the second half of it again, from its first position on.
     """

@@ -4,6 +4,8 @@ One derives from the other: what differs is how long is acted before learning, h
 value takes over (lambda), and how often the same steps are learned from.
 """
 
+from __future__ import annotations
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -37,7 +39,7 @@ class PolicyGradient(Control):
         normalize_advantages: bool = True,
         steps_per_epoch: int = 5000,
         steps_per_round: int = 256,
-        max_grad_norm: "float | None" = 0.5,
+        max_grad_norm: float | None = 0.5,
     ):
         super().__init__(steps_per_epoch, steps_per_round, max_grad_norm)
         for name, value in {"discount": discount, "gae_lambda": gae_lambda}.items():
@@ -58,7 +60,7 @@ class PolicyGradient(Control):
             self.step(rollout)
         self.steps += rollout.count
 
-    def step(self, rollout: "Rollout") -> None:
+    def step(self, rollout: Rollout) -> None:
         stream = self.stream
         scores = self.scores(torch.from_numpy(stream.observations).to(self.device)).cpu()
         noise = torch.empty_like(scores).exponential_(generator=self.generator)
@@ -82,13 +84,13 @@ class PolicyGradient(Control):
         flat = (observations[:-1].flatten(0, 1), rollout.stacked("actions").flatten(), advantages, returns)
         return self.update(*(part[valid.to(part.device)].to(device) for part in flat))
 
-    def update(self, observations: Tensor, actions: Tensor, advantages: Tensor, returns: Tensor) -> "dict[str, Tensor]":
+    def update(self, observations: Tensor, actions: Tensor, advantages: Tensor, returns: Tensor) -> dict[str, Tensor]:
         """observations (rows, ...), the others (rows,). One step on all rows, since they were drawn from this very policy."""
         losses = self.losses(observations, actions, advantages, returns)
         self.descend(losses["loss"])
         return {name: value.detach() for name, value in losses.items()}
 
-    def losses(self, observations, actions, advantages, returns, old_log_probability=None) -> "dict[str, Tensor]":
+    def losses(self, observations, actions, advantages, returns, old_log_probability=None) -> dict[str, Tensor]:
         log_probabilities = self.scores(observations).log_softmax(1)
         log_probability = log_probabilities.gather(1, actions[:, None]).squeeze(1)
         if self.normalize_advantages and len(advantages) > 1:

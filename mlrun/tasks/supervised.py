@@ -1,5 +1,7 @@
 """Prediction of a label or of a value from one input: classification and regression."""
 
+from __future__ import annotations
+
 from typing import Literal
 
 import numpy as np
@@ -7,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mlrun.outcome import Outcome
+from mlrun.evaluation.outcome import Outcome
 from mlrun.tasks.task import Task
 
 

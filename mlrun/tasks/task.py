@@ -1,9 +1,11 @@
 """What every task of a network shares: optimizers from YAML, penalties, and metrics that are summed on the device."""
 
+from __future__ import annotations
+
 import torch
 from lightning.pytorch import LightningModule
 
-from mlrun.optimization import Optimization
+from mlrun.training.optimization import Optimization
 
 
 class Task(LightningModule):
@@ -57,7 +59,7 @@ class Task(LightningModule):
         for name, value in sums.items():
             stage_sums[name] = stage_sums[name] + value if name in stage_sums else value
 
-    def means(self, stage: str) -> "dict[str, float]":
+    def means(self, stage: str) -> dict[str, float]:
         """The means tallied since the last call; one transfer from the device."""
         sums = self._sums.pop(stage, {})
         if not sums:
@@ -71,18 +73,18 @@ class Task(LightningModule):
         count = totals.pop("count")
         return {name: total / count for name, total in totals.items()}
 
-    def summarize(self, means: "dict[str, float]") -> "dict[str, float]":
+    def summarize(self, means: dict[str, float]) -> dict[str, float]:
         """Metrics from an epoch's means; a task that reports a function of a mean (a root, an exponential) overrides this."""
         return means
 
-    def epoch_metrics(self, stage: str) -> "dict[str, float]":
+    def epoch_metrics(self, stage: str) -> dict[str, float]:
         """The stage's metrics since the last call, named "train/loss" and so on."""
         return {f"{stage}/{name}": value for name, value in self.summarize(self.means(stage)).items()}
 
     def on_validation_epoch_end(self):
         self.log_dict(self.epoch_metrics("val"))  # where checkpoints, early stopping and plateau schedules find it
 
-    def evaluate(self, loader, data) -> "dict[str, float]":
+    def evaluate(self, loader, data) -> dict[str, float]:
         """Metrics of the trained network on a part of the data, without prefix. `loader` yields batches on the network's device."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it is evaluated")
 

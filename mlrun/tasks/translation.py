@@ -1,5 +1,7 @@
 """One text from another: translation, transliteration, sums as strings."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -8,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mlrun import decoding, measures
-from mlrun.data.text_encoding import as_texts
-from mlrun.data.tokenizer import BOS, PAD
+from mlrun.data.preprocess.text import as_texts
+from mlrun.data.preprocess.tokenizer import BOS, PAD
+from mlrun.evaluation import metrics as measures
+from mlrun.generation import decoding
 from mlrun.tasks.task import Task
 
 ANSWER_ROWS = 256  # texts that are answered at once
@@ -19,17 +22,17 @@ DRAWN = 4  # attention maps
 
 
 class Translation(Task):
-    """Minimizes the cross-entropy of each next token of the target, and writes targets by `mlrun.decoding`.
+    """Minimizes the cross-entropy of each next token of the target, and writes targets by `mlrun.generation.decoding`.
 
     Validation writes greedily, the final evaluation and `answer` by beam search where beam_width > 1.
 
     Args:
-        network: (source, target) -> scores of the next tokens, with `encode`, `start`, `step` and `reorder`; see `mlrun.networks.transformer`.
+        network: (source, target) -> scores of the next tokens, with `encode`, `start`, `step` and `reorder`; see `mlrun.networks.text.transformer`.
         measure: "exact_match" or "bleu", a fact of the dataset: what the best epoch is chosen by.
         max_target_length: tokens to write at most.
         label_smoothing: share of the target probability spread over all tokens (Szegedy et al. 2016); not in validation.
         teacher_forcing: share of the true tokens that the decoder is fed in training, a number or a function of the share of the training
-            that is over, such as `mlrun.exploration.Linear` (scheduled sampling, Bengio et al. 2015).
+            that is over, such as `mlrun.data.environments.exploration.Linear` (scheduled sampling, Bengio et al. 2015).
         guided_attention: weight of the loss that pulls attention towards the diagonal (Tachibana et al. 2018, arXiv:1710.08969, section 4.1);
             guided_width: its g, how far from the diagonal is free.
         length_penalty: alpha of log P / L^alpha.
@@ -43,7 +46,7 @@ class Translation(Task):
         measure: str,
         max_target_length: int,
         label_smoothing: float = 0.0,
-        teacher_forcing: "float | Callable" = 1.0,
+        teacher_forcing: float | Callable = 1.0,
         guided_attention: float = 0.0,
         guided_width: float = 0.2,
         beam_width: int = 1,
@@ -116,7 +119,7 @@ class Translation(Task):
             self._written = []
         return metrics
 
-    def _in_order(self, written: "list[Tensor]", loader, data) -> "list[str | None]":
+    def _in_order(self, written: list[Tensor], loader, data) -> list[str | None]:
         """Texts in the order of `data.references`; None where another process has written."""
         rank, ranks = loader.shard
         texts = [None] * loader.rows
@@ -205,11 +208,11 @@ class Translations:
     """What was written for each source, and what might have been. scores, reference_scores: log P / L^alpha of what was written and of the
     first reference, where a beam was used."""
 
-    sources: "list[str]"
-    references: "list[list[str]]"
-    written: "list[str]"
-    scores: "list[float] | None" = None
-    reference_scores: "list[float] | None" = None
+    sources: list[str]
+    references: list[list[str]]
+    written: list[str]
+    scores: list[float] | None = None
+    reference_scores: list[float] | None = None
 
 
 def beginning(source: Tensor) -> Tensor:
@@ -236,7 +239,7 @@ def guided_attention_loss(weights: Tensor, source_mask: Tensor, target_mask: Ten
     return (weights * penalty[:, None]).sum() / (weights.shape[1] * target_mask.sum())
 
 
-def _various(texts: "list[str]", count: int) -> "list[str]":
+def _various(texts: list[str], count: int) -> list[str]:
     """Some texts of different length, none of them long."""
     # a set has another order each time
     short = sorted(dict.fromkeys(text for text in texts[:200] if len(text) <= 60), key=len)

@@ -1,5 +1,7 @@
 """Variational autoencoders (Kingma and Welling 2014; Rezende et al. 2014)."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from typing import Literal
@@ -42,10 +44,10 @@ class VAE(Generation):
         input_shape: Sequence[int],
         likelihood: Likelihood = "bernoulli",
         binarize: Literal["sampled", "threshold", "none"] = "sampled",
-        deviation: "float | None" = None,
+        deviation: float | None = None,
         beta: float = 1.0,
         importance_samples: int = 100,
-        show_every: "int | None" = None,
+        show_every: int | None = None,
     ):
         super().__init__(input_shape, show_every=show_every)
         if beta < 0:
@@ -84,7 +86,7 @@ class VAE(Generation):
             )
         return terms.flatten(-len(self.input_shape)).sum(-1)
 
-    def terms(self, x: Tensor, label: "Tensor | None", generator: torch.Generator) -> "tuple[Tensor, Tensor]":
+    def terms(self, x: Tensor, label: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """(log p(x|z) with one z per row, KL(q || p)), (rows,) each."""
         mean, log_variance = self.encoder(x)
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
@@ -93,8 +95,8 @@ class VAE(Generation):
         )
 
     def log_weights(
-        self, x: Tensor, label: "Tensor | None", samples: int, generator: torch.Generator
-    ) -> "tuple[Tensor, Tensor]":
+        self, x: Tensor, label: Tensor | None, samples: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         """(log p(x|z), log p(x, z) - log q(z|x)), (samples, rows) each: the mean of the weights estimates p(x)."""
         mean, log_variance = self.encoder(x)
         noise = torch.randn(samples, *mean.shape, generator=generator, device=mean.device)
@@ -143,7 +145,7 @@ class VAE(Generation):
             torch.randn(count, self.decoder.latent_size, generator=generator, device=self.device), labels
         )
 
-    def decoded(self, code: Tensor, labels: "Tensor | None" = None) -> Tensor:
+    def decoded(self, code: Tensor, labels: Tensor | None = None) -> Tensor:
         values = self.decoder(code, labels)
         return values.sigmoid() if self.likelihood == "bernoulli" else values
 
@@ -163,7 +165,7 @@ class VAE(Generation):
         metrics = {name: value / rows for name, value in sums.items()}
         return {**metrics, **super().evaluate(seen, data)}
 
-    def bounds(self, x: Tensor, y: Tensor, generator: torch.Generator, values: int = 2**24) -> "dict[str, float]":
+    def bounds(self, x: Tensor, y: Tensor, generator: torch.Generator, values: int = 2**24) -> dict[str, float]:
         """Sums over the rows; all terms from the same codes."""
         sums = dict.fromkeys(("elbo", "reconstruction", "kl", "log_likelihood"), 0.0)
         size = max(1, values // (self.importance_samples * math.prod(self.input_shape)))

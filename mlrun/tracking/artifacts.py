@@ -1,5 +1,7 @@
 """Fetches what was stored with a run."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
 
@@ -8,7 +10,7 @@ from mlrun.tracking.store import open_client, tracking_uri
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar for each of eight small files
 
 
-def checkpoint_of(run_id: str) -> "Path | None":
+def checkpoint_of(run_id: str) -> Path | None:
     """The best checkpoint of an MLflow run as a local file; None where there is no such run, or no checkpoint in it."""
     from mlflow.exceptions import MlflowException
 

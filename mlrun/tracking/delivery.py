@@ -1,5 +1,7 @@
 """Carries a run's messages to its `Recorder`, in their order, and keeps them while MLflow does not answer."""
 
+from __future__ import annotations
+
 import time
 from collections import deque
 
@@ -20,7 +22,7 @@ class Delivery:
         self.buffered: list[int] = []  # numbers of messages whose points are not sent yet
         self._pause, self._retry = RETRY_SECONDS, 0.0
 
-    def add(self, number: int, method: str, arguments: tuple) -> "Exception | None":
+    def add(self, number: int, method: str, arguments: tuple) -> Exception | None:
         """Carries out what can be. Returns why the run cannot be opened, where that is final."""
         self.waiting.append((number, method, arguments))
         urgent = method == "close"

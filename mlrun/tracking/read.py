@@ -1,5 +1,7 @@
 """Reads what was recorded."""
 
+from __future__ import annotations
+
 import math
 import sqlite3
 from contextlib import closing
@@ -17,9 +19,9 @@ class StoredRun:
     run_id: str
     name: str
     status: str
-    params: "dict[str, str]"
-    metrics: "dict[str, float]"  # the last value of each
-    tags: "dict[str, str]"
+    params: dict[str, str]
+    metrics: dict[str, float]  # the last value of each
+    tags: dict[str, str]
     artifact_uri: str
     started: int = 0  # milliseconds since 1970
 
@@ -38,7 +40,7 @@ def read_run(run_id: str) -> StoredRun:
     )
 
 
-def run_directory(run_id: str) -> "str | None":
+def run_directory(run_id: str) -> str | None:
     """Where a run wrote its files, "" if that was not recorded; None where there is no such run."""
     from mlflow.exceptions import MlflowException
 
@@ -48,7 +50,7 @@ def run_directory(run_id: str) -> "str | None":
         return None
 
 
-def find_runs(experiment: str) -> "list[StoredRun]":
+def find_runs(experiment: str) -> list[StoredRun]:
     """All runs of an experiment that are not deleted. Raises UserError, naming those that there are, if there is no such experiment.
 
     An SQLite store is read directly: MLflow's own search takes 4 ms a run, and a second to be imported.
@@ -81,7 +83,7 @@ def find_runs(experiment: str) -> "list[StoredRun]":
             return runs
 
 
-def metric_histories(runs: "list[str]", metric: str) -> "dict[str, dict[int, float]]":
+def metric_histories(runs: list[str], metric: str) -> dict[str, dict[int, float]]:
     """Run id -> step -> value, of the runs that have this metric. Of a step that was recorded twice the later value."""
     uri = tracking_uri()
     database = sqlite_file(uri)
@@ -100,14 +102,14 @@ def attach(run_id: str, path: Path, folder: str) -> None:
     open_client(tracking_uri()).log_artifact(run_id, str(path), folder)
 
 
-def _unknown(experiment: str, known: "list[str]") -> UserError:
+def _unknown(experiment: str, known: list[str]) -> UserError:
     known = [name for name in known if name != "Default"]
     return UserError(
         f"there is no experiment '{experiment}' (there {'are' if len(known) != 1 else 'is'} {', '.join(known) or 'none'})"
     )
 
 
-def _find_in_sqlite(database: Path, experiment: str) -> "list[StoredRun]":
+def _find_in_sqlite(database: Path, experiment: str) -> list[StoredRun]:
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         read = connection.execute
         row = read(
@@ -135,7 +137,7 @@ def _find_in_sqlite(database: Path, experiment: str) -> "list[StoredRun]":
         return list(runs.values())
 
 
-def _histories_in_sqlite(database: Path, runs: "list[str]", metric: str) -> "dict[str, dict[int, float]]":
+def _histories_in_sqlite(database: Path, runs: list[str], metric: str) -> dict[str, dict[int, float]]:
     found: dict[str, dict[int, float]] = {}
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         for run in runs:

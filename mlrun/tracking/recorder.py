@@ -4,13 +4,15 @@ It works beside the experiment, in a process of its own or in a thread, so that 
 nor a slow server holds the experiment up.
 """
 
+from __future__ import annotations
+
 import getpass
 import os
 import subprocess
 import time
 from pathlib import Path
 
-from mlrun import attempt
+from mlrun.experiment import state as attempt
 from mlrun.tracking import store
 
 FLUSH_SECONDS = 1.0
@@ -43,10 +45,10 @@ class Recorder:
         name: str,
         tags: dict,
         params: dict,
-        parent: "str | None",
+        parent: str | None,
         work_tree: str,
         started: int,
-        run_id: "str | None" = None,
+        run_id: str | None = None,
     ) -> str:
         """May be called again after a failure: the run is created once. parent: a run id, or the absolute path of a run's directory."""
         self.uri, self.client = uri, store.open_client(uri)
@@ -80,7 +82,7 @@ class Recorder:
             (key, point.step) for key in run.data.metrics for point in self.client.get_metric_history(run_id, key)
         }
 
-    def _created(self, key: "str | None") -> "str | None":
+    def _created(self, key: str | None) -> str | None:
         """A run that was created although the answer never came."""
         found = key and self.client.search_runs([self.experiment_id], f"tags.`{KEY}` = '{key}'", max_results=1)
         return found[0].info.run_id if found else None
@@ -165,7 +167,7 @@ class Recorder:
         )
         self.client.log_inputs(self.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
 
-    def artifact(self, path: str, folder: "str | None") -> None:
+    def artifact(self, path: str, folder: str | None) -> None:
         """A file or a whole directory."""
         if Path(path).is_dir():
             self.client.log_artifacts(self.run_id, path, folder)
@@ -173,7 +175,7 @@ class Recorder:
             self.client.log_artifact(self.run_id, path, folder)
 
     def model(
-        self, directory: str, example, prediction, requirements: "list[str]", flavors: "dict[str, dict]", columns=None
+        self, directory: str, example, prediction, requirements: list[str], flavors: dict[str, dict], columns=None
     ) -> None:
         """Logs the learner saved in `directory` as the MLflow model `model`, with signature and input example.
 
@@ -204,7 +206,7 @@ class Recorder:
         try:
             mlflow.pyfunc.save_model(
                 made,
-                loader_module="mlrun.serving",
+                loader_module="mlrun.predictions.serving",
                 data_path=directory,
                 mlflow_model=model,
                 signature=_signature(example, prediction, columns),

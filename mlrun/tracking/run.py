@@ -1,5 +1,7 @@
 """The run as the experiment sees it: log and forget. What is logged goes through a queue to a `Recorder` beside the experiment."""
 
+from __future__ import annotations
+
 import os
 import queue
 import signal
@@ -26,8 +28,8 @@ class Run:
     """
 
     def __init__(
-        self, experiment: str, name: str, tags: dict, params: dict, parent: "str | None" = None, run_id: "str | None" = None, on_open=None,
-        directory: "Path | None" = None,
+        self, experiment: str, name: str, tags: dict, params: dict, parent: str | None = None, run_id: str | None = None, on_open=None,
+        directory: Path | None = None,
     ):  # fmt: skip
         """parent: run id of the sweep, or the absolute path of the directory of a run that MLflow may not know yet; run_id: of an earlier
         attempt, to go on with; on_open(run id) is called once, from another thread.
@@ -53,11 +55,11 @@ class Run:
         return self._id(None)
 
     @property
-    def id_in_time(self) -> "str | None":
+    def id_in_time(self) -> str | None:
         """As `id`; None where MLflow has not given one within OPEN_SECONDS of the run's beginning."""
         return self._id(max(0.0, self._begun + OPEN_SECONDS - time.monotonic()))
 
-    def _id(self, seconds: "float | None") -> "str | None":
+    def _id(self, seconds: float | None) -> str | None:
         if self._opened is None:
             try:
                 self._opened = self._replies.get(timeout=seconds)
@@ -76,7 +78,7 @@ class Run:
     def params(self, values: dict) -> None:
         self._send("params", values)
 
-    def metrics(self, values: "dict[str, float]", step: int = 0) -> None:
+    def metrics(self, values: dict[str, float], step: int = 0) -> None:
         self._send("metrics", {key: float(value) for key, value in values.items()}, step, _milliseconds())
 
     def tags(self, values: dict) -> None:
@@ -85,23 +87,23 @@ class Run:
     def dataset(self, name: str, digest: str, source: str, profile: str) -> None:
         self._send("dataset", name, digest, source, profile)
 
-    def artifact(self, path: "Path | str", folder: "str | None" = None) -> None:
+    def artifact(self, path: Path | str, folder: str | None = None) -> None:
         """A file or directory; read when its turn comes, so it must stay as it is."""
         self._send("artifact", str(path), folder)
 
     def model(
         self,
-        directory: "Path | str",
+        directory: Path | str,
         example,
         prediction,
-        requirements: "list[str]",
-        flavors: "dict[str, dict]",
+        requirements: list[str],
+        flavors: dict[str, dict],
         columns=None,
     ) -> None:
         """The saved learner as an MLflow model; see `Learner.flavors` and `DataModule.columns`."""
         self._send("model", str(directory), example, prediction, requirements, flavors, columns)
 
-    def close(self, status: str) -> "str | None":
+    def close(self, status: str) -> str | None:
         """Ends the run as FINISHED, FAILED or KILLED once everything sent is written. Returns what MLflow refused, if anything."""
         self._send("close", status)
         try:
@@ -142,7 +144,7 @@ class Run:
         """A run of this sweep is over; `status` is for one that could not close itself."""
         self._send("end_child", run_id, status, reason)
 
-    def end_lost_child(self, directory: "Path | str", status: str, reason: str) -> None:
+    def end_lost_child(self, directory: Path | str, status: str, reason: str) -> None:
         """As `end_child`, of a run whose id was never told; `directory` is where it wrote."""
         self._send("end_lost_child", str(directory), status, reason)
 

@@ -3,6 +3,8 @@
 So a server that refuses, hangs or dies, or a process that is killed, loses nothing: `mlrun sync`, or the run when it is resumed, sends the rest.
 """
 
+from __future__ import annotations
+
 import base64
 import contextlib
 import json
@@ -12,8 +14,8 @@ import pickle
 import threading
 from pathlib import Path
 
+from mlrun.data.readers.trust import is_ours, sign
 from mlrun.errors import UserError
-from mlrun.trust import is_ours, sign
 
 UNSENT, SENT = "unsent.jsonl", "sent.txt"
 log = logging.getLogger("mlrun")
@@ -22,7 +24,7 @@ log = logging.getLogger("mlrun")
 class Spool:
     """Messages (number, method, arguments) of one run, in the order of sending."""
 
-    def __init__(self, directory: "Path | str"):
+    def __init__(self, directory: Path | str):
         self.directory = Path(directory)
         self._lock = threading.Lock()
         self._next = 0
@@ -52,7 +54,7 @@ class Spool:
         with contextlib.suppress(OSError), open(self.directory / SENT, "a", encoding="utf-8") as file:
             file.write("".join(f"{number}\n" for number in numbers))
 
-    def pending(self, trust: bool = False) -> "list[tuple[int, str, tuple]]":
+    def pending(self, trust: bool = False) -> list[tuple[int, str, tuple]]:
         """What has not arrived. Raises UserError for a message that is not of this user's own making."""
         arrived = set(_lines(self.directory / SENT))
         found = []
@@ -65,7 +67,7 @@ class Spool:
                 found.append((entry["number"], entry["method"], _decode(entry, self.directory, trust)))
         return found
 
-    def begin_again(self) -> "list[tuple[str, tuple]]":
+    def begin_again(self) -> list[tuple[str, tuple]]:
         """Of an earlier attempt what has not arrived, without its beginning and end; the file begins anew."""
         rest = (
             [(method, arguments) for _, method, arguments in self.pending() if method not in ("open", "close")]
@@ -89,7 +91,7 @@ class Spool:
             return 0
 
 
-def _lines(path: Path) -> "list[str]":
+def _lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:

@@ -1,5 +1,7 @@
 """Where runs are recorded: MLFLOW_TRACKING_URI, else an SQLite database in the working directory. The only imports of mlflow are in this package."""
 
+from __future__ import annotations
+
 import os
 import sqlite3
 from pathlib import Path
@@ -82,7 +84,7 @@ def experiment_id(client, name: str) -> str:
     return experiment.experiment_id
 
 
-def sqlite_file(uri: str) -> "Path | None":
+def sqlite_file(uri: str) -> Path | None:
     """The file of an SQLite store, None for any other."""
     return Path(uri.removeprefix("sqlite:///").partition("?")[0]) if uri.startswith("sqlite:///") else None
 

@@ -1,10 +1,12 @@
 """Sends what MLflow has not got of a run whose process is over."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlrun import attempt
 from mlrun.errors import UserError
+from mlrun.experiment import state as attempt
 from mlrun.tracking.delivery import Delivery
 from mlrun.tracking.recorder import is_unreachable
 from mlrun.tracking.spool import UNSENT, Spool
@@ -14,10 +16,10 @@ from mlrun.tracking.spool import UNSENT, Spool
 class Sent:
     run_id: str
     messages: int
-    refused: "str | None"  # what MLflow does not take
+    refused: str | None  # what MLflow does not take
 
 
-def unsent(root: "Path | str") -> "list[Path]":
+def unsent(root: Path | str) -> list[Path]:
     """Directories at or below `root` that hold something to send."""
     return sorted(path.parent for path in Path(root).rglob(UNSENT))
 

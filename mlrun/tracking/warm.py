@@ -1,6 +1,8 @@
 """Import this where processes are forked that will each record a run: what recording imports late, and nothing that must not be forked
 (a client, an engine, a connection)."""
 
+from __future__ import annotations
+
 import importlib
 from contextlib import suppress
 

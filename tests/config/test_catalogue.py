@@ -1,5 +1,7 @@
 """Choices found by plain reading of the YAML files, and the tables of `mlrun list`."""
 
+from __future__ import annotations
+
 import pytest
 
 from mlrun.commands import list as list_command
@@ -65,7 +67,7 @@ def test_a_model_suggests_a_learning_rate_and_the_command_line_decides():
 
     from mlrun.config.compose import compose
     from mlrun.config.instantiate import plain
-    from mlrun.optimization import Optimization
+    from mlrun.training.optimization import Optimization
 
     for overrides, expected in (
         (["model=mlp"], 1e-3),

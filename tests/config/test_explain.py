@@ -1,5 +1,7 @@
 """Command lines that Hydra refuses: what is said about them."""
 
+from __future__ import annotations
+
 import pytest
 
 from mlrun.config.compose import compose

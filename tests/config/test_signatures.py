@@ -1,5 +1,7 @@
 """Arguments found in source are those that Python itself reports."""
 
+from __future__ import annotations
+
 import importlib
 import inspect
 import pkgutil

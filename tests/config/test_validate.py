@@ -1,5 +1,7 @@
 """What a composed configuration is refused for, and what it is warned about."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
 

@@ -1,13 +1,27 @@
 """Augmentation: each step against its definition, seeds, and that only training batches change."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
-from mlrun.data.augment import Affine, Blur, ColourJitter, Crop, CutMix, Erase, FancyPCA, Flip, Mixup, Noise, grey
-from mlrun.data.images import Digits
-from mlrun.data.transform import resize
+from mlrun.data.augment.images import (
+    Affine,
+    Blur,
+    ColourJitter,
+    Crop,
+    CutMix,
+    Erase,
+    FancyPCA,
+    Flip,
+    Mixup,
+    Noise,
+    grey,
+)
+from mlrun.data.datasets.images import Digits
+from mlrun.data.preprocess.transform import resize
 
 STEPS = [
     Flip(),

@@ -1,5 +1,7 @@
 """The sets that scikit-learn brings along, and the transforms on them."""
 
+from __future__ import annotations
+
 import json
 import subprocess
 import sys
@@ -7,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-from mlrun.data.images import Digits
-from mlrun.data.tables import CLASSES, FEATURES, BundledTable, read_bundled
-from mlrun.data.transform import from_state
+from mlrun.data.datasets.images import Digits
+from mlrun.data.datasets.tables import CLASSES, FEATURES, BundledTable, read_bundled
+from mlrun.data.preprocess.transform import from_state
 from mlrun.errors import DataError
 
 
@@ -100,10 +102,10 @@ def test_a_set_of_another_problem_is_refused():
 def test_no_heavy_import_before_it_is_needed():
     code = """
 import sys
-import mlrun.data.csv_file, mlrun.data.tables, mlrun.data.images
+import mlrun.data.datasets.csv_file, mlrun.data.datasets.tables, mlrun.data.datasets.images
 heavy = ("torch", "sklearn", "pandas", "pooch")
 assert not [name for name in heavy if name in sys.modules]
-data = mlrun.data.images.Digits("classification", "digits", 1)
+data = mlrun.data.datasets.images.Digits("classification", "digits", 1)
 data.arrays("train"), data.spec, data.transform, data.digest
 assert not [name for name in heavy if name in sys.modules]
 data.loader("train", "cpu", shuffle=True)

@@ -1,5 +1,7 @@
 """Tables of one's own: what is read, what is inferred, and one clear line for each fault."""
 
+from __future__ import annotations
+
 import json
 import time
 
@@ -7,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlrun.data.csv_file import CsvFile
-from mlrun.data.transform import from_state
+from mlrun.data.datasets.csv_file import CsvFile
+from mlrun.data.preprocess.transform import from_state
 from mlrun.errors import DataError
 
 

@@ -1,5 +1,7 @@
 """IDX files and the MNIST family."""
 
+from __future__ import annotations
+
 import gzip
 import os
 from pathlib import Path
@@ -7,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlrun.data.idx import read_idx, write_idx
-from mlrun.data.images import COLLECTIONS, FILES, IdxImages
+from mlrun.data.datasets.images import COLLECTIONS, FILES, IdxImages
+from mlrun.data.readers.idx import read_idx, write_idx
 from mlrun.errors import DataError
 
 

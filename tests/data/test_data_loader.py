@@ -1,10 +1,12 @@
 """Batches: every row once, the order by the seed, state, and the two ways of reading give the same."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 import torch
 
-from mlrun.data.loader import ResidentBatches, WorkerBatches
+from mlrun.data.batches import ResidentBatches, WorkerBatches
 from mlrun.data.module import ArrayData, Content
 
 

@@ -1,9 +1,11 @@
 """Splitting: sizes, proportions of classes, seeds, and what is refused."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 
-from mlrun.data.split import part_sizes, split_rows
+from mlrun.data.splits import part_sizes, split_rows
 from mlrun.errors import DataError
 
 

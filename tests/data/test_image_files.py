@@ -1,5 +1,7 @@
 """CIFAR's files in both forms, and folders of images."""
 
+from __future__ import annotations
+
 import hashlib
 import pickle
 import tarfile
@@ -9,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlrun.data.cifar import Cifar
-from mlrun.data.image_folder import ImageFolder
+from mlrun.data.datasets.cifar import Cifar
+from mlrun.data.datasets.image_folder import ImageFolder
 from mlrun.errors import DataError
 
 

@@ -1,5 +1,7 @@
 """Pairs of texts: what the files may look like, who goes into which part, and what a batch holds."""
 
+from __future__ import annotations
+
 import datetime
 import gzip
 import zipfile
@@ -10,11 +12,11 @@ import torch
 
 from mlrun.config.compose import compose
 from mlrun.config.instantiate import build, plain
-from mlrun.data.dates import Dates, unambiguous
+from mlrun.data.datasets.dates import Dates, unambiguous
+from mlrun.data.datasets.parallel_text import Multi30k, ParallelText
 from mlrun.data.pair_batches import PairBatches, Ragged
-from mlrun.data.parallel_text import Multi30k, ParallelText
-from mlrun.data.tokenizer import BOS, EOS, PAD
-from mlrun.data.transform import from_state
+from mlrun.data.preprocess.tokenizer import BOS, EOS, PAD
+from mlrun.data.preprocess.transform import from_state
 from mlrun.errors import DataError
 
 WORDS = {"kind": "words"}

@@ -1,10 +1,12 @@
 """Series and volumes: files as the archives write them, generated sets by their definition."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 
-from mlrun.data.series import CylinderBellFunnel, SeriesFile
-from mlrun.data.volumes import MovingSquares, Solids
+from mlrun.data.datasets.series import CylinderBellFunnel, SeriesFile
+from mlrun.data.datasets.volumes import MovingSquares, Solids
 from mlrun.errors import DataError
 
 UCR = "1.0000000e+00\t0.5\t1.5\t-2\n2.0000000e+00\t3\tNaN\t5\n" * 5

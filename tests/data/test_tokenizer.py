@@ -1,12 +1,14 @@
 """Tokenizers: text there and back, special tokens, vocabularies of a given size."""
 
+from __future__ import annotations
+
 import json
 import pydoc_data.topics
 
 import numpy as np
 import pytest
 
-from mlrun.data.tokenizer import BOS, EOS, KINDS, PAD, SPECIAL, UNK, Tokenizer
+from mlrun.data.preprocess.tokenizer import BOS, EOS, KINDS, PAD, SPECIAL, UNK, Tokenizer
 from mlrun.errors import DataError
 
 TEXTS = list(pydoc_data.topics.topics.values())[:20]

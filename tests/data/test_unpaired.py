@@ -1,13 +1,15 @@
 """Two domains without pairs: which images are where, in which order they come, and what changes them."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from mlrun.data.images import Digits
-from mlrun.data.loader import UnpairedBatches
-from mlrun.data.unpaired import Changed, Folders, coloured, inverted, thickened
+from mlrun.data.batches import UnpairedBatches
+from mlrun.data.datasets.images import Digits
+from mlrun.data.datasets.unpaired import Changed, Folders, coloured, inverted, thickened
 from mlrun.errors import DataError
 
 

@@ -1,10 +1,12 @@
 """A classifier of the digits that samples are judged by, trained once; a training that is stopped and gone on with."""
 
+from __future__ import annotations
+
 import pytest
 import torch
 
-from mlrun.backends import make_learner
-from mlrun.judge import Judge
+from mlrun.experiment.reference_classifier import Judge
+from mlrun.predictions.learner import make_learner
 from mlrun.report import silent
 from tests.test_models import Nobody, prepared, trained
 

@@ -1,9 +1,11 @@
 """Autoencoders: better than PCA with as many numbers, noise is removed, like is found by like; not without a code."""
 
+from __future__ import annotations
+
 import pytest
 
 from mlrun.errors import UserError
-from mlrun.sampling import write_samples
+from mlrun.predictions.samples import write_samples
 from tests.test_models import trained
 
 

@@ -1,10 +1,12 @@
 """CycleGAN: its pool and its steps against sums by hand."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 import torch
 
-from mlrun.backends import load_learner, make_learner
+from mlrun.predictions.learner import load_learner, make_learner
 from mlrun.report import silent
 from mlrun.tasks.cyclegan import ImagePool, as_if
 from tests.test_models import Nobody, prepared

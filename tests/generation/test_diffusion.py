@@ -1,5 +1,7 @@
 """Diffusion: samplers on a model that is exact, training on moons and digits, and what a broken one does."""
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
@@ -7,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from mlrun import fidelity
-from mlrun.backends import load_learner, make_learner
 from mlrun.errors import UserError
+from mlrun.evaluation import fidelity
+from mlrun.predictions.learner import load_learner, make_learner
+from mlrun.predictions.samples import write_samples
 from mlrun.report import silent
-from mlrun.sampling import write_samples
 from mlrun.tasks.diffusion import Diffusion
 from tests.test_models import Nobody, prepared, shuffle_labels
 

@@ -1,12 +1,24 @@
 """The formulas of diffusion against closed forms and against each other."""
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
 import pytest
 import torch
 
-from mlrun.diffusion import alpha_bars, denoised, diffuse, guided, implicit, posterior, spread_times, target, visited
+from mlrun.generation.diffusion import (
+    alpha_bars,
+    denoised,
+    diffuse,
+    guided,
+    implicit,
+    posterior,
+    spread_times,
+    target,
+    visited,
+)
 
 
 def test_linear_schedule_is_that_of_the_paper():

@@ -1,11 +1,13 @@
 """Each metric of samples on data whose answer is known."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from mlrun import fidelity
-from mlrun.data.points import Grid, Moons, Ring
+from mlrun.data.datasets.points import Grid, Moons, Ring
+from mlrun.evaluation import fidelity
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """GANs: losses by their formulas; the modes of a ring are found, and not by a GAN that is broken."""
 
+from __future__ import annotations
+
 import pytest
 import torch
 from torch import nn

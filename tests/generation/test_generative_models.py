@@ -1,15 +1,17 @@
 """Every generative model YAML, found by glob: it runs, and what is saved predicts and draws the same."""
 
+from __future__ import annotations
+
 import json
 
 import numpy as np
 import pytest
 import torch
 
-from mlrun.backends import load_learner
-from mlrun.networks.discriminators import ConvDiscriminator, DenseDiscriminator
-from mlrun.networks.encoders import ConvEncoder, DenseEncoder
-from mlrun.networks.generators import ConvGenerator, DenseGenerator
+from mlrun.networks.generative.discriminators import ConvDiscriminator, DenseDiscriminator
+from mlrun.networks.generative.encoders import ConvEncoder, DenseEncoder
+from mlrun.networks.generative.generators import ConvGenerator, DenseGenerator
+from mlrun.predictions.learner import load_learner
 from mlrun.tracking.store import open_client, tracking_uri
 from tests.test_models import BODIES, trained
 

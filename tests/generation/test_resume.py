@@ -1,5 +1,7 @@
 """Killed and gone on with, a GAN makes the same samples: optimizers, schedules, noise and the average are in the checkpoint."""
 
+from __future__ import annotations
+
 import random
 import signal
 import time

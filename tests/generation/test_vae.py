@@ -1,5 +1,7 @@
 """VAEs: the terms of the bound against closed forms; classes are made as asked, and not where a term is dropped."""
 
+from __future__ import annotations
+
 import math
 
 import pytest

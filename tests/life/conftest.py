@@ -1,5 +1,7 @@
 """Runs in processes of their own, forked from this one, which may be killed."""
 
+from __future__ import annotations
+
 import os
 import signal
 import sys
@@ -69,10 +71,8 @@ class Child:
 @pytest.fixture
 def begin(workplace):
     """Starts a run in its own process: `begin("dir", "model=mlp", ...) -> Child`."""
-    import mlrun.backends.lightning  # imported once for all
-    import mlrun.tracking.warm  # noqa: F401
     from mlrun.config.compose import compose
-    from mlrun.experiment import run
+    from mlrun.experiment.run import run
 
     def start(directory, *overrides):
         cfg = compose(list(overrides))
@@ -84,7 +84,7 @@ def begin(workplace):
 @pytest.fixture
 def resume(workplace):
     """Goes on with a run in its own process: `resume("dir", ...) -> Child`."""
-    from mlrun.resuming import find, go_on
+    from mlrun.experiment.resuming import find, go_on
 
     def start(directory, *overrides):
         name = str(directory).replace("/", "_")

@@ -1,5 +1,7 @@
 """What goes wrong in training, and what must be left of it."""
 
+from __future__ import annotations
+
 import json
 import pickle
 import resource
@@ -40,7 +42,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_the_last_good_checkpoint_stay
 
 def test_a_full_disk_leaves_the_checkpoint_before(workplace, begin):
     """Files of this process may not grow beyond 4 MB, and the next checkpoint would be larger."""
-    from mlrun.resuming import find, go_on
+    from mlrun.experiment.resuming import find, go_on
 
     options = ["model.network.hidden=[900,600]", "trainer.max_epochs=1"]
     assert begin("run", *options).wait() == 0
@@ -109,9 +111,9 @@ class Stranger:
 
 
 def test_files_that_run_code_are_refused_unless_trusted(workplace, begin, capfd, monkeypatch):
-    from mlrun.backends import load_learner
     from mlrun.commands import RunParser
-    from mlrun.stored import open_run
+    from mlrun.experiment.stored import open_run
+    from mlrun.predictions.learner import load_learner
 
     assert begin("forest", "model=decision_tree").wait() == 0
     load_learner(workplace / "forest" / "model")  # one's own

@@ -1,5 +1,7 @@
 """Killed anywhere and gone on with, a run ends as if nothing had happened."""
 
+from __future__ import annotations
+
 import json
 import os
 import random
@@ -92,10 +94,10 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(workplace, begin, resum
 def test_from_its_first_file_on_a_run_can_be_gone_on_with(workplace, begin, resume, monkeypatch):
     options = ["trainer.max_epochs=2", "model.network.hidden=[8]"]
     with monkeypatch.context() as patched:
-        patched.setattr("mlrun.experiment.Attempt.begin", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        patched.setattr("mlrun.experiment.run.Attempt.begin", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
         assert begin("unrecorded", *options).wait() == -signal.SIGKILL
     with monkeypatch.context() as patched:
-        patched.setattr("mlrun.experiment._open_run", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        patched.setattr("mlrun.experiment.run._open_run", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
         assert begin("recorded", *options).wait() == -signal.SIGKILL
     assert begin("whole", *options).wait() == 0
     for directory in ("unrecorded", "recorded"):

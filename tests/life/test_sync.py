@@ -3,6 +3,8 @@
 MLRUN_TEST_DATABASE=postgresql+psycopg2://... puts that database behind the server, and adds the longer test.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import signal

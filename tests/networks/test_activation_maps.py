@@ -1,12 +1,14 @@
 """Feature maps and Grad-CAM against their definitions."""
 
+from __future__ import annotations
+
 import pytest
 import torch
 from torch import nn
 
-from mlrun.networks.activation_maps import feature_maps, grad_cam
-from mlrun.networks.cnn import CNN
-from mlrun.networks.nin import NiN
+from mlrun.networks.vision.activation_maps import feature_maps, grad_cam
+from mlrun.networks.vision.cnn import CNN
+from mlrun.networks.vision.nin import NiN
 from mlrun.report.convolution import convolution_figures
 
 

@@ -1,11 +1,13 @@
 """Attention against the paper's formula and torch's own module; who may look at whom."""
 
+from __future__ import annotations
+
 import pytest
 import torch
 from torch import nn
 
-from mlrun.networks.attention import KeyValueCache, MultiHeadAttention, attend, kept_weights
-from mlrun.networks.positions import Positions, sinusoids
+from mlrun.networks.text.attention import KeyValueCache, MultiHeadAttention, attend, kept_weights
+from mlrun.networks.text.positions import Positions, sinusoids
 
 
 def random_mask(*shape):

@@ -1,18 +1,20 @@
 """Convolutional networks: published parameter counts, layer tables, gradients, and that they can learn."""
 
+from __future__ import annotations
+
 import pytest
 import torch
 from torch import nn
 
-from mlrun.networks.alexnet import AlexNet
-from mlrun.networks.cnn import CNN
-from mlrun.networks.densenet import DenseNet
-from mlrun.networks.googlenet import GoogLeNet
-from mlrun.networks.lenet import LeNet
-from mlrun.networks.nin import NiN
-from mlrun.networks.resnet import ResNet
-from mlrun.networks.shapes import output_shape, window_count
-from mlrun.networks.vgg import VGG
+from mlrun.networks.layers.shapes import output_shape, window_count
+from mlrun.networks.vision.alexnet import AlexNet
+from mlrun.networks.vision.cnn import CNN
+from mlrun.networks.vision.densenet import DenseNet
+from mlrun.networks.vision.googlenet import GoogLeNet
+from mlrun.networks.vision.lenet import LeNet
+from mlrun.networks.vision.nin import NiN
+from mlrun.networks.vision.resnet import ResNet
+from mlrun.networks.vision.vgg import VGG
 
 IMAGENET = ([3, 224, 224], 1000)
 PAPER = dict(channels=(96, 256, 384, 384, 256), stem=(11, 4, 2), hidden=4096)
@@ -104,7 +106,7 @@ def test_alexnet_has_the_papers_feature_maps():
 
 
 def test_googlenet_has_the_papers_feature_maps():
-    from mlrun.networks.googlenet import Inception
+    from mlrun.networks.vision.googlenet import Inception
 
     shapes = shapes_of(on_meta(GoogLeNet, *IMAGENET, stem="large"), Inception, [3, 224, 224])
     table_1 = [(256, 28), (480, 28), (512, 14), (512, 14), (512, 14), (528, 14), (832, 14), (832, 7), (1024, 7)]

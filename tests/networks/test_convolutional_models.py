@@ -1,5 +1,7 @@
 """The convolutional models through the runner: they learn, save and predict; mixed labels and auxiliary heads; a broken one is noticed."""
 
+from __future__ import annotations
+
 import re
 
 import numpy as np
@@ -7,9 +9,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mlrun.backends import load_learner, make_learner
 from mlrun.config.compose import CONF, compose
-from mlrun.networks.googlenet import GoogLeNet
+from mlrun.networks.vision.googlenet import GoogLeNet
+from mlrun.predictions.learner import load_learner, make_learner
 from mlrun.report import silent
 from mlrun.tasks.supervised import Supervised
 from tests.test_models import Nobody, prepared, trained
@@ -130,7 +132,7 @@ def test_presets_fit_their_networks(preset):
     """Every argument exists and the layers fit the images, found without weights or data."""
     from mlrun.config.instantiate import build, plain
     from mlrun.config.validate import validate
-    from mlrun.networks.shapes import output_shape
+    from mlrun.networks.layers.shapes import output_shape
 
     cfg = compose([f"experiment=fashion_mnist/{preset}"])
     errors, _ = validate(cfg, [f"experiment=fashion_mnist/{preset}"])

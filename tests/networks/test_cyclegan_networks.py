@@ -1,9 +1,11 @@
 """Translator and judge of CycleGAN: shapes, ranges, sizes of the paper's form."""
 
+from __future__ import annotations
+
 import pytest
 import torch
 
-from mlrun.networks.cyclegan import PatchJudge, Translator
+from mlrun.networks.generative.cyclegan import PatchJudge, Translator
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """Networks of diffusion: shapes, what they depend on, and that they begin at zero."""
 
+from __future__ import annotations
+
 import math
 
 import pytest
 import torch
 from torch import nn
 
-from mlrun.networks.denoising import DenoisingMLP, DenoisingUNet, PixelAttention, TimeEmbedding
+from mlrun.networks.generative.denoising import DenoisingMLP, DenoisingUNet, PixelAttention, TimeEmbedding
 
 
 def awake(network):

@@ -1,11 +1,13 @@
 """What holds for every encoder-decoder: what may change what, one step at a time, its own words as input."""
 
+from __future__ import annotations
+
 import pytest
 import torch
 from torch import nn
 
-from mlrun.networks.seq2seq import RecurrentSeq2Seq
-from mlrun.networks.transformer import Transformer
+from mlrun.networks.text.seq2seq import RecurrentSeq2Seq
+from mlrun.networks.text.transformer import Transformer
 
 RECURRENT = [
     {"attention": "none"},

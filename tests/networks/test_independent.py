@@ -3,18 +3,20 @@
 Neither needs torchvision at run time: `pip install --no-deps pytorchcv googlenet_pytorch`.
 """
 
+from __future__ import annotations
+
 import importlib
 
 import pytest
 import torch
 from torch import nn
 
-from mlrun.networks.alexnet import AlexNet
-from mlrun.networks.densenet import DenseNet
-from mlrun.networks.googlenet import GoogLeNet
-from mlrun.networks.nin import NiN
-from mlrun.networks.resnet import ResNet
-from mlrun.networks.vgg import CHANNELS, CONVOLUTIONS, VGG
+from mlrun.networks.vision.alexnet import AlexNet
+from mlrun.networks.vision.densenet import DenseNet
+from mlrun.networks.vision.googlenet import GoogLeNet
+from mlrun.networks.vision.nin import NiN
+from mlrun.networks.vision.resnet import ResNet
+from mlrun.networks.vision.vgg import CHANNELS, CONVOLUTIONS, VGG
 
 
 def same_outputs(ours, theirs, size):

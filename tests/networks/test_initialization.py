@@ -1,10 +1,12 @@
 """The variances of initial weights, and that they keep a deep network's signal at its size."""
 
+from __future__ import annotations
+
 import pytest
 import torch
 from torch import nn
 
-from mlrun.networks.initialization import fans, initialize
+from mlrun.networks.layers.initialization import fans, initialize
 from mlrun.networks.mlp import MLP
 
 LAYERS = [

@@ -1,5 +1,7 @@
 """Linear and MLP: shapes, order of layers, and what a bad start does."""
 
+from __future__ import annotations
+
 import pytest
 import torch
 from torch import nn

@@ -1,9 +1,11 @@
 """Recurrent layers: the written-out cells equal torch's kernels; padding changes nothing."""
 
+from __future__ import annotations
+
 import pytest
 import torch
 
-from mlrun.networks.recurrent import CELLS, Recurrent
+from mlrun.networks.text.recurrent import CELLS, Recurrent
 
 
 def parts(state):

@@ -1,9 +1,11 @@
 """Recurrent encoder-decoders: the papers' formulas, and what is theirs alone."""
 
+from __future__ import annotations
+
 import pytest
 import torch
 
-from mlrun.networks.seq2seq import AdditiveAttention, DotAttention, Memory, RecurrentSeq2Seq, look
+from mlrun.networks.text.seq2seq import AdditiveAttention, DotAttention, Memory, RecurrentSeq2Seq, look
 
 
 def made(**options):

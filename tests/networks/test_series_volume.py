@@ -1,11 +1,13 @@
 """Networks for series and volumes: counts, gradients, and that they can learn."""
 
+from __future__ import annotations
+
 import pytest
 import torch
 from torch import nn
 
-from mlrun.networks.series import SeriesFCN, SeriesResNet
-from mlrun.networks.volume import CNN3d
+from mlrun.networks.vision.series import SeriesFCN, SeriesResNet
+from mlrun.networks.vision.volume import CNN3d
 
 
 def test_counts_of_the_papers_series_networks():

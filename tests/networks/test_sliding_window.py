@@ -1,12 +1,14 @@
 """Scores of all windows at once equal those of crops one by one."""
 
+from __future__ import annotations
+
 import pytest
 import torch
 
-from mlrun.networks.cnn import CNN
-from mlrun.networks.lenet import LeNet
-from mlrun.networks.resnet import ResNet
-from mlrun.networks.sliding_window import SlidingWindow
+from mlrun.networks.text.sliding_window import SlidingWindow
+from mlrun.networks.vision.cnn import CNN
+from mlrun.networks.vision.lenet import LeNet
+from mlrun.networks.vision.resnet import ResNet
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,18 @@
 """The layer table against published counts, and receptive fields against the gradient."""
 
+from __future__ import annotations
+
 import pytest
 import torch
 from torch import nn
 
-from mlrun.networks.alexnet import AlexNet
-from mlrun.networks.densenet import DenseNet
-from mlrun.networks.googlenet import GoogLeNet
-from mlrun.networks.lenet import LeNet
-from mlrun.networks.resnet import ResNet
-from mlrun.networks.summary import as_rows, as_text, layer_table
-from mlrun.networks.vgg import VGG
+from mlrun.networks.layers.summary import as_rows, as_text, layer_table
+from mlrun.networks.vision.alexnet import AlexNet
+from mlrun.networks.vision.densenet import DenseNet
+from mlrun.networks.vision.googlenet import GoogLeNet
+from mlrun.networks.vision.lenet import LeNet
+from mlrun.networks.vision.resnet import ResNet
+from mlrun.networks.vision.vgg import VGG
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """The Transformer: equality with torch's own layers, and what is its alone."""
 
+from __future__ import annotations
+
 import pytest
 import torch
 from torch import nn
 
-from mlrun.networks.transformer import Block, Transformer
+from mlrun.networks.text.transformer import Block, Transformer
 
 
 def made(**options):

@@ -1,9 +1,11 @@
 """Runs that several tests of a stored model use, made once."""
 
+from __future__ import annotations
+
 import pytest
 
 from mlrun.config.compose import compose
-from mlrun.experiment import run
+from mlrun.experiment.run import run
 from mlrun.report import silent
 
 

@@ -1,5 +1,7 @@
 """`mlrun evaluate`, `mlrun diagnose` and `mlrun errors` on runs whose faults are known."""
 
+from __future__ import annotations
+
 import csv
 import re
 
@@ -8,10 +10,10 @@ import pandas as pd
 import pytest
 
 from mlrun.cli import _dispatch
-from mlrun.diagnosis import diagnose
-from mlrun.error_analysis import likely_mislabelled
 from mlrun.errors import UserError
-from mlrun.outcome import Outcome
+from mlrun.evaluation.diagnosis import diagnose
+from mlrun.evaluation.error_analysis import likely_mislabelled
+from mlrun.evaluation.outcome import Outcome
 from tests.practice.conftest import ESTIMATOR, IMAGES, NETWORK
 
 

@@ -1,5 +1,7 @@
 """200 mutated configurations and 50 corrupted files, from a seeded generator: one message each, no traceback, no hang."""
 
+from __future__ import annotations
+
 import contextlib
 import io
 import random
@@ -50,7 +52,7 @@ WRONG = [
 ]
 
 
-def mutated(generator: random.Random) -> "list[str]":
+def mutated(generator: random.Random) -> list[str]:
     """A good command line with one to three faults: letters, values, keys, brackets."""
     given = list(generator.choice(BASES))
     for _ in range(generator.randint(1, 3)):

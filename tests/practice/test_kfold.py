@@ -1,5 +1,7 @@
 """Cross-validation: the same numbers as scikit-learn's, every row predicted once, groups kept together."""
 
+from __future__ import annotations
+
 import csv
 
 import numpy as np
@@ -8,9 +10,9 @@ import yaml
 
 from mlrun.config.compose import CONF, compose
 from mlrun.config.instantiate import build, plain
-from mlrun.crossvalidation import cross_validate, folds
 from mlrun.errors import DataError
-from mlrun.experiment import Result, run
+from mlrun.experiment.crossvalidation import cross_validate, folds
+from mlrun.experiment.run import Result, run
 from mlrun.report import silent
 from mlrun.tracking.run import NullRun
 
@@ -23,8 +25,8 @@ ESTIMATORS = {
 
 def unrecorded(monkeypatch, tmp_path, *overrides):
     """Cross-validates without MLflow, in this process."""
-    monkeypatch.setattr("mlrun.crossvalidation.Run", lambda *arguments, **options: NullRun())
-    monkeypatch.setattr("mlrun.crossvalidation._draw", lambda *arguments: None)
+    monkeypatch.setattr("mlrun.experiment.crossvalidation.Run", lambda *arguments, **options: NullRun())
+    monkeypatch.setattr("mlrun.experiment.crossvalidation._draw", lambda *arguments: None)
     cfg = plain(compose(["trainer=kfold", *overrides]))
     data = build(cfg["dataset"], {"seed": cfg["seed"], "data_dir": None, "name": cfg["dataset"]["name"]}, "dataset")
     data.prepare()

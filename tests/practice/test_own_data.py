@@ -1,12 +1,14 @@
 """Folders of images, sets of the Hugging Face library, and rows of another distribution: what a user brings."""
 
+from __future__ import annotations
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from mlrun.config.compose import compose
 from mlrun.config.instantiate import build
-from mlrun.data.image_folder import ImageFolder, read_image
+from mlrun.data.datasets.image_folder import ImageFolder, read_image
 from mlrun.errors import DataError
 
 

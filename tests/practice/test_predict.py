@@ -1,5 +1,7 @@
 """`mlrun predict`: every row answered or told, whatever the file; the same answers as the learner's own."""
 
+from __future__ import annotations
+
 import io
 import json
 import os
@@ -11,9 +13,9 @@ import pandas as pd
 import pytest
 
 from mlrun.cli import _dispatch
-from mlrun.data.tables import FEATURES, read_bundled
+from mlrun.data.datasets.tables import FEATURES, read_bundled
 from mlrun.errors import DataError, UserError
-from mlrun.stored import open_run
+from mlrun.experiment.stored import open_run
 from tests.conftest import REPOSITORY
 from tests.practice.conftest import ESTIMATOR, IMAGES, NETWORK
 

@@ -1,5 +1,7 @@
 """A metric to optimize among runs that are fast enough."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest

@@ -1,5 +1,7 @@
 """Figures show the numbers they are given: counted bars, texts of cells, positions of marks, axes labels."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
 
@@ -7,7 +9,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from mlrun import measures
+from mlrun.evaluation import metrics as measures
 from mlrun.report import figures
 
 

@@ -1,5 +1,7 @@
 """What a run says: the same facts as plain lines and on a terminal."""
 
+from __future__ import annotations
+
 import io
 import os
 import pty

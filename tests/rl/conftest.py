@@ -1,11 +1,13 @@
 """Small environments whose right answers are known, and data modules of them."""
 
+from __future__ import annotations
+
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
 
-from mlrun.data.environments import Environment
+from mlrun.data.environments.environment import Environment
 
 
 class Corridor(gymnasium.Env):

@@ -1,5 +1,7 @@
 """What can be done with a finished run of an environment, as a user does it."""
 
+from __future__ import annotations
+
 import csv
 
 import pytest

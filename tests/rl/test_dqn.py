@@ -1,17 +1,19 @@
 """Replay and DQN against sums by hand, known values, and themselves after a stop."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from mlrun.backends import make_learner
 from mlrun.config.compose import compose
 from mlrun.config.instantiate import build, plain
-from mlrun.data.replay import Replay
+from mlrun.data.environments.exploration import Linear
+from mlrun.data.environments.replay import Replay
 from mlrun.errors import ConfigError
-from mlrun.exploration import Linear
-from mlrun.networks.dueling import DuelingMLP
+from mlrun.networks.control.dueling import DuelingMLP
+from mlrun.predictions.learner import make_learner
 from mlrun.report import silent
 from mlrun.tasks.dqn import DQN
 
@@ -127,7 +129,12 @@ SMALL = ["model=dqn", "model.n_step=1", "model.network.hidden=[]", "optim.lr=0.0
 
 @pytest.mark.parametrize(
     "options",
-    [[], ["model.n_step=3"], ["model.double=true"], ["model.network._target_=mlrun.networks.dueling.DuelingMLP"]],
+    [
+        [],
+        ["model.n_step=3"],
+        ["model.double=true"],
+        ["model.network._target_=mlrun.networks.control.dueling.DuelingMLP"],
+    ],
 )
 def test_values_of_a_corridor(tmp_path, options):
     """Q = discount^(3 - s) for going right; a linear network of one-hot cells is a table. Wrong sign, discount or end: another number."""

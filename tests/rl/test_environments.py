@@ -1,11 +1,13 @@
 """Environments as data: refusals, episodes with seeds, streams for training and their state."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 import torch
 
-from mlrun.data.environment_state import capture, restore
-from mlrun.data.environments import Environment, TransitionTable
+from mlrun.data.environments.environment import Environment, TransitionTable
+from mlrun.data.environments.state import capture, restore
 from mlrun.errors import DataError
 
 

@@ -1,5 +1,7 @@
 """Advantages against sums by hand, losses against formulas, learning on problems whose answer is known."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 import torch

@@ -1,16 +1,18 @@
 """Tabular control against exact solutions: a linear system, closed forms, and each other."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 
-from mlrun.backends.control import ControllerLearner, Greedy
+from mlrun.data.environments.exploration import Exponential, Linear
 from mlrun.errors import ConfigError
+from mlrun.estimators.controller import ControllerLearner, Greedy
 from mlrun.estimators.monte_carlo import MonteCarlo
 from mlrun.estimators.q_learning import QLearning
 from mlrun.estimators.sarsa import Sarsa
 from mlrun.estimators.tabular import SimulatedTable
 from mlrun.estimators.value_iteration import ValueIteration
-from mlrun.exploration import Exponential, Linear
 from mlrun.report import silent
 
 METHODS = (QLearning, Sarsa, MonteCarlo)

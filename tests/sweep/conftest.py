@@ -1,5 +1,7 @@
 """Sweeps as a user starts them, in one workspace with one database; jobs fail on request."""
 
+from __future__ import annotations
+
 import json
 import os
 import sqlite3
@@ -11,7 +13,7 @@ import pytest
 
 TROUBLE = '''
 import os, signal, time
-from mlrun.data.tables import BundledTable
+from mlrun.data.datasets.tables import BundledTable
 
 
 class Trouble(BundledTable):
@@ -24,7 +26,7 @@ class Trouble(BundledTable):
     def wait_for_mlflow(self):
         """A process that dies before MLflow has opened its run leaves none."""
         from hydra.core.hydra_config import HydraConfig
-        from mlrun import attempt
+        from mlrun.experiment import state as attempt
 
         end = time.monotonic() + 30
         while "run_id" not in attempt.read(HydraConfig.get().runtime.output_dir) and time.monotonic() < end:

@@ -1,5 +1,7 @@
 """Jobs that fail in every way: the others go on, the reasons are told, and `resume` runs just what is missing."""
 
+from __future__ import annotations
+
 import csv
 import re
 

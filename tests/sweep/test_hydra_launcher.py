@@ -1,5 +1,7 @@
 """The pool as a launcher of any Hydra application: Hydra's own test suite for launchers, and slots seen from inside the jobs."""
 
+from __future__ import annotations
+
 import os
 import signal
 import time

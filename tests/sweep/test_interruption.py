@@ -1,5 +1,7 @@
 """Ctrl-C, Ctrl-C twice, and a parent that is killed: nothing trains on, MLflow tells the truth, and the sweep can be finished."""
 
+from __future__ import annotations
+
 import csv
 import os
 import signal

@@ -1,5 +1,7 @@
 """`mlrun leaderboard` over synthetic runs, against numpy."""
 
+from __future__ import annotations
+
 import csv
 import io
 import os

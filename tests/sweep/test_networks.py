@@ -1,13 +1,15 @@
 """Networks in a sweep: seeds, epochs, and distributed jobs one after the other."""
 
+from __future__ import annotations
+
 import csv
 from types import SimpleNamespace
 
 import pytest
 
-from mlrun.backends.loaders import Loaders
 from mlrun.errors import ConfigError
 from mlrun.report.numbers import number
+from mlrun.training.loaders import Loaders
 
 
 @pytest.fixture(scope="module")

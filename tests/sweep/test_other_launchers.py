@@ -1,5 +1,7 @@
 """Ray and submitit in place of the pool: children nested, failures told, resumable. Needs the extras [ray] and [slurm]."""
 
+from __future__ import annotations
+
 import importlib.util
 
 import pytest

@@ -1,5 +1,7 @@
 """The search space, and a search that is killed and started again."""
 
+from __future__ import annotations
+
 import json
 import signal
 import time

@@ -1,5 +1,7 @@
 """What slots there are, and who gets which."""
 
+from __future__ import annotations
+
 import pytest
 
 from mlrun.errors import ConfigError

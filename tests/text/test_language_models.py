@@ -1,13 +1,15 @@
 """Language models: no look ahead, a carried state, cached writing, samples, and that they learn."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 import torch
 
-from mlrun.backends import load_learner
-from mlrun.decoding import sample
-from mlrun.networks.gpt import GPT
-from mlrun.networks.language_models import FixedWindow, RecurrentLanguageModel
+from mlrun.generation.decoding import sample
+from mlrun.networks.text.gpt import GPT
+from mlrun.networks.text.language_models import FixedWindow, RecurrentLanguageModel
+from mlrun.predictions.learner import load_learner
 from mlrun.tasks.language_modeling import Writer
 from tests.test_models import trained
 

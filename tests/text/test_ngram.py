@@ -1,5 +1,7 @@
 """N-grams: probabilities add up, equal the formulas, and fall as they should."""
 
+from __future__ import annotations
+
 import itertools
 
 import numpy as np
@@ -37,7 +39,7 @@ def test_kneser_ney_counts_contexts_not_occurrences():
 
 
 def test_higher_orders_learn_more_of_a_real_text():
-    from mlrun.data.text_file import TextFile
+    from mlrun.data.datasets.text_file import TextFile
 
     data = TextFile(None, "language_modeling", "text_file", 1)
     train, val = data.tokens("train"), data.tokens("val")

@@ -1,14 +1,16 @@
 """Texts with classes: files in every layout, batches, networks and estimators on the same data."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 import torch
 
-from mlrun.backends import load_learner
-from mlrun.data.labelled_text import LabelledText, RtPolarity
-from mlrun.data.language_id import LanguageId
+from mlrun.data.datasets.labelled_text import LabelledText, RtPolarity
+from mlrun.data.datasets.language_id import LanguageId
 from mlrun.errors import DataError
-from mlrun.networks.text_classifiers import BagOfEmbeddings, RecurrentClassifier, TextCNN, TransformerClassifier
+from mlrun.networks.text.text_classifiers import BagOfEmbeddings, RecurrentClassifier, TextCNN, TransformerClassifier
+from mlrun.predictions.learner import load_learner
 from tests.conftest import SHARED_DATA
 from tests.test_models import trained
 
@@ -161,7 +163,7 @@ def test_published_naive_bayes_on_film_reviews(ngrams, published):
     from sklearn.naive_bayes import MultinomialNB
     from sklearn.pipeline import make_pipeline
 
-    from mlrun.data.text_features import TextFeatures
+    from mlrun.data.preprocess.text_features import TextFeatures
 
     if not (SHARED_DATA / "rt_polarity").is_dir():
         pytest.skip("the film reviews are not here (MLRUN_DATA_DIR, or ../shared/data)")

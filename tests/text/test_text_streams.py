@@ -1,12 +1,14 @@
 """Texts as streams of tokens: parts, windows, mapped files; what a file may not be."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 import torch
 
-from mlrun.data import text_file
-from mlrun.data.text_file import TextFile
-from mlrun.data.tokenizer import UNK
+from mlrun.data.datasets import text_file
+from mlrun.data.datasets.text_file import TextFile
+from mlrun.data.preprocess.tokenizer import UNK
 from mlrun.errors import DataError
 
 

@@ -1,5 +1,7 @@
 """What a logged model of a table takes: rows as pandas reads them."""
 
+from __future__ import annotations
+
 import json
 
 import numpy as np

@@ -1,5 +1,7 @@
 """`mlflow models serve` on loopback, as the README shows it."""
 
+from __future__ import annotations
+
 import json
 import os
 import socket
@@ -54,7 +56,7 @@ def test_a_served_model_answers_as_the_learner_does(experiment, workplace, model
     server = subprocess.Popen([sys.executable, *command], cwd=workplace, env=environment, start_new_session=True)
     try:
         rows = load_iris().data[::15]
-        from mlrun.stored import open_run
+        from mlrun.experiment.stored import open_run
 
         expected = open_run(str(result.directory))[1].predict(rows)
         assert ask(server, port, rows.tolist()) == expected.tolist() and len(set(expected)) == 3

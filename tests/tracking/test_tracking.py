@@ -1,5 +1,7 @@
 """What MLflow holds after a run."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 
@@ -24,7 +26,7 @@ def test_a_logged_model_predicts_from_raw_rows(experiment, overrides):
     mlflow.set_tracking_uri(tracking_uri())
     model = mlflow.pyfunc.load_model(f"runs:/{result.run_id}/model")
     assert model.metadata.signature.inputs and model.metadata.signature.outputs
-    from mlrun.backends import load_learner
+    from mlrun.predictions.learner import load_learner
 
     example = model.input_example
     np.testing.assert_array_equal(model.predict(example), load_learner(result.directory / "model").predict(example))

@@ -1,11 +1,13 @@
 """BLEU and what is written about a translation."""
 
+from __future__ import annotations
+
 import csv
 
 import pytest
 import sacrebleu
 
-from mlrun import measures
+from mlrun.evaluation import metrics as measures
 from mlrun.report.translation import attention_maps, beam_errors, translations
 from mlrun.tasks.translation import Translations
 

@@ -1,15 +1,17 @@
 """Translation from command to answers: it learns, what is broken is noticed, what is saved answers the same."""
 
+from __future__ import annotations
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
 
-from mlrun.backends import load_learner, make_learner
 from mlrun.config.compose import CONF, compose
 from mlrun.config.validate import validate
 from mlrun.errors import ConfigError
+from mlrun.predictions.learner import load_learner, make_learner
 from mlrun.report import silent
 from mlrun.tasks.translation import guided_attention_loss
 from tests.test_models import Nobody, prepared, trained
@@ -181,7 +183,7 @@ def test_guided_attention_and_scheduled_sampling_in_training(model, tmp_path):
         tmp_path,
         f"model={model}",
         *few,
-        "model.teacher_forcing={_target_: mlrun.exploration.Linear, start: 1.0, end: 0.3, fraction: 0.5}",
+        "model.teacher_forcing={_target_: mlrun.data.environments.exploration.Linear, start: 1.0, end: 0.3, fraction: 0.5}",
         "model.guided_attention=10.0",
     )
     plain, _ = trained(tmp_path, f"model={model}", *few)

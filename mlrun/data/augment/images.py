@@ -1,0 +1,285 @@
+"""Random changes of training images, a batch at once, on the device where it lies.
+
+A step is called with x (batch, channels, height, width) float32 in [0, 1] and a generator on the CPU, from which it draws one
+setting per image, so that a seed means the same on every device; it returns x of the same shape.
+Own code rather than kornia's: kornia draws from torch's global generator only, and its crop and rotation of 64 images of
+28x28 took 2.6 and 3.1 ms where these take 0.3 and 0.8 (one core).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mlrun.data.preprocess.transform import resize
+
+
+class Augmentation:
+    """Raw batch -> what a network is trained on: to [0, 1], resized, changed by each step, then normalized.
+
+    transform: the `ImageScaling` of the data; value_range: largest raw value; classes: how many there are.
+    Steps that mix images turn y (batch,) int64 into shares of the classes (batch, classes).
+    """
+
+    def __init__(self, steps, transform, value_range: float, classes: int, device="cpu"):
+        self.steps, self.size, self.value_range, self.classes = list(steps), transform.image_size, value_range, classes
+        self.scale = torch.tensor(value_range / transform.scale, dtype=torch.float32, device=device).view(-1, 1, 1)
+        self.shift = torch.tensor(-transform.shift / transform.scale, dtype=torch.float32, device=device).view(-1, 1, 1)
+
+    def __call__(self, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        x, y = self.change(x, y, generator)
+        return torch.addcmul(self.shift, x, self.scale), y
+
+    def change(self, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """As called, but without the normalization: pixels from 0 to 1, for people to look at."""
+        x = x.float().div_(self.value_range) if x.dtype != torch.float32 else x / self.value_range
+        x = x if self.size is None else resize(x, self.size)
+        for step in self.steps:
+            if getattr(step, "mixes", False):
+                y = y if y.is_floating_point() else F.one_hot(y, self.classes).float()
+                x, y = step(x, y, generator)
+            else:
+                x = step(x, generator)
+        return x, y
+
+
+def uniform(
+    generator: torch.Generator, count: int, low: float = 0.0, high: float = 1.0, like: Tensor | None = None
+) -> Tensor:
+    """(count,) numbers between low and high, drawn on the CPU and moved to where `like` lies."""
+    drawn = low + (high - low) * torch.rand(count, generator=generator)
+    return drawn if like is None else drawn.to(like.device)
+
+
+class Flip:
+    """Mirrors an image left to right with probability p; vertical: top to bottom."""
+
+    def __init__(self, p: float = 0.5, vertical: bool = False):
+        self.p, self.axis = p, 2 if vertical else 3
+
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        chosen = uniform(generator, len(x), like=x) < self.p
+        return torch.where(chosen.view(-1, 1, 1, 1), x.flip(self.axis), x)
+
+
+class Crop:
+    """Pads with `padding` black pixels on every side and cuts the old size out at a random place."""
+
+    def __init__(self, padding: int = 2):
+        self.padding = padding
+
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        batch, _, height, width = x.shape
+        top, left = torch.randint(0, 2 * self.padding + 1, (2, batch), generator=generator).to(x.device)
+        padded = F.pad(x, [self.padding] * 4).permute(0, 2, 3, 1)
+        rows = top[:, None, None] + torch.arange(height, device=x.device)[:, None]
+        columns = left[:, None, None] + torch.arange(width, device=x.device)
+        image = torch.arange(batch, device=x.device)[:, None, None]
+        return padded[image, rows, columns].permute(0, 3, 1, 2).contiguous()
+
+
+class Affine:
+    """Rotates by up to `degrees` either way, enlarges by a factor from `scale`, moves by up to `shift` of height and width.
+
+    Bilinear; what comes in from outside is black. Angle and factor are drawn evenly, about the centre of the image.
+    """
+
+    def __init__(self, degrees: float = 15.0, scale: Sequence[float] = (1.0, 1.0), shift: float = 0.0):
+        self.degrees, self.scale, self.shift = degrees, scale, shift
+
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        batch, _, height, width = x.shape
+        angle = uniform(generator, batch, -math.radians(self.degrees), math.radians(self.degrees))
+        factor = uniform(generator, batch, *self.scale)
+        # the image is 2 wide
+        across, down = uniform(generator, 2 * batch, -2 * self.shift, 2 * self.shift).view(2, batch)
+        cos, sin, aspect = angle.cos() / factor, angle.sin() / factor, height / width
+        # output to input: columns are x and y in [-1, 1], hence the aspect; positive angles turn counter-clockwise
+        matrix = torch.stack(
+            [torch.stack([cos, -sin * aspect, -across], 1), torch.stack([sin / aspect, cos, -down], 1)], 1
+        )
+        grid = F.affine_grid(matrix.to(x), list(x.shape), align_corners=False)
+        return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+class ColourJitter:
+    """Brightness, contrast and saturation times a factor from [1 - a, 1 + a], hue turned by up to a share of the circle.
+
+    Saturation and hue need three channels and leave grey images alone. Hue is turned in the YIQ space, a rotation of
+    colour about the grey axis.
+    """
+
+    def __init__(self, brightness: float = 0.2, contrast: float = 0.2, saturation: float = 0.2, hue: float = 0.0):
+        self.brightness, self.contrast, self.saturation, self.hue = brightness, contrast, saturation, hue
+
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        def factor(amount):
+            return uniform(generator, len(x), 1 - amount, 1 + amount, x).view(-1, 1, 1, 1)
+
+        brightness, contrast, saturation = factor(self.brightness), factor(self.contrast), factor(self.saturation)
+        angle = 2 * math.pi * uniform(generator, len(x), -self.hue, self.hue)
+        x = x * brightness
+        mean = grey(x).mean(dim=(1, 2, 3), keepdim=True)
+        x = mean + contrast * (x - mean)
+        if x.shape[1] == 3:
+            if self.saturation:
+                x = torch.lerp(grey(x), x, saturation)
+            if self.hue:
+                x = torch.einsum("bij,bjhw->bihw", _hue_rotation(angle).to(x), x)
+        return x.clamp(0, 1)
+
+
+def grey(x: Tensor) -> Tensor:
+    """(batch, 1, height, width) brightness: ITU-R BT.601 for three channels, else the mean of the channels."""
+    if x.shape[1] != 3:
+        return x.mean(dim=1, keepdim=True)
+    return (x * x.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(dim=1, keepdim=True)
+
+
+def _hue_rotation(angle: Tensor) -> Tensor:
+    """(batch,) angles -> (batch, 3, 3) matrices on RGB."""
+    yiq = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    turn = torch.stack([zero + 1, zero, zero, zero, cos, -sin, zero, sin, cos], 1).view(-1, 3, 3)
+    return torch.linalg.inv(yiq) @ turn @ yiq
+
+
+class Noise:
+    """Adds Gaussian noise of a standard deviation up to `std`."""
+
+    def __init__(self, std: float = 0.1):
+        self.std = std
+
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        std = uniform(generator, len(x), 0, self.std, x).view(-1, 1, 1, 1)
+        noise = torch.randn(x.shape, generator=generator).to(x.device)
+        return torch.addcmul(x, std, noise).clamp_(0, 1)
+
+
+class Blur:
+    """Blurs with a Gaussian whose standard deviation in pixels comes from `sigma`."""
+
+    def __init__(self, sigma: Sequence[float] = (0.1, 1.0)):
+        self.sigma = sigma
+        self.radius = math.ceil(2.5 * max(sigma))
+
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        batch, channels, height, width = x.shape
+        sigma = uniform(generator, batch, *self.sigma).repeat_interleave(channels)[:, None]
+        kernel = torch.exp(-0.5 * (torch.arange(-self.radius, self.radius + 1) / sigma) ** 2)
+        kernel = (kernel / kernel.sum(dim=1, keepdim=True)).to(x)[:, None, None]  # (batch * channels, 1, 1, size)
+        x = F.pad(x.reshape(1, batch * channels, height, width), [self.radius] * 4, mode="replicate")
+        x = F.conv2d(F.conv2d(x, kernel, groups=batch * channels), kernel.transpose(2, 3), groups=batch * channels)
+        return x.view(batch, channels, height, width)
+
+
+class Erase:
+    """Random erasing: with probability p a rectangle becomes `value` (Zhong et al. 2017, arXiv:1708.04896).
+
+    area: share of the image, drawn evenly; ratio: of height to width, drawn evenly in its logarithm.
+    """
+
+    def __init__(
+        self,
+        p: float = 0.5,
+        area: Sequence[float] = (0.02, 0.33),
+        ratio: Sequence[float] = (0.3, 3.3),
+        value: float = 0.0,
+    ):
+        self.p, self.area, self.ratio, self.value = p, area, ratio, value
+
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        batch, _, height, width = x.shape
+        chosen = uniform(generator, batch) < self.p
+        area = uniform(generator, batch, *self.area) * height * width
+        ratio = uniform(generator, batch, math.log(self.ratio[0]), math.log(self.ratio[1])).exp()
+        inside = (
+            rectangles((area * ratio).sqrt(), (area / ratio).sqrt(), height, width, generator) & chosen[:, None, None]
+        )
+        return x.masked_fill(inside[:, None].to(x.device), self.value)
+
+
+def rectangles(heights: Tensor, widths: Tensor, height: int, width: int, generator: torch.Generator) -> Tensor:
+    """(batch, height, width) masks of rectangles of about these sizes, wholly inside, at places drawn evenly."""
+    heights, widths = heights.round().clamp(0, height), widths.round().clamp(0, width)
+    batch = len(heights)
+    top = (uniform(generator, batch) * (height - heights + 1)).floor()[:, None]
+    left = (uniform(generator, batch) * (width - widths + 1)).floor()[:, None]
+    rows, columns = torch.arange(height), torch.arange(width)
+    inside_rows = (rows >= top) & (rows < top + heights[:, None])
+    inside_columns = (columns >= left) & (columns < left + widths[:, None])
+    return inside_rows[:, :, None] & inside_columns[:, None, :]
+
+
+class FancyPCA:
+    """Adds to every pixel of an image sum_i a_i l_i p_i, a_i drawn from N(0, std) per image (Krizhevsky et al. 2012, section 4.1).
+
+    p_i and l_i are eigenvectors and eigenvalues of the covariance matrix of the pixels' channels over the training images.
+    """
+
+    def __init__(self, std: float = 0.1):
+        self.std = std
+        self.directions = None  # (channels, channels); column i is l_i p_i
+
+    def fit(self, x) -> None:
+        """x: (rows, channels, height, width) array with values from 0 to 1, or an iterable of such arrays."""
+        count, total, products = 0, 0.0, 0.0
+        for part in [x] if hasattr(x, "shape") else x:
+            pixels = torch.as_tensor(part).double().movedim(1, 0).flatten(1)
+            count += pixels.shape[1]
+            total = total + pixels.sum(dim=1)
+            products = products + pixels @ pixels.T
+        mean = total / count
+        values, vectors = torch.linalg.eigh(products / count - torch.outer(mean, mean))
+        self.directions = (vectors * values).float()
+
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        drawn = self.std * torch.randn(len(x), x.shape[1], generator=generator)
+        return (x + (drawn @ self.directions.T).to(x.device)[:, :, None, None]).clamp_(0, 1)
+
+
+class Mixup:
+    """Blends each image and its label with another of the batch (Zhang et al. 2018, arXiv:1710.09412).
+
+    alpha: the share l of the first is drawn from Beta(alpha, alpha), one for the batch.
+    """
+
+    mixes = True
+
+    def __init__(self, alpha: float = 0.2):
+        self.alpha = alpha
+
+    def __call__(self, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        share = beta(self.alpha, generator)
+        other = torch.randperm(len(x), generator=generator).to(x.device)
+        return torch.lerp(x[other], x, share), torch.lerp(y[other], y, share)
+
+
+class CutMix:
+    """Puts a rectangle of another image of the batch into each; labels by area (Yun et al. 2019, arXiv:1905.04899)."""
+
+    mixes = True
+
+    def __init__(self, alpha: float = 1.0):
+        self.alpha = alpha
+
+    def __call__(self, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        height, width = x.shape[2:]
+        side = math.sqrt(1 - beta(self.alpha, generator))
+        sizes = torch.tensor([height * side]), torch.tensor([width * side])
+        inside = rectangles(*sizes, height, width, generator)
+        other = torch.randperm(len(x), generator=generator).to(x.device)
+        share = 1 - float(inside.float().mean())
+        return torch.where(inside.to(x.device), x[other], x), torch.lerp(y[other], y, share)
+
+
+def beta(alpha: float, generator: torch.Generator) -> float:
+    """One draw from Beta(alpha, alpha), by NumPy: torch's takes no generator."""
+    import numpy as np
+
+    seed = int(torch.randint(2**31, (), generator=generator))
+    return float(np.random.default_rng(seed).beta(alpha, alpha))

@@ -1,0 +1,134 @@
+"""CIFAR-10 and CIFAR-100 in their binary form, and in the pickled one that torchvision keeps."""
+
+from __future__ import annotations
+
+import pickle
+import tarfile
+from pathlib import Path
+
+import numpy as np
+
+from mlrun.data.datasets.image_data import ImageData
+from mlrun.data.module import Content
+from mlrun.data.readers.download import data_directory, fetch
+from mlrun.errors import DataError
+
+PIXELS = 3 * 32 * 32
+SETS = {
+    "cifar10": dict(
+        archive="cifar-10-binary.tar.gz",
+        md5="c32a1d4ab5d03f1284b67883e8d87530",
+        binary=("cifar-10-batches-bin", [f"data_batch_{at}.bin" for at in range(1, 6)], ["test_batch.bin"], 1),
+        pickled=("cifar-10-batches-py", [f"data_batch_{at}" for at in range(1, 6)], ["test_batch"], b"labels"),
+        classes=["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"],
+        names_file="batches.meta.txt",
+    ),
+    "cifar100": dict(
+        archive="cifar-100-binary.tar.gz",
+        md5="03b5dce01913d631647c71ecec9e9cb8",
+        binary=("cifar-100-binary", ["train.bin"], ["test.bin"], 2),
+        pickled=("cifar-100-python", ["train"], ["test"], b"fine_labels"),
+        classes=None,
+        names_file="fine_label_names.txt",
+    ),
+}
+ADDRESS = "https://www.cs.toronto.edu/~kriz/"
+
+
+class Cifar(ImageData):
+    """collection: cifar10 or cifar100 (its 100 fine classes). 50,000 photographs of 3x32x32 bytes for train and val, 10,000 for test.
+
+    Taken from `data_dir`, or `data_dir`/<collection>: the folder of the binary or the pickled version, or its archive; else
+    downloaded. Raises DataError for missing or damaged files.
+    """
+
+    def __init__(self, collection, problem, name, seed, data_dir, **options):
+        super().__init__(problem, name, seed, **options)
+        if collection not in SETS:
+            raise DataError(f"dataset.collection={collection}: choose one of {', '.join(SETS)}")
+        self.collection, self.data_dir = collection, data_dir
+
+    def read(self):
+        known, (folder, pickled) = SETS[self.collection], self._find()
+        if pickled:
+            _, train, test, key = known["pickled"]
+            parts = [[read_pickled(folder / file, key) for file in files] for files in (train, test)]
+        else:
+            _, train, test, bytes_of_label = known["binary"]
+            parts = [[read_binary(folder / file, bytes_of_label) for file in files] for files in (train, test)]
+        x = np.concatenate([images for part in parts for images, _ in part])
+        y = np.concatenate([labels for part in parts for _, labels in part])
+        classes = known["classes"] or _names(folder / known["names_file"], 100)
+        if y.max() >= len(classes):
+            raise DataError(f"{folder}: label {y.max()}, but {self.collection} has the classes 0 to {len(classes) - 1}")
+        pixels = [
+            f"{colour}_{row}_{column}"
+            for colour in ("red", "green", "blue")
+            for row in range(32)
+            for column in range(32)
+        ]
+        first_test = sum(len(labels) for _, labels in parts[0])
+        return Content(x, y, str(folder), list(range(len(classes))), classes, pixels, test_rows=first_test)
+
+    def _find(self):
+        """(folder, whether its files are pickled)."""
+        known, root = SETS[self.collection], data_directory(self.data_dir)
+        for pickled, form in ((False, "binary"), (True, "pickled")):
+            inner, train, test, _ = known[form]
+            for folder in (root / self.collection / inner, root / inner, root / self.collection):
+                if all((folder / file).is_file() for file in (*train, *test)):
+                    return folder, pickled
+        home = root / self.collection
+        if not (home / known["archive"]).is_file() and not (root / known["archive"]).is_file():
+            fetch({known["archive"]: known["md5"]}, (ADDRESS,), home, self.collection)
+        archive = home / known["archive"] if (home / known["archive"]).is_file() else root / known["archive"]
+        home.mkdir(parents=True, exist_ok=True)
+        try:
+            with tarfile.open(archive) as content:
+                content.extractall(home, filter="data")
+        except (tarfile.TarError, OSError, EOFError) as error:
+            raise DataError(f"{archive}: damaged ({error}); delete it and fetch it again") from None
+        return home / known["binary"][0], False
+
+
+def read_binary(path, bytes_of_label):
+    """(images (rows, 3, 32, 32) uint8, labels (rows,) int64); of two label bytes, coarse and fine, the fine one."""
+    try:
+        content = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    row = bytes_of_label + PIXELS
+    if not len(content) or len(content) % row:
+        raise DataError(f"{path}: {len(content):,} bytes are not whole images of {row:,}; delete it and fetch it again")
+    content = content.reshape(-1, row)
+    return content[:, bytes_of_label:].reshape(-1, 3, 32, 32), content[:, bytes_of_label - 1].astype(np.int64)
+
+
+class _Plain(pickle.Unpickler):
+    """Only what these files hold: a pickle from elsewhere could run anything."""
+
+    def find_class(self, module, name):
+        if module.split(".")[0] == "numpy" and name in ("_reconstruct", "ndarray", "dtype"):
+            return super().find_class(module, name)
+        if (module, name) in (("_codecs", "encode"), ("copyreg", "_reconstructor")):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"{module}.{name} has no place in a CIFAR file")
+
+
+def read_pickled(path, key):
+    """As `read_binary`, from a file of the Python version; only arrays are unpickled."""
+    try:
+        with open(path, "rb") as file:
+            content = _Plain(file, encoding="bytes").load()
+        x = np.asarray(content[b"data"], dtype=np.uint8)
+        return x.reshape(-1, 3, 32, 32), np.asarray(content[key], dtype=np.int64)
+    except (pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError, AttributeError, OSError) as error:
+        raise DataError(f"{path}: not a CIFAR file in Python's form ({error})") from None
+
+
+def _names(path: Path, count):
+    try:
+        names = path.read_text().split()
+    except OSError:
+        names = []
+    return names if len(names) == count else [str(at) for at in range(count)]

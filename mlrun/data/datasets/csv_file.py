@@ -1,0 +1,332 @@
+"""A table of one's own: `dataset=csv dataset.path=FILE dataset.target=COLUMN`, from CSV, TSV or Parquet."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from mlrun.data.module import ArrayData, Content
+from mlrun.data.preprocess.transform import ColumnEncoding
+from mlrun.data.readers.columns import CATEGORY, NUMBER, as_columns, as_numbers, as_text
+from mlrun.data.readers.table import check_path, line_numbers, read_table
+from mlrun.errors import DataError
+
+MANY = 20  # distinct values beyond which whole numbers are a quantity, and texts may be names
+LARGEST = float(np.finfo(np.float32).max)  # trees and networks work in float32
+
+_MONTH = r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
+_DATE = re.compile(
+    rf"""\s*(\d{{4}}[-/.年]\s?\d{{1,2}}([-/.月]\s?\d{{1,2}}日?)?([T ].*)?
+    | \d{{1,2}}[-/.]\d{{1,2}}[-/.]\d{{2,4}}([T ].*)?
+    | ((mon|tue|wed|thu|fri|sat|sun)[a-z]*,?\s)?
+      (\d{{1,2}}\.?[-\s]{_MONTH}[-\s,.]+\d{{2,4}} | {_MONTH}\.?\s\d{{1,2}},?\s\d{{4}})([T ,].*)?
+    | \d{{1,2}}:\d{{2}}(:\d{{2}}(\.\d+)?)?)\s*""",
+    re.VERBOSE | re.IGNORECASE,
+)
+
+
+class CsvFile(ArrayData):
+    """One target column, numeric and categorical features.
+
+    path: .csv, .tsv (or gzipped), .parquet. target: column to predict (default: the last). drop: columns to leave out.
+    categorical: columns to take as categories even if they hold numbers, dates or many different texts.
+    problem: "classification", "regression", or "auto": text, booleans and few whole numbers are classes.
+    dev_path: another file of the same columns, of the distribution that counts: val and test come from it, train from `path`.
+    encoding, separator, decimal: of the text file. normalize: of numeric columns for networks.
+    x of `arrays` is a DataFrame: numeric columns as they are read (int64, float64; booleans as 0.0 and 1.0), and text
+    columns as objects; missing values are NaN. A finished model takes the raw columns, see `columns.as_columns`.
+    """
+
+    def __init__(
+        self,
+        path,
+        problem,
+        name,
+        seed,
+        target=None,
+        categorical=(),
+        drop=(),
+        encoding="utf-8",
+        separator=None,
+        decimal=".",
+        dev_path=None,
+        **options,
+    ):
+        super().__init__(problem, name, seed, **options)
+        if problem not in ("auto", "classification", "regression"):
+            raise DataError(f"dataset.problem={problem}: choose auto, classification or regression")
+        self.path, self.target, self.dev_path = path, target, dev_path
+        self.categorical, self.drop = _names(categorical), _names(drop)
+        self.encoding, self.separator, self.decimal = encoding, separator, decimal
+
+    def read(self):
+        self.path = self.title = check_path(self.path)
+        frame = read_table(self.path, self.encoding, self.separator, self.decimal)
+        if self.dev_path is None:
+            return self.content_of(frame)
+        first = len(frame)
+        frame = self._with_dev(frame)
+        return self.content_of(frame, [(0, first, ("train", "train_dev")), (first, len(frame), ("val", "test"))])
+
+    def content_of(self, frame, sources=None):
+        """A frame as `Content`, after settling target, problem and the kinds of the columns."""
+        columns = list(frame.columns)
+        target = columns[-1] if self.target is None else str(self.target)
+        for option, names in (("target", [target]), ("drop", self.drop), ("categorical", self.categorical)):
+            for name in names:
+                if name not in columns:
+                    raise self._no_column(name, columns, f" (dataset.{option})")
+        if target in self.drop:
+            raise DataError(
+                f"dataset.drop: {target!r} is the target" + ("; set dataset.target" if self.target is None else "")
+            )
+        features = [column for column in columns if column != target and column not in self.drop]
+        if not features:
+            raise DataError(f"{self.path}: no columns are left to predict {target!r} from")
+        y, labels = self._target(frame[target], target)
+        self.left_out = frame[[column for column in columns if column not in features]]
+        frame, self.categories = self._features(frame[features])
+        self.numeric = [column for column in features if column not in set(self.categories)]
+        return Content(
+            frame, y, str(self.path), labels, [str(label) for label in labels], features, target, sources=sources
+        )
+
+    def _with_dev(self, frame):
+        import pandas as pd
+
+        self.dev_path = check_path(self.dev_path)
+        other = read_table(self.dev_path, self.encoding, self.separator, self.decimal)
+        absent = [name for name in frame.columns if name not in other and name not in self.drop]
+        if absent:
+            raise DataError(
+                f"{self.dev_path}: lacks the column{'s' * (len(absent) > 1)} {', '.join(absent[:5])} of {self.path}"
+            )
+        return pd.concat([frame, other.reindex(columns=frame.columns)], ignore_index=True)
+
+    def _no_column(self, name, columns, asked=""):
+        near = get_close_matches(name, columns, 3, 0.5)
+        shown = ", ".join(columns[:20]) + (f", ... ({len(columns)} columns)" if len(columns) > 20 else "")
+        return DataError(
+            f"{self.path}: no column {name!r}{asked}"
+            + (f"; did you mean {' or '.join(near)}" if near else "")
+            + f"; columns: {shown}"
+        )
+
+    def _places(self, mask):
+        """Where the first rows of a mask stand in the file."""
+        rows = np.flatnonzero(mask)
+        return line_numbers(self.path, rows[:5], self.encoding, self.separator) + (", ..." if len(rows) > 5 else "")
+
+    def _target(self, column, name):
+        """(y, labels), after settling `problem`."""
+        import pandas as pd
+        from pandas.api import types
+
+        missing = column.isna().to_numpy()
+        if missing.any():
+            count = int(missing.sum())
+            raise DataError(
+                f"{self.path}: the target {name!r} is missing in {count} row{'s' * (count > 1)} "
+                f"({self._places(missing)}); fill them in or remove the rows"
+            )
+        if types.is_datetime64_any_dtype(column.dtype):
+            raise DataError(f"{self.path}: the target {name!r} holds dates; derive a number or a class from it first")
+        boolean = types.is_bool_dtype(column.dtype)
+        values = None if boolean else as_numbers(column)
+        whole = values is not None and bool((np.floor(values) == values).all() and np.isfinite(values).all())
+        distinct = column.nunique()
+        if self.problem == "auto":
+            few = whole and (distinct <= 2 or distinct <= MANY and len(column) >= 5 * distinct)
+            self.problem = "classification" if values is None or few else "regression"
+        if self.problem == "regression":
+            if boolean or values is None:
+                raise DataError(
+                    f"{self.path}: the target {name!r} holds "
+                    f"{'booleans' if boolean else f'text ({column.iloc[0]}, ...)'}; regression needs numbers"
+                )
+            wrong = ~(np.abs(values) <= LARGEST)
+            if wrong.any():
+                raise DataError(
+                    f"{self.path}: the target {name!r} is infinite or too large in {int(wrong.sum())} rows "
+                    f"({self._places(wrong)})"
+                )
+        if distinct < 2 and len(column) > 1:
+            raise DataError(
+                f"{self.path}: the target {name!r} has one value only ({column.iloc[0]}): there is nothing to learn"
+            )
+        if self.problem == "regression":
+            return values, []
+        if values is None and not boolean:
+            if distinct > MANY and distinct > len(column) / 2:
+                raise DataError(
+                    f"{self.path}: the target {name!r} has {distinct} different texts in {len(column)} rows, "
+                    f"which are no classes; choose another dataset.target"
+                )
+            column = column.astype(str)
+        elif whole and np.abs(values).max() < 2**53:
+            column = pd.Series(values.astype(np.int64))
+        elif whole:  # more digits than a float holds: names, not numbers
+            column = column.astype(str)
+        labels, y = np.unique(column.to_numpy(), return_inverse=True)
+        return y.astype(np.int64).reshape(-1), labels.tolist()
+
+    def _features(self, frame):
+        """(frame of numeric and object columns, names of the categorical ones)."""
+        import pandas as pd
+        from pandas.api import types
+
+        refused, changed, categories, dates = {}, {}, [], False
+        for name, dtype in frame.dtypes.items():
+            forced = name in self.categorical
+            if types.is_numeric_dtype(dtype) and not forced:
+                if types.is_bool_dtype(dtype) or types.is_extension_array_dtype(dtype):
+                    changed[name] = (
+                        frame[name].astype("Float64" if types.is_extension_array_dtype(dtype) else float).astype(float)
+                    )
+                continue
+            column = frame[name]
+            present = column.dropna()
+            values = None if forced else as_numbers(present)
+            if values is not None:  # huge whole numbers, decimals, booleans with gaps
+                changed[name] = pd.Series(np.nan, index=frame.index)
+                changed[name].loc[present.index] = values
+                continue
+            kind, why = (None, None) if forced else _unusable(present)
+            if kind:
+                refused[name], dates = why, dates or kind == "dates"
+            categories.append(name)
+            changed[name] = as_text(column)
+        if refused:
+            names = list(refused)
+            raise DataError(
+                f"{self.path}: cannot use "
+                + ", ".join(f"{name!r} ({why})" for name, why in list(refused.items())[:10])
+                + f": leave {'it' if len(names) == 1 else 'them'} out with 'dataset.drop=[{','.join(names)}]'"
+                + ("; from dates derive numbers first (year, month, weekday, days since)" if dates else "")
+                + f"; to take it as categories all the same: 'dataset.categorical=[{names[0]}]'"
+            )
+        if changed:
+            frame = pd.DataFrame({name: changed.get(name, frame[name]) for name in frame.columns}, index=frame.index)
+        numeric = frame[[name for name in frame.columns if name not in set(categories)]]
+        largest = np.maximum(numeric.max().to_numpy(float), -numeric.min().to_numpy(float))
+        wrong = numeric.columns[largest > LARGEST]
+        if len(wrong):
+            mask = ~(numeric[wrong[0]].abs() <= LARGEST).to_numpy() & numeric[wrong[0]].notna().to_numpy()
+            raise DataError(
+                f"{self.path}: column {wrong[0]!r} is infinite or beyond {LARGEST:.1e} in {int(mask.sum())} rows "
+                f"({self._places(mask)}); mend it or leave it out with dataset.drop"
+            )
+        return frame, categories
+
+    @property
+    def reading(self):
+        return {"encoding": self.encoding, "separator": self.separator, "decimal": self.decimal}
+
+    def column(self, name):
+        self.prepare()
+        if name in self.left_out:
+            return self.left_out[name].to_numpy(dtype=object)
+        if name not in self.content.feature_names:
+            raise self._no_column(name, [*self.content.feature_names, *self.left_out])
+        return super().column(name)
+
+    def take(self, rows):
+        return self.content.x.iloc[rows]
+
+    @property
+    def source(self):
+        return str(Path(self.content.source).absolute())
+
+    @cached_property
+    def digest(self):
+        digest = hashlib.blake2b(f"{self.content.target}\0{self.content.feature_names}".encode(), digest_size=8)
+        for path in filter(None, (self.path, self.dev_path)):
+            with open(path, "rb") as file:
+                for block in iter(lambda: file.read(2**20), b""):
+                    digest.update(block)
+        return digest.hexdigest()
+
+    @cached_property
+    def input_shape(self):
+        train = self.take(self.rows("train"))
+        return [len(self.numeric) + sum(train[column].nunique() for column in self.categories)]
+
+    def fit_transform(self, x, target_mean, target_std):
+        return ColumnEncoding.fit(x, self.numeric, self.categories, self.normalize, target_mean, target_std)
+
+    @property
+    def columns(self):
+        self.prepare()
+        categories = set(self.categories)
+        return [(name, CATEGORY if name in categories else NUMBER) for name in self.content.feature_names]
+
+    @property
+    def preprocessor(self):
+        """Median imputation of numeric columns; most frequent value and one-hot of categorical ones.
+
+        Takes the columns in whatever types pandas reads them.
+        """
+        from sklearn.compose import ColumnTransformer
+        from sklearn.impute import SimpleImputer
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
+
+        self.prepare()
+        steps = []
+        if self.numeric:
+            steps.append(("numeric", SimpleImputer(strategy="median", keep_empty_features=True), self.numeric))
+        if self.categories:
+            encode = make_pipeline(
+                SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+            )
+            steps.append(("categorical", encode, self.categories))
+        return make_pipeline(
+            FunctionTransformer(as_columns, kw_args={"columns": self.columns}, feature_names_out="one-to-one"),
+            ColumnTransformer(steps, verbose_feature_names_out=False),
+        )
+
+
+def _names(names):
+    return [str(names)] if isinstance(names, (str, int)) else [str(name) for name in names or ()]
+
+
+def _unusable(present):
+    """(kind, reason) why a column that is not numeric makes no categories, or (None, None)."""
+    from pandas.api import types
+
+    first = present.iloc[0]
+    if (
+        types.is_datetime64_any_dtype(present.dtype)
+        or types.is_timedelta64_dtype(present.dtype)
+        or hasattr(first, "isoformat")
+    ):
+        return "dates", f"dates such as {first}"
+    if isinstance(first, (list, dict, tuple, set, bytes, np.ndarray)):
+        return "nested", f"values of type {type(first).__name__}"
+    sample = present.iloc[np.unique(np.linspace(0, len(present) - 1, 200).astype(int))].astype(str)
+    if np.mean([bool(_DATE.fullmatch(text)) for text in sample]) >= 0.9:
+        return "dates", f"dates such as {first}"
+    distinct = present.nunique()
+    if distinct > MANY:
+        numbers = [_is_number(text) for text in present.astype(str)]
+        if np.mean(numbers) > 0.5:
+            odd = present.iloc[int(np.argmin(numbers))]
+            return "mixed", f"numbers, but {len(numbers) - sum(numbers)} of {len(numbers)} values not, such as {odd}"
+        if np.mean([bool(re.fullmatch(r"\s*-?\d+,\d+\s*", text)) for text in sample]) > 0.9:
+            return "decimal", f"decimal commas such as {first}; read them with 'dataset.decimal=\",\"'"
+        if distinct > len(present) / 2:
+            return "names", f"{distinct} different texts in {len(present)} rows, which tell rows apart and no more"
+    return None, None
+
+
+def _is_number(text):
+    try:
+        float(text)
+        return True
+    except ValueError:
+        return False

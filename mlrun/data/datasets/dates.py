@@ -1,0 +1,81 @@
+"""Dates as people write them in several languages, and as ISO 8601 writes them: the classical exercise in attention."""
+
+from __future__ import annotations
+
+import datetime
+
+import numpy as np
+
+from mlrun.data.datasets.pairs import PairContent, Pairs
+from mlrun.errors import DataError
+
+FORMS = ("full", "long", "medium", "short")  # of the Unicode CLDR
+# so that two digits of a year tell the century, as POSIX reads them
+FIRST, LAST = datetime.date(1969, 1, 1), datetime.date(2068, 12, 31)
+
+
+class Dates(Pairs):
+    """Texts such as "Mittwoch, 5. November 1997" -> "1997-11-05"; all texts differ.
+
+    rows: how many. languages: CLDR locales such as en, de, pt_BR. forms: of the CLDR's date formats, by their names; a form of numbers
+    only that another language reads differently (3/4/99) is left to the language that is named first. data_seed: of the generation.
+    Needs Babel, which brings the CLDR's names and formats (https://cldr.unicode.org).
+    """
+
+    def __init__(self, problem, name, seed, rows=14000, languages=("en", "de"), forms=FORMS, data_seed=0, **options):
+        super().__init__(problem, name, seed, **options)
+        self.count, self.languages, self.forms, self.data_seed = rows, list(languages), list(forms), data_seed
+
+    def read(self):
+        from babel.dates import format_date, parse_pattern
+
+        patterns = [(locale, parse_pattern(pattern)) for locale, pattern in unambiguous(self._patterns())]
+        rng = np.random.default_rng(self.data_seed)
+        days, found = (LAST - FIRST).days + 1, {}
+        if self.count > days * len(patterns) // 2:
+            raise DataError(
+                f"dataset.rows={self.count}: there are not so many different texts of {len(patterns)} formats"
+            )
+        while len(found) < self.count:
+            for day, at in zip(rng.integers(days, size=self.count), rng.integers(len(patterns), size=self.count)):
+                date, (locale, pattern) = FIRST + datetime.timedelta(int(day)), patterns[at]
+                found[spaced(pattern.apply(date, locale))] = date.isoformat()
+                if len(found) == self.count:
+                    break
+        return PairContent(list(found), list(found.values()), f"Unicode CLDR by Babel: {format_date.__module__}", {})
+
+    def _patterns(self):
+        """(locale, pattern) for every language and form."""
+        from babel import Locale, UnknownLocaleError
+
+        unknown = [form for form in self.forms if form not in FORMS]
+        if unknown or not self.forms:
+            raise DataError(f"dataset.forms={self.forms}: choose from {', '.join(FORMS)}")
+        for language in self.languages:
+            try:
+                locale = Locale.parse(str(language))
+            except (UnknownLocaleError, ValueError):
+                raise DataError(
+                    f"dataset.languages: the CLDR has no {language}; give codes such as en, de, pt_BR"
+                ) from None
+            for form in self.forms:
+                yield locale, locale.date_formats[form].pattern
+
+
+def spaced(text: str) -> str:
+    """One plain blank between words: CLDR has narrow and unbreakable ones."""
+    return " ".join(text.split())
+
+
+def unambiguous(patterns):
+    """Those (locale, pattern) of which no text means another date under a pattern before."""
+    from babel.dates import parse_pattern
+
+    year = [datetime.date(2003, 1, 1) + datetime.timedelta(day) for day in range(365)]
+    meant, kept = {}, []
+    for locale, pattern in patterns:
+        texts = {spaced(parse_pattern(pattern).apply(date, locale)): date for date in year}
+        if len(texts) == len(year) and all(meant.get(text, date) == date for text, date in texts.items()):
+            meant.update(texts)
+            kept.append((locale, pattern))
+    return kept

@@ -1,0 +1,256 @@
+"""Texts with a class each: tables, folders per class, film reviews, names in many languages."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from mlrun.data.module import ArrayData, Content
+from mlrun.data.preprocess.text import TextEncoding
+from mlrun.data.preprocess.tokenizer import Tokenizer
+from mlrun.data.readers.columns import as_text
+from mlrun.data.readers.download import data_directory, fetch
+from mlrun.data.readers.table import check_path, read_table
+from mlrun.errors import DataError
+
+TEXT_NAMES = ("text", "sentence", "review", "content", "message", "document", "title")
+LABEL_NAMES = ("label", "class", "category", "target", "sentiment", "polarity", "language", "y")
+
+
+class TextData(ArrayData):
+    """Texts and classes. x of `arrays` is an array of strings (rows,).
+
+    Networks are fed ids (batch, longest) int64, padded on the right with 0, in batches of similar length.
+    tokenizer: {kind, size, min_frequency, lowercase} of `Tokenizer.train`, trained on the training texts. max_length: tokens after which
+    a text is cut. features: of estimators, {weighting, level, ngrams, min_frequency, lowercase} of `text_features.TextFeatures`.
+    """
+
+    def __init__(self, problem, name, seed, tokenizer=None, max_length=256, features=None, **options):
+        options.setdefault("normalize", "none")
+        super().__init__(problem, name, seed, **options)
+        if problem != "classification":
+            raise DataError(f"dataset.problem={problem}: {name} is for classification")
+        if not isinstance(max_length, int) or max_length < 1:
+            raise DataError(f"dataset.max_length={max_length}: give a whole number of at least 1")
+        self.settings = {"kind": "words", **(tokenizer or {})}
+        self.max_length, self.features = max_length, dict(features or {})
+
+    @property
+    def facts(self):
+        return {
+            "vocab_size": len(self.transform.tokenizer),
+            "num_outputs": len(self.content.labels),
+            "max_length": self.max_length,
+        }
+
+    @property
+    def positions(self):
+        return self.batch_size * min(self.max_length, 32)
+
+    @cached_property
+    def digest(self):
+        digest = hashlib.blake2b(self.content.y.tobytes(), digest_size=8)
+        for text in self.content.x:
+            digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
+        return digest.hexdigest()
+
+    @cached_property
+    def transform(self):
+        rows = self.rows("train")
+        if not len(rows):
+            raise DataError(f"{self.title}: no training rows to take the vocabulary from (dataset.split.train)")
+        return TextEncoding(Tokenizer.train(self.content.x[rows], **self.settings), self.max_length)
+
+    @property
+    def preprocessor(self):
+        from mlrun.data.preprocess.text_features import TextFeatures
+
+        return TextFeatures(**self.features)
+
+    def example(self, part):
+        import pandas as pd
+
+        return pd.DataFrame({"text": self.content.x[self.rows(part)[:5]].astype(object)})
+
+    def loader(self, part, device="cpu", shuffle=False, shard=(0, 1)):
+        import torch
+
+        from mlrun.data.text_batches import TextBatches
+
+        rows = self.rows(part)
+        if not len(rows):
+            return None
+        ids = [self.transform.ids(text) for text in self.content.x[rows]]
+        y = torch.from_numpy(self.content.y[rows])
+        return TextBatches(ids, y, self.batch_size, device, shuffle, self.seed, shard)
+
+    def labelled(self, texts, classes, source, **options) -> Content:
+        labels, y = np.unique(np.asarray(classes), return_inverse=True)
+        if len(labels) < 2:
+            raise DataError(
+                f"{source}: all texts are of the class {labels[0] if len(labels) else '(none)'}: there is nothing to learn"
+            )
+        x = np.empty(len(texts), dtype=object)
+        x[:] = texts
+        return Content(x, y.astype(np.int64), str(source), labels.tolist(), [str(label) for label in labels], **options)
+
+
+class LabelledText(TextData):
+    """path: a table (.csv, .tsv, .parquet) or a folder.
+
+    A table's columns are `text` and `target`; null: by their usual names, else the column of the longest texts, and the last of the others.
+    A folder holds `class/any.txt`, a text per file (with `train/class/…` and `test/class/…` the latter is the test part, as in IMDB), or a
+    file for each class with a text per line (`rt-polarity.pos`, `rt-polarity.neg`: the class is the suffix; `spam.txt`: the name).
+    """
+
+    def __init__(self, path, problem, name, seed, text=None, target=None, encoding="utf-8", separator=None, **options):
+        super().__init__(problem, name, seed, **options)
+        self.path, self.text, self.target = path, text, target
+        self.encoding, self.separator = encoding, separator
+
+    def read(self):
+        if self.path is None:
+            raise DataError("no texts given: set dataset.path=FILE or dataset.path=FOLDER")
+        path = Path(str(self.path)).expanduser()
+        self.title = str(path)
+        return self._read_folder(path) if path.is_dir() else self._read_table(check_path(path))
+
+    def _read_table(self, path):
+        frame = read_table(path, self.encoding, self.separator, texts=True)
+        text, target = self._columns(path, frame)
+        texts = [str(value) for value in as_text(frame[text]).fillna("")]
+        classes = as_text(frame[target])
+        missing = np.flatnonzero(classes.isna() | (classes == ""))
+        if len(missing):
+            raise DataError(
+                f"{path}: the class {target!r} is missing in {len(missing)} rows, the first is row {missing[0] + 1}"
+            )
+        if classes.nunique() > max(2, len(classes) / 2):
+            raise DataError(
+                f"{path}: {target!r} has {classes.nunique()} different values in {len(classes)} rows, which are no classes; set dataset.target"
+            )
+        return self.labelled(texts, classes.astype(str).tolist(), path, target=target)
+
+    def _columns(self, path, frame):
+        names = [str(name) for name in frame.columns]
+        for option, name in (("text", self.text), ("target", self.target)):
+            if name is not None and name not in names:
+                raise DataError(f"{path}: no column {name!r} (dataset.{option}); columns: {', '.join(names)}")
+        if len(names) < 2:
+            raise DataError(f"{path}: has the one column {names[0]!r}; texts and their classes are two")
+        text, target = self.text, self.target
+        if text is None:
+            known = [name for name in names if name.lower() in TEXT_NAMES and name != target]
+            lengths = {name: as_text(frame[name]).fillna("").str.len().mean() for name in names if name != target}
+            text = known[0] if known else max(lengths, key=lengths.get)
+        if target is None:
+            others = [name for name in names if name != text]
+            target = next((name for name in others if name.lower() in LABEL_NAMES), others[-1])
+        return text, target
+
+    def _read_folder(self, path):
+        parts = [folder for part in ("train", "val", "test") if (folder := path / part).is_dir()]
+        if parts and parts[0].name != "train":
+            raise DataError(f"{path}: has {parts[0].name}, but no train")
+        found = [self._read_classes(folder) for folder in parts or [path]]
+        common = set.intersection(*(set(classes) for classes in found))  # IMDB's train/unsup is no class
+        testing = [part.name == "test" for part in parts] or [False]
+        texts, classes, test_rows = [], [], None
+        for is_test, by_class in sorted(zip(testing, found), key=lambda pair: pair[0]):
+            if is_test:
+                test_rows = len(texts)
+            for name in sorted(common):
+                texts += by_class[name]
+                classes += [name] * len(by_class[name])
+        if len(common) < 2:
+            raise DataError(
+                f"{path}: needs a folder or a file of texts for each of at least two classes, found {', '.join(sorted(common)) or 'none'}"
+            )
+        return self.labelled(texts, classes, path, test_rows=test_rows)
+
+    def _read_classes(self, folder) -> dict[str, list[str]]:
+        """class -> texts"""
+        below = {child.name: sorted(child.glob("*.txt")) for child in sorted(folder.iterdir()) if child.is_dir()}
+        if any(below.values()):
+            return {name: [self._read(file) for file in files] for name, files in below.items() if files}
+        files = [
+            file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith((".", "README"))
+        ]
+        named = {
+            file.suffix[1:] if len({file.stem for file in files}) == 1 and len(files) > 1 else file.stem: file
+            for file in files
+        }
+        return {name: [line for line in self._read(file).splitlines() if line.strip()] for name, file in named.items()}
+
+    def _read(self, file) -> str:
+        try:
+            return file.read_text(encoding=self.encoding)
+        except UnicodeDecodeError:
+            return file.read_text(encoding="latin-1")  # as the film reviews of 2005 are
+        except OSError as error:
+            raise DataError(f"{file}: cannot be read ({error.strerror or error})") from None
+
+
+class RtPolarity(LabelledText):
+    """10,662 sentences of film reviews, half of them positive (Pang and Lee 2005), from `data_dir`/rt_polarity: `rt_polarity.csv` with the
+    columns text and label, or the original `rt-polarity.pos` and `rt-polarity.neg`. Raises DataError where they are not."""
+
+    def __init__(self, problem, name, seed, data_dir, **options):
+        super().__init__(None, problem, name, seed, **options)
+        self.data_dir = data_dir
+
+    def read(self):
+        folder = data_directory(self.data_dir) / "rt_polarity"
+        table = folder / "rt_polarity.csv"
+        places = [folder / "rt-polaritydata", folder]
+        originals = next(
+            (
+                place
+                for place in places
+                if (place / "rt-polarity.pos").is_file() and (place / "rt-polarity.neg").is_file()
+            ),
+            None,
+        )
+        if table.is_file():
+            return self._read_table(table)
+        if originals is None:
+            raise DataError(
+                f"{self.name}: put rt_polarity.csv (columns text and label) or rt-polarity.pos and rt-polarity.neg in {folder}, or set "
+                f"data_dir or MLRUN_DATA_DIR to the folder that holds rt_polarity/"
+            )
+        texts = {sign: self._read(originals / f"rt-polarity.{sign}").splitlines() for sign in ("pos", "neg")}
+        classes = ["positive"] * len(texts["pos"]) + ["negative"] * len(texts["neg"])
+        return self.labelled(texts["pos"] + texts["neg"], classes, originals)
+
+
+class Imdb(LabelledText):
+    """50,000 film reviews, half of them for test (Maas et al. 2011), from `data_dir`/aclImdb, else downloaded (80 MB)."""
+
+    ADDRESS = "https://ai.stanford.edu/~amaas/data/sentiment/"
+    ARCHIVE, MD5 = "aclImdb_v1.tar.gz", "7c2ac02c03563afcf9b574c7e56c153a"
+
+    def __init__(self, problem, name, seed, data_dir, **options):
+        super().__init__(None, problem, name, seed, **options)
+        self.data_dir = data_dir
+
+    def read(self):
+        import tarfile
+
+        root = data_directory(self.data_dir)
+        folder = next(
+            (
+                place
+                for place in (root / "aclImdb", root / "imdb" / "aclImdb", root / "imdb")
+                if (place / "train" / "pos").is_dir()
+            ),
+            None,
+        )
+        if folder is None:
+            fetch({self.ARCHIVE: self.MD5}, (self.ADDRESS,), root / "imdb", "imdb")
+            with tarfile.open(root / "imdb" / self.ARCHIVE) as archive:
+                archive.extractall(root / "imdb", filter="data")
+            folder = root / "imdb" / "aclImdb"
+        return self._read_folder(folder)

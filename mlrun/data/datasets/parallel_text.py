@@ -1,0 +1,197 @@
+"""Pairs of sentences from files: two files line by line, one tab-separated file, a folder with parts; plain, .gz, .zip or .tar.gz."""
+
+from __future__ import annotations
+
+import gzip
+import tarfile
+import zipfile
+from pathlib import Path
+
+from mlrun.data.datasets.pairs import PairContent, Pairs
+from mlrun.data.readers.download import data_directory, fetch
+from mlrun.data.splits import PARTS
+from mlrun.errors import DataError
+
+STEMS = {  # names of a folder's files before the language, best first
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "test_2016_flickr", "test2016", "test_2016", "flickr2016"),
+}
+ENDINGS = ("", ".txt", ".gz", ".txt.gz")
+FRA_ENG = {"fra-eng.zip": "sha1:94646ad1522d915e7b0f9296181140edcf86a4f5"}
+FRA_ENG_ADDRESSES = ["https://d2l-data.s3-accelerate.amazonaws.com/"]
+MULTI30K = {
+    "training.tar.gz": "sha256:20140d013d05dd9a72dfde46478663ba05737ce983f478f960c1123c6671be5e",
+    "validation.tar.gz": "sha256:a7aa20e9ebd5ba5adce7909498b94410996040857154dab029851af3a866da8c",
+    "mmt16_task1_test.tar.gz": "sha256:6d1ca1dba99e2c5dd54cae1226ff11c2551e6ce63527ebb072a1f70f72a5cd36",
+}
+MULTI30K_ADDRESSES = ["https://raw.githubusercontent.com/neychev/small_DL_repo/master/datasets/Multi30k/"]
+PARTS_OF_ARCHIVE = dict(zip(MULTI30K, PARTS))
+
+
+class ParallelText(Pairs):
+    """path: [source file, target file], line by line; or one file with tabs between its columns; or a folder.
+
+    A folder holds train.de and train.en (languages: [de, en]), and perhaps val and test (or dev, valid, test_2016_flickr ...).
+    val_path, test_path: files of those parts, in the form of `path`. columns: of a tab-separated file, source and target, from 0.
+    Every file may be UTF-8 text, .gz, or a .zip that holds one text of tabs. Pairs with an empty side are left out.
+    """
+
+    def __init__(
+        self, path, problem, name, seed, val_path=None, test_path=None, languages=None, columns=(0, 1), **options
+    ):
+        super().__init__(problem, name, seed, **options)
+        self.paths = {"train": path, "val": val_path, "test": test_path}
+        self.languages, self.columns = languages, list(columns)
+        if isinstance(path, str):
+            self.title = path
+
+    def read(self):
+        paths = {part: path for part, path in self.paths.items() if path is not None}
+        if isinstance(paths["train"], str) and Path(paths["train"]).expanduser().is_dir():
+            paths = {
+                **self._folder(Path(paths["train"]).expanduser()),
+                **{part: path for part, path in paths.items() if part != "train"},
+            }
+        return self.content_of({part: self._read_part(path) for part, path in paths.items()}, str(self.paths["train"]))
+
+    def content_of(self, pairs: dict[str, tuple[list[str], list[str]]], origin: str) -> PairContent:
+        """parts -> (sources, targets) as one list, with the places of all parts but train's rest."""
+        source, target, parts = [], [], {}
+        for part, (xs, ys) in pairs.items():
+            kept = [(x.strip(), y.strip()) for x, y in zip(xs, ys) if x.strip() and y.strip()]
+            parts[part] = (len(source), len(source) + len(kept))
+            source += [x for x, _ in kept]
+            target += [y for _, y in kept]
+        return PairContent(source, target, origin, {part: bounds for part, bounds in parts.items() if part != "train"})
+
+    def _folder(self, folder: Path) -> dict:
+        if not self.languages or len(self.languages) != 2:
+            raise DataError(f"{folder}: a folder needs the endings of its files, e.g. dataset.languages=[de,en]")
+        found = {}
+        for part, stems in STEMS.items():
+            for stem in stems:
+                files = [_existing(folder, f"{stem}.{language}") for language in self.languages]
+                if all(files):
+                    found[part] = [str(file) for file in files]
+                    break
+        if "train" not in found:
+            raise DataError(
+                f"{folder}: there are no files train.{self.languages[0]} and train.{self.languages[1]} (or .gz) in it"
+            )
+        return found
+
+    def _read_part(self, path) -> tuple[list[str], list[str]]:
+        if isinstance(path, str):
+            return tab_separated(Path(path).expanduser(), self.columns)
+        if len(path) != 2:
+            raise DataError(f"dataset.path={path}: give one file with tabs, a folder, or [source file, target file]")
+        files = [Path(side).expanduser() for side in path]
+        source, target = (lines_of(file) for file in files)
+        if len(source) != len(target):
+            raise DataError(
+                f"{files[0]} has {len(source)} lines, but {files[1]} has {len(target)}: they must go line by line"
+            )
+        return source, target
+
+
+class FrenchEnglish(ParallelText):
+    """`fra-eng.zip` or `fra.txt`, in `data_dir` or `data_dir`/fra_eng; else downloaded. Raises DataError."""
+
+    def __init__(self, problem, name, seed, data_dir, columns=(0, 1), **options):
+        super().__init__(None, problem, name, seed, columns=columns, **options)
+        self.folder = data_directory(data_dir)
+
+    def read(self):
+        for folder in (self.folder, self.folder / "fra_eng"):
+            for file in ("fra.txt", "fra-eng.zip"):
+                if (folder / file).is_file():
+                    return self.content_of({"train": tab_separated(folder / file, self.columns)}, str(folder / file))
+        fetch(FRA_ENG, FRA_ENG_ADDRESSES, self.folder / "fra_eng", self.name)
+        return self.read()
+
+
+class Multi30k(ParallelText):
+    """Files train.de ... test.en (or .gz), or the three archives of WMT 2016, in `data_dir` or `data_dir`/multi30k; else downloaded."""
+
+    def __init__(self, problem, name, seed, data_dir, languages=("de", "en"), **options):
+        super().__init__(None, problem, name, seed, languages=list(languages), **options)
+        self.folder = data_directory(data_dir)
+
+    def read(self):
+        for folder in (self.folder, self.folder / "multi30k"):
+            if _existing(folder, f"train.{self.languages[0]}"):
+                return self.content_of(
+                    {part: self._read_part(path) for part, path in self._folder(folder).items()}, str(folder)
+                )
+            if all((folder / archive).is_file() for archive in MULTI30K):
+                pairs = {part: self._archived(folder / archive, part) for archive, part in PARTS_OF_ARCHIVE.items()}
+                return self.content_of(pairs, str(folder))
+        fetch(MULTI30K, MULTI30K_ADDRESSES, self.folder / "multi30k", self.name)
+        return self.read()
+
+    def _archived(self, archive: Path, part: str):
+        sides = []
+        with tarfile.open(archive) as content:
+            members = {Path(member.name).name: member for member in content.getmembers() if member.isfile()}
+            for language in self.languages:
+                file = f"{part}.{language}"
+                if file not in members:
+                    raise DataError(
+                        f"{archive}: there is no {file} in it; languages there: {', '.join(sorted(members))}"
+                    )
+                sides.append(_decoded(content.extractfile(members[file]).read(), archive).splitlines())
+        return tuple(sides)
+
+
+def _existing(folder: Path, stem: str) -> Path | None:
+    return next((folder / (stem + ending) for ending in ENDINGS if (folder / (stem + ending)).is_file()), None)
+
+
+def tab_separated(path: Path, columns) -> tuple[list[str], list[str]]:
+    """Two columns of a file. Raises DataError naming the line that has too few."""
+    source, target, needed = [], [], max(columns) + 1
+    for number, line in enumerate(lines_of(path), 1):
+        cells = line.split("\t")
+        if len(cells) < needed:
+            if not line.strip():
+                continue
+            raise DataError(
+                f"{path}, line {number}: {len(cells)} columns between tabs, but dataset.columns={list(columns)} needs {needed}"
+            )
+        source.append(cells[columns[0]])
+        target.append(cells[columns[1]])
+    return source, target
+
+
+def lines_of(path: Path) -> list[str]:
+    """Lines of a UTF-8 text, also of one in .gz, or the only one of a .zip that has tabs. Raises DataError."""
+    try:
+        if path.suffix == ".gz":
+            content = gzip.decompress(path.read_bytes())
+        elif path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                names = [
+                    name
+                    for name in archive.namelist()
+                    if name.endswith((".txt", ".tsv")) and not Path(name).name.startswith("_")
+                ]
+                if len(names) != 1:
+                    raise DataError(
+                        f"{path}: holds {len(names)} texts ({', '.join(names) or 'none'}), one is wanted: unpack it and name the file"
+                    )
+                content = archive.read(names[0])
+        else:
+            content = path.read_bytes()
+    except (OSError, zipfile.BadZipFile, EOFError) as error:
+        raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    # no other line ends: a sentence may hold U+2028
+    return _decoded(content, path).replace("\r\n", "\n").removesuffix("\n").split("\n")
+
+
+def _decoded(content: bytes, path: Path) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise DataError(f"{path}, line {line}: is not UTF-8 text") from None

@@ -1,0 +1,151 @@
+"""Series with a class each: files of the UCR archive, and a generated set."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from mlrun.data.module import ArrayData, Content
+from mlrun.data.preprocess.transform import Scaling
+from mlrun.errors import DataError
+
+
+class SeriesData(ArrayData):
+    """Series (rows, channels, time). normalize: standardize and unit work per channel over all training series."""
+
+    @property
+    def facts(self):
+        return {**super().facts, "series_shape": self.input_shape}
+
+    def fit_transform(self, x, target_mean, target_std):
+        return SeriesScaling.fit(x, self.normalize, self.content.value_range, target_mean, target_std)
+
+
+class SeriesScaling(Scaling):
+    """(x - shift) / scale per channel; "unit" takes the training minimum and maximum."""
+
+    @classmethod
+    def fit(cls, x, kind, value_range=1, target_mean=0.0, target_std=1.0):
+        pooled = Scaling.fit(x.transpose(0, 2, 1).reshape(-1, x.shape[1]), kind, value_range)
+        return cls(x.shape[1:], pooled.shift, pooled.scale, target_mean, target_std)
+
+
+class CylinderBellFunnel(SeriesData):
+    """Three classes of noisy series of length 128: a plateau, a rise that breaks off, a jump that decays.
+
+    Saito 1994, "Local feature extraction and its applications using a library of bases"; one of the UCR archive.
+    With a, b drawn: (6 + n) times 1, (t - a) / (b - a) or (b - t) / (b - a) for a <= t <= b, plus noise N(0, 1) everywhere;
+    a uniform in 16..32, b - a in 32..96, n ~ N(0, 1). rows: how many series; data_seed: of their generation.
+    """
+
+    def __init__(self, problem, name, seed, rows=900, length=128, data_seed=0, **options):
+        super().__init__(problem, name, seed, **options)
+        if problem != "classification":
+            raise DataError(f"dataset.problem={problem}: {name} is a classification set")
+        self.count, self.length, self.data_seed = rows, length, data_seed
+
+    def read(self):
+        rng = np.random.default_rng(self.data_seed)
+        y = rng.permutation(np.arange(self.count) % 3)
+        scale = self.length / 128
+        start = (rng.integers(16, 33, self.count) * scale)[:, None]
+        end = start + (rng.integers(32, 97, self.count) * scale)[:, None]
+        t = np.arange(1, self.length + 1)[None, :]
+        height = 6 + rng.standard_normal((self.count, 1))
+        shape = np.choose(y[:, None], [np.ones_like(t - start), (t - start) / (end - start), (end - t) / (end - start)])
+        x = height * shape * ((start <= t) & (t <= end)) + rng.standard_normal((self.count, self.length))
+        times = [f"time_{at}" for at in range(self.length)]
+        return Content(
+            x[:, None].astype(np.float32),
+            y.astype(np.int64),
+            "generated",
+            [0, 1, 2],
+            ["cylinder", "bell", "funnel"],
+            times,
+        )
+
+
+class SeriesFile(SeriesData):
+    """Series from files. path: `X_TRAIN.ts`, `.tsv`, `.csv` or `.txt`; `X_TEST` beside it is the test part.
+
+    .ts: the format of timeseriesclassification.com, several channels separated by colons, the class last.
+    Others: the UCR archive's, one series per line, class first, separated by tabs, commas or blanks.
+    Series of different length are refused; missing values (NaN or ?) become the mean of their series.
+    """
+
+    def __init__(self, path, problem, name, seed, **options):
+        super().__init__(problem, name, seed, **options)
+        if problem != "classification":
+            raise DataError(f"dataset.problem={problem}: {name} is for classification")
+        self.path = Path(path).expanduser()
+
+    def read(self):
+        train = read_series(self.path)
+        stem = self.path.name
+        beside = self.path.with_name(stem.replace("_TRAIN", "_TEST")) if "_TRAIN" in stem else None
+        test = read_series(beside) if beside is not None and beside.is_file() else None
+        x, classes = train if test is None else (None, np.concatenate([train[1], test[1]]))
+        if test is not None:
+            if train[0].shape[1:] != test[0].shape[1:]:
+                raise DataError(
+                    f"{beside}: series of {test[0].shape[1:]} (channels, time), but {stem} has {train[0].shape[1:]}"
+                )
+            x = np.concatenate([train[0], test[0]])
+        labels, y = np.unique(classes, return_inverse=True)
+        names = [f"channel_{channel}_time_{at}" for channel in range(x.shape[1]) for at in range(x.shape[2])]
+        return Content(
+            x, y.astype(np.int64), str(self.path), labels.tolist(), [str(label) for label in labels], names,
+            test_rows=None if test is None else len(train[0]),
+        )  # fmt: skip
+
+
+def read_series(path):
+    """(rows, channels, time) float32 and (rows,) class labels as text. Raises DataError naming file and line."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    rows, labels, is_ts = [], [], path.suffix == ".ts"
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith(("#", "@")):
+            continue
+        if is_ts:
+            *channels, label = line.split(":")
+            values = [channel.split(",") for channel in channels]
+        else:
+            delimiter = next((mark for mark in ("\t", ",") if mark in line), None)
+            label, *series = next(csv.reader([line], delimiter=delimiter)) if delimiter else line.split()
+            values = [series]
+        try:
+            row = [[np.nan if v.strip() in ("?", "") else float(v) for v in channel] for channel in values]
+        except ValueError as error:
+            raise DataError(f"{path}, line {number}: {error}") from None
+        if not row or not row[0] or len({len(channel) for channel in row}) > 1:
+            raise DataError(f"{path}, line {number}: no series, or channels of different length")
+        if rows and (len(row), len(row[0])) != (len(rows[0]), len(rows[0][0])):
+            raise DataError(
+                f"{path}, line {number}: {len(row)} channels of {len(row[0])} values, but {len(rows[0])} of {len(rows[0][0])} before; "
+                f"series of different length must be cut or filled first"
+            )
+        rows.append(row)
+        labels.append(_class(label))
+    if not rows:
+        raise DataError(f"{path}: no series in it")
+    x = np.asarray(rows, dtype=np.float32)
+    missing = np.isnan(x)
+    if missing.any():
+        mean = np.nan_to_num(np.nanmean(x, axis=2, keepdims=True))
+        x = np.where(missing, mean, x)
+    return x, np.asarray(labels)
+
+
+def _class(label):
+    """ "1.0000000e+00", as some files have it, is class 1."""
+    label = label.strip()
+    try:
+        value = float(label)
+    except ValueError:
+        return label
+    return str(int(value)) if value.is_integer() else label

@@ -1,0 +1,100 @@
+"""Tables that scikit-learn brings along: iris, wine, breast_cancer, diabetes."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from mlrun.data.module import ArrayData, Content
+from mlrun.errors import DataError
+
+_CELL = [
+    "radius",
+    "texture",
+    "perimeter",
+    "area",
+    "smoothness",
+    "compactness",
+    "concavity",
+    "concave points",
+    "symmetry",
+    "fractal dimension",
+]
+
+FEATURES = {
+    "iris": ["sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)"],
+    "wine": [
+        "alcohol",
+        "malic_acid",
+        "ash",
+        "alcalinity_of_ash",
+        "magnesium",
+        "total_phenols",
+        "flavanoids",
+        "nonflavanoid_phenols",
+        "proanthocyanins",
+        "color_intensity",
+        "hue",
+        "od280/od315_of_diluted_wines",
+        "proline",
+    ],
+    "breast_cancer": [f"mean {name}" for name in _CELL]
+    + [f"{name} error" for name in _CELL]
+    + [f"worst {name}" for name in _CELL],
+    "diabetes": ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"],
+}
+CLASSES = {
+    "iris": ["setosa", "versicolor", "virginica"],
+    "wine": ["class_0", "class_1", "class_2"],
+    "breast_cancer": ["malignant", "benign"],
+}
+FILES = {
+    "iris": "iris.csv",
+    "wine": "wine_data.csv",
+    "breast_cancer": "breast_cancer.csv",
+    "digits": "digits.csv.gz",
+    "diabetes": "diabetes_data_raw.csv.gz",
+}
+
+
+def read_bundled(table):
+    """(x, y) of a set that scikit-learn brings along, equal to `sklearn.datasets.load_<table>(return_X_y=True)`.
+
+    The files are read by their path, because importing scikit-learn takes longer than a small network's training;
+    where a later scikit-learn keeps them elsewhere, its own loader is used.
+    """
+    found = find_spec("sklearn")
+    folder = Path(found.origin).parent / "datasets" / "data" if found else Path()
+    if not (folder / FILES[table]).is_file():
+        from sklearn import datasets
+
+        return getattr(datasets, f"load_{table}")(return_X_y=True)
+    if table == "diabetes":
+        x = np.loadtxt(folder / FILES[table])
+        x = (x - x.mean(axis=0)) / x.std(axis=0) / len(x) ** 0.5  # the published form: zero mean, sum of squares 1
+        return x, np.loadtxt(folder / "diabetes_target.csv.gz")
+    values = np.loadtxt(folder / FILES[table], delimiter=",", skiprows=0 if table == "digits" else 1)
+    return values[:, :-1], values[:, -1].astype(np.int64)
+
+
+class BundledTable(ArrayData):
+    """table: iris, wine, breast_cancer (classification) or diabetes (regression: progress of the disease after a year).
+
+    Raises DataError for another problem than the table's.
+    """
+
+    def __init__(self, table, problem, name, seed, **options):
+        super().__init__(problem, name, seed, **options)
+        if table not in FEATURES:
+            raise DataError(f"dataset.table={table}: choose one of {', '.join(FEATURES)}")
+        own = "classification" if table in CLASSES else "regression"
+        if problem != own:
+            raise DataError(f"dataset.problem={problem}: {table} is a {own} set")
+        self.table = table
+
+    def read(self):
+        x, y = read_bundled(self.table)
+        names = CLASSES.get(self.table, [])
+        return Content(x, y, "scikit-learn", list(range(len(names))), names, FEATURES[self.table])

@@ -1,0 +1,102 @@
+"""Volumes and clips with a class each, generated."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mlrun.data.module import ArrayData, Content
+from mlrun.data.preprocess.transform import Scaling
+from mlrun.errors import DataError
+
+SOLIDS = ("ball", "cube", "octahedron", "cylinder", "cross", "torus")
+MOTIONS = ("right", "left", "down", "up", "still")
+
+
+class Volumes(ArrayData):
+    """Generated (rows, 1, depth, height, width). rows: how many; size: of each side; noise: deviation of the Gaussian noise;
+    data_seed: of the generation, whatever the seed of the run."""
+
+    names = ()
+
+    def __init__(self, problem, name, seed, rows=1200, size=16, noise=0.2, data_seed=0, **options):
+        super().__init__(problem, name, seed, **options)
+        if problem != "classification":
+            raise DataError(f"dataset.problem={problem}: {name} is a classification set")
+        if size < 8:
+            raise DataError(f"dataset.size={size}: shapes need at least 8 cells on a side")
+        self.count, self.size, self.noise, self.data_seed = rows, size, noise, data_seed
+
+    def read(self):
+        rng = np.random.default_rng(self.data_seed)
+        y = rng.permutation(np.arange(self.count) % len(self.names))
+        x = self.draw(rng, y) + self.noise * rng.standard_normal((self.count, *[self.size] * 3))
+        labels = list(range(len(self.names)))
+        return Content(x[:, None].astype(np.float32), y.astype(np.int64), "generated", labels, list(self.names))
+
+    def draw(self, rng, y):
+        """(rows, depth, height, width) from 0 to 1 for classes y (rows,)."""
+        raise NotImplementedError
+
+    def fit_transform(self, x, target_mean, target_std):
+        pooled = Scaling.fit(x.reshape(-1, 1), self.normalize, 1)  # one channel
+        return Scaling(x.shape[1:], pooled.shift, pooled.scale, target_mean, target_std)
+
+    @property
+    def facts(self):
+        return {**super().facts, "volume_shape": self.input_shape}
+
+
+class Solids(Volumes):
+    """Solids of about the same volume, at a random place, turned at random about the axis of depth."""
+
+    names = SOLIDS
+
+    def draw(self, rng, y):
+        grid = np.stack(np.meshgrid(*[np.arange(self.size) + 0.5] * 3, indexing="ij"), -1)
+        result = np.empty((len(y), *[self.size] * 3))
+        for row, kind in enumerate(y):
+            radius = rng.uniform(0.27, 0.36) * self.size
+            centre = self.size / 2 + rng.uniform(-1, 1, 3) * (self.size / 2 - radius) * 0.5
+            angle = rng.uniform(0, 2 * np.pi)
+            turn = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
+            result[row] = solid(SOLIDS[kind], (grid - centre) @ turn / radius)
+        return result
+
+
+def solid(name, p):
+    """Whether points p (..., 3) lie inside; the solids' volumes are within a third of a ball of radius 0.9."""
+    a = np.abs(p)
+    if name == "ball":
+        return (p**2).sum(-1) < 0.81
+    if name == "cube":
+        return a.max(-1) < 0.72
+    if name == "octahedron":
+        return a.sum(-1) < 1.3
+    if name == "cylinder":
+        return ((p[..., :2] ** 2).sum(-1) < 0.36) & (a[..., 2] < 1.1)
+    if name == "cross":
+        return np.sort(a, axis=-1)[..., 1] < np.where(a.max(-1) < 1.1, 0.36, -1)
+    ring = np.sqrt((p[..., :2] ** 2).sum(-1)) - 0.8
+    return ring**2 + p[..., 2] ** 2 < 0.11
+
+
+class MovingSquares(Volumes):
+    """Clips of a square that moves one or two cells a frame, over the edge and in again; the class is the direction.
+
+    No single frame tells it: a network must look along time.
+    """
+
+    names = MOTIONS
+
+    def draw(self, rng, y):
+        steps = {"right": (0, 1), "left": (0, -1), "down": (1, 0), "up": (-1, 0), "still": (0, 0)}
+        result = np.zeros((len(y), *[self.size] * 3))
+        for row, kind in enumerate(y):
+            side, speed = rng.integers(3, 6), rng.integers(1, 3)
+            frame = np.zeros((self.size, self.size))
+            frame[:side, :side] = 1
+            top, left = rng.integers(0, self.size, 2)
+            for t in range(self.size):
+                down, across = (speed * t * step for step in steps[MOTIONS[kind]])
+                result[row, t] = np.roll(frame, (top + down, left + across), axis=(0, 1))
+        return result

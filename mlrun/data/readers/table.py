@@ -1,0 +1,259 @@
+"""Reading a CSV, TSV or Parquet file into a DataFrame, and saying in one line what is wrong with it."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import math
+from difflib import get_close_matches
+from pathlib import Path
+
+from mlrun.data.readers.columns import MISSING
+from mlrun.errors import DataError
+
+SUFFIXES = {".csv": None, ".tsv": "\t", ".tab": "\t", ".txt": None, ".parquet": None, ".pq": None}
+
+
+def read_table(path, encoding="utf-8", separator=None, decimal=".", texts=False):
+    """DataFrame of the file's columns, named by its first line. Blank lines are skipped; text files may be gzipped.
+
+    texts: everything is text; "null" and "NA" are words, not missing values.
+
+    Raises DataError: no such file, a directory, empty, header only, ragged rows, another encoding, duplicate columns.
+    """
+    path = check_path(path)
+    suffix = _suffix(path)
+    if suffix not in SUFFIXES:
+        raise DataError(
+            f"{path}: files ending in {suffix or 'nothing'} cannot be read; save it as .csv, .tsv or .parquet"
+        )
+    import pandas as pd
+
+    if suffix in (".parquet", ".pq"):
+        try:
+            frame = pd.read_parquet(path)
+        except Exception as error:  # pyarrow's errors are many; all mean that the file is unusable
+            raise DataError(
+                f"{path}: not a readable Parquet file ({str(error).splitlines()[0].split('. ')[0]})"
+            ) from None
+        frame.columns = [str(column) for column in frame.columns]
+        if not len(frame.columns) or not len(frame):
+            raise DataError(f"{path}: has no rows")
+        _check_names(path, list(frame.columns))
+        return frame.reset_index(drop=True)
+    try:
+        header, separator = _check_start(path, encoding, separator)
+        frame = pd.read_csv(
+            path,
+            sep=separator,
+            encoding=encoding,
+            decimal=decimal,
+            low_memory=False,
+            na_values=None if texts else MISSING,
+            keep_default_na=not texts,
+            dtype=str if texts else None,
+            skipinitialspace=True,
+        )
+    except UnicodeError:
+        raise _encoding_error(path, encoding) from None
+    except (EOFError, gzip.BadGzipFile):
+        raise DataError(f"{path}: damaged or truncated gzip file") from None
+    except (pd.errors.ParserError, csv.Error) as error:
+        _check_ragged(path, encoding, separator)
+        reason = str(error).replace("Error tokenizing data. C error: ", "").strip()
+        raise DataError(
+            f"{path}: cannot be read as a table: {reason}"
+            + ("; is a quotation mark left open?" if "EOF inside string" in reason else "")
+        ) from None
+    except (pd.errors.EmptyDataError, OSError, LookupError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as a table: {str(error).splitlines()[0]}") from None
+    if frame[frame.columns[-1]].isna().any():  # only a row that is too short, or a missing value, leaves it empty
+        _check_ragged(path, encoding, separator)
+    frame.columns = [name or str(column) for name, column in zip(header, frame.columns)]
+    if header[0] == "" and frame.iloc[:, 0].equals(pd.Series(range(len(frame)))):
+        frame = frame.iloc[:, 1:]  # the row index that DataFrame.to_csv writes
+    return frame
+
+
+def check_path(path):
+    """The path of an existing, non-empty file. Raises DataError with the nearest names."""
+    if path is None or str(path) == "":
+        raise DataError("no file given: set dataset.path=FILE")
+    path = Path(str(path)).expanduser()
+    try:
+        if path.is_dir():
+            names = [entry.name for entry in sorted(path.iterdir()) if _suffix(entry) in SUFFIXES]
+            raise DataError(
+                f"{path} is a directory, not a file" + (f"; tables in it: {', '.join(names[:5])}" if names else "")
+            )
+        if not path.exists():
+            folder = path.parent
+            if not folder.is_dir():
+                raise DataError(f"{path}: there is no directory {folder}")
+            names = [entry.name for entry in folder.iterdir() if entry.is_file()]
+            near = get_close_matches(path.name, names, 3, 0.5)
+            raise DataError(
+                f"{path}: no such file"
+                + (f"; did you mean {' or '.join(near)}?" if near else f" in {folder.absolute()}")
+            )
+        with open(path, "rb") as file:
+            if not file.read(1):
+                raise DataError(f"{path}: the file is empty")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    return path
+
+
+def line_numbers(path, rows, encoding="utf-8", separator=None):
+    """Where some data rows stand: "lines 4, 7, 9" of a text file, "rows 3, 6" (from 1) of a Parquet file."""
+    rows = [int(row) for row in rows]
+    if _suffix(path) in (".parquet", ".pq"):
+        places, word = [row + 1 for row in rows], "row"
+    else:
+        wanted, places, word = set(rows), [], "line"
+        for row, (line, _) in enumerate(_records(path, encoding, separator), start=-1):
+            if row in wanted:
+                places.append(line)
+                if len(places) == len(wanted):
+                    break
+    return f"{word}{'s' * (len(places) > 1)} {', '.join(map(str, places))}"
+
+
+def _suffix(path):
+    suffixes = [suffix.lower() for suffix in Path(path).suffixes]
+    return suffixes[-2] if len(suffixes) > 1 and suffixes[-1] == ".gz" else suffixes[-1] if suffixes else ""
+
+
+def _open(path, encoding):
+    encoding = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
+    return (gzip.open if Path(path).suffix.lower() == ".gz" else open)(path, "rt", encoding=encoding, newline="")
+
+
+def _records(path, encoding, separator):
+    """(line number, fields) of every record that is not blank, the header too."""
+    csv.field_size_limit(2**31 - 1)
+    with _open(path, encoding) as file:
+        reader = csv.reader(file, delimiter=separator or _separator(path, encoding), skipinitialspace=True)
+        line = 1
+        for fields in reader:
+            if fields:
+                yield line, fields
+            line = reader.line_num + 1
+
+
+def _separator(path, encoding):
+    if SUFFIXES[_suffix(path)]:
+        return SUFFIXES[_suffix(path)]
+    with _open(path, encoding) as file:
+        first = next((line for line in file if line.strip()), "")
+    return max(",;\t|", key=first.count)  # the comma, when nothing occurs
+
+
+def _check_start(path, encoding, separator):
+    """Look at header and first row. Returns (column names, separator)."""
+    try:
+        separator = separator or _separator(path, encoding)
+    except LookupError:
+        raise DataError(f"dataset.encoding={encoding}: no such encoding") from None
+    if len(separator) != 1:
+        raise DataError(f"dataset.separator={separator!r}: give one character")
+    records = _records(path, encoding, separator)
+    _, header = next(records, (1, []))
+    header = [name.strip() for name in header]
+    if not any(header):
+        raise DataError(f"{path}: has no header line")
+    if any("\0" in name for name in header):
+        raise DataError(f"{path}: holds zero bytes: not a text file, or one to be read with dataset.encoding=utf-16")
+    numbers = [name for name in header if _is_number(name)]
+    values = [name for name in numbers if not float(name).is_integer() or "." in name]
+    numbered = header == ["", *map(str, range(len(header) - 1))]  # an array that DataFrame.to_csv wrote with its index
+    if values or len(numbers) == sum(map(bool, header)) and not numbered:
+        names = [f"x{column}" for column in range(1, len(header))] + ["y"]
+        names = names if len(names) <= 8 else [*names[:2], "...", *names[-2:]]
+        raise DataError(
+            f"{path}: the first line holds {'values' if values else 'numbers only'} "
+            f"({', '.join((values or numbers)[:3])}), not the names of the columns; "
+            f"add a header line above it, such as {separator.join(names)}"
+        )
+    _check_names(path, header)
+    first = next(records, None)
+    if first is None:
+        raise DataError(f"{path}: has a header but no rows")
+    if len(first[1]) > len(header):
+        raise DataError(f"{path}: line {first[0]} has {len(first[1])} fields, but the header has {len(header)}")
+    return header, separator
+
+
+def _is_number(name):
+    try:
+        return math.isfinite(float(name)) and "_" not in name
+    except ValueError:
+        return False
+
+
+def _check_names(path, names):
+    seen, twice = set(), []
+    for name in names:
+        if name in seen and name not in twice:
+            twice.append(name)
+        seen.add(name)
+    if twice:
+        raise DataError(
+            f"{path}: the column{'s' * (len(twice) > 1)} {', '.join(map(repr, twice[:5]))} "
+            f"occur{'s' * (len(twice) == 1)} more than once; rename them"
+        )
+
+
+def _check_ragged(path, encoding, separator):
+    """Raises DataError with the line of the first row that has more or fewer fields than the header."""
+    records = _records(path, encoding, separator)
+    try:
+        width = len(next(records)[1])
+        ragged = [(line, len(fields)) for line, fields in records if len(fields) != width]
+    except csv.Error:
+        return
+    if ragged:
+        line, fields = ragged[0]
+        more = f" ({len(ragged) - 1} more such line{'s' * (len(ragged) > 2)})" if len(ragged) > 1 else ""
+        raise DataError(
+            f"{path}: line {line} has {fields} field{'s' * (fields != 1)}, but the header has {width}{more}"
+        )
+
+
+def _encoding_error(path, encoding):
+    with (gzip.open if Path(path).suffix.lower() == ".gz" else open)(path, "rb") as file:
+        content = file.read(2**20)
+        if b"\0" in content and guess_encoding(content) != "utf-16":
+            return DataError(f"{path}: not a text file")
+        file.seek(0)
+        place = ""
+        if codecs.lookup(encoding).name == "utf-8":
+            for number, line in enumerate(file, start=1):  # no UTF-8 sequence crosses a line break
+                try:
+                    line.decode("utf-8")
+                except UnicodeDecodeError as error:
+                    place = f" (byte 0x{line[error.start]:02x} in line {number})"
+                    content = line
+                    break
+    guess = guess_encoding(content)
+    return DataError(f"{path}: not {encoding.upper()} text{place}; try dataset.encoding={guess}")
+
+
+def guess_encoding(content):
+    """A likely encoding of bytes that are not UTF-8.
+
+    A byte-order mark tells UTF-16; bytes above 127 come in pairs in Chinese text, and stand among ASCII letters in
+    Western European text.
+    """
+    if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return "utf-16"
+    high = [byte > 127 for byte in content]
+    paired = sum(a and b for a, b in zip(high, high[1:]))
+    for guess in ("gb18030", "cp1252") if paired > sum(high) / 3 else ("cp1252",):
+        try:
+            codecs.getincrementaldecoder(guess)().decode(content)
+            return guess
+        except UnicodeDecodeError:
+            continue
+    return "latin-1"

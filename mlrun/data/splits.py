@@ -1,0 +1,146 @@
+"""Which rows train, validate and test."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mlrun.errors import DataError
+
+PARTS = ("train", "val", "test")
+TRAIN_DEV = "train_dev"  # a part only where it is asked for: rows of the training distribution that are not trained on
+ORDER = ("train", TRAIN_DEV, "val", "test")
+
+
+def split_rows(rows, sizes, seed, classes=None, name="data"):
+    """Split `rows` into disjoint parts of the given sizes, at random, and by class where `classes` is given.
+
+    The algorithm: permute the rows with NumPy's PCG64 generator seeded with `seed`. Without classes, cut the
+    permutation into test, val, train, in this order. With classes, each class is the subsequence of the permutation
+    with that label; each part takes from the front of every class a number in proportion to what is left of it (largest
+    remainder, ties to the lower class index, at least one where the part is not smaller than the number of classes);
+    a part's rows keep the order of the permutation. The same rows, labels, sizes and seed give the same parts on every machine.
+
+    rows: (n,) original row numbers. sizes: part -> number of rows, as from `part_sizes`. classes: (n,) ints or None.
+    Returns a dict of (size,) int64 arrays, one for each part in `sizes`. Raises DataError for too small a class.
+    """
+    rows = np.asarray(rows, dtype=np.int64)
+    order = np.random.default_rng(seed % 2**63).permutation(len(rows))
+    wanted = [part for part in reversed(ORDER) if part in sizes]
+    if classes is None:
+        ends = np.cumsum([sizes[part] for part in wanted])
+        return {part: rows[order[end - sizes[part] : end]] for part, end in zip(wanted, ends)}
+
+    shuffled = np.asarray(classes)[order]
+    count = int(shuffled.max()) + 1 if len(shuffled) else 0
+    by_class = np.argsort(shuffled, kind="stable")  # places in `order`, grouped by class
+    total = np.bincount(shuffled, minlength=count)
+    first = np.cumsum(total) - total
+    taken = np.zeros(count, dtype=np.int64)
+    filled = [part for part in wanted if sizes[part] > 0]
+    _check_classes(total, filled, sizes, name)
+    result = {part: rows[:0] for part in wanted}
+    for place, part in enumerate(filled):
+        left = total - taken
+        later = sum(sizes[other] >= count for other in filled[place + 1 :])
+        least = np.minimum(left, 1 if sizes[part] >= count else 0)
+        most = np.maximum(left - later, least) if part != filled[-1] else left
+        number = _apportion(sizes[part], left, least, most)
+        within = np.arange(number.sum()) - np.repeat(np.cumsum(number) - number, number)
+        chosen = by_class[np.repeat(first + taken, number) + within]
+        result[part] = rows[order[np.sort(chosen)]]
+        taken += number
+    return result
+
+
+def part_sizes(split, count, name="data", parts=PARTS):
+    """Numbers of rows from what the user wrote, `count` rows being there.
+
+    `split` maps a part to a fraction (0.6), a number of rows (1000), 0 (no such part) or None (the rest). Whole numbers
+    of several parts that add up to 100 (98, 1, 1) are percent. Fractions that add up to 1 leave no row out; less leaves rows unused.
+    Returns part -> int. Raises DataError where this cannot be done.
+    """
+    given = {part: split[part] for part in parts if part in split}
+    for part, value in given.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value):
+            raise DataError(
+                f"dataset.split.{part}={value}: give a fraction such as 0.2, a number of rows such as 1000, "
+                f"0 for none, or null for the rest"
+            )
+    values = [value for value in given.values() if value is not None]
+    whole = all(float(value).is_integer() for value in values)
+    if len(values) == len(given) and whole and sum(values) == 100 and max(values) < 100:
+        given = {part: value / 100 for part, value in given.items()}
+    elif len(values) == len(given) and whole and max(values, default=0) == 1 == sum(values):
+        given = {part: float(value) for part, value in given.items()}  # train=1: all of it
+    sizes, share = {}, 0.0
+    for part, value in given.items():
+        if value is None:
+            continue
+        fraction = isinstance(value, float) and value <= 1
+        if not fraction and not float(value).is_integer():
+            raise DataError(f"dataset.split.{part}={value}: a number of rows is whole, a fraction is at most 1")
+        sizes[part] = int(value * count + 0.5) if fraction else int(value)
+        share += value if fraction else 0.0
+        if fraction and value > 0 and sizes[part] == 0:
+            raise DataError(
+                f"{name}: {count} row{'s' * (count != 1)} cannot be split: dataset.split.{part}={value} of that is "
+                f"no row; use more data or larger parts"
+            )
+    if share > 1 + 1e-9:
+        raise DataError(f"dataset.split: the fractions add up to {share:g}, more than 1")
+    rest = [part for part, value in given.items() if value is None]
+    if len(rest) > 1:
+        raise DataError(f"dataset.split: only one part can be the rest (null), not {' and '.join(rest)}")
+    if not rest and abs(share - 1) < 1e-9 and all(isinstance(value, float) or value == 0 for value in given.values()):
+        rest = [max(sizes, key=sizes.get)]  # what rounding left over or took too much goes to the largest
+    if rest:
+        sizes[rest[0]] = count - sum(size for part, size in sizes.items() if part != rest[0])
+    if sum(sizes.values()) > count or min(sizes.values(), default=0) < 0:
+        raise DataError(
+            f"{name}: {count} row{'s' * (count != 1)}, too few for dataset.split="
+            + "{"
+            + ", ".join(f"{part}: {'null' if split[part] is None else split[part]}" for part in given)
+            + "}"
+        )
+    return {part: sizes.get(part, 0) for part in given}
+
+
+def _check_classes(total, filled, sizes, name):
+    present = total[total > 0]
+    needed = sum(sizes[part] >= len(total) for part in filled)
+    if len(present) and present.min() < needed:
+        label = int(np.flatnonzero((total > 0) & (total < needed))[0])
+        raise SmallClass(label, int(total[label]), needed, filled, name)
+    if "train" in filled and sizes["train"] < len(present):
+        raise DataError(
+            f"{name}: {sizes['train']} training rows are fewer than the {len(present)} classes; enlarge "
+            f"dataset.split.train, or set dataset.split.stratify=false"
+        )
+
+
+class SmallClass(DataError):
+    """A class has fewer rows than there are parts; `label` is its index, so that the caller can say its name."""
+
+    def __init__(self, label, rows, needed, parts, name, label_name=None):
+        self.details = (label, rows, needed, parts, name)
+        parts = ", ".join(part for part in PARTS if part in parts)
+        super().__init__(
+            f"{name}: class {label if label_name is None else label_name!r} has {rows} row{'s' * (rows != 1)}, "
+            f"but a split by class into {parts} needs {needed} of each; "
+            f"leave that class out, or set dataset.split.stratify=false"
+        )
+
+    def named(self, labels):
+        return SmallClass(*self.details, label_name=labels[self.details[0]])
+
+
+def _apportion(size, weights, least, most):
+    """Whole numbers that add up to `size`, in proportion to `weights`, within [least, most] (largest remainder)."""
+    quota = size * weights / max(weights.sum(), 1)
+    number = np.clip(np.floor(quota).astype(np.int64), least, most)
+    while number.sum() < size and (number < weights).any():
+        room = number < most if (number < most).any() else number < weights
+        number[np.argmax(np.where(room, quota - number, -np.inf))] += 1
+    while number.sum() > size:
+        number[np.argmin(np.where(number > least, quota - number, np.inf))] -= 1
+    return number

@@ -1,0 +1,140 @@
+"""How much samples of a generative model resemble data: numpy in, plain floats out.
+
+Points are judged as they are, images by the features of a classifier (`mlrun.experiment.reference_classifier`): (rows, features) everywhere.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+COVERED = (
+    0.1  # a mode counts as covered with at least this share of the samples that it would get if all got equally many
+)
+
+
+def modes(samples, centers, deviation: float, within: float = 3.0) -> dict[str, float]:
+    """Of a mixture of equally likely Gaussians: `modes` covered, and `good`, the share of samples within 3 deviations of a center.
+
+    samples: (rows, features); centers: (modes, features). As Srivastava et al. 2017 (VEEGAN), but a mode needs more than one good sample.
+    """
+    distance = np.sqrt(squared_distances(samples, centers))
+    good = distance.min(axis=1) <= within * deviation
+    counts = np.bincount(distance.argmin(axis=1)[good], minlength=len(centers))
+    return {
+        "modes": float((counts >= max(1.0, COVERED * len(samples) / len(centers))).sum()),
+        "good": float(good.mean()),
+    }
+
+
+def squared_distances(x, y) -> np.ndarray:
+    """(rows of x, rows of y), never negative."""
+    x, y = (np.asarray(values, dtype=np.float64).reshape(len(values), -1) for values in (x, y))
+    return np.maximum((x**2).sum(1)[:, None] + (y**2).sum(1)[None] - 2 * x @ y.T, 0)
+
+
+def mmd(x, y, permutations: int = 0, seed: int = 0) -> dict[str, float]:
+    """Squared maximum mean discrepancy, unbiased (Gretton et al. 2012, lemma 6), kernel: mean of five Gaussians whose widths are
+    1/4, 1/2, 1, 2 and 4 times the median distance of all rows.
+
+    With `permutations`, `mmd_p` is the level of the test that both samples come from one distribution: the share of random divisions of
+    all rows, this one included, whose discrepancy is at least as large. Below 0.05 the two can be told apart at the 5 % level.
+    """
+    n, m = len(x), len(y)
+    if n < 2 or m < 2:
+        return {"mmd": float("nan")}
+    both = np.concatenate([np.asarray(values, dtype=np.float64).reshape(len(values), -1) for values in (x, y)])
+    squared = squared_distances(both, both)
+    median = np.median(squared[np.triu_indices(n + m, 1)]) or 1.0
+    kernel = sum(np.exp(-squared / (2 * median * 4.0**power)) for power in (-2, -1, 0, 1, 2)) / 5
+    np.fill_diagonal(kernel, 0)
+    first = np.zeros((1 + permutations, n + m))  # a row per division: 1 for the rows of the first sample
+    first[0, :n] = 1
+    random = np.random.default_rng(seed)
+    for row in range(1, 1 + permutations):
+        first[row, random.permutation(n + m)[:n]] = 1
+    within_first = np.einsum("pi,pi->p", first @ kernel, first)
+    within_second = np.einsum("pi,pi->p", (1 - first) @ kernel, 1 - first)
+    across = np.einsum("pi,pi->p", first @ kernel, 1 - first)
+    values = within_first / (n * (n - 1)) + within_second / (m * (m - 1)) - 2 * across / (n * m)
+    level = {"mmd_p": float((values >= values[0] - 1e-12).mean())} if permutations else {}
+    return {"mmd": float(values[0]), **level}
+
+
+def neighbourhoods(real, samples, neighbours: int = 5) -> dict[str, float]:
+    """`precision` and `recall` (Kynkäänniemi et al. 2019), `density` and `coverage` (Naeem et al. 2020).
+
+    A row's ball reaches to its k-th nearest neighbour in its own set. precision: samples in a ball of a real row; recall: real rows in a
+    ball of a sample; density: how many balls of real rows a sample lies in, over k; coverage: balls of real rows that hold a sample.
+    """
+    neighbours = min(neighbours, len(real) - 1, len(samples) - 1)
+
+    def radii(x):
+        return np.partition(squared_distances(x, x), neighbours, axis=1)[:, neighbours]  # the nearest is the row itself
+
+    across = squared_distances(real, samples)
+    inside = across <= radii(real)[:, None]
+    return {
+        "precision": float(inside.any(axis=0).mean()),
+        "recall": float((across <= radii(samples)[None]).any(axis=1).mean()),
+        "density": float(inside.sum() / (neighbours * len(samples))),
+        "coverage": float(inside.any(axis=1).mean()),
+    }
+
+
+def frechet(x, y) -> float:
+    """|m_x - m_y|^2 + tr(C_x + C_y - 2 (C_x C_y)^(1/2)): the squared Fréchet distance of the Gaussians with these means and covariances
+    (Heusel et al. 2017). Depends on the number of rows: compare only with equally many. NaN where a value is not finite."""
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        return float("nan")
+    covariances = [np.atleast_2d(np.cov(values, rowvar=False)) for values in (x, y)]
+    values, vectors = np.linalg.eigh(covariances[0])
+    root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
+    product = np.linalg.eigvalsh(root @ covariances[1] @ root)  # similar to C_x C_y, and symmetric
+    return float(
+        ((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(sum(covariances)) - 2 * np.sqrt(np.maximum(product, 0)).sum()
+    )
+
+
+def diversity(samples, classes, real, real_classes) -> float:
+    """Mean distance of two samples of one class, over that of two real rows of the class; the mean over classes. 0: one image per class."""
+    ratios = []
+    for label in np.unique(real_classes):
+        mine, theirs = (mean_distance(x[np.asarray(y) == label]) for x, y in ((samples, classes), (real, real_classes)))
+        if np.isfinite(mine) and theirs > 0:
+            ratios.append(mine / theirs)
+    return float(np.mean(ratios)) if ratios else float("nan")
+
+
+def mean_distance(x) -> float:
+    """Of two different rows; NaN for fewer than two."""
+    if len(x) < 2:
+        return float("nan")
+    difference = np.sqrt(squared_distances(x, x))
+    np.fill_diagonal(difference, 0)  # rounding
+    return float(difference.sum() / (len(x) * (len(x) - 1)))
+
+
+def nearest(samples, train) -> tuple[np.ndarray, np.ndarray]:
+    """(distances, rows): of each sample's nearest training row, chunk by chunk."""
+    distances, rows = [], []
+    for start in range(0, len(samples), 256):
+        squared = squared_distances(samples[start : start + 256], train)
+        rows.append(squared.argmin(axis=1))
+        distances.append(np.sqrt(squared.min(axis=1)))
+    return np.concatenate(distances), np.concatenate(rows)
+
+
+def memorization(samples, train, fresh) -> float:
+    """Median distance of samples to their nearest training row, over that of fresh real rows: near 1 as fresh data, near 0 copied."""
+    return float(np.median(nearest(samples, train)[0]) / max(np.median(nearest(fresh, train)[0]), 1e-12))
+
+
+def pca_error(train, test, components: int) -> float:
+    """Mean squared error per value of `test` (rows, features) restored from as many principal components of `train`."""
+    train, test = (np.asarray(values, dtype=np.float64).reshape(len(values), -1) for values in (train, test))
+    mean = train.mean(axis=0)
+    _, vectors = np.linalg.eigh(np.cov(train, rowvar=False))
+    chosen = vectors[:, ::-1][:, :components]
+    restored = (test - mean) @ chosen @ chosen.T + mean
+    return float(((test - restored) ** 2).mean())

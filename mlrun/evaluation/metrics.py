@@ -1,0 +1,195 @@
+"""What is measured on predictions: one function per problem, numpy in, a dict of plain floats out.
+
+Estimators and networks are measured by the same functions, so their numbers can be compared; the definitions are
+scikit-learn's. What a network needs is written here in numpy, because importing `sklearn.metrics` takes about a second.
+A quantity that is not defined on the data at hand (ROC AUC with one class present) is NaN, never missing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+SILHOUETTE_ROWS = 3000  # the silhouette compares all pairs of rows; beyond this it is taken on a seeded sample
+
+
+def classification(y_true, y_pred, probabilities=None, num_classes=None) -> dict[str, float]:
+    """Accuracy and macro F1; with `probabilities` log loss, and ROC AUC if there are two classes.
+
+    y_true, y_pred: (rows,) class indices 0..num_classes-1; probabilities: (rows, num_classes), rows sum to 1.
+    Macro F1 is the mean over the classes that occur in `y_true` or `y_pred`.
+    """
+    y_true, y_pred = np.asarray(y_true, dtype=np.int64), np.asarray(y_pred, dtype=np.int64)
+    counts = confusion(y_true, y_pred, num_classes or _num_classes(y_true, y_pred, probabilities))
+    hits, true, predicted = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
+    occurs = (true + predicted) > 0
+    measured = {
+        "accuracy": float(hits.sum() / counts.sum()) if counts.sum() else float("nan"),
+        "f1_macro": float(np.mean(2 * hits[occurs] / (true + predicted)[occurs])) if occurs.any() else float("nan"),
+    }
+    if probabilities is not None:
+        probabilities = np.asarray(probabilities)
+        measured["log_loss"] = log_loss(y_true, probabilities)
+        if probabilities.shape[1] == 2:
+            measured["roc_auc"] = roc_auc(y_true, probabilities[:, 1])
+    return measured
+
+
+def regression(y_true, y_pred) -> dict[str, float]:
+    """Root mean squared error, mean absolute error (in the target's unit) and R^2.
+
+    y_true, y_pred: (rows,) or (rows, outputs).
+    """
+    y_true = np.asarray(y_true, dtype=np.float64)
+    y_true = y_true.reshape(len(y_true), -1)
+    y_pred = np.asarray(y_pred, dtype=np.float64).reshape(y_true.shape)
+    if not len(y_true):
+        return {"rmse": float("nan"), "mae": float("nan"), "r2": float("nan")}
+    error = y_true - y_pred
+    residual = np.sum(error**2, axis=0)
+    total = np.sum((y_true - y_true.mean(axis=0)) ** 2, axis=0)
+    # a constant target has no variance to explain: 1 if it is met exactly, else 0, as scikit-learn has it
+    r2 = np.where(total > 0, 1 - residual / np.where(total > 0, total, 1), np.where(residual == 0, 1.0, 0.0))
+    return {
+        "rmse": float(np.mean(np.sqrt(np.mean(error**2, axis=0)))),
+        "mae": float(np.mean(np.abs(error))),
+        "r2": float(np.mean(r2)) if len(y_true) > 1 else float("nan"),
+    }
+
+
+def language_modeling(loss: float, tokens_per_character: float) -> dict[str, float]:
+    """From the mean loss per token in nats: perplexity exp(loss), and bits per character of the text."""
+    with np.errstate(over="ignore"):
+        return {
+            "loss": loss,
+            "perplexity": float(np.exp(loss)),
+            "bits_per_character": float(loss / np.log(2) * tokens_per_character),
+        }
+
+
+def clustering(x, labels, y_true=None, inertia=None) -> dict[str, float]:
+    """Inertia (as given), silhouette, and the adjusted Rand index where true classes are known.
+
+    x: (rows, features) as the clusterer saw it; labels: (rows,) cluster indices; y_true: (rows,) class indices.
+    """
+    from sklearn.metrics import adjusted_rand_score, silhouette_score
+
+    x, labels = np.asarray(x), np.asarray(labels)
+    measured = {} if inertia is None else {"inertia": float(inertia)}
+    sample = SILHOUETTE_ROWS if len(x) > SILHOUETTE_ROWS else None
+    try:
+        measured["silhouette"] = float(silhouette_score(x, labels, sample_size=sample, random_state=0))
+    except ValueError:  # one cluster only, or every row a cluster of its own
+        measured["silhouette"] = float("nan")
+    if y_true is not None:
+        measured["ari"] = float(adjusted_rand_score(y_true, labels))
+    return measured
+
+
+def decomposition(x, reconstruction, explained_variance_ratio=None) -> dict[str, float]:
+    """Share of variance that the components keep, and the mean squared error of the reconstruction.
+
+    x, reconstruction: (rows, features); explained_variance_ratio: (components,)
+    """
+    measured = {}
+    if explained_variance_ratio is not None:
+        measured["explained_variance"] = float(np.sum(explained_variance_ratio))
+    x, reconstruction = np.asarray(x, dtype=np.float64), np.asarray(reconstruction, dtype=np.float64)
+    measured["reconstruction_error"] = float(np.mean((x - reconstruction) ** 2))
+    return measured
+
+
+def confusion(y_true, y_pred, num_classes) -> np.ndarray:
+    """Counts (num_classes, num_classes): row = true class, column = predicted class."""
+    y_true, y_pred = np.asarray(y_true, dtype=np.int64), np.asarray(y_pred, dtype=np.int64)
+    counts = np.bincount(y_true * num_classes + y_pred, minlength=num_classes * num_classes)
+    return counts.reshape(num_classes, num_classes)
+
+
+def log_loss(y_true, probabilities) -> float:
+    """Mean negative log-likelihood in nats. A probability is at least the machine epsilon of its own type."""
+    probabilities = np.asarray(probabilities)
+    y_true = np.asarray(y_true, dtype=np.int64)
+    if not len(y_true):
+        return float("nan")
+    eps = np.finfo(probabilities.dtype).eps
+    likelihood = np.clip(probabilities[np.arange(len(y_true)), y_true], eps, 1 - eps)
+    return float(-np.mean(np.log(likelihood.astype(np.float64))))
+
+
+def roc_auc(y_true, score) -> float:
+    """Area under the ROC curve: P(score of a positive > score of a negative), ties count half (Mann-Whitney U).
+
+    y_true: (rows,) 0 or 1; score: (rows,), higher means class 1. NaN if only one class is present.
+    """
+    y_true, score = np.asarray(y_true) == 1, np.asarray(score)
+    positives, negatives = int(y_true.sum()), int((~y_true).sum())
+    if not positives or not negatives:
+        return float("nan")
+    _, inverse, count = np.unique(score, return_inverse=True, return_counts=True)
+    rank = np.cumsum(count) - (count - 1) / 2  # tied scores share their mean rank
+    return float((rank[inverse][y_true].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def threshold_counts(y_true, score) -> tuple[np.ndarray, np.ndarray]:
+    """True and false positives when the highest k distinct scores are called positive, k = 1, 2, ..."""
+    y_true, score = np.asarray(y_true) == 1, np.asarray(score)
+    order = np.argsort(-score, kind="stable")
+    y_true, score = y_true[order], score[order]
+    last_of_its_value = np.append(np.flatnonzero(np.diff(score)), len(score) - 1)
+    true_positives = np.cumsum(y_true)[last_of_its_value]
+    return true_positives, 1 + last_of_its_value - true_positives
+
+
+def average_precision(y_true, score) -> float:
+    """Precision averaged over recall, as a step function: sum of (R_n - R_{n-1}) P_n. NaN without positives."""
+    true_positives, false_positives = threshold_counts(y_true, score)
+    if not true_positives[-1]:
+        return float("nan")
+    precision = true_positives / (true_positives + false_positives)
+    recall = true_positives / true_positives[-1]
+    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
+
+
+def _num_classes(y_true, y_pred, probabilities) -> int:
+    if probabilities is not None:
+        return np.shape(probabilities)[1]
+    return int(max(np.max(y_true, initial=0), np.max(y_pred, initial=0))) + 1
+
+
+def translation(written, references, bleu=True):
+    """Written texts (rows,) against one or several references each: the share that equals one of them, and BLEU from 0 to 100."""
+    same = sum(
+        " ".join(text.split()) in {" ".join(one.split()) for one in expected}
+        for text, expected in zip(written, references)
+    )
+    metrics = {"exact_match": same / max(1, len(written))}
+    if bleu:
+        metrics["bleu"] = corpus_bleu(written, references)
+    return metrics
+
+
+def corpus_bleu(written, references, lowercase=False):
+    """BLEU of a corpus by sacrebleu: its own tokens ("13a"), four-grams, exponential smoothing (Post 2018, arXiv:1804.08771).
+
+    references: for each text one or several; their number may differ.
+    """
+    from sacrebleu.metrics import BLEU
+
+    longest = max(map(len, references), default=0)
+    streams = [[expected[at] if at < len(expected) else None for expected in references] for at in range(longest)]
+    return BLEU(lowercase=lowercase).corpus_score(list(written), streams).score
+
+
+def clipped_precision(written, references, n):
+    """(matches, n-grams): how many n-grams of the written words occur in a reference, each as often as in the reference that has it
+    most (Papineni et al. 2002, section 2.1). written: words; references: lists of words."""
+
+    def ngrams(words):
+        return Counter(zip(*(words[at:] for at in range(n))))
+
+    found, most = ngrams(written), Counter()
+    for reference in references:
+        most |= ngrams(reference)
+    return (found & most).total(), found.total()

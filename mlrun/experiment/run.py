@@ -1,0 +1,324 @@
+"""One experiment from configuration to result: the recipe, read from top to bottom."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import random
+import shlex
+import sys
+import time
+import traceback
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from mlrun.config.identity import flatten, identity, relevant
+from mlrun.config.instantiate import build, plain
+from mlrun.errors import Pruned, UserError
+from mlrun.experiment.reference_classifier import appoint
+from mlrun.experiment.state import LOCK_SECONDS, Attempt, alone, write_whole
+from mlrun.report import terminal
+from mlrun.report.notify import tell
+from mlrun.tracking.delivery import Unreachable
+from mlrun.tracking.recorder import KEY
+from mlrun.tracking.run import NullRun, Run
+
+log = logging.getLogger("mlrun")
+
+
+@dataclass
+class Result:
+    """What is left of a run. `metrics` has the final "test/…" and the best epoch's "val/…"; `seconds` says where the time went: data, import,
+    fit, evaluate, report, log."""
+
+    model: str
+    dataset: str
+    directory: Path
+    monitor: str = ""
+    mode: str = "max"
+    status: str = "RUNNING"
+    run_id: str | None = None
+    recorded: bool = True  # False: MLflow refused something, or never answered
+    refused: str | None = None  # what MLflow did not take of the runs below this one
+    metrics: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    parameters: int | None = None
+    best_epoch: int | None = None
+    predict_ms: float | None = None  # median time of answering one row; no metric: no two runs have the same
+
+    @property
+    def objective(self) -> float | None:
+        """The watched metric, which sweeps compare."""
+        return self.metrics.get(self.monitor)
+
+    @contextmanager
+    def phase(self, name: str):
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def run(
+    cfg: DictConfig,
+    directory: Path | str,
+    overrides: list[str] = (),
+    parent: str | None = None,
+    report=terminal,
+    run_id: str | None = None,
+    on_open=None,
+    resume: Path | None = None,
+) -> Result:
+    """Runs one composed configuration. The MLflow run ends FINISHED, FAILED or KILLED whatever happens.
+
+    directory: where checkpoints, figures and the model go; overrides: what the user typed; parent: MLflow run id of a sweep;
+    report: who is told while it runs, `mlrun.report.terminal` or something with the same names (`mlrun.report.silent`).
+    run_id: MLflow run of an earlier attempt to go on recording to; on_open(run id): called from another thread once it is open.
+    resume: checkpoint of an earlier attempt to go on from.
+    Raises what the experiment raised, after the run is closed.
+    """
+    cfg = plain(cfg)
+    directory = Path(directory).resolve()
+    directory.mkdir(parents=True, exist_ok=True)
+    result = Result(cfg["model"]["name"], cfg["dataset"]["name"], directory)
+    log.info("mlrun %s: %s", version("mlrun"), shlex.join(["mlrun", *overrides]))
+    if _follows():
+        _attempt(cfg, result, NullRun(), overrides, report, resume)
+        return result
+    continues = resume is not None or run_id is not None
+    with alone(directory, LOCK_SECONDS if continues else 0):
+        record = Attempt(directory)
+        earlier = record.earlier(identity(cfg), continues)
+        _write_config(cfg, overrides, directory)  # first: where there is a record there is all that it takes to go on
+        record.begin(identity(cfg), earlier)
+
+        def opened(run_id: str) -> None:
+            record.note(run_id=run_id)
+            if on_open:
+                on_open(run_id)
+
+        tracked = _open_run(cfg, overrides, parent, record, run_id, opened)
+        try:
+            _attempt(cfg, result, tracked, overrides, report, resume)
+        finally:
+            _close_run(tracked, result)
+            record.note(status=result.status)
+    report.result_table(result)
+    return result
+
+
+def _attempt(cfg: dict, result: Result, tracked: Run | NullRun, overrides, report, resume: Path | None) -> None:
+    """The run between its opening and its closing, with a word on how it ended."""
+    directory = result.directory
+    try:
+        tracked.artifact(directory / "config", "config")
+        (directory / "error.txt").unlink(missing_ok=True)  # of an earlier attempt
+        _run(cfg, result, tracked, overrides, report, resume)
+        result.status = "FINISHED"
+    except BaseException as error:
+        result.status = "KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit, Pruned)) else "FAILED"
+        _leave_traceback(error, directory, tracked)
+        if isinstance(error, (KeyboardInterrupt, SystemExit)) and not isinstance(tracked, NullRun):
+            print(
+                f"mlrun: to go on with this run: mlrun resume {shlex.quote(terminal.short_path(directory))}",
+                file=sys.stderr,
+            )
+        raise
+
+
+def _follows() -> bool:
+    """Whether this is a further process of a distributed run: the first one records."""
+    return int(os.environ.get("LOCAL_RANK", 0)) > 0
+
+
+def _run(cfg: dict, result: Result, tracked: Run, overrides, report, resume: Path | None) -> None:
+    directory = result.directory
+    with result.phase("data"):
+        seed_everything(cfg["seed"])
+        data = build(
+            cfg["dataset"],
+            {"seed": cfg["seed"], "data_dir": cfg["data_dir"], "name": cfg["dataset"]["name"]},
+            "dataset",
+        )
+        data.prepare()
+        tracked.dataset(data.name, data.digest, data.source, json.dumps(data.sizes))
+    if cfg["trainer"].get("folds"):
+        from mlrun.experiment.crossvalidation import cross_validate
+
+        cross_validate(cfg, data, result, tracked, report, overrides)
+        return _record_metrics(result, tracked)
+    with result.phase("import"):
+        from mlrun.predictions.learner import make_learner
+
+        learner = make_learner(cfg, data)
+    result.monitor, result.mode = learner.monitor, learner.mode
+    tracked.check()
+    report.config_summary(cfg, overrides, sizes=data.sizes, problem=data.spec.problem, directory=directory)
+
+    with result.phase("fit"):
+        learner.fit(data, tracked, directory, report.Progress(), resume)
+    if isinstance(tracked, NullRun):
+        return  # the first process of the distributed run evaluates and writes
+    result.parameters, result.best_epoch = learner.training.parameters, learner.training.best_epoch
+    result.metrics.update(_at_epoch(learner.training.history, result.best_epoch))
+    with result.phase("evaluate"):
+        judge = appoint(learner, cfg, data)
+        if judge is not None:
+            log.info("measured by the classifier of run %s, test accuracy %.4f", judge.run, judge.accuracy)
+            tracked.tags({"judge": judge.run})
+        part = next((part for part in ("test", "val", "train") if data.sizes[part]), "test")
+        result.metrics.update({f"{part}/{name}": value for name, value in learner.evaluate(data, part).items()})
+    _warn_of_divergence(result, tracked)
+    _record_metrics(result, tracked)
+
+    with result.phase("report"):
+        example = data.example(part)
+        if data.inputs is not None:
+            result.predict_ms = _milliseconds_a_row(learner, example)
+            tracked.metrics({"predict_ms": result.predict_ms}, step=0)
+        learner.save(directory / "model")
+        tracked.model(
+            directory / "model",
+            example,
+            learner.predict(example),
+            learner.requirements(),
+            learner.flavors(),
+            data.columns,
+        )
+        draw(learner.figures(data, part), directory / "figures")
+        for name in ("figures", "checkpoints"):
+            if (directory / name).is_dir():
+                tracked.artifact(directory / name, name)
+
+
+def _milliseconds_a_row(learner, example) -> float:
+    """Median time of answering a single row: what a service would feel. At most a tenth of a second is spent on it."""
+    row, times, end = example[:1], [], time.perf_counter() + 0.1
+    while len(times) < 20 and (len(times) < 3 or time.perf_counter() < end):
+        start = time.perf_counter()
+        learner.predict(row)
+        times.append(1e3 * (time.perf_counter() - start))
+    return sorted(times)[len(times) // 2]
+
+
+def _record_metrics(result: Result, tracked: Run) -> None:
+    tracked.metrics(result.metrics, step=result.best_epoch or 0)
+    log.info("result: %s", ", ".join(f"{name} {value:.6g}" for name, value in result.metrics.items()))
+    facts = {"monitor": result.monitor, "mode": result.mode, "parameters": result.parameters}
+    tracked.tags({name: value for name, value in facts.items() if value is not None})
+    _write_metrics(result)
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds Python, and NumPy and torch if they are there; what is imported later is seeded where it is used."""
+    random.seed(seed)
+    import numpy
+
+    numpy.random.seed(seed)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
+
+
+def _open_run(cfg: dict, overrides, parent: str | None, record: Attempt, run_id: str | None, on_open) -> Run:
+    model, dataset = cfg["model"], cfg["dataset"]
+    tags = {
+        "model": model["name"],
+        "dataset": dataset["name"],
+        "problem": dataset.get("problem"),
+        "seed": cfg["seed"],
+        "config_hash": identity(cfg),
+        "command": shlex.join(["mlrun", *overrides]),
+        "directory": record.path.parent,
+        KEY: record.key,
+    }
+    optim = f" {cfg['optim']['_target_'].rpartition('.')[2]}" if model.get("_target_") and cfg.get("optim") else ""
+    name = cfg["tracking"]["run_name"] or f"{model['name']} {dataset['name']}{optim} seed={cfg['seed']}"
+    return Run(
+        cfg["tracking"]["experiment"], name, tags, flatten(relevant(cfg)), parent, run_id, on_open, record.path.parent
+    )
+
+
+def _close_run(tracked: Run, result: Result) -> None:
+    """Says how the run ended; what MLflow refused is told, not raised: the results are in the run's directory."""
+    log_file = result.directory / "mlrun.log"
+    if log_file.is_file():
+        tracked.artifact(log_file)
+    if result.status == "FINISHED":
+        tracked.metrics({f"seconds/{phase}": seconds for phase, seconds in result.seconds.items()}, step=0)
+    with result.phase("log"):  # what MLflow still had to take
+        refused = tracked.close(result.status) or result.refused
+    if refused:
+        result.recorded = False
+        kept = f"What has not arrived is kept and can be sent with: mlrun sync {shlex.quote(terminal.short_path(result.directory))}"
+        if isinstance(refused, Unreachable):
+            message = f"MLflow does not answer ({refused}). The results are in {result.directory}. {kept}"
+        else:
+            message = f"MLflow did not take everything ({refused}). The results are in {result.directory}. {kept}"
+        tell(message, logging.ERROR)
+    try:
+        result.run_id = tracked.id
+    except UserError:
+        pass
+
+
+def _leave_traceback(error: BaseException, directory: Path, tracked: Run | NullRun) -> None:
+    path = directory / "error.txt"
+    path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    log.error("%s", "".join(traceback.format_exception(error)))
+    tracked.tags({"error": f"{type(error).__name__}: {error}"[:500]})
+    tracked.artifact(path)
+
+
+def _write_config(cfg: dict, overrides, directory: Path) -> None:
+    folder = directory / "config"
+    folder.mkdir(exist_ok=True)
+    write_whole(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
+    write_whole(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(cfg)))
+
+
+def _write_metrics(result: Result) -> None:
+    # JSON has no NaN
+    finite = {name: value if math.isfinite(value) else None for name, value in result.metrics.items()}
+    (result.directory / "metrics.json").write_text(json.dumps(finite, indent=2), encoding="utf-8")
+
+
+def _warn_of_divergence(result: Result, tracked: Run | NullRun) -> None:
+    watched = result.metrics.get(result.monitor)
+    if watched is not None and not math.isfinite(watched):
+        message = (
+            f"{result.monitor} is {watched}: training diverged. Try a smaller optim.lr, or trainer.gradient_clip_val=1."
+        )
+        log.warning(message)
+        print(f"mlrun: warning: {message}", file=sys.stderr)
+        tracked.tags({"diverged": "true"})
+
+
+def draw(figures, folder: Path) -> None:
+    """Writes figures one by one. One that cannot be drawn is logged; the trained model does not depend on it."""
+    from mlrun.report.figures import save
+
+    folder.mkdir(parents=True, exist_ok=True)
+    while True:
+        try:
+            name, figure = next(figures)
+            path = folder / f"{name}.png"
+            own = getattr(figure, "save", None)  # a film knows how it is written
+            own(path) if own else save(figure, path)
+        except StopIteration:
+            return
+        except Exception:  # a generator that raised is exhausted: the next turn ends the loop
+            log.exception("a figure could not be drawn")
+
+
+def _at_epoch(history: dict, epoch: int | None) -> dict[str, float]:
+    """The metrics of the epoch that was kept, the last one if none was chosen."""
+    return {
+        name: dict(points).get(epoch, points[-1][1]) for name, points in history.items() if not name.startswith("lr")
+    }

@@ -1,0 +1,45 @@
+"""Where in a sequence a token stands, told to networks that do not see it by themselves."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+
+def sinusoids(length: int, width: int) -> Tensor:
+    """(length, width): PE(pos, 2i) = sin(pos / 10000^(2i / width)), PE(pos, 2i + 1) = cos of the same (Vaswani et al. 2017, 3.5)."""
+    if width % 2:
+        raise ValueError(f"width={width}: sinusoidal positions need an even width")
+    angle = torch.arange(length)[:, None] * torch.exp(-math.log(10000.0) * torch.arange(0, width, 2) / width)
+    return torch.stack([angle.sin(), angle.cos()], -1).flatten(1)
+
+
+class Positions(nn.Module):
+    """Adds a vector for each position to (batch, length, width).
+
+    kind: "sinusoidal" (fixed, any length), "learned" (up to `max_length` positions), "none".
+    """
+
+    def __init__(self, width: int, max_length: int, kind: Literal["sinusoidal", "learned", "none"] = "sinusoidal"):
+        super().__init__()
+        self.kind, self.width, self.max_length = kind, width, max_length
+        if kind == "learned":
+            self.table = nn.Parameter(torch.randn(max_length, width) * 0.02)
+        elif kind == "sinusoidal":
+            self.register_buffer("table", sinusoids(max_length, width), persistent=False)
+
+    def forward(self, x: Tensor, start: int = 0) -> Tensor:
+        """start: position of the first one of x. Raises ValueError past the last learned position."""
+        if self.kind == "none":
+            return x
+        end = start + x.shape[1]
+        if end > len(self.table):
+            if self.kind == "learned":
+                raise ValueError(
+                    f"a sequence of {end} tokens, but there are {self.max_length} learned positions: raise max_length"
+                )
+            self.table = sinusoids(2 * end, self.width).to(self.table)
+        return x + self.table[start:end]

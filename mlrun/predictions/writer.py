@@ -1,0 +1,179 @@
+"""Answers of a stored model for any number of rows: read, asked and written at the same time, in constant memory."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import os
+import sys
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Semaphore
+
+import numpy as np
+
+from mlrun.data.readers.rows import Piece
+from mlrun.errors import UserError
+
+AHEAD = 2  # pieces that wait, besides those that are asked
+TOLD = 5  # rejected rows that are printed
+REJECTED_HEADER = ("place", "reason", "row")
+FORMATS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+}
+
+
+def predict_all(learner, reads, output: str, format: str, rejected: Path) -> tuple[int, int]:
+    """Writes a row `row, prediction, probability_CLASS …` for each row that could be used, the others to `rejected`.
+
+    reads: of `read_rows`. row: line of a text file, row (from 1) of a Parquet file, name of an image. output: a file, or "-" for stdout.
+    Returns (rows answered, rows rejected). This thread splits the input and writes; others parse, and ask the learner.
+    """
+    sink, pending = Sink(output, format, learner, rejected), deque()
+    try:
+        with learner.sharing() as askers, ThreadPoolExecutor(askers + 1) as pool:
+            turn = Semaphore(askers)
+
+            def ask(read):
+                piece = read()
+                with turn:
+                    return piece, *(learner.answers(piece.x) if len(piece.x) else (None, None))
+
+            try:
+                for read in reads:
+                    pending.append(pool.submit(ask, read))
+                    if len(pending) > askers + AHEAD:
+                        sink.write(*pending.popleft().result())
+                while pending:
+                    sink.write(*pending.popleft().result())
+            finally:
+                for future in pending:
+                    future.cancel()
+        sink.finish()
+    finally:
+        sink.discard()
+    return sink.rows, sink.refused
+
+
+class Sink:
+    """Writes beside the output and puts it into place at the end, so that half a file is never taken for a whole one."""
+
+    def __init__(self, output: str, format: str, learner, rejected: Path):
+        self.output, self.format, self.rejected = output, format, rejected
+        self.labels = [str(label) for label in learner.recipe.get("labels") or []]
+        self.rows = self.refused = 0
+        self._file = self._writer = self._side = None
+        self._beside = None if output == "-" else Path(f"{output}.part")
+
+    def write(self, piece: Piece, answers, probabilities) -> None:
+        for one in piece.rejected:
+            self._refuse(one)
+        if answers is None or not len(answers):
+            return
+        import pyarrow
+
+        answers = np.asarray(answers)
+        columns = {"row": pyarrow.array(piece.places)}
+        if answers.ndim == 1:
+            columns["prediction"] = pyarrow.array(answers.tolist() if answers.dtype == object else answers)
+        else:  # codes of a decomposition
+            flat = answers.reshape(len(answers), -1)
+            columns |= {
+                f"value_{index + 1}": pyarrow.array(np.ascontiguousarray(flat[:, index]))
+                for index in range(flat.shape[1])
+            }
+        if probabilities is not None:
+            shares = np.asarray(probabilities, dtype=np.float32)
+            columns |= {
+                f"probability_{label}": pyarrow.array(np.ascontiguousarray(shares[:, index]))
+                for index, label in enumerate(self.labels)
+            }
+        self._write_table(pyarrow.table(columns))
+        self.rows += len(answers)
+
+    def _write_table(self, table) -> None:
+        if self._file is None:
+            self._open(table)
+        if self.format == "parquet":
+            self._writer.write_table(table)
+        elif self.format == "jsonl":
+            self._file.write(table.to_pandas().to_json(orient="records", lines=True, force_ascii=False).encode())
+        else:
+            from pyarrow import ArrowInvalid
+            from pyarrow.csv import WriteOptions, write_csv
+
+            try:
+                write_csv(table, self._file, WriteOptions(include_header=False, quoting_style="none"))
+            except ArrowInvalid:  # a label with a comma or a quotation mark
+                write_csv(table, self._file, WriteOptions(include_header=False, quoting_style="needed"))
+
+    def _open(self, table) -> None:
+        try:
+            if self._beside:
+                self._beside.parent.mkdir(parents=True, exist_ok=True)
+            self._file = sys.stdout.buffer if self._beside is None else open(self._beside, "wb")
+        except OSError as error:
+            raise UserError(f"{self.output}: cannot be written ({error.strerror})") from None
+        if self.format == "parquet":
+            import pyarrow.parquet as parquet
+
+            # shares of float32 neither repeat nor compress; to try costs more than the network
+            self._writer = parquet.ParquetWriter(
+                self._file, table.schema, use_dictionary=["prediction"] if self.labels else False, compression="none"
+            )
+        elif self.format == "csv":
+            import io
+
+            head = io.StringIO()
+            csv.writer(head, lineterminator="\n").writerow(table.column_names)
+            self._file.write(head.getvalue().encode())
+
+    def _refuse(self, one) -> None:
+        if self._side is None:
+            try:
+                self._side = open(self.rejected, "w", newline="", encoding="utf-8", errors="replace")
+            except OSError as error:
+                raise UserError(
+                    f"{self.rejected}: rows that cannot be used are written there, and it cannot be written ({error.strerror}); see --rejected"
+                ) from None
+            csv.writer(self._side).writerow(REJECTED_HEADER)
+        csv.writer(self._side).writerow(one)
+        self.refused += 1
+        if self.refused <= TOLD:
+            print(
+                f"mlrun: {'line ' if isinstance(one.place, (int, np.integer)) else ''}{one.place}: {one.reason}",
+                file=sys.stderr,
+            )
+
+    def finish(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        if self._file is not None:
+            self._file.flush()
+        if self._beside is not None and self._file is not None:
+            self._file.close()
+            os.replace(self._beside, self.output)
+        if self._side is not None:
+            self._side.close()
+        else:
+            self._forget_earlier()
+
+    def _forget_earlier(self) -> None:
+        """Removes a file of rejected rows that an earlier prediction left, nothing else of this name."""
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            with open(self.rejected, encoding="utf-8") as file:
+                ours = file.readline().strip() == ",".join(REJECTED_HEADER)
+            if ours and self._beside is not None:
+                self.rejected.unlink()
+
+    def discard(self) -> None:
+        """Removes what was not finished."""
+        if self._beside is not None:
+            self._beside.unlink(missing_ok=True)

@@ -1,0 +1,186 @@
+"""From settings to optimizer, learning-rate schedule and L1 / L2 penalty: what turns a loss into steps.
+
+Tasks with several optimizers call `optimizer` and `scheduler` once for each, overriding what differs (`lr=2e-4`).
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mlrun.config.instantiate import build, plain
+from mlrun.errors import ConfigError
+
+# torch's optimizers with a kernel that updates all parameters at once, and the devices that have it (torch 2.6-2.13).
+FUSED = {
+    torch.optim.SGD: {"cpu", "cuda"},
+    torch.optim.Adam: {"cpu", "cuda"},
+    torch.optim.AdamW: {"cpu", "cuda"},
+    torch.optim.Adagrad: {"cpu"},
+}
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """`optim` and `schedule` are the nodes `optim` and `scheduler` of the configuration (mappings with `_target_`)."""
+
+    optim: Mapping[str, Any]
+    schedule: Mapping[str, Any] | None = None
+    l1: float = 0.0  # adds l1 * sum |w| to what is minimized
+    l2: float = 0.0  # adds l2 / 2 * sum w^2
+    penalize_bias_and_norm: bool = False
+    # False with a gradient scaler (16-mixed on a GPU): a fused step unscales gradients itself, too late for penalties
+    # and clipping.
+    fused: bool = True
+
+    def optimizer(self, parts: nn.Module | Iterable, **overrides: Any) -> torch.optim.Optimizer:
+        """A new optimizer for `parts`: a module, parameters, or groups `{"params": module or parameters, "lr": ...}`.
+
+        Overrides replace settings of the configuration; None means: as configured. Frozen parameters are left out, and
+        so are groups that are frozen altogether. Raises ConfigError where torch refuses the settings or nothing is left
+        to train.
+        """
+        groups = _trainable_groups(parts)
+        if not groups:
+            raise ConfigError("nothing to train: every parameter is frozen, or there is none")
+        node = plain(self.optim) or {}
+        node = node | {name: plain(value) for name, value in overrides.items() if value is not None}
+        make = build(node | {"_partial_": True}, path="optim")
+        if make is None:
+            raise ConfigError("optim: training by gradient descent needs an optimizer, e.g. optim=adam")
+        settings = {name: _as_tuple(value) for name, value in make.keywords.items()}
+        if not {"fused", "foreach", "differentiable"} & settings.keys():
+            settings |= self._kernel(make.func, [p for group in groups for p in group["params"]])
+        try:
+            return make.func(groups, **settings)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ConfigError(f"optim: {node['_target_']} refuses these settings: {_first_line(error)}") from error
+
+    def _kernel(self, target: Any, parameters: list[Tensor]) -> dict[str, bool]:
+        """`fused` where the class has it on these devices, else `foreach`: small networks wait mostly for this."""
+        devices = {p.device.type for p in parameters}
+        if self.fused and devices <= FUSED.get(target, set()) and all(p.is_floating_point() for p in parameters):
+            return {"fused": True}
+        if "foreach" in inspect.signature(target).parameters and devices <= {"cpu", "cuda"}:
+            return {"foreach": True}
+        return {}
+
+    def scheduler(
+        self,
+        optimizer: torch.optim.Optimizer,
+        total_steps: float | None,
+        total_epochs: int | None,
+        monitor: str = "val/loss",
+        mode: str = "min",
+    ) -> dict[str, Any] | None:
+        """The schedule of `optimizer` as Lightning's `lr_scheduler` dictionary; None where none is configured.
+
+        `total_steps` and `total_epochs` are Lightning's `trainer.estimated_stepping_batches` and `trainer.max_epochs`;
+        infinite, -1 or None mean an open end, which schedules that need the length refuse. `monitor` and `mode` are
+        what a plateau schedule watches. Raises ConfigError where the settings do not fit.
+        """
+        node = dict(plain(self.schedule) or {})
+        if node.get("_target_") is None:
+            return None
+        interval = node.pop("interval", "epoch")
+        if interval not in ("epoch", "step"):
+            raise ConfigError(f"scheduler.interval={interval}: it is either epoch or step")
+        steps, epochs = _length(total_steps), _length(total_epochs)
+        total = steps if interval == "step" else epochs
+        facts = {"total": total, "total_steps": steps, "total_epochs": epochs, "mode": mode}
+        if total is not None:
+            facts["T_max"] = total  # so CosineAnnealingLR calls it, and takes None only to fail later
+        try:
+            schedule = build(node | {"_partial_": True}, facts, path="scheduler")(optimizer)
+        except (TypeError, ValueError, ZeroDivisionError) as error:
+            reason = _first_line(error)
+            if total is None and "trainer.max_epochs" not in reason:
+                reason += " (the length of this run is open: set trainer.max_epochs)"
+            raise ConfigError(f"scheduler: {node['_target_']} refuses these settings: {reason}") from error
+        result = {"scheduler": schedule, "interval": interval, "frequency": 1}
+        if isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            result["monitor"] = monitor
+        return result
+
+    def add_penalty_gradients(self, module: nn.Module) -> None:
+        """Adds l2 * w + l1 * sign(w), the gradient of `penalty`, to the gradients, right before the optimizer's step.
+
+        Parameters without a gradient are not part of this step and stay untouched.
+        """
+        if not (self.l1 or self.l2):
+            return
+        weights = [w for w in self.penalized(module) if w.grad is not None]
+        if not weights:
+            return
+        gradients = [w.grad for w in weights]
+        with torch.no_grad():
+            if self.l2:
+                torch._foreach_add_(gradients, weights, alpha=self.l2)
+            if self.l1:
+                torch._foreach_add_(gradients, torch._foreach_sign(weights), alpha=self.l1)
+
+    @torch.no_grad()
+    def penalty(self, module: nn.Module) -> Tensor:
+        """l1 * sum |w| + l2 / 2 * sum w^2 over `penalized(module)`, a scalar without gradient, for reporting."""
+        weights = self.penalized(module)
+        if not weights or not (self.l1 or self.l2):
+            return torch.zeros((), device=weights[0].device if weights else None)
+        total = torch.zeros((), device=weights[0].device)
+        if self.l1:
+            total += self.l1 * torch.stack(torch._foreach_norm(weights, 1)).sum()
+        if self.l2:
+            total += self.l2 / 2 * torch.stack(torch._foreach_norm(weights, 2)).square().sum()
+        return total
+
+    def penalized(self, module: nn.Module) -> list[nn.Parameter]:
+        """Trainable parameters; without `penalize_bias_and_norm` neither biases nor those of normalization layers."""
+        found: dict[nn.Parameter, None] = {}  # an ordered set: tied weights count once
+        for layer in module.modules():
+            if not self.penalize_bias_and_norm and _is_norm(layer):
+                continue
+            for name, parameter in layer.named_parameters(recurse=False):
+                if parameter.requires_grad and (self.penalize_bias_and_norm or "bias" not in name):
+                    found[parameter] = None
+        return list(found)
+
+
+def _is_norm(layer: nn.Module) -> bool:
+    return "Norm" in type(layer).__name__  # torch's own all say so, and so do people's
+
+
+def _trainable_groups(parts: nn.Module | Iterable) -> list[dict[str, Any]]:
+    if not isinstance(parts, nn.Module):
+        parts = list(parts)
+        if parts and isinstance(parts[0], Mapping):
+            groups = [dict(group, params=_trainable(group["params"])) for group in parts]
+            return [group for group in groups if group["params"]]
+    parameters = _trainable(parts)
+    return [{"params": parameters}] if parameters else []
+
+
+def _trainable(part: nn.Module | nn.Parameter | Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    if isinstance(part, Tensor):
+        part = [part]
+    parameters = part.parameters() if isinstance(part, nn.Module) else part
+    return [p for p in parameters if p.requires_grad]
+
+
+def _as_tuple(value: Any) -> Any:
+    """torch writes its pairs (`betas`) as tuples of floats, which YAML and configurations do not have."""
+    if isinstance(value, (list, tuple)):
+        return tuple(float(v) if isinstance(v, int) and not isinstance(v, bool) else v for v in value)
+    return value
+
+
+def _length(total: float | None) -> int | None:
+    return None if total is None or total < 0 or math.isinf(total) else int(total)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
