@@ -5,15 +5,12 @@ from __future__ import annotations
 import csv
 import logging
 import signal
-import warnings
 from contextlib import contextmanager
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
-from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from mlrun.adapt.transfer import Freezing, load_weights, parameter_groups
@@ -40,6 +37,7 @@ from mlrun.training.loaders import Loaders
 from mlrun.training.optimization import Optimization
 from mlrun.training.profiling import Profile
 from mlrun.training.reporter import Reporter
+from mlrun.training.trainer import build_trainer, refuse_automatic
 
 log = logging.getLogger("mlrun")
 
@@ -47,15 +45,6 @@ WEIGHTS = "weights.pt"
 TOKEN_WIDTH = 64  # a token becomes a vector of so many values or more
 PREDICT_ROWS = 4096  # at most that are made ready at once when predicting
 MOST_ASKERS = 4  # threads that predict at once: each needs memory for what is between the layers
-LEAN_LOOPS = "2.6."  # Lightning with the inner loops that `mlrun.training.loops` knows; another version runs its own
-PASSED_ON = (  # keys of `trainer` that are Lightning's own
-    "max_epochs", "max_time", "accelerator", "devices", "strategy", "precision", "accumulate_grad_batches",
-    "gradient_clip_val", "gradient_clip_algorithm", "deterministic", "fast_dev_run",
-)  # fmt: skip
-
-for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
-    logging.getLogger(name).setLevel(logging.WARNING)
-warnings.filterwarnings("ignore", module="lightning.*", message=".*does not have many workers.*")
 
 
 class NetworkLearner(Learner):
@@ -109,7 +98,7 @@ class NetworkLearner(Learner):
     def fit(self, data, run, directory, progress, resume=None):
         settings = self.cfg["trainer"]
         if not self.task.automatic_optimization:
-            _refuse_automatic(settings, type(self.task).__name__)
+            refuse_automatic(settings, type(self.task).__name__)
         keep_freed_memory()
         torch.set_float32_matmul_precision(settings.get("matmul_precision", "high"))
         self.task.data = data
@@ -143,7 +132,9 @@ class NetworkLearner(Learner):
         checkpoints, *others = self._callbacks(directory, data, reporter, resumed, batches)
         if self.cfg["trainer"].get("profile"):
             others.append(Profile(directory / "profile", run))
-        self.trainer = self._trainer([*others, reporter, Divergence(reporter), checkpoints], directory, accumulate)
+        self.trainer = build_trainer(
+            self.cfg["trainer"], [*others, reporter, Divergence(reporter), checkpoints], directory, accumulate
+        )
         try:
             self._uninterrupted(
                 self.trainer.fit,
@@ -184,35 +175,6 @@ class NetworkLearner(Learner):
             last = directory / "checkpoints" / LAST
             resume = last if last.exists() else None
             self.task.load_state_dict(start)
-
-    def _trainer(self, callbacks, directory, accumulate: int) -> Trainer:
-        settings = {key: self.cfg["trainer"][key] for key in PASSED_ON}
-        settings["accumulate_grad_batches"] *= accumulate
-        try:
-            trainer = Trainer(
-                **settings,
-                callbacks=callbacks,
-                logger=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                num_sanity_val_steps=0,
-                use_distributed_sampler=False,
-                default_root_dir=directory,
-            )
-        except (
-            Exception
-        ) as error:  # Lightning's MisconfigurationException or torch's own: no such accelerator, too many devices
-            hint = (
-                " Use trainer=default, which takes what is there."
-                if settings["accelerator"] not in ("auto", "cpu")
-                else ""
-            )
-            raise ConfigError(f"trainer: {' '.join(str(error).split())}{hint}") from error
-        if version("lightning").startswith(LEAN_LOOPS):
-            from mlrun.training import loops
-
-            loops.install(trainer)
-        return trainer
 
     def _label(self, data) -> dict:
         """What a checkpoint of this training is of."""
@@ -350,15 +312,6 @@ class NetworkLearner(Learner):
             lay_out_channels(task)
         task.load_state_dict(load_tensors(directory / WEIGHTS, trust))
         return cls(task.eval(), from_state(recipe["transform"]), recipe["labels"], recipe)
-
-
-def _refuse_automatic(settings: dict, task: str) -> None:
-    """Raises ConfigError for what Lightning does to gradients only where it makes the updates itself."""
-    for key, usual in (("gradient_clip_val", None), ("accumulate_grad_batches", 1), ("auto_batch", False)):
-        if settings.get(key, usual) != usual:
-            raise ConfigError(
-                f"trainer.{key}={settings[key]}: {task} makes its updates itself; see the settings of the model (max_grad_norm, batch_size)"
-            )
 
 
 def _write_layers(layers: list, directory: Path) -> None:
