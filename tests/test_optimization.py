@@ -22,7 +22,7 @@ SCHEDULERS = sorted(path.stem for path in (CONF / "scheduler").glob("*.yaml"))
 
 
 def load(group, name, **settings):
-    return OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml")) | settings
+    return OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml"), resolve=True) | settings
 
 
 def sgd(**settings):

@@ -66,9 +66,10 @@ KEYS: dict[str, tuple] = {
     "model.pixel_range": (Choice(("standardize", "unit", "symmetric", "none")),),
     "model.init_from": (Text(), Null()),
     "model.init_only": (Items((Text(),)), Null()),
-    "model.freeze": (Text(),),
+    "model.freeze": (Text(), Items((Text(),))),
     "model.unfreeze_every": (COUNT, Null()),
     "model.lr_scale": (Mapping(), Null()),
+    "model.adapt": (Items((Mapping(), Text())), Null()),
     "model.keep": (Choice(("best", "last")),),
     "model.suggested_lr": (POSITIVE,),
     "model.suggested_batch_size": (COUNT,),
@@ -109,7 +110,7 @@ BELOW = ("optim", "scheduler", "trainer", "dataset", "model")
 # Written in a YAML about its model, dataset or scheduler; handed to the `_target_` only if it asks for it.
 METADATA = frozenset(
     {"name", "fits", "facts", "max_epochs", "keep", "min_image_size", "pixel_range", "problem", "interval",
-     "init_from", "init_only", "freeze", "unfreeze_every", "lr_scale", "gradient_clip_val", "suggested_lr",
+     "init_from", "init_only", "freeze", "unfreeze_every", "lr_scale", "adapt", "gradient_clip_val", "suggested_lr",
      "suggested_batch_size"}
 )  # fmt: skip
 SPLITS, SPLIT_SETTINGS = ("train", "val", "test"), ("seed", "stratify", "train_dev")

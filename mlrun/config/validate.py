@@ -14,7 +14,7 @@ from mlrun.config.catalogue import datasets_for
 from mlrun.config.identity import FOLDING
 from mlrun.config.signatures import Signature, signature
 from mlrun.config.sources import NoSuchTarget
-from mlrun.config.values import Text, describe, fits, options
+from mlrun.config.values import Text, describe, fits, options, shown
 
 MISSING = "???"
 UNRESOLVED = object()  # the value of an interpolation that failed, or that only Hydra can resolve
@@ -87,16 +87,6 @@ def nearest(name: Any, known: Any) -> str:
     return f" — did you mean '{near[0]}'?" if near else ""
 
 
-def _shown(value: Any) -> str:
-    text = (
-        {None: "null", True: "true", False: "false"}.get(value)
-        if value is None or value is True or value is False
-        else None
-    )
-    text = text if text is not None else str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
 # --- keys ----------------------------------------------------------------------------------------------------------
 
 
@@ -107,7 +97,7 @@ def _top_level(plain: dict) -> Iterator[str]:
         elif value == MISSING:
             yield f"{key}: must be given, e.g. {key}=..."
         elif value is not UNRESOLVED and (problem := schema.key_problem(key, value)):
-            yield f"{key}={_shown(value)}: {problem}"
+            yield f"{key}={shown(value)}: {problem}"
     tracking = plain.get("tracking")
     if isinstance(tracking, dict):
         yield from _known_keys("tracking", tracking)
@@ -124,7 +114,7 @@ def _known_keys(group: str, node: dict) -> Iterator[str]:
             if group in schema.CLOSED and "_target_" not in node:
                 yield f"{path}: there is no such key{nearest(key, names)}"
         elif value is not UNRESOLVED and (problem := schema.key_problem(path, value)):
-            yield f"{path}={_shown(value)}: {problem}{_near_option(value, schema.KEYS[path])}"
+            yield f"{path}={shown(value)}: {problem}{_near_option(value, schema.KEYS[path])}"
 
 
 def _near_option(value: Any, kinds: tuple) -> str:
@@ -138,7 +128,7 @@ def _group(group: str, node: dict) -> Iterator[str]:
         yield line
     if group == "dataset" and (problem := schema.split_problem(_resolved(node.get("split")))):
         said.add("dataset.split")
-        yield f"dataset.split={_shown(node['split'])}: {problem}"
+        yield f"dataset.split={shown(node['split'])}: {problem}"
     for line in _node(group, node, top=True):
         if _key_of(line) not in said:
             yield line
@@ -172,7 +162,7 @@ def _node(path: str, node: Any, top: bool = False) -> Iterator[str]:
             except NoSuchTarget as error:
                 yield f"{path}._target_={target}: {error}"
         elif target != MISSING:
-            yield f"{path}._target_={_shown(target)}: must be the dotted name of a class or function"
+            yield f"{path}._target_={shown(target)}: must be the dotted name of a class or function"
     for key, value in node.items():
         if isinstance(key, str) and key.startswith("_") and key.endswith("_"):
             continue
@@ -188,9 +178,9 @@ def _node(path: str, node: Any, top: bool = False) -> Iterator[str]:
         if _resolved(value) is not None or value is None:
             if parameter and not fits(parameter.kinds, value):
                 note = " (a number in quotes is text)" if isinstance(value, str) and _is_number(value) else ""
-                yield f"{below}={_shown(value)}: must be {describe(parameter.kinds)}{_near_option(value, parameter.kinds)}{note}"
+                yield f"{below}={shown(value)}: must be {describe(parameter.kinds)}{_near_option(value, parameter.kinds)}{note}"
             elif problem := schema.out_of_range(key, value):
-                yield f"{below}={_shown(value)}: {problem}"
+                yield f"{below}={shown(value)}: {problem}"
         yield from _node(below, value)
 
 

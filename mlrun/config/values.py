@@ -134,6 +134,14 @@ class Mapping:
 INTEGER, REAL = Number(integral=True), Number()
 
 
+def shown(value: Any) -> str:
+    """A value as YAML writes it, on at most 60 characters."""
+    text = (
+        {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
+    )
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 def fits(kinds: tuple, value: Any) -> bool:
     """Is the value of one of these kinds? No kinds means that nothing is known: yes. A node with a `_target_` becomes
     an object of its own, of which nothing can be said here."""

@@ -6,14 +6,13 @@ import csv
 import logging
 import signal
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
-from mlrun.adapt.transfer import Freezing, load_weights, parameter_groups
+from mlrun.adapt.adaptation import Adaptation
 from mlrun.config.identity import lasting_identity
 from mlrun.config.instantiate import fill, instantiate, plain, without_metadata
 from mlrun.data.preprocess.transform import from_state
@@ -22,6 +21,7 @@ from mlrun.errors import ConfigError, UserError
 from mlrun.evaluation.outcome import Outcome
 from mlrun.predictions.learner import Learner, Training
 from mlrun.report.notify import tell
+from mlrun.training.adapting import Adapting, find_run
 from mlrun.training.checkpoints import BEST, LAST, OURS, Checkpoints, Stopped, check_label, read
 from mlrun.training.compiling import compiled
 from mlrun.training.faults import (
@@ -72,22 +72,21 @@ class NetworkLearner(Learner):
             "inputs": data.inputs,
         }
         recipe["channels_last"] = cfg["trainer"].get("channels_last", True)
-        learner = cls(instantiate(model), transform, spec.labels, recipe, plain(cfg))
+        learner = cls(instantiate(model, "model"), transform, spec.labels, recipe, plain(cfg))
         settings = learner.cfg["trainer"]
         penalties = {key: settings[key] for key in ("l1", "l2", "penalize_bias_and_norm")}
-        start, lr_scale = learner.cfg["model"].get("init_from"), learner.cfg["model"].get("lr_scale")
-        partly = "lr_scale" if lr_scale else "freeze" if learner.cfg["model"].get("freeze", "none") != "none" else None
-        if partly and not hasattr(learner.task, "network"):
-            raise ConfigError(
-                f"model.{partly}: {cfg['model']['name']} has several networks; this is for models of one. Leave it at its default."
-            )
-        if start:
-            loaded = load_weights(
-                learner.task, start, spec.labels, learner.cfg["model"].get("init_only"), bool(learner.cfg.get("trust"))
-            )
-            tell(loaded)
-        if lr_scale:
-            learner.task.parts = partial(parameter_groups, learner.task.network, plain(cfg["optim"])["lr"], lr_scale)
+        adaptation = Adaptation.from_config(learner.cfg["model"])
+        done = adaptation.apply(
+            learner.task,
+            labels=spec.labels,
+            preprocessor_state=transform.state,
+            trust=bool(learner.cfg.get("trust")),
+            find=find_run,
+        )
+        for line in done:
+            tell(line)
+        learner.task.adaptation = adaptation
+        recipe["adaptation"] = adaptation.record()
         # a fused step would undo the gradient scaling after penalties and clipping
         fused = settings["precision"] != "16-mixed"
         learner.task.optimization = Optimization(
@@ -192,7 +191,7 @@ class NetworkLearner(Learner):
 
     def _callbacks(self, directory, data, reporter, resumed, batches) -> list[Callback]:
         """The checkpoints first, then what the configuration asks for."""
-        settings, model, validates = self.cfg["trainer"], self.cfg["model"], bool(data.sizes["val"])
+        settings, validates = self.cfg["trainer"], bool(data.sizes["val"])
         watched, patience = self.monitor if validates else None, settings["early_stopping_patience"]
         callbacks = [
             Checkpoints(
@@ -207,9 +206,8 @@ class NetworkLearner(Learner):
             callbacks.append(EarlyStopping(self.monitor, mode=self.mode, patience=settings["early_stopping_patience"]))
         if not validates and str((self.cfg["scheduler"] or {}).get("_target_")).endswith(".plateau"):
             raise ConfigError("scheduler=plateau watches the validation part, which is empty: set dataset.split.val.")
-        if model.get("freeze", "none") != "none":
-            callbacks.append(Freezing(self.task.network, model["freeze"], model.get("unfreeze_every")))
-            tell(callbacks[-1].describe(self.task.network))
+        if self.task.adaptation.steps:
+            callbacks.append(Adapting(self.task.adaptation))
         return callbacks
 
     def _layers(self, data) -> list:
@@ -306,7 +304,7 @@ class NetworkLearner(Learner):
 
     @classmethod
     def load(cls, directory: Path, recipe, trust=False):
-        task = instantiate(recipe["model"])
+        task = instantiate(recipe["model"], "model")
         # as it was trained: another order of the sums would change the last digit
         if recipe.get("channels_last", True):
             lay_out_channels(task)

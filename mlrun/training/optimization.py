@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mlrun.config.instantiate import build, plain
+from mlrun.config.instantiate import build, construct, plain
 from mlrun.errors import ConfigError
 
 # torch's optimizers with a kernel that updates all parameters at once, and the devices that have it (torch 2.6-2.13).
@@ -57,10 +57,7 @@ class Optimization:
         settings = {name: _as_tuple(value) for name, value in make.keywords.items()}
         if not {"fused", "foreach", "differentiable"} & settings.keys():
             settings |= self._kernel(make.func, [p for group in groups for p in group["params"]])
-        try:
-            return make.func(groups, **settings)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise ConfigError(f"optim: {node['_target_']} refuses these settings: {_first_line(error)}") from error
+        return construct("optim", node["_target_"], make, groups, **settings)
 
     def _kernel(self, target: Any, parameters: list[Tensor]) -> dict[str, bool]:
         """`fused` where the class has it on these devices, else `foreach`: small networks wait mostly for this."""
@@ -96,13 +93,13 @@ class Optimization:
         facts = {"total": total, "total_steps": steps, "total_epochs": epochs, "mode": mode}
         if total is not None:
             facts["T_max"] = total  # so CosineAnnealingLR calls it, and takes None only to fail later
+        make = build(node | {"_partial_": True}, facts, path="scheduler")
         try:
-            schedule = build(node | {"_partial_": True}, facts, path="scheduler")(optimizer)
-        except (TypeError, ValueError, ZeroDivisionError) as error:
-            reason = _first_line(error)
-            if total is None and "trainer.max_epochs" not in reason:
-                reason += " (the length of this run is open: set trainer.max_epochs)"
-            raise ConfigError(f"scheduler: {node['_target_']} refuses these settings: {reason}") from error
+            schedule = construct("scheduler", node["_target_"], make, optimizer, **make.keywords)
+        except ConfigError as error:
+            if total is None and "trainer.max_epochs" not in str(error):
+                raise ConfigError(f"{error} (the length of this run is open: set trainer.max_epochs)") from error
+            raise
         result = {"scheduler": schedule, "interval": interval, "frequency": 1}
         if isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
             result["monitor"] = monitor
@@ -180,7 +177,3 @@ def _as_tuple(value: Any) -> Any:
 
 def _length(total: float | None) -> int | None:
     return None if total is None or total < 0 or math.isinf(total) else int(total)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
