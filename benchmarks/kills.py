@@ -30,7 +30,7 @@ NETWORKS = {
 
 def main(kills: int) -> int:
     from mlrun.config.compose import compose
-    from mlrun.experiment.resuming import find, go_on
+    from mlrun.experiment.resuming import find, resume_run
     from mlrun.experiment.run import run
 
     home, wrong = Path.cwd(), 0
@@ -56,7 +56,7 @@ def main(kills: int) -> int:
                 continue
             killed += 1
             during.append(_epochs_done(Path(directory)))
-            status = _wait(_child(lambda: go_on(find(directory), [])))
+            status = _wait(_child(lambda: resume_run(find(directory), [])))
             same = status == 0 and _same(Path("whole"), Path(directory))
             equal += same
             if not same:

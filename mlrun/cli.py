@@ -92,7 +92,7 @@ def hydra_application(argv: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     follows = int(os.environ.get("LOCAL_RANK", 0)) > 0  # a further process of a distributed run, started by the first
     if follows:
-        from mlrun.sweep.server import die_with_parent
+        from mlrun.experiment.processes import die_with_parent
 
         die_with_parent(os.getppid())
     failures, unrecorded = [], []
@@ -127,11 +127,11 @@ def hydra_application(argv: list[str]) -> int:
         if arguments.runs:
             _check(arguments)
             if automatic and not arguments.multirun and (begun := _begun(arguments)):
-                from mlrun.experiment.resuming import find, go_on
+                from mlrun.experiment.resuming import find, resume_run
 
                 # what the further processes of a distributed run are started with
                 sys.argv[1:] = ["resume", str(begun)]
-                return go_on(find(str(begun)), [])
+                return resume_run(find(str(begun)), [])
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=CONFIG_NAME)(job)()
     except SweepFailed:  # which job and why was said
         return 1
@@ -206,7 +206,8 @@ def _begun(arguments) -> str | None:
     from mlrun.config.explain import composition
     from mlrun.config.identity import identity
     from mlrun.config.instantiate import plain
-    from mlrun.experiment import state as attempt
+    from mlrun.experiment.state import newest_unfinished
+    from mlrun.tracking.run_directory import read_record
 
     wanted = identity(plain(composition(tuple(arguments.overrides), arguments.config_dir)))
     chosen = [
@@ -215,8 +216,8 @@ def _begun(arguments) -> str | None:
         if text.lstrip("+").startswith("hydra.run.dir=")
     ]
     if not chosen:
-        return attempt.newest_unfinished(wanted, "outputs")
-    record = attempt.read(chosen[-1])
+        return newest_unfinished(wanted, "outputs")
+    record = read_record(chosen[-1])
     unfinished = record.get("identity") == wanted and record.get("status") != "FINISHED"
     return chosen[-1] if unfinished else None
 

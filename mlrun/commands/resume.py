@@ -30,10 +30,10 @@ def run(argv: list[str]) -> int:
 
     if (Path(arguments.run) / SWEEP).is_file():
         return _sweep(arguments.run, arguments.overrides)
-    from mlrun.experiment.resuming import find, go_on
+    from mlrun.experiment.resuming import find, resume_run
 
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    return go_on(find(arguments.run), arguments.overrides)
+    return resume_run(find(arguments.run), arguments.overrides)
 
 
 def _sweep(directory: str, overrides: list[str]) -> int:

@@ -13,11 +13,10 @@ from mlrun.config.identity import flatten, is_network, relevant
 from mlrun.data.splits import split_rows
 from mlrun.errors import ConfigError, DataError
 from mlrun.evaluation.outcome import Outcome
-from mlrun.experiment import state as attempt
-from mlrun.experiment.resuming import newest_checkpoint
-from mlrun.experiment.state import Attempt
+from mlrun.experiment.state import RunState, newest_checkpoint
 from mlrun.tracking.recorder import KEY
 from mlrun.tracking.run import Run
+from mlrun.tracking.run_directory import locked, read_record
 
 log = logging.getLogger("mlrun")
 
@@ -51,7 +50,7 @@ def cross_validate(cfg: dict, data, result, tracked: Run, report, overrides=()) 
             )
         directory = result.directory / f"fold_{number}"
         directory.mkdir(exist_ok=True)
-        with attempt.alone(directory):
+        with locked(directory):
             learner, metrics = _fold(cfg, data.with_parts(parts), result, tracked, report, directory, number, seconds)
         measured.append(metrics)
         repeat, fold = divmod(number - 1, settings["folds"])
@@ -162,8 +161,8 @@ def _fold(cfg, data, result, tracked, report, directory, number, seconds):
     from mlrun.experiment.run import Result, seed_everything
     from mlrun.predictions.learner import load_learner, make_learner
 
-    record, whole = Attempt(directory), attempt.read(result.directory).get("key")
-    earlier = attempt.read(directory) if whole and attempt.read(directory).get("whole") == whole else {}
+    record, whole = RunState(directory), read_record(result.directory).get("key")
+    earlier = read_record(directory) if whole and read_record(directory).get("whole") == whole else {}
     if earlier.get("status") == "FINISHED":
         learner = load_learner(directory / "model")
         learner.training.parameters = earlier["parameters"]
@@ -185,7 +184,7 @@ def _fold(cfg, data, result, tracked, report, directory, number, seconds):
         flatten(relevant(cfg)),
         tracked.id_in_time or str(result.directory.resolve()),
         earlier.get("run_id"),
-        lambda run_id: record.note(run_id=run_id),
+        lambda run_id: record.update(run_id=run_id),
         directory,
     )
     part = Result(result.model, result.dataset, directory)
@@ -214,7 +213,7 @@ def _fold(cfg, data, result, tracked, report, directory, number, seconds):
         raise
     finally:
         result.refused = run.close(status) or result.refused
-        record.note(status=status, parameters=learner.training.parameters if status == "FINISHED" else None)
+        record.update(status=status, parameters=learner.training.parameters if status == "FINISHED" else None)
     for name, value in part.seconds.items():
         seconds[name] = seconds.get(name, 0.0) + value
     log.info("fold %d: %s", number, ", ".join(f"{name} {value:.6g}" for name, value in metrics.items()))

@@ -1,4 +1,4 @@
-"""Going on with a run that ended early: which run, from which checkpoint, and which settings may change."""
+"""Resumes a run that ended early: which run, from which checkpoint, and which settings may change."""
 
 from __future__ import annotations
 
@@ -8,27 +8,31 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from mlrun.config.identity import CHANGEABLE, flatten, is_network
 from mlrun.errors import ConfigError, UserError
-from mlrun.experiment import state as attempt
+from mlrun.experiment.processes import die_with_parent
+from mlrun.experiment.state import newest_checkpoint
+from mlrun.tracking.run_directory import read_record, tracking_address
 
-LENGTHS = {"total", "total_steps", "total_epochs", "T_max"}  # arguments by which a schedule learns how long the run is
-# in a run's directory checkpoints/, from the one to be preferred
-CHECKPOINTS = ("last.ckpt", "previous.ckpt", "best.ckpt", "last.json")
-REASONS = (  # of what may not change; the first that the key begins with
-    ("model", "the checkpoint's weights belong to the model as it was"),
-    ("optim", "the checkpoint's optimizer state belongs to these settings"),
-    ("scheduler", "the schedule was planned for the whole run"),
-    ("augment", "the order of the data and what is done to them stay as they were begun"),
-    ("dataset", "the order of the data and what is done to them stay as they were begun"),
-    ("seed", "the run was begun with its seed"),
-    ("tracking", "an MLflow run stays where it is"),
-    ("hydra", "the run goes on in its own directory"),
-    ("trainer", "it decides what is computed"),
-)
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
+LENGTHS = {"total", "total_steps", "total_epochs", "T_max"}  # arguments that give a schedule the length of the run
+REASONS = {  # first part of a key -> why it may not change
+    "model": "the checkpoint's weights belong to the model as it was",
+    "optim": "the checkpoint's optimizer state belongs to these settings",
+    "scheduler": "the schedule was planned for the whole run",
+    "augment": "the data must keep their order and their augmentation",
+    "dataset": "the data must keep their order and their augmentation",
+    "seed": "the run was started with its seed",
+    "tracking": "an MLflow run stays where it is",
+    "hydra": "the run resumes in its own directory",
+    "trainer": "it decides what is computed",
+}
 
 
 @dataclass
@@ -36,10 +40,10 @@ class Stored:
     """A run as its directory holds it."""
 
     directory: Path
-    cfg: dict
+    cfg: dict[str, Any]
     overrides: list[str]
-    record: dict
-    checkpoint: Path | None
+    record: dict[str, Any]  # the content of run.json
+    checkpoint: Path | None  # from which it resumes
 
     @property
     def is_finished(self) -> bool:
@@ -57,17 +61,18 @@ def find(run: str) -> Stored:
         directory = _directory_of(run)
     elif path.is_file():
         raise UserError(
-            f"{run}: a checkpoint is gone on from in its run's directory (DIR/checkpoints/); as a start for a new run: model.init_from={run}"
+            f"{run}: a run can resume only from a checkpoint in its own directory (DIR/checkpoints/). "
+            f"To start a new run from this file: model.init_from={run}"
         )
     else:
         raise UserError(f"{run}: no such run; give its directory, a checkpoint in it, or its MLflow id")
     directory = directory.resolve()
     folder = directory / "config"
     if not (folder / "config.yaml").is_file():
-        raise UserError(f"{run}: there is no config/config.yaml in it, so this is not the directory of a run")
+        raise UserError(f"{run} is not the directory of a run: it has no config/config.yaml")
     cfg = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     overrides = yaml.safe_load((folder / "overrides.yaml").read_text(encoding="utf-8")) or []
-    record = attempt.read(directory)
+    record = read_record(directory)
     return Stored(
         directory, cfg, overrides, record, checkpoint.resolve() if checkpoint else newest_checkpoint(directory)
     )
@@ -82,20 +87,13 @@ def _directory_of(run_id: str) -> Path:
         raise UserError(f"{run_id}: there is no such run at {tracking_uri()}")
     if not found or not Path(found).is_dir():
         raise UserError(
-            f"{run_id}: its directory is not here{f' ({found})' if found else ''}; only where it was begun can a run be gone on with"
+            f"{run_id}: its directory{f' {found}' if found else ''} is not on this machine; a run can resume only where it was started"
         )
     return Path(found)
 
 
-def newest_checkpoint(directory: Path) -> Path | None:
-    for name in CHECKPOINTS:
-        if (directory / "checkpoints" / name).exists():
-            return directory / "checkpoints" / name
-    return None
-
-
-def changed(stored: Stored, overrides: list[str]) -> dict:
-    """The run's configuration with some settings changed. Raises ConfigError with a reason for each that may not."""
+def changed(stored: Stored, overrides: list[str]) -> dict[str, Any]:
+    """The run's configuration with some settings changed. Raises ConfigError with a reason for each setting that may not change."""
     if not overrides:
         return stored.cfg
     from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -118,7 +116,7 @@ def changed(stored: Stored, overrides: list[str]) -> dict:
             OmegaConf.update(cfg, key, override.value(), force_add=True)
     if any(": there is no such key" not in problem for problem in problems):
         problems.append(
-            f"what can change is {', '.join(CHANGEABLE)}; with more, begin a new run (model.init_from=RUN takes the weights)"
+            f"a resumed run can change only {', '.join(CHANGEABLE)}; for other changes start a new run (model.init_from=RUN takes over the weights)"
         )
     problems += [] if problems else validate(cfg, overrides)[0]
     if problems:
@@ -126,14 +124,14 @@ def changed(stored: Stored, overrides: list[str]) -> dict:
     return OmegaConf.to_container(cfg)
 
 
-def _refusal(cfg: dict, key: str, override) -> str | None:
-    """Why a resumed run cannot have this setting, None where it can."""
+def _refusal(cfg: dict[str, Any], key: str, override: Override) -> str | None:
+    """Why a resumed run cannot have this setting; None if it can."""
     if override.is_sweep_override():
-        return "one run goes on, not several"
+        return "only one run resumes, not a sweep"
     if key not in CHANGEABLE:
         from mlrun.config.validate import nearest
 
-        reason = next((why for begin, why in REASONS if key.split(".")[0] == begin), None)
+        reason = REASONS.get(key.partition(".")[0])
         near = "" if key in flatten(cfg) or key in cfg else nearest(key, CHANGEABLE)
         return f"there is no such key{near}" if near or reason is None else reason
     if key.startswith("trainer.") and not is_network(cfg["model"]):
@@ -147,14 +145,28 @@ def _refusal(cfg: dict, key: str, override) -> str | None:
         takes = signature(scheduler["_target_"])
         if takes and LENGTHS & set(takes.by_name):
             name = scheduler["_target_"].rpartition(".")[2]
-            return f"{name} was planned for {cfg['trainer']['max_epochs']} epochs, and the learning rate would jump. Begin a new run with model.init_from=RUN"
+            return (
+                f"{name} was planned for {cfg['trainer']['max_epochs']} epochs, and the learning rate would jump. "
+                "Start a new run with model.init_from=RUN"
+            )
     if "mlrun.data.environments.exploration." in str(cfg["model"]):
         return f"exploration was planned over {cfg['trainer']['max_epochs']} epochs, and would jump back"
     return None
 
 
-def go_on(stored: Stored, overrides: list[str]) -> int:
-    """Runs the rest of a run, into its directory and its MLflow run. Returns the exit status."""
+def resume_run(stored: Stored, overrides: list[str]) -> int:
+    """Runs the rest of a run in the same directory and MLflow run.
+
+    Args:
+        overrides: settings to change.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        UserError: the checkpoint is damaged, or the directory in which the run was started is missing.
+        ConfigError: a setting may not change.
+    """
     cfg = changed(stored, overrides)
     where = _shown(stored.directory)
     if stored.is_finished and not overrides:
@@ -163,47 +175,33 @@ def go_on(stored: Stored, overrides: list[str]) -> int:
             if is_network(cfg["model"])
             else ""
         )
-        print(f"mlrun: this run is finished, there is nothing to go on with{more}")
+        print(f"mlrun: this run has finished, there is nothing to resume{more}")
         return 0
     _check_readable(stored, bool(cfg.get("trust")))
     _enter(stored)
-    follows = int(os.environ.get("LOCAL_RANK", 0)) > 0
-    if follows:
-        from mlrun.sweep.server import die_with_parent
-
+    is_follower = int(os.environ.get("LOCAL_RANK", 0)) > 0  # a further process of a distributed run
+    if is_follower:
         die_with_parent(os.getppid())
     _log_to(stored.directory / "mlrun.log")
     from mlrun.experiment.run import run
     from mlrun.report import silent, terminal
 
-    if not follows:
+    if not is_follower:
         print(
-            f"going on from {_shown(stored.checkpoint)}"
+            f"resuming from {_shown(stored.checkpoint)}"
             if stored.checkpoint
-            else "there is no checkpoint yet: beginning anew, in the same run",
+            else "there is no checkpoint yet: starting over, in the same run",
             flush=True,
         )
     result = run(
-        cfg, stored.directory, [*stored.overrides, *overrides], report=silent if follows else terminal, run_id=stored.record.get("run_id"),
+        cfg, stored.directory, [*stored.overrides, *overrides], report=silent if is_follower else terminal, run_id=stored.record.get("run_id"),
         resume=stored.checkpoint,
     )  # fmt: skip
     return 0 if result.recorded else 1
 
 
-def readable(checkpoint: Path, trust: bool = False) -> bool:
-    """Whether it is there and whole."""
-    if not checkpoint.exists() or checkpoint.suffix != ".ckpt" or checkpoint.is_dir():
-        return checkpoint.exists()
-    from mlrun.training.checkpoints import read  # imports torch
-
-    try:
-        return bool(read(checkpoint, trust))
-    except UserError:
-        return False
-
-
 def _check_readable(stored: Stored, trust: bool) -> None:
-    """Refuses a damaged checkpoint before anything is begun, and offers another one."""
+    """Raises UserError for a damaged checkpoint before any work, and names an intact one."""
     if stored.checkpoint is None or stored.checkpoint.suffix != ".ckpt" or stored.checkpoint.is_dir():
         return
     from mlrun.training.checkpoints import OURS, read
@@ -219,27 +217,27 @@ def _check_readable(stored: Stored, trust: bool) -> None:
                 epochs = read(other, trust)[OURS]["epochs"]
             except UserError:
                 continue
-            raise UserError(f"{error}. There is one from after epoch {epochs}: mlrun resume {_shown(other)}") from None
+            raise UserError(f"{error}. The checkpoint of epoch {epochs} is intact: mlrun resume {_shown(other)}") from None
         raise UserError(
-            f"{error}. There is no other; begin anew, or remove the directory checkpoints/ to begin anew in the same run"
+            f"{error}. There is no other checkpoint: start a new run, or remove the directory checkpoints/ to start over in the same run"
         ) from None
 
 
 def _enter(stored: Stored) -> None:
-    """Works where the run was begun: there lie its data, its Python and its database."""
+    """Changes to the directory in which the run was started: relative paths, the user's Python and the database belong to it."""
     cwd = stored.record.get("cwd")
     if cwd:
         try:
             os.chdir(cwd)
         except OSError as error:
-            raise UserError(f"the run was begun in {cwd}, which is not there: {error.strerror}") from None
+            raise UserError(f"the run was started in {cwd}, which cannot be entered: {error.strerror}") from None
         if cwd not in sys.path:
             sys.path.append(cwd)
-    os.environ["MLFLOW_TRACKING_URI"] = attempt.tracking_address(stored.record)
+    os.environ["MLFLOW_TRACKING_URI"] = tracking_address(stored.record)
 
 
 def _log_to(path: Path) -> None:
-    """As conf/hydra/job_logging/mlrun.yaml, behind what is there."""
+    """Logs as conf/hydra/job_logging/mlrun.yaml does, appending to the existing file."""
     import logging
 
     handler = logging.FileHandler(path, encoding="utf-8", delay=True)
@@ -251,6 +249,6 @@ def _log_to(path: Path) -> None:
 
 
 def _shown(path: Path) -> str:
-    """Relative where that is shorter, quoted for the shell."""
+    """The path quoted for the shell, relative if that is shorter."""
     relative = os.path.relpath(path)
     return shlex.quote(relative if len(relative) < len(str(path)) else str(path))

@@ -22,12 +22,13 @@ from mlrun.config.identity import flatten, identity, relevant
 from mlrun.config.instantiate import build, plain
 from mlrun.errors import Pruned, UserError
 from mlrun.experiment.reference_classifier import appoint
-from mlrun.experiment.state import LOCK_SECONDS, Attempt, alone, write_whole
+from mlrun.experiment.state import RunState
 from mlrun.report import terminal
 from mlrun.report.notify import tell
 from mlrun.tracking.delivery import Unreachable
 from mlrun.tracking.recorder import KEY
 from mlrun.tracking.run import NullRun, Run
+from mlrun.tracking.run_directory import LOCK_SECONDS, locked, write_atomically
 
 log = logging.getLogger("mlrun")
 
@@ -93,14 +94,14 @@ def run(
         _attempt(cfg, result, NullRun(), overrides, report, resume)
         return result
     continues = resume is not None or run_id is not None
-    with alone(directory, LOCK_SECONDS if continues else 0):
-        record = Attempt(directory)
-        earlier = record.earlier(identity(cfg), continues)
+    with locked(directory, LOCK_SECONDS if continues else 0):
+        record = RunState(directory)
+        earlier = record.inherited(identity(cfg), continues)
         _write_config(cfg, overrides, directory)  # first: where there is a record there is all that it takes to go on
         record.begin(identity(cfg), earlier)
 
         def opened(run_id: str) -> None:
-            record.note(run_id=run_id)
+            record.update(run_id=run_id)
             if on_open:
                 on_open(run_id)
 
@@ -109,7 +110,7 @@ def run(
             _attempt(cfg, result, tracked, overrides, report, resume)
         finally:
             _close_run(tracked, result)
-            record.note(status=result.status)
+            record.update(status=result.status)
     report.result_table(result)
     return result
 
@@ -226,7 +227,7 @@ def seed_everything(seed: int) -> None:
         sys.modules["torch"].manual_seed(seed)
 
 
-def _open_run(cfg: dict, overrides, parent: str | None, record: Attempt, run_id: str | None, on_open) -> Run:
+def _open_run(cfg: dict, overrides, parent: str | None, record: RunState, run_id: str | None, on_open) -> Run:
     model, dataset = cfg["model"], cfg["dataset"]
     tags = {
         "model": model["name"],
@@ -279,8 +280,8 @@ def _leave_traceback(error: BaseException, directory: Path, tracked: Run | NullR
 def _write_config(cfg: dict, overrides, directory: Path) -> None:
     folder = directory / "config"
     folder.mkdir(exist_ok=True)
-    write_whole(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
-    write_whole(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(cfg)))
+    write_atomically(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
+    write_atomically(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(cfg)))
 
 
 def _write_metrics(result: Result) -> None:

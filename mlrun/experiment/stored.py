@@ -140,11 +140,11 @@ class Record:
     """A run nested below a stored one, for what is found out about its model later. Does without it where that was never recorded."""
 
     def __init__(self, run: str, cfg: dict, kind: str, name: str, params: dict):
-        from mlrun.experiment.state import read
         from mlrun.tracking.run import NullRun, Run
+        from mlrun.tracking.run_directory import read_record
 
         directory = Path(run)
-        parent = read(directory).get("run_id") if directory.is_dir() else run
+        parent = read_record(directory).get("run_id") if directory.is_dir() else run
         tags = {"mlrun.kind": kind, "model": cfg["model"]["name"], "dataset": cfg["dataset"]["name"]}
         self.run = Run(cfg["tracking"]["experiment"], name, tags, params, parent=parent) if parent else NullRun()
 

@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
+from mlrun.experiment.processes import die_with_parent
+
 MESSAGE_BYTES = 1 << 17  # a larger report does not fit through the socket
 COMMON = (
     "numpy",
@@ -109,17 +111,6 @@ class Server:
                 os.kill(self.pid, signal.SIGKILL)
                 os.waitpid(self.pid, 0)
         self.pid = None
-
-
-def die_with_parent(parent: int) -> None:
-    """Asks the kernel to kill this process when its parent dies. Linux; elsewhere nothing happens."""
-    if not sys.platform.startswith("linux"):
-        return
-    import ctypes
-
-    ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    if os.getppid() != parent:  # died before it was asked for
-        os._exit(1)
 
 
 def _server(commands: Connection, reports: socket.socket, work, parent: int) -> None:

@@ -157,14 +157,14 @@ def left_by_earlier_attempt(directory: Path, cfg) -> Path | None:
     from mlrun.config.identity import identity
     from mlrun.config.instantiate import plain
     from mlrun.errors import UserError
-    from mlrun.experiment import state as attempt
-    from mlrun.experiment.resuming import CHECKPOINTS, readable
+    from mlrun.experiment.state import CHECKPOINTS, is_readable
+    from mlrun.tracking.run_directory import read_record
 
     with suppress(UserError):
-        if attempt.read(directory).get("identity") == identity(plain(cfg)):
+        if read_record(directory).get("identity") == identity(plain(cfg)):
             for name in CHECKPOINTS:
                 checkpoint = directory / "checkpoints" / name
-                if readable(checkpoint, bool(cfg.get("trust"))):
+                if is_readable(checkpoint, bool(cfg.get("trust"))):
                     # what the further processes of a distributed job are started with
                     sys.argv[1:] = ["resume", str(checkpoint)]
                     return checkpoint

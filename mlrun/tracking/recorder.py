@@ -12,8 +12,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from mlrun.experiment import state as attempt
 from mlrun.tracking import store
+from mlrun.tracking.run_directory import read_record
 
 FLUSH_SECONDS = 1.0
 FLUSH_POINTS = 500  # MLflow takes up to 1000 metrics a call
@@ -283,7 +283,7 @@ def is_unreachable(error: BaseException) -> bool:
 
 def _id_of(directory: str) -> str:
     """Raises ConnectionError while MLflow has not given that run an id."""
-    run_id = attempt.read(directory).get("run_id")
+    run_id = read_record(directory).get("run_id")
     if run_id is None:
         raise ConnectionError(f"{directory}, of which this run is a part, is not recorded yet")
     return run_id

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlrun.errors import UserError
-from mlrun.experiment import state as attempt
 from mlrun.tracking.delivery import Delivery
 from mlrun.tracking.recorder import is_unreachable
+from mlrun.tracking.run_directory import locked, read_record, tracking_address, update_record
 from mlrun.tracking.spool import UNSENT, Spool
 
 
@@ -26,9 +26,9 @@ def unsent(root: Path | str) -> list[Path]:
 
 def send(directory: Path, trust: bool = False) -> Sent:
     """Raises UserError while the run goes on, where the server does not answer, and where it refuses the run."""
-    with attempt.alone(directory, seconds=0):
-        record, spool = attempt.read(directory), Spool(directory)
-        uri = attempt.tracking_address(record)
+    with locked(directory, seconds=0):
+        record, spool = read_record(directory), Spool(directory)
+        uri = tracking_address(record)
         pending = spool.pending(trust)
         delivery = Delivery(spool)
         recorder = delivery.recorder
@@ -48,7 +48,7 @@ def send(directory: Path, trust: bool = False) -> Sent:
                     raise UserError(f"{uri} does not answer: {recorder.unreachable}. What has not arrived is kept")
             if recorder.run_id is None:
                 raise UserError(f"{directory}: there is nothing from which its run could be opened")
-            attempt.Attempt(directory).note(run_id=recorder.run_id)
+            update_record(directory, run_id=recorder.run_id)
             delivery.finish()
             if recorder.client.get_run(recorder.run_id).info.status == "RUNNING":  # the process died without a word
                 status = record.get("status", "RUNNING")

@@ -84,12 +84,12 @@ def begin(workplace):
 @pytest.fixture
 def resume(workplace):
     """Goes on with a run in its own process: `resume("dir", ...) -> Child`."""
-    from mlrun.experiment.resuming import find, go_on
+    from mlrun.experiment.resuming import find, resume_run
 
     def start(directory, *overrides):
         name = str(directory).replace("/", "_")
         return Child(
-            lambda: go_on(find(str(workplace / directory)), list(overrides)), workplace / f"{name}.resumed.log"
+            lambda: resume_run(find(str(workplace / directory)), list(overrides)), workplace / f"{name}.resumed.log"
         )
 
     return start

@@ -42,7 +42,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_the_last_good_checkpoint_stay
 
 def test_a_full_disk_leaves_the_checkpoint_before(workplace, begin):
     """Files of this process may not grow beyond 4 MB, and the next checkpoint would be larger."""
-    from mlrun.experiment.resuming import find, go_on
+    from mlrun.experiment.resuming import find, resume_run
 
     options = ["model.network.hidden=[900,600]", "trainer.max_epochs=1"]
     assert begin("run", *options).wait() == 0
@@ -54,7 +54,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(workplace, begin):
 
         def without_room():
             resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
-            return go_on(find("run"), ["trainer.max_epochs=2"])
+            return resume_run(find("run"), ["trainer.max_epochs=2"])
 
         child = Child(without_room, workplace / f"full_{room}.log")
         assert child.wait() == 2, child.output

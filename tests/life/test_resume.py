@@ -94,7 +94,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(workplace, begin, resum
 def test_from_its_first_file_on_a_run_can_be_gone_on_with(workplace, begin, resume, monkeypatch):
     options = ["trainer.max_epochs=2", "model.network.hidden=[8]"]
     with monkeypatch.context() as patched:
-        patched.setattr("mlrun.experiment.run.Attempt.begin", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        patched.setattr("mlrun.experiment.run.RunState.begin", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
         assert begin("unrecorded", *options).wait() == -signal.SIGKILL
     with monkeypatch.context() as patched:
         patched.setattr("mlrun.experiment.run._open_run", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
@@ -167,7 +167,7 @@ def test_more_epochs_for_a_finished_run(workplace, begin, resume):
     assert begin("whole", "trainer.max_epochs=6").wait() == 0
     assert begin("short", "trainer.max_epochs=3").wait() == 0
     nothing = resume("short")
-    assert nothing.wait() == 0 and "nothing to go on with" in nothing.output
+    assert nothing.wait() == 0 and "nothing to resume" in nothing.output
     more = resume("short", "trainer.max_epochs=6")
     assert more.wait() == 0, more.output
     for file in ("model/weights.pt", "metrics.json"):
@@ -196,7 +196,7 @@ def test_what_may_not_change_is_refused_with_a_reason(workplace, begin, resume):
         "no such key",
     ):
         assert text in said, said
-    assert said.count("what can change is") == 1
+    assert said.count("a resumed run can change only") == 1
     assert "did you mean 'trainer.max_epochs'" in refused("run", "trainer.max_epoch=9")
     assert "2 epochs are done already" in refused("run", "trainer.max_epochs=1")
     assert "must be an integer" in refused("run", "trainer.max_epochs=x")
@@ -236,7 +236,7 @@ def test_tables_and_estimators_go_on_too(workplace, begin, resume):
     killed.wait_for("epoch 2/")
     killed.send(signal.SIGKILL)
     again = resume("killed")
-    assert again.wait() == 0 and "going on from killed/checkpoints/last.json" in again.output
+    assert again.wait() == 0 and "resuming from killed/checkpoints/last.json" in again.output
     for file in ("model/q_table.json", "metrics.json"):
         assert (workplace / "whole" / file).read_text() == (workplace / "killed" / file).read_text()
     assert points(workplace, "whole") == points(workplace, "killed")

@@ -26,10 +26,10 @@ class Trouble(BundledTable):
     def wait_for_mlflow(self):
         """A process that dies before MLflow has opened its run leaves none."""
         from hydra.core.hydra_config import HydraConfig
-        from mlrun.experiment import state as attempt
+        from mlrun.tracking.run_directory import read_record
 
         end = time.monotonic() + 30
-        while "run_id" not in attempt.read(HydraConfig.get().runtime.output_dir) and time.monotonic() < end:
+        while "run_id" not in read_record(HydraConfig.get().runtime.output_dir) and time.monotonic() < end:
             time.sleep(0.02)
         time.sleep(0.2)  # and told the sweep
 
