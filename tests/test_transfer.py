@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mlrun.adapt.transfer import layers, load_weights, parameter_groups, parts_to_freeze
+from mlrun.adapt.adaptation import Adaptation
+from mlrun.adapt.steps import Freeze, Start
+from mlrun.adapt.target import layers
 from mlrun.errors import ConfigError
 from mlrun.networks.vision.cnn import CNN
 from mlrun.networks.vision.resnet import ResNet
@@ -34,7 +36,7 @@ def test_a_head_for_other_classes_is_drawn_anew_and_the_rest_is_loaded(source, c
     for name, tensor in learner.task.state_dict().items():
         assert torch.equal(tensor, stored[name]) == (not name.startswith("network.head")), name
     assert learner.task.network.head.out_features == 3
-    assert "2 of another shape, left as drawn: network.head.weight, network.head.bias" in capsys.readouterr().err
+    assert "2 of another shape, initialized at random: head.weight, head.bias" in capsys.readouterr().err
 
 
 def test_a_head_for_as_many_other_classes_is_drawn_anew_too(source, capsys):
@@ -58,7 +60,9 @@ def test_weights_of_a_bare_network(tmp_path):
     torch.save(network.state_dict(), tmp_path / "bare.pt")
     holder = torch.nn.Module()
     holder.network = CNN([1, 8, 8], 3)
-    report = load_weights(holder, str(tmp_path / "bare.pt"))
+    start = Start(str(tmp_path / "bare.pt"))
+    Adaptation([start]).apply(holder)
+    report = start.loaded
     assert len(report.loaded) == len(network.state_dict()) and not report.absent and not report.unused
     assert torch.equal(holder.network.head.weight, network.head.weight)
 
@@ -69,9 +73,13 @@ def test_only_some_parts(source, capsys):
     same = {name for name, tensor in learner.task.state_dict().items() if torch.equal(tensor, stored[name])}
     assert {name.split(".")[1] for name in same} == {"body"} and "network.body.4.weight" in same
     said = capsys.readouterr().err
-    assert "4 outside model.init_only, left as drawn: network.classifier.0.weight" in said and "not in" not in said
-    with pytest.raises(ConfigError, match=r"none of its .* within model.init_only=\[tail\]"):
+    assert "4 outside model.init_only, initialized at random: classifier.0.weight" in said and "not in" not in said
+    with pytest.raises(
+        ConfigError, match=r"model.init_only: no part is named tail \(parts are body, classifier, head\)"
+    ):
         started(source, "model.init_only=[tail]")
+    with pytest.raises(ConfigError, match=r"none of its .* within model.init_only=\[head\]"):
+        started(source, "model.init_only=[head]")
 
 
 def test_sources_that_do_not_fit_are_refused(source, tmp_path):
@@ -110,7 +118,8 @@ def test_frozen_parts_stay_as_they_are_norm_statistics_included(source, tmp_path
     )
     learner, reached = make_learner(cfg, data), set()
     for name, parameter in learner.task.named_parameters():
-        parameter.register_hook(lambda gradient, name=name: reached.add(name))
+        if parameter.requires_grad:
+            parameter.register_hook(lambda gradient, name=name: reached.add(name))
     changed = fitted(learner, data, tmp_path)
     assert {name.split(".")[1] for name in changed} == {name.split(".")[1] for name in reached} == set(moving)
     still = sum(p.numel() for name, p in learner.task.named_parameters() if name not in reached)
@@ -144,23 +153,67 @@ def test_learning_rates_of_parts(tmp_path):
     assert sum(len(group["params"]) for group in groups) == len(list(learner.task.parameters()))
     assert "network.body.0.weight" not in changed and "network.body.4.weight" in changed
     with pytest.raises(ConfigError, match="lr_scale.tail.*body, classifier, head"):
-        parameter_groups(learner.task.network, 0.01, {"tail": 1})
+        make_learner(*prepared(*SMALL, "model.lr_scale={tail: 1}"))
 
 
-@pytest.mark.parametrize("override", ["model.freeze=all_but_head", "model.lr_scale={decoder: 0.1}"])
-def test_a_model_of_several_networks_refuses_what_is_for_one(override):
-    with pytest.raises(ConfigError, match="vae has several networks"):
-        make_learner(*prepared("model=vae", f"+{override}" if "lr_scale" in override else override))
+def test_freezing_and_learning_rates_of_several_networks(tmp_path):
+    cfg, data = prepared(
+        "model=vae", "scheduler=none", "model.freeze=[encoder.first_1]", "model.lr_scale={decoder: 0.1}", "optim.lr=0.01",
+        "dataset.split.train=64", "trainer.max_epochs=1", "trainer.keep=last",
+    )  # fmt: skip
+    learner = make_learner(cfg, data)
+    changed = fitted(learner, data, tmp_path)
+    still = set(learner.task.state_dict()) - changed
+    assert still == {name for name in still if name.startswith("encoder.")} and len(still) == 2
+    groups = learner.trainer.optimizers[0].param_groups
+    assert sorted(group["lr"] for group in groups) == pytest.approx([0.001, 0.01])
+    assert learner.recipe["adaptation"] == [
+        {"freeze": {"parts": ["encoder.first_1"]}},
+        {"learning_rates": {"multiples": {"decoder": 0.1}}},
+    ]
+
+
+def test_freezing_and_learning_rates_of_a_gan_with_two_optimizers(tmp_path):
+    cfg, data = prepared(
+        "model=gan", "scheduler=none", "model.adapt=[{freeze: discriminator.first_1}, {learning_rates: {discriminator: 0.5, generator.layers.0: 0}}]",
+        "model.discriminator_lr=0.004", "optim.lr=0.01", "dataset.split.train=64", "trainer.max_epochs=1", "trainer.keep=last",
+    )  # fmt: skip
+    learner = make_learner(cfg, data)
+    changed = fitted(learner, data, tmp_path)
+    still = {name for name in learner.task.state_dict() if name not in changed and name.partition(".")[0] != "ema"}
+    frozen = {name for name, parameter in learner.task.named_parameters() if not parameter.requires_grad}
+    assert {name for name in frozen if not name.startswith("ema.")} <= still
+    assert {name for name in still if name.startswith("generator.")} == {
+        "generator.layers.0.weight",
+        "generator.layers.0.bias",
+    }
+    rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in learner.trainer.optimizers]
+    assert sorted(rates[0]) == pytest.approx([0, 0.01]) and rates[1] == pytest.approx([0.002])
+
+
+def test_learning_rates_and_no_decay_of_a_language_model_multiply(tmp_path):
+    cfg, data = prepared(
+        "model=gpt", "model.lr_scale={embedding: 0.5}", "optim=adamw", "optim.lr=0.01", "optim.weight_decay=0.1",
+        "model.network.layers=1", "model.network.width=16", "model.network.bias=true",
+    )  # fmt: skip
+    task = make_learner(cfg, data).task
+    found = {
+        (group["lr"], group["weight_decay"]): {parameter.ndim for parameter in group["params"]}
+        for group in task.optimization.optimizer(task.parameter_groups()).param_groups
+    }
+    assert found == {(0.01, 0.1): {2}, (0.01, 0.0): {1}, (0.005, 0.1): {2}}
 
 
 def test_layers_and_their_names():
     network = ResNet([1, 8, 8], 3, depth=8)
     assert len(layers(network)) == 1 + 6 + 2 + 1  # stem, three blocks of two, two projections, head
     assert all(len(layer) == 2 for layer in layers(network)[:-1]), "a convolution and its norm"
+    holder = torch.nn.Module()
+    holder.network = network
     with pytest.raises(ConfigError, match="first_N"):
-        parts_to_freeze(network, "half")
+        Adaptation([Freeze("half")]).apply(holder)
     with pytest.raises(ConfigError, match="10 layers"):
-        parts_to_freeze(network, "first_10")
+        Adaptation([Freeze("first_10")]).apply(holder)
 
 
 def test_the_presets(tmp_path):

@@ -34,6 +34,8 @@ KEYS: dict[str, tuple] = {
     "tracking.experiment": (Text(),),
     "tracking.run_name": (Text(), Null()),
     "trainer.max_epochs": (COUNT,),
+    "trainer.min_steps": (COUNT, Null()),
+    "trainer.max_steps": (COUNT, Null()),
     "trainer.keep": (Choice(("best", "last")),),
     "trainer.max_time": (Duration(), Mapping(), Null()),
     "trainer.accelerator": (Choice(("auto", "cpu", "gpu", "cuda", "mps", "tpu")),),
@@ -43,6 +45,7 @@ KEYS: dict[str, tuple] = {
     "trainer.precision": (Choice(PRECISIONS), Null()),
     "trainer.accumulate_grad_batches": (COUNT,),
     "trainer.auto_batch": (Flag(),),
+    "trainer.fast_loop": (Flag(), Choice(("auto",))),
     "trainer.gradient_clip_val": (POSITIVE, Null()),
     "trainer.gradient_clip_algorithm": (Choice(("norm", "value")), Null()),
     "trainer.l1": (NOT_NEGATIVE,),
@@ -62,6 +65,8 @@ KEYS: dict[str, tuple] = {
     "model.name": (Text(),),
     "model.fits": (Items((Text(),)),),
     "model.max_epochs": (COUNT,),
+    "model.min_steps": (COUNT, Null()),
+    "model.max_steps": (COUNT, Null()),
     "model.min_image_size": (COUNT, Null()),
     "model.pixel_range": (Choice(("standardize", "unit", "symmetric", "none")),),
     "model.init_from": (Text(), Null()),
@@ -109,7 +114,7 @@ BELOW = ("optim", "scheduler", "trainer", "dataset", "model")
 
 # Written in a YAML about its model, dataset or scheduler; handed to the `_target_` only if it asks for it.
 METADATA = frozenset(
-    {"name", "fits", "facts", "max_epochs", "keep", "min_image_size", "pixel_range", "problem", "interval",
+    {"name", "fits", "facts", "max_epochs", "min_steps", "max_steps", "keep", "min_image_size", "pixel_range", "problem", "interval",
      "init_from", "init_only", "freeze", "unfreeze_every", "lr_scale", "adapt", "gradient_clip_val", "suggested_lr",
      "suggested_batch_size"}
 )  # fmt: skip

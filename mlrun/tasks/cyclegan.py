@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mlrun.adapt.target import without_gradients
 from mlrun.evaluation import fidelity
 from mlrun.tasks.task import Task
 
@@ -58,7 +59,7 @@ class CycleGAN(Task):
         translators, judges = (nn.ModuleList(pair) for pair in ((self.to_b, self.to_a), (self.judge_a, self.judge_b)))
         configured = []
         for parts, lr in ((translators, None), (judges, self.judge_lr)):
-            optimizer = self.optimization.optimizer(parts, lr=lr)
+            optimizer = self.optimization.optimizer(self.parameter_groups(parts, lr), lr=lr)
             # A step of each optimizer is one for Lightning, a batch is one for a schedule.
             schedule = self.optimization.scheduler(
                 optimizer, self.trainer.estimated_stepping_batches, self.trainer.max_epochs, self.monitor, self.mode
@@ -70,19 +71,16 @@ class CycleGAN(Task):
         a, b = batch[0].unbind(1)
         translators, judges = self.optimizers()
 
-        for judge in (self.judge_a, self.judge_b):
-            judge.requires_grad_(False)  # the translators' gradient goes through them, not into them
-        fake_b, fake_a = self.to_b(a), self.to_a(b)
-        cycle_a, cycle_b = self.to_a(fake_b), self.to_b(fake_a)
-        fooled = as_if(self.judge_b(fake_b), 1.0) + as_if(self.judge_a(fake_a), 1.0)
-        cycle = F.l1_loss(cycle_a, a) + F.l1_loss(cycle_b, b)
-        loss = fooled + self.cycle_weight * cycle
-        if self.identity_weight:
-            loss = loss + self.identity_weight * (F.l1_loss(self.to_a(a), a) + F.l1_loss(self.to_b(b), b))
-        self._descend(translators, loss)
+        with without_gradients(self.judge_a, self.judge_b):  # the translators' gradient goes through them, not into them
+            fake_b, fake_a = self.to_b(a), self.to_a(b)
+            cycle_a, cycle_b = self.to_a(fake_b), self.to_b(fake_a)
+            fooled = as_if(self.judge_b(fake_b), 1.0) + as_if(self.judge_a(fake_a), 1.0)
+            cycle = F.l1_loss(cycle_a, a) + F.l1_loss(cycle_b, b)
+            loss = fooled + self.cycle_weight * cycle
+            if self.identity_weight:
+                loss = loss + self.identity_weight * (F.l1_loss(self.to_a(a), a) + F.l1_loss(self.to_b(b), b))
+            self._descend(translators, loss)
 
-        for judge in (self.judge_a, self.judge_b):
-            judge.requires_grad_(True)
         seen_a, seen_b = self.pools["a"].exchange(fake_a.detach()), self.pools["b"].exchange(fake_b.detach())
         caught = [
             as_if(self.judge_a(a), 1.0) + as_if(self.judge_a(seen_a), 0.0),

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mlrun.adapt.target import without_gradients
 from mlrun.tasks.generation import Generation
 
 Loss = Literal["non_saturating", "hinge", "least_squares", "wgan_gp"]
@@ -60,7 +61,7 @@ class GAN(Generation):
     def configure_optimizers(self):
         configured = []
         for part, lr in ((self.generator, self.generator_lr), (self.discriminator, self.discriminator_lr)):
-            optimizer = self.optimization.optimizer(part, lr=lr)
+            optimizer = self.optimization.optimizer(self.parameter_groups(part, lr), lr=lr)
             batches, epochs = self.trainer.estimated_stepping_batches, self.trainer.max_epochs
             schedule = self.optimization.scheduler(optimizer, batches, epochs, self.monitor, self.mode)
             configured.append({"optimizer": optimizer, **({"lr_scheduler": schedule} if schedule else {})})
@@ -111,12 +112,11 @@ class GAN(Generation):
         return (slope.flatten(1).norm(dim=1) - 1).square().mean()
 
     def generator_step(self, optimizer, count: int, label: Tensor | None) -> Tensor:
-        self.discriminator.requires_grad_(False)  # its gradients are not wanted here
-        loss = generator_loss(
-            self.loss, self.discriminator(self.generator(self.noise(count, self.random), label), label)
-        )
-        self.descend(optimizer, loss)
-        self.discriminator.requires_grad_(True)
+        with without_gradients(self.discriminator):
+            loss = generator_loss(
+                self.loss, self.discriminator(self.generator(self.noise(count, self.random), label), label)
+            )
+            self.descend(optimizer, loss)
         return loss.detach()
 
     def memory(self):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mlrun.adapt.steps import NoDecay, Step
 from mlrun.data.preprocess.text import as_texts
 from mlrun.data.preprocess.tokenizer import PAD
 from mlrun.evaluation import metrics as measures
@@ -59,14 +61,8 @@ class LanguageModeling(Task):
             return data.random_windows(device, shard)
         return data.loader("train", device, shuffle=True, shard=shard)
 
-    def parts(self):
-        if not self.decay_matrices_only:
-            return self
-        matrices = [weight for weight in self.parameters() if weight.ndim >= 2]
-        return [
-            {"params": matrices},
-            {"params": [weight for weight in self.parameters() if weight.ndim < 2], "weight_decay": 0.0},
-        ]
+    def own_steps(self) -> Sequence[Step]:
+        return (NoDecay(),) if self.decay_matrices_only else ()
 
     def _loss(self, batch, state) -> tuple[Tensor, object]:
         x, y = batch

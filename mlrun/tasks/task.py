@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import torch
 from lightning.pytorch import LightningModule
+from torch import nn
 
-from mlrun.training.optimization import Optimization
+from mlrun.adapt.adaptation import Adaptation
+from mlrun.adapt.steps import Step
+
+if TYPE_CHECKING:
+    from mlrun.training.optimization import Optimization
 
 
 class Task(LightningModule):
@@ -19,6 +27,7 @@ class Task(LightningModule):
     monitor: str
     mode: str
     optimization: Optimization
+    adaptation: Adaptation = Adaptation()  # set before training; without steps every parameter is trained alike
     data = None  # the DataModule while training
     splits_epochs = True  # False: training goes on only from the end of an epoch, because there is state that `on_save_checkpoint` does not keep
 
@@ -30,12 +39,22 @@ class Task(LightningModule):
         super().__init__()
         self._sums: dict[str, dict[str, torch.Tensor]] = {}
 
-    def parts(self):
-        """What the optimizer is made for: all parameters alike, unless the backend set groups with their own rates."""
-        return self
+    def own_steps(self) -> Sequence[Step]:
+        """Steps of adaptation that the method itself asks for, such as no weight decay for some parameters."""
+        return ()
+
+    def parameter_groups(self, part: nn.Module | None = None, lr: float | None = None) -> list[dict[str, Any]]:
+        """Groups of parameters for an optimizer, with the settings that the steps of adaptation give them.
+
+        Args:
+            part: the module that the optimizer trains, for a task with several optimizers; None: the whole task.
+            lr: learning rate of this optimizer; None: `optim.lr`.
+        """
+        lr = (self.optimization.optim or {}).get("lr") if lr is None else lr
+        return self.adaptation.parameter_groups(self, lr, part=part, steps=self.own_steps())
 
     def configure_optimizers(self):
-        optimizer = self.optimization.optimizer(self.parts())
+        optimizer = self.optimization.optimizer(self.parameter_groups())
         scheduler = self.optimization.scheduler(
             optimizer,
             total_steps=self.trainer.estimated_stepping_batches,

@@ -1,0 +1,61 @@
+"""Comparing the vocabularies of two preprocessors: weights of embeddings and output layers belong to particular tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mlrun.adapt.sources import TORCHVISION, Find, find_weights, recipe_beside
+
+VOCABULARY = "vocabulary"  # the key of a tokenizer's state that lists its tokens in the order of their ids
+
+
+def source_preprocessor(source: str, find: Find | None = None, key: str = "model.init_from") -> dict[str, Any] | None:
+    """The state of the preprocessor with which the weights of `source` were trained; None where it is not stored with them.
+
+    Arguments and errors as in `find_weights`.
+    """
+    if source.startswith(TORCHVISION):
+        return None
+    return preprocessor_of(recipe_beside(find_weights(source, find, key)))
+
+
+def preprocessor_of(recipe: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The preprocessor state in a saved recipe; earlier versions stored it as `transform`."""
+    return recipe.get("preprocessor", recipe.get("transform"))
+
+
+def vocabularies(state: Any) -> list[list[str]]:
+    """The vocabularies in a preprocessor state, in the order in which it holds them; a shared one counts once."""
+    return list(_walk(state))
+
+
+def _walk(node: Any) -> Iterator[list[str]]:
+    if isinstance(node, Mapping):
+        tokens = node.get(VOCABULARY)
+        if isinstance(tokens, Mapping):  # token -> id
+            yield [str(token) for token, _ in sorted(tokens.items(), key=lambda item: item[1])]
+        elif isinstance(tokens, (list, tuple)):
+            yield [str(token) for token in tokens]
+        for name, value in node.items():
+            if name != VOCABULARY:
+                yield from _walk(value)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from _walk(value)
+
+
+def same_vocabulary(one: Any, other: Any) -> bool:
+    """Whether two preprocessor states give every token the same id. True where neither has a vocabulary."""
+    return vocabularies(one) == vocabularies(other)
+
+
+def misleading_sizes(own: Any, source: Any) -> list[int]:
+    """Sizes of vocabularies in `own` for which `source` has one of the same size with other tokens.
+
+    A tensor of that size would fit by its shape, and give each token the weights of another one.
+    """
+    mine, theirs = vocabularies(own), vocabularies(source)
+    if len(mine) == len(theirs):
+        return [len(a) for a, b in zip(mine, theirs) if a != b and len(a) == len(b)]
+    return [len(a) for a in mine if a not in theirs and any(len(a) == len(b) for b in theirs)]
