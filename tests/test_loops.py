@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from mlrun.training import loops
+from mlrun.training import lightning_internals as loops
 
 HOOKS = (
     "on_train_batch_start", "on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step", "on_train_batch_end",
@@ -96,7 +96,7 @@ def fit(lean, learner=(), callbacks=(), **settings):
     )
     trainer = Trainer(max_epochs=3, accelerator="cpu", callbacks=[record, *callbacks], **quiet, **settings)
     if lean:
-        loops.install(trainer)
+        loops.install_lean_loops(trainer)
         assert isinstance(trainer.fit_loop.epoch_loop, loops.TrainingLoop)
     trainer.fit(task, DataLoader(rows, 8), DataLoader(rows, 20))
     return task, record.seen, {name: value.item() for name, value in trainer.callback_metrics.items()}

@@ -11,8 +11,8 @@ FOLDING = ("folds", "repeats", "group")  # of trainer=kfold: these have a meanin
 STORAGE = ("tracking", "data_dir", "trust")
 # What may differ between a run and its continuation: how long, where and how it is computed, not what.
 CHANGEABLE = (
-    "trainer.max_epochs", "trainer.max_time", "trainer.early_stopping_patience", "trainer.keep", "trainer.accelerator", "trainer.threads",
-    "trainer.auto_batch", "trainer.compile", "trainer.profile",
+    "trainer.max_epochs", "trainer.min_steps", "trainer.max_steps", "trainer.max_time", "trainer.early_stopping_patience", "trainer.keep", "trainer.accelerator", "trainer.threads",
+    "trainer.auto_batch", "trainer.fast_loop", "trainer.compile", "trainer.profile",
     "dataset.num_workers", "dataset.resident_limit", "data_dir", "tracking.run_name", "trust",
 )  # fmt: skip
 

@@ -136,7 +136,7 @@ def _refusal(cfg: dict[str, Any], key: str, override: Override) -> str | None:
         return f"there is no such key{near}" if near or reason is None else reason
     if key.startswith("trainer.") and not is_network(cfg["model"]):
         return "this model is not trained by the trainer"
-    if key != "trainer.max_epochs":
+    if key not in ("trainer.max_epochs", "trainer.min_steps", "trainer.max_steps"):
         return None
     scheduler = cfg.get("scheduler") or {}
     if scheduler.get("_target_"):

@@ -6,6 +6,7 @@ import math
 
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from mlrun.evaluation.selection import select
 from mlrun.report.direction import mode_of
 from mlrun.report.numbers import number
 from mlrun.report.style import BLUE, GREEN, GREY, INK, ORANGE, new_axes, new_figure, styled
@@ -39,10 +40,8 @@ def learning_curves(history, monitor=None, mode=None, best_epoch=None, title="Le
         figure.text(0.5, 0.5, "no epoch was finished", ha="center", color=GREY)
         return figure
     if best_epoch is None and history.get(monitor):
-        finite = [(y, x) for x, y in history[monitor] if math.isfinite(y)]
-        if finite:
-            pick = min if (mode or mode_of(monitor)) == "min" else max
-            best_epoch = pick(finite, key=lambda point: point[0])[1]
+        finite = {name: [(x, y) for x, y in points if math.isfinite(y)] for name, points in history.items()}
+        best_epoch = select(finite, monitor, mode or mode_of(monitor)).epoch
 
     all_axes = new_axes(figure, 0.75, 0.6, 0.25, 0.85, rows, columns, gap_x=0.75, gap_y=0.95)
     for axes in all_axes[len(names) :]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from mlrun.evaluation.selection import select
 from mlrun.report.console import new_console
 from mlrun.report.numbers import clock, number
 
@@ -30,17 +31,16 @@ class Progress:
         self._live = None
         self._running = False
 
-    def start(self, total_epochs, steps_per_epoch, monitor=None, mode=None, finished_epochs=0, earlier=()) -> None:
-        """total_epochs, steps_per_epoch: None where not known; mode: "min" or "max"; finished_epochs, and earlier, the
-        (epoch, watched value) of these: when resumed."""
+    def start(self, total_epochs, steps_per_epoch, monitor=None, mode=None, finished_epochs=0, history=None) -> None:
+        """total_epochs, steps_per_epoch: None where not known; mode: "min" or "max" of `monitor`; finished_epochs, and
+        history, the (epoch, value) points of each metric in these epochs: when resumed."""
         self._total = total_epochs if total_epochs and total_epochs > 0 else None
         self._steps = steps_per_epoch or None
         self._monitor = monitor
-        self._minimize = (mode or ("min" if "loss" in (monitor or "loss") else "max")) == "min"
+        mode = mode or ("min" if "loss" in (monitor or "loss") else "max")
         self._done, self._first, self._batch = finished_epochs, finished_epochs, 0
-        self._loss = self._watched = self._best = self._best_epoch = None
-        for epoch, value in earlier:
-            self._watch(epoch, value)
+        self._loss, self._selection = None, select(history or {}, monitor, mode)
+        self._watched = None if self._selection.value is None else history[monitor][-1][1]
         self._begin = time.monotonic()
         self._next_drawing = 0.0
         self._printed, self._unprinted = finished_epochs, None
@@ -69,7 +69,7 @@ class Progress:
         """`epoch` epochs are finished; metrics: all values of the last one."""
         self._done, self._batch = epoch, 0
         self._loss = metrics.get("train/loss", self._loss)
-        self._watch(epoch, metrics.get(self._monitor))
+        self._watch(epoch, metrics)
         if self._live is not None:
             self._draw()
             return
@@ -78,12 +78,11 @@ class Progress:
         if epoch == self._first + 1 or epoch == self._total or epoch - self._printed >= interval:
             self._print_epoch()
 
-    def _watch(self, epoch, value) -> None:
-        if value is None or value != value:
-            return
-        self._watched = value
-        if self._best is None or (value < self._best if self._minimize else value > self._best):
-            self._best, self._best_epoch = value, epoch
+    def _watch(self, epoch, metrics) -> None:
+        value = metrics.get(self._monitor)
+        if value is not None and value == value:
+            self._watched = value
+            self._selection.offer(epoch, metrics)
 
     def stop(self) -> None:
         """Leave the last state standing. Safe to call twice, and without `start`."""
@@ -108,8 +107,8 @@ class Progress:
         self._printed, self._unprinted = epoch, None
         of = f"/{self._total}" if self._total else ""
         parts = [f"{self.unit} {epoch}{of}", *(f"{name} {number(value)}" for name, value in metrics.items())]
-        if self._best is not None:
-            parts.append(f"best {number(self._best)} ({self.unit} {self._best_epoch})")
+        if self._selection.value is not None:
+            parts.append(f"best {number(self._selection.value)} ({self.unit} {self._selection.epoch})")
         print("  ".join([*parts, clock(time.monotonic() - self._begin)]), file=self._stream, flush=True)
 
     def _draw(self):
@@ -142,7 +141,7 @@ class Progress:
             name = self._monitor.rpartition("/")[2] if narrow else self._monitor
             watched = Text(f"{name} {number(self._watched)}", style="cyan")
             if not narrow:
-                watched.append(f" best {number(self._best)}", style="green")
+                watched.append(f" best {number(self._selection.value)}", style="green")
             cells.append(watched)
         here = self._total and self._done + (self._batch / self._steps if self._steps else 0) - self._first
         if here and fraction < 1 and not narrow:

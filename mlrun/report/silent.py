@@ -18,7 +18,7 @@ def result_table(result) -> None:
 class Progress:
     due = False
 
-    def start(self, total_epochs, steps_per_epoch, monitor=None, mode=None, finished_epochs=0, earlier=()) -> None:
+    def start(self, total_epochs, steps_per_epoch, monitor=None, mode=None, finished_epochs=0, history=None) -> None:
         pass
 
     def step(self, batch_index, loss=None) -> None:

@@ -1,7 +1,7 @@
-"""Checkpoints of a training: written so that a process which is killed anywhere leaves a whole one, and read with suspicion.
+"""Checkpoints of a training: a process killed at any time leaves a complete one. Reading them runs no code.
 
-`last.ckpt` is the newest, `previous.ckpt` the one before, `best.ckpt` the best epoch by the watched metric. They hold all that training goes
-on from: weights, optimizer, schedule, random generators, order of the batches, history, what early stopping has seen.
+`last.ckpt` is the newest, `previous.ckpt` the one before, `best.ckpt` the best epoch. They hold everything that training resumes
+from: weights, optimizer, schedule, random generators, order of the batches, history, best epoch, state of early stopping.
 """
 
 from __future__ import annotations
@@ -15,54 +15,56 @@ import signal
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
-from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from mlrun.data.readers.trust import load_tensors
 from mlrun.errors import UserError
+from mlrun.evaluation.selection import Selection
+from mlrun.report.notify import tell
+from mlrun.training.lightning_internals import installed, overrides, restart_training_iterator
+from mlrun.training.reporter import Reporter
 
 log = logging.getLogger("mlrun")
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 OURS = "mlrun"  # our part of a Lightning checkpoint
-FORMAT = 1
-SYNC_SECONDS = 2.0  # at most so often is waited for the disk; an epoch may take less
-VALIDATION_SECONDS = 10.0  # so long a validation may go on after the signal to end
+FORMAT = 2
+SYNC_SECONDS = 2.0  # between two waits for the disk; an epoch may take less
+VALIDATION_SECONDS = 10.0  # a validation may take this long after a signal to end
 
 
 class Checkpoints(Checkpoint):
-    """Saves at the end of each epoch, and between two batches when a signal asks the run to end.
+    """Saves at the end of each epoch, and between two batches when a signal ends the run.
 
-    folder: where to; monitor, mode: what chooses the best epoch, None: the last is the best; label: what the checkpoint is of, compared when
-    one is read; reporter: whose history is kept with it; patience: of early stopping, which may have been changed since;
-    batches: their size and how many make an update; resumed: our part of the checkpoint that training goes on from, with its path, or None.
+    Args:
+        folder: where to write.
+        selection: chooses the best epoch.
+        label: which training the checkpoints belong to; compared when one is read.
+        reporter: its history is saved with them.
+        patience: of early stopping, which may differ from that of the checkpoint that training resumes from.
+        resumed: our part of that checkpoint, and its path; None for a new training.
+        batches: their size, and how many make an update.
     """
 
     def __init__(
         self,
         folder: Path,
-        monitor: str | None,
-        mode: str,
-        label: dict,
-        reporter,
-        patience=None,
-        resumed: dict | None = None,
-        batches=None,
+        selection: Selection,
+        label: dict[str, Any],
+        reporter: Reporter,
+        patience: int | None = None,
+        resumed: dict[str, Any] | None = None,
+        batches: dict[str, Any] | None = None,
     ):
-        self.folder, self.monitor, self.mode, self.label, self.reporter = (
-            Path(folder),
-            monitor,
-            mode,
-            dict(label),
-            reporter,
-        )
-        self.patience, self.batches = patience, batches
-        self.best_epoch, self.best_value = None, None
-        self.resumed = resumed
-        self.stopped_by = None  # number of the signal that ended training
+        self.folder, self.selection, self.label, self.reporter = Path(folder), selection, dict(label), reporter
+        self.patience, self.batches, self.resumed = patience, batches, resumed
+        self._within = False  # whether what is being saved lies within an epoch
+        self._before: dict[int, Any] = {}  # handlers of the signals as they were
         self._signal, self._signalled = None, 0.0
         self._synced, self._last_is_synced = 0.0, False
 
@@ -72,8 +74,7 @@ class Checkpoints(Checkpoint):
 
     # --- state ----------------------------------------------------------------------------------------------------
 
-    def on_save_checkpoint(self, trainer, task, checkpoint):
-        loaders = trainer.fit_loop._combined_loader.flattened
+    def on_save_checkpoint(self, trainer: Trainer, task: LightningModule, checkpoint: dict[str, Any]) -> None:
         randoms = random_state(trainer.strategy.root_device)
         if trainer.world_size > 1:
             gathered = [None] * trainer.world_size
@@ -87,9 +88,9 @@ class Checkpoints(Checkpoint):
             "within_epoch": self._within,
             "batches": self.batches,
             "random": gathered,
-            "loaders": [loader.state_dict() if hasattr(loader, "state_dict") else None for loader in loaders],
+            "loaders": self._loader_states(trainer),
             "sums": task._sums if self._within else {},
-            "best": {"epoch": self.best_epoch, "value": self.best_value},
+            "best": self.selection.state_dict(),
             "watched": {
                 config.monitor: float(trainer.callback_metrics[config.monitor]) for config in _plateaus(trainer)
             }
@@ -100,16 +101,20 @@ class Checkpoints(Checkpoint):
             },
         }
 
-    _within = False  # whether what is being saved lies within an epoch
+    def _epochs(self, trainer: Trainer) -> int:
+        """Finished epochs."""
+        return trainer.current_epoch + (0 if self._within else 1)  # Lightning counts after the hooks of an epoch's end
 
-    @staticmethod
-    def _epochs(trainer) -> int:
-        """Epochs that are over."""
-        return trainer.fit_loop.epoch_progress.current.processed
+    def _loader_states(self, trainer: Trainer) -> list[dict[str, Any] | None]:
+        states = [loader.state_dict() if hasattr(loader, "state_dict") else None for loader in _loaders(trainer)]
+        if self._within or trainer.is_last_batch:
+            return states
+        # the epoch was cut short (max_steps, max_time) and will not be finished: the next one begins with its first batch
+        return [{**state, "served": 0} if state and "served" in state else state for state in states]
 
-    def on_load_checkpoint(self, trainer, task, checkpoint):
+    def on_load_checkpoint(self, trainer: Trainer, task: LightningModule, checkpoint: dict[str, Any]) -> None:
         state = checkpoint[OURS]
-        self.best_epoch, self.best_value = state["best"]["epoch"], state["best"]["value"]
+        self.selection.load_state_dict(state["best"])
         self.reporter.history.update(
             {
                 name: [(int(epoch), value) for epoch, value in points.tolist()]
@@ -117,56 +122,58 @@ class Checkpoints(Checkpoint):
             }
         )
 
-    def on_fit_start(self, trainer, task):
+    def on_fit_start(self, trainer: Trainer, task: LightningModule) -> None:
         if self.resumed is not None:
             for callback in trainer.callbacks:
                 if isinstance(callback, EarlyStopping):
                     callback.patience = self.patience
                     trainer.should_stop |= callback.wait_count >= callback.patience
-            self._mend_best(trainer)
+            self._restore_best(trainer)
 
-    def on_train_start(self, trainer, task):
+    def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         self._listen(trainer)
         state, self.resumed = self.resumed, None
         if state is None:
             return
-        loop, ours = trainer.fit_loop, state
         task._sums = {
             stage: {name: _on(value, task.device) for name, value in sums.items()}
-            for stage, sums in ours["sums"].items()
+            for stage, sums in state["sums"].items()
         }
-        for loader, kept in zip(loop._combined_loader.flattened, ours["loaders"]):
+        for loader, kept in zip(_loaders(trainer), state["loaders"]):
             if kept is not None:
                 loader.load_state_dict(kept)
         for config in _plateaus(trainer):  # Lightning steps them after the checkpoint is written
-            if config.monitor in ours["watched"] and task.automatic_optimization:
-                config.scheduler.step(ours["watched"][config.monitor])
-        randoms = ours["random"]
+            if config.monitor in state["watched"] and task.automatic_optimization:
+                config.scheduler.step(state["watched"][config.monitor])
+        randoms = state["random"]
         restore_random(
             randoms[trainer.global_rank] if trainer.global_rank < len(randoms) else randoms[0],
             trainer.strategy.root_device,
         )
-        if not ours["within_epoch"]:
-            # a reader that asks a global generator for its order does so now, as it would have
-            iter(loop._data_fetcher)
+        if not state["within_epoch"] and not restart_training_iterator(trainer):
+            tell(
+                f"Lightning {installed()} is not a version that mlrun supports: the next epoch may read its batches in another order "
+                "than without the interruption",
+                logging.WARNING,
+            )
 
     # --- writing --------------------------------------------------------------------------------------------------
 
-    def on_train_epoch_end(self, trainer, task):
+    def on_train_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:
         if trainer.fast_dev_run:
             return
-        epoch = self._epochs(trainer)
-        if self._is_best(trainer):
-            self.best_epoch = epoch
+        if self.selection.offer(self._epochs(trainer), trainer.callback_metrics):
             self._write(trainer)
             if trainer.is_global_zero:
                 _link(self.folder / LAST, self.best_path)
         else:
             self._write(trainer)
-        self._end_if_told()
+        self._end_if_signalled()
 
-    def on_train_batch_end(self, trainer, task, outputs, batch, batch_index):
-        if self._signal is None or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+    def on_train_batch_end(
+        self, trainer: Trainer, task: LightningModule, outputs: Any, batch: Any, batch_index: int
+    ) -> None:
+        if self._signal is None or trainer.is_last_batch or trainer.should_stop:  # the end of the epoch follows at once
             return
         if self._may_split(trainer, task):
             if (batch_index + 1) % trainer.accumulate_grad_batches:
@@ -176,37 +183,28 @@ class Checkpoints(Checkpoint):
                 self._write(trainer)
             finally:
                 self._within = False
-        self._end_if_told()
+        self._end_if_signalled()
 
-    def on_validation_batch_end(self, trainer, *_):
+    def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
         if self._signal is not None and time.monotonic() - self._signalled > VALIDATION_SECONDS:
-            self._end_if_told()
+            self._end_if_signalled()
 
     @staticmethod
-    def _may_split(trainer, task) -> bool:
-        """Whether training can go on in the middle of an epoch: who reads the batches, and the task, must be able to."""
-        loaders = trainer.fit_loop._combined_loader.flattened
+    def _may_split(trainer: Trainer, task: LightningModule) -> bool:
+        """Whether training can resume within an epoch: the loaders and the task must support it."""
         return (
             task.splits_epochs
             and not trainer.fast_dev_run
-            and all(hasattr(loader, "load_state_dict") for loader in loaders)
-            and not is_overridden("on_train_epoch_start", task)
+            and all(hasattr(loader, "load_state_dict") for loader in _loaders(trainer))
+            and not overrides(task, "on_train_epoch_start")
         )
 
-    def _is_best(self, trainer) -> bool:
-        """Remembers the watched value if it is the best so far, the first of equals."""
-        if self.monitor is None:
-            return True
-        value = float(trainer.callback_metrics[self.monitor])
-        if value != value:
-            return self.best_epoch is None  # better than no checkpoint
-        if self.best_value is None or (value > self.best_value if self.mode == "max" else value < self.best_value):
-            self.best_value = value
-            return True
-        return False
+    def _write(self, trainer: Trainer) -> None:
+        """Writes to another name, waits for the disk, then renames.
 
-    def _write(self, trainer) -> None:
-        """Beside, to the disk, then renamed. Raises UserError where the disk takes no more; what was there stays."""
+        Raises:
+            UserError: the disk takes no more. The checkpoints that were there stay.
+        """
         beside, last = self.folder / f"{LAST}.new", self.folder / LAST
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -221,7 +219,7 @@ class Checkpoints(Checkpoint):
                 _link(last, self.folder / PREVIOUS)
             os.replace(beside, last)
             self._last_is_synced = synced
-        except (OSError, RuntimeError) as error:  # torch's zip writer says RuntimeError for a full disk
+        except (OSError, RuntimeError) as error:  # torch's zip writer raises RuntimeError for a full disk
             full = isinstance(error, OSError) or "write" in str(error)
             if not full:
                 raise
@@ -231,8 +229,8 @@ class Checkpoints(Checkpoint):
                 f"the checkpoint could not be written to {self.folder}: {_reason(error)}; {kept}. Make room, then mlrun resume {self.folder.parent}"
             ) from error
 
-    def _mend_best(self, trainer) -> None:
-        """Killed between the two, the last checkpoint was written and is the best, but does not stand there as the best."""
+    def _restore_best(self, trainer: Trainer) -> None:
+        """Links `best.ckpt` where the process was killed between writing the last checkpoint and declaring it the best."""
         state = self.resumed
         if (
             trainer.is_global_zero
@@ -245,47 +243,47 @@ class Checkpoints(Checkpoint):
 
     # --- signals --------------------------------------------------------------------------------------------------
 
-    def _listen(self, trainer) -> None:
-        """Ctrl-C and SIGTERM wait for the end of the batch; a second one does not. Several processes cannot agree on a batch: they end at once."""
+    def _listen(self, trainer: Trainer) -> None:
+        """Ctrl-C and SIGTERM wait for the end of the batch; a second one does not. Several processes cannot agree on a batch,
+        and end at once."""
         if threading.current_thread() is not threading.main_thread() or trainer.world_size > 1:
             return
         self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-        def ask(number, frame):
+        def request(number: int, frame: Any) -> None:
             if self._signal is not None:
-                self.deafen()
+                self.stop_listening()
                 self._raise(number)
             self._signal, self._signalled = number, time.monotonic()
 
         for number, before in self._before.items():
             if before not in (signal.SIG_IGN, None):
-                signal.signal(number, ask)
+                signal.signal(number, request)
 
-    def deafen(self) -> None:
-        """Signals act as they did before."""
-        for number, before in getattr(self, "_before", {}).items():
+    def stop_listening(self) -> None:
+        """Restores the handlers that the signals had before."""
+        for number, before in self._before.items():
             signal.signal(number, before)
         self._before = {}
 
-    def on_train_end(self, trainer, task):
-        self.deafen()
-        self._end_if_told()
+    def on_train_end(self, trainer: Trainer, task: LightningModule) -> None:
+        self.stop_listening()
+        self._end_if_signalled()
 
-    def on_exception(self, trainer, task, exception):
-        self.deafen()
+    def on_exception(self, trainer: Trainer, task: LightningModule, exception: BaseException) -> None:
+        self.stop_listening()
 
-    def _end_if_told(self) -> None:
+    def _end_if_signalled(self) -> None:
         if self._signal is not None:
             number, self._signal = self._signal, None
             self._raise(number)
 
     def _raise(self, number: int) -> None:
-        self.stopped_by = number
         raise Stopped(number)
 
 
 class Stopped(Exception):
-    """A signal asked the training to end, and it has. Becomes KeyboardInterrupt or SystemExit outside of Lightning."""
+    """Training has ended because of a signal. Becomes KeyboardInterrupt or SystemExit outside of Lightning."""
 
     def __init__(self, number: int):
         super().__init__(signal.Signals(number).name)
@@ -295,7 +293,7 @@ class Stopped(Exception):
 # --- random generators ----------------------------------------------------------------------------------------------
 
 
-def random_state(device: torch.device) -> dict:
+def random_state(device: torch.device) -> dict[str, Any]:
     """States of Python's, NumPy's, torch's and the device's global generators, as plain containers and tensors."""
     version, words, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state()
@@ -309,7 +307,8 @@ def random_state(device: torch.device) -> dict:
     return state
 
 
-def restore_random(state: dict, device: torch.device) -> None:
+def restore_random(state: dict[str, Any], device: torch.device) -> None:
+    """Sets the generators to what `random_state` returned."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     name, keys, position, has_gauss, cached = state["numpy"]
@@ -322,25 +321,30 @@ def restore_random(state: dict, device: torch.device) -> None:
 # --- reading --------------------------------------------------------------------------------------------------------
 
 
-def read(path: Path | str, trust: bool = False) -> dict:
-    """The content of a checkpoint that training can go on from. Raises UserError with the reason where it is none.
+def read(path: Path | str, trust: bool = False) -> dict[str, Any]:
+    """The content of a checkpoint that training can resume from, with its `path`.
 
-    Only tensors and plain containers are read, so that no file can run code; with `trust` anything.
+    Args:
+        path: the file.
+        trust: read anything; otherwise only tensors and plain containers, so that no file can run code.
+
+    Raises:
+        UserError: it is not such a checkpoint, with the reason.
     """
     path = Path(path)
     content = load_tensors(path, trust)
     if not isinstance(content, dict) or not {"state_dict", "optimizer_states", "loops"} <= set(content):
-        raise UserError(f"{path} is no checkpoint of a training (weights alone can be a start: model.init_from={path})")
+        raise UserError(f"{path} is not a checkpoint of a training; to start from its weights: model.init_from={path}")
     if content.get(OURS, {}).get("format") != FORMAT:
         raise UserError(
-            f"{path} was not written by this version of mlrun; its weights can be a start: model.init_from={path}"
+            f"{path} was not written by this version of mlrun; to start from its weights: model.init_from={path}"
         )
     content["path"] = str(path)
     return content
 
 
-def check_label(content: dict, label: dict) -> None:
-    """Raises UserError where a checkpoint belongs to another training than `label` says."""
+def check_label(content: dict[str, Any], label: dict[str, Any]) -> None:
+    """Raises UserError if a checkpoint belongs to another training than the one that `label` describes."""
     theirs = content[OURS]["label"]
     for key, what in (
         ("model", "of the model"),
@@ -352,11 +356,23 @@ def check_label(content: dict, label: dict) -> None:
             detail = f" {theirs.get(key)}, not {label.get(key)}" if key in ("model", "dataset") else ""
             more = ": the files have changed since" if key == "digest" else ""
             raise UserError(
-                f"{content['path']} is {what}{detail}{more}; it cannot be gone on from. Its weights can be a start: model.init_from={content['path']}"
+                f"{content['path']} is {what}{detail}{more}; training cannot resume from it. To start from its weights: model.init_from={content['path']}"
             )
 
 
-def _plateaus(trainer) -> list:
+def _loaders(trainer: Trainer) -> list[Any]:
+    """The training loaders, in a fixed order."""
+
+    def leaves(node: Any) -> list[Any]:
+        if isinstance(node, dict):
+            node = list(node.values())
+        return [leaf for child in node for leaf in leaves(child)] if isinstance(node, (list, tuple)) else [node]
+
+    return leaves(trainer.train_dataloader)
+
+
+def _plateaus(trainer: Trainer) -> list[Any]:
+    """Lightning's configurations of the schedules that watch a metric after each epoch."""
     return [
         config
         for config in trainer.lr_scheduler_configs
@@ -364,12 +380,12 @@ def _plateaus(trainer) -> list:
     ]
 
 
-def _on(value, device):
+def _on(value: Any, device: torch.device) -> Any:
     return value.to(device) if isinstance(value, torch.Tensor) else value
 
 
 def _sync(path: Path) -> None:
-    """To the disk itself. A sharded checkpoint is a directory: its files were closed, which must do."""
+    """Waits until a file is on the disk. A sharded checkpoint is a directory, whose files were only closed."""
     if path.is_file():
         descriptor = os.open(path, os.O_RDONLY)
         try:

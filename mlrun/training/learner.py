@@ -19,6 +19,7 @@ from mlrun.data.preprocess.transform import from_state
 from mlrun.data.readers.trust import load_tensors
 from mlrun.errors import ConfigError, UserError
 from mlrun.evaluation.outcome import Outcome
+from mlrun.evaluation.selection import Selection
 from mlrun.predictions.learner import Learner, Training
 from mlrun.report.notify import tell
 from mlrun.training.adapting import Adapting, find_run
@@ -33,6 +34,7 @@ from mlrun.training.faults import (
     release_memory,
 )
 from mlrun.training.hardware import keep_freed_memory, lay_out_channels, rows_at_once, threads_for
+from mlrun.training.length import Length
 from mlrun.training.loaders import Loaders
 from mlrun.training.optimization import Optimization
 from mlrun.training.profiling import Profile
@@ -121,7 +123,7 @@ class NetworkLearner(Learner):
         best = directory / "checkpoints" / BEST
         if settings["keep"] == "best" and best.is_file():
             self.task.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["state_dict"])
-            self.training.best_epoch = self._best_epoch(self.training.history)
+            self.training.best_epoch = None if self.selection.value is None else self.selection.epoch
 
     def _fit(self, data, run, directory, progress, resume, accumulate: int = 1) -> None:
         """One training, from the start or from a checkpoint. accumulate: batches in place of one, on top of what the configuration says."""
@@ -151,7 +153,7 @@ class NetworkLearner(Learner):
             raise OutOfMemory(
                 error, self.trainer.current_epoch + 1, batches["size"], bool(self.cfg["trainer"].get("auto_batch"))
             ) from error
-        self.training.history = reporter.history
+        self.training.history, self.selection = reporter.history, checkpoints.selection
 
     def _fit_with_smaller_batches(self, data, run, directory, progress, resume) -> None:
         """Halves the batch as often as memory does not suffice, and accumulates the gradients of the halves: the update stays the same mean
@@ -184,19 +186,18 @@ class NetworkLearner(Learner):
         """Our part of a checkpoint. Raises UserError where training cannot go on from it."""
         content = read(resume, bool(self.cfg.get("trust")))
         check_label(content, self._label(data))
-        done, wanted = content[OURS]["epochs"], self.cfg["trainer"]["max_epochs"]
-        if wanted < done:
-            raise ConfigError(f"trainer.max_epochs={wanted}: {done} epochs are done already")
         return {**content[OURS], "path": content["path"]}
 
     def _callbacks(self, directory, data, reporter, resumed, batches) -> list[Callback]:
         """The checkpoints first, then what the configuration asks for."""
         settings, validates = self.cfg["trainer"], bool(data.sizes["val"])
         watched, patience = self.monitor if validates else None, settings["early_stopping_patience"]
+        selection = Selection(watched, self.mode)
         callbacks = [
             Checkpoints(
-                directory / "checkpoints", watched, self.mode, self._label(data), reporter, patience, resumed, batches
-            )
+                directory / "checkpoints", selection, self._label(data), reporter, patience, resumed, batches
+            ),
+            Length(settings["max_epochs"], settings["min_steps"], settings["max_steps"]),
         ]
         if settings["early_stopping_patience"] is not None:
             if not validates:
@@ -222,11 +223,6 @@ class NetworkLearner(Learner):
         except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
             log.info("no table of layers: %s", error)
             return []
-
-    def _best_epoch(self, history) -> int | None:
-        points = [point for point in history.get(self.monitor, []) if np.isfinite(point[1])]
-        pick = max if self.mode == "max" else min
-        return pick(points, key=lambda point: point[1])[0] if points else None  # the first of equals, as the checkpoint
 
     def _uninterrupted(self, work, *arguments, **options):
         """Lightning turns Ctrl-C into SystemExit; the experiment wants to know what it was."""

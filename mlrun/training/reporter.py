@@ -4,41 +4,65 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from mlrun.predictions.learner import send_again
+
+if TYPE_CHECKING:
+    from mlrun.report.progress import Progress
+    from mlrun.tracking.run import Run
 
 log = logging.getLogger("mlrun")
 
 
 class Reporter(Callback):
-    """Hands each epoch's metrics to MLflow and to the terminal. Asks the device for the loss only when the terminal is due."""
+    """Sends each epoch's metrics to MLflow and to the terminal.
 
-    def __init__(self, run, progress, monitor: str, directory: Path):
+    The loss of a step is fetched from the device only when the terminal is due.
+
+    Args:
+        run: the MLflow run.
+        progress: draws on the terminal.
+        monitor: name of the watched metric.
+        directory: of the run; pictures are written to its `figures`.
+    """
+
+    def __init__(self, run: Run, progress: Progress, monitor: str, directory: Path):
         self.run, self.progress, self.monitor, self.directory = run, progress, monitor, directory
-        self.history: dict[str, list[tuple[int, float]]] = {}
-        self.rates: list[float] = []
+        self.history: dict[str, list[tuple[int, float]]] = {}  # metric -> (epoch, value); epochs count from 1
+        self.rates: list[float] = []  # of each optimizer, in the last batch of the epoch
 
-    def on_fit_start(self, trainer, task):
+    def on_fit_start(self, trainer: Trainer, task: LightningModule) -> None:
         send_again(self.history, self.run)
 
-    def on_train_start(self, trainer, task):
+    def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
+        batches = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches
         self.progress.start(
-            trainer.max_epochs, trainer.num_training_batches, self.monitor, task.mode, trainer.current_epoch,
-            self.history.get(self.monitor, ()),
-        )  # fmt: skip
+            trainer.max_epochs,
+            min(trainer.num_training_batches, batches),
+            self.monitor,
+            task.mode,
+            trainer.current_epoch,
+            self.history,
+        )
 
-    def on_train_batch_start(self, trainer, task, batch, batch_index):
+    def on_train_batch_start(self, trainer: Trainer, task: LightningModule, batch: Any, batch_index: int) -> None:
         if batch_index == trainer.num_training_batches - 1:  # at the end of the epoch schedules have moved on
-            self.rates = [float(optimizer.param_groups[0]["lr"]) for optimizer in trainer.optimizers]
+            self.rates = _rates(trainer)
 
-    def on_train_batch_end(self, trainer, task, outputs, batch, batch_index):
+    def on_train_batch_end(
+        self, trainer: Trainer, task: LightningModule, outputs: Any, batch: Any, batch_index: int
+    ) -> None:
         if self.progress.due:
             loss = outputs["loss"] if isinstance(outputs, dict) else outputs
             self.progress.step(batch_index, float(loss))
 
-    def on_train_epoch_end(self, trainer, task):
+    def on_train_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:
+        if not trainer.is_last_batch:  # the epoch was cut short
+            self.rates = _rates(trainer)
         epoch = trainer.current_epoch + 1
         metrics = {
             **task.epoch_metrics("train"),
@@ -52,7 +76,7 @@ class Reporter(Callback):
         self.progress.epoch(epoch, metrics)
         self._draw(task, epoch, last=epoch == trainer.max_epochs)
 
-    def _draw(self, task, epoch: int, last: bool) -> None:
+    def _draw(self, task: LightningModule, epoch: int, last: bool) -> None:
         for name, picture in task.epoch_pictures(epoch, last):
             from mlrun.report.figures import save
 
@@ -62,8 +86,12 @@ class Reporter(Callback):
             own(path) if own else save(picture, path)
             self.run.artifact(path, "figures")
 
-    def on_train_end(self, trainer, task):
+    def on_train_end(self, trainer: Trainer, task: LightningModule) -> None:
         self.progress.stop()
 
-    def on_exception(self, trainer, task, exception):
+    def on_exception(self, trainer: Trainer, task: LightningModule, exception: BaseException) -> None:
         self.progress.stop()
+
+
+def _rates(trainer: Trainer) -> list[float]:
+    return [float(optimizer.param_groups[0]["lr"]) for optimizer in trainer.optimizers]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Trainer
+import lightning.pytorch
 from lightning.pytorch.callbacks import Callback
 
 from mlrun.errors import ConfigError
+from mlrun.report.notify import tell
+from mlrun.training.lightning_internals import install_lean_loops, installed, known, lean_loops_obstacle
 
-LEAN_LOOPS = "2.6."  # Lightning with the inner loops that `mlrun.training.loops` knows; another version runs its own
 PASSED_ON = (  # keys of `trainer` that are Lightning's own
     "max_epochs", "max_time", "accelerator", "devices", "strategy", "precision", "accumulate_grad_batches",
     "gradient_clip_val", "gradient_clip_algorithm", "deterministic", "fast_dev_run",
@@ -23,6 +25,19 @@ PASSED_ON = (  # keys of `trainer` that are Lightning's own
 for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
     logging.getLogger(name).setLevel(logging.WARNING)
 warnings.filterwarnings("ignore", module="lightning.*", message=".*does not have many workers.*")
+
+
+class Trainer(lightning.pytorch.Trainer):
+    """Lightning's Trainer, for a training that may end within an epoch."""
+
+    max_updates: int | None = None  # `trainer.max_steps`; `Length` ends the training after that many
+
+    @property
+    def estimated_stepping_batches(self) -> int | float:
+        """Updates in the whole training; infinite where the length is not known."""
+        total = super().estimated_stepping_batches
+        total = math.inf if total < 0 else total
+        return total if self.max_updates is None else min(total, self.max_updates)
 
 
 def build_trainer(
@@ -58,11 +73,35 @@ def build_trainer(
             " Use trainer=default, which takes what is there." if options["accelerator"] not in ("auto", "cpu") else ""
         )
         raise ConfigError(f"trainer: {' '.join(str(error).split())}{hint}") from error
-    if version("lightning").startswith(LEAN_LOOPS):
-        from mlrun.training import loops
-
-        loops.install(trainer)
+    trainer.max_updates = settings["max_steps"]
+    _choose_loops(trainer, settings["fast_loop"])
     return trainer
+
+
+def _choose_loops(trainer: Trainer, fast_loop: bool | str) -> None:
+    """Lean loops, or Lightning's own. Both give the same result, bit for bit.
+
+    Args:
+        trainer: not yet fitted.
+        fast_loop: True: raise ConfigError where the lean loops cannot be used; "auto": use them where they can be.
+    """
+    if fast_loop is False:
+        return
+    obstacle = lean_loops_obstacle(trainer)
+    if obstacle is None:
+        install_lean_loops(trainer, required=fast_loop is True)
+    elif fast_loop is True:
+        raise ConfigError(f"trainer.fast_loop=true: {obstacle}")
+    elif not known():
+        _tell_once(
+            f"Lightning {installed()} is not a version that mlrun's fast training loops support: using Lightning's own"
+        )
+
+
+@cache
+def _tell_once(message: str) -> None:
+    """Of several folds or attempts in one process, the first prints it."""
+    tell(message)
 
 
 def refuse_automatic(settings: Mapping[str, Any], task: str) -> None:

@@ -121,7 +121,7 @@ def run_lines(last):
 def test_the_best_of_earlier_epochs_is_known_when_resumed():
     stream = io.StringIO()
     progress = Progress(stream=stream)
-    progress.start(3, 1, "val/accuracy", "max", finished_epochs=2, earlier=[(1, 0.9), (2, 0.8)])
+    progress.start(3, 1, "val/accuracy", "max", finished_epochs=2, history={"val/accuracy": [(1, 0.9), (2, 0.8)]})
     progress.epoch(3, {"val/accuracy": 0.7})
     progress.stop()
     assert "best 0.9000 (epoch 1)" in stream.getvalue()
