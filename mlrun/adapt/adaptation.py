@@ -31,7 +31,7 @@ class Adaptation:
         Raises:
             ConfigError: for an unknown step, with the nearest name, or options that a step does not take.
         """
-        keys = {
+        keys: dict[type[Step], tuple[str, dict[str, str]]] = {
             Start: ("init_from", {"only": "init_only"}),
             Freeze: ("freeze", {"unfreeze_every": "unfreeze_every"}),
             LearningRates: ("lr_scale", {}),

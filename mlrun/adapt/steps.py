@@ -47,12 +47,18 @@ class Context:
     find: Find | None = None
 
 
+@dataclass
 class Step:
-    """One step of an adaptation; a subclass is a dataclass whose fields are its options."""
+    """One step of an adaptation; a subclass is a dataclass whose other fields are its options.
+
+    Args:
+        key: the configuration key that error messages name.
+    """
 
     name: ClassVar[str]  # as in `model.adapt`
     shorthand: ClassVar[str]  # the option that a value which is not a mapping of options sets
-    key: str  # the configuration key that error messages name
+
+    key: str = field(default="model.adapt", compare=False, kw_only=True)
 
     @classmethod
     def from_value(cls, value: Any, key: str) -> Step | None:
@@ -148,7 +154,7 @@ class Start(Step):
 
     source: str
     only: list[str] | None = None
-    key: str = field(default="model.init_from", compare=False)
+    key: str = field(default="model.init_from", compare=False, kw_only=True)
 
     def __post_init__(self) -> None:
         if not isinstance(self.source, str):
@@ -257,7 +263,7 @@ class Freeze(Step):
 
     parts: str | list[str]
     unfreeze_every: int | None = None
-    key: str = field(default="model.freeze", compare=False)
+    key: str = field(default="model.freeze", compare=False, kw_only=True)
 
     def __post_init__(self) -> None:
         if not isinstance(self.parts, str):
@@ -275,14 +281,16 @@ class Freeze(Step):
             ConfigError: for a name that no part has, or if no layer would be left to train.
         """
         chosen = self._chosen(target)
-        self._layers = []
+        own = [p for p in target.task.parameters(recurse=False) if id(p) in chosen]  # of the task itself
+        self._layers = [_FrozenLayer(own, [])] if own else []
         for network in target.networks.values():
-            for layer in layers(network):
-                parameters = [p for module in layer for p in module.parameters(recurse=False) if id(p) in chosen]
+            for modules in layers(network):
+                parameters = [p for module in modules for p in module.parameters(recurse=False) if id(p) in chosen]
                 if parameters:
-                    self._layers.append(_FrozenLayer(parameters, _fixed_modules(layer, chosen)))
+                    self._layers.append(_FrozenLayer(parameters, _fixed_modules(modules, chosen)))
         frozen = {id(module) for layer in self._layers for module in layer.modules}
-        names = [name for name, module in target.named_modules() if id(module) in frozen]
+        names = [name for name, p in target.task.named_parameters(recurse=False) if id(p) in chosen]
+        names += [name for name, module in target.named_modules() if id(module) in frozen]
         count = sum(p.numel() for p in chosen.values())
         whole = sum(p.numel() for network in target.networks.values() for p in network.parameters())
         gradually = "" if self.unfreeze_every is None else f", one layer fewer every {self.unfreeze_every} epochs"
@@ -387,7 +395,7 @@ class LearningRates(Step):
     shorthand: ClassVar[str] = "multiples"
 
     multiples: dict[str, float]
-    key: str = field(default="model.lr_scale", compare=False)
+    key: str = field(default="model.lr_scale", compare=False, kw_only=True)
 
     @classmethod
     def from_value(cls, value: Any, key: str) -> Step | None:
@@ -436,8 +444,6 @@ class NoDecay(Step):
     """No weight decay for biases and the gains of normalization: parameters with fewer than two dimensions."""
 
     name: ClassVar[str] = "no_decay"
-
-    key: str = field(default="model.adapt", compare=False)
 
     @classmethod
     def from_value(cls, value: Any, key: str) -> Step | None:

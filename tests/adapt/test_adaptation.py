@@ -168,6 +168,16 @@ def test_parts_that_cannot_be_frozen(model, parts, message):
         Adaptation([Freeze(parts)]).apply(model)
 
 
+def test_a_parameter_of_the_task_itself_can_be_frozen():
+    model = pair()
+    model.log_deviation = nn.Parameter(torch.zeros(()))
+    (line,) = Adaptation([Freeze(["log_deviation", "generator.head"])]).apply(model)
+    assert {name for name in frozen(model) if not name.startswith("ema")} == {
+        "log_deviation", "generator.head.weight", "generator.head.bias",
+    }  # fmt: skip
+    assert line.endswith("parameters frozen: log_deviation, generator.head")
+
+
 def test_a_head_that_shares_its_weight_with_the_embedding_stays_trainable():
     network = nn.Module()
     network.embedding, network.body, network.head = nn.Embedding(7, 5), nn.Linear(5, 5), nn.Linear(5, 7, bias=False)
