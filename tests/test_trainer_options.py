@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import platform
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from mlrun.predictions.learner import load_learner
+from mlrun.training.compiling import compiled
 from tests.test_models import Nobody, prepared, trained
 
 SHORT = (  # 16 batches of one size
@@ -33,19 +35,34 @@ def test_a_compiled_network_learns_the_same(tmp_path, fresh_compiler, monkeypatc
 
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     counters.clear()
-    compiled, _data = trained(tmp_path, *SHORT, "trainer.compile=true")
+    learner, _data = trained(tmp_path, *SHORT, "trainer.compile=true")
     assert counters["stats"]["unique_graphs"] == 1
     assert "could not be compiled" not in capfd.readouterr().err
     plain, _ = trained(tmp_path / "plain", *SHORT)
-    for ours, theirs in zip(compiled.task.state_dict().values(), plain.task.state_dict().values(), strict=True):
+    for ours, theirs in zip(learner.task.state_dict().values(), plain.task.state_dict().values(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
-    assert compiled.task.network._compiled_call_impl is None  # evaluation and saving see the network itself
+    assert "forward" not in vars(learner.task.network)  # evaluation and saving see the network itself
+
+
+def test_a_copy_of_a_compiled_network_uses_its_own_weights(fresh_compiler, monkeypatch):
+    """As the target network of deep Q-learning, which is copied while the network trains."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    task = torch.nn.Module()
+    task.network = torch.nn.Linear(3, 2).train()
+    x = torch.randn(4, 3)
+    with compiled(task, True):
+        copied = copy.deepcopy(task.network)
+        before = task.network(x)
+        with torch.no_grad():
+            copied.weight.zero_()
+        torch.testing.assert_close(copied(x), copied.bias.expand(4, 2))
+        torch.testing.assert_close(task.network(x), before)
 
 
 def test_without_a_compiler_it_goes_on_and_says_so_once(tmp_path, fresh_compiler, monkeypatch, capfd):
     monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (str(tmp_path / "no-compiler"),))
     learner, _ = trained(tmp_path, *SHORT, "trainer.compile=true")
-    assert capfd.readouterr().err.count("mlrun: trainer.compile: MLP could not be compiled, and trains as it is") == 1
+    assert capfd.readouterr().err.count("mlrun: trainer.compile: MLP could not be compiled, and trains uncompiled") == 1
     plain, _ = trained(tmp_path / "plain", *SHORT)
     for ours, theirs in zip(learner.task.state_dict().values(), plain.task.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mlrun.evaluation import fidelity
+from mlrun.networks.layers.torch_internals import lerp_each_
 from mlrun.tasks.task import Task
 
 FIXED_NOISE, EVALUATION_NOISE = 1, 2  # seeds: of what is drawn every few epochs, always the same; of what is measured
@@ -89,12 +90,12 @@ class Generation(Task):
         if self._averaged is None:
             yield
             return
-        trained = self._modules[self._averaged]
-        self._modules[self._averaged] = self.ema
+        trained = getattr(self, self._averaged)
+        setattr(self, self._averaged, self.ema)
         try:
             yield
         finally:
-            self._modules[self._averaged] = trained
+            setattr(self, self._averaged, trained)
 
     @torch.no_grad()
     def draw(self, count: int, seed: int, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
@@ -146,10 +147,10 @@ class Generation(Task):
         weight = 1 - min(self.ema_decay, steps / (steps + 10))
         averages, currents = (
             list(self.ema.state_dict().values()),
-            list(self._modules[self._averaged].state_dict().values()),
+            list(getattr(self, self._averaged).state_dict().values()),
         )
         smooth = [(average, current) for average, current in zip(averages, currents) if average.is_floating_point()]
-        torch._foreach_lerp_(*(list(tensors) for tensors in zip(*smooth)), weight)
+        lerp_each_(*(list(tensors) for tensors in zip(*smooth)), weight)
         for average, current in zip(averages, currents):
             if not average.is_floating_point():
                 average.copy_(current)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mlrun.config.instantiate import build, construct, plain
 from mlrun.errors import ConfigError
+from mlrun.networks.layers.torch_internals import add_each_, norm_each, sign_each
 
 # torch's optimizers with a kernel that updates all parameters at once, and the devices that have it (torch 2.6-2.13).
 FUSED = {
@@ -118,9 +119,9 @@ class Optimization:
         gradients = [w.grad for w in weights]
         with torch.no_grad():
             if self.l2:
-                torch._foreach_add_(gradients, weights, alpha=self.l2)
+                add_each_(gradients, weights, alpha=self.l2)
             if self.l1:
-                torch._foreach_add_(gradients, torch._foreach_sign(weights), alpha=self.l1)
+                add_each_(gradients, sign_each(weights), alpha=self.l1)
 
     @torch.no_grad()
     def penalty(self, module: nn.Module) -> Tensor:
@@ -130,9 +131,9 @@ class Optimization:
             return torch.zeros((), device=weights[0].device if weights else None)
         total = torch.zeros((), device=weights[0].device)
         if self.l1:
-            total += self.l1 * torch.stack(torch._foreach_norm(weights, 1)).sum()
+            total += self.l1 * torch.stack(norm_each(weights, 1)).sum()
         if self.l2:
-            total += self.l2 / 2 * torch.stack(torch._foreach_norm(weights, 2)).square().sum()
+            total += self.l2 / 2 * torch.stack(norm_each(weights, 2)).square().sum()
         return total
 
     def penalized(self, module: nn.Module) -> list[nn.Parameter]:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 WINDOWS = (
     nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d,
 )  # fmt: skip
@@ -108,7 +109,7 @@ def _each(value, count: int) -> tuple[int, ...]:
 def _multiply_adds(module: nn.Module, x: torch.Tensor, output: torch.Tensor) -> int:
     if isinstance(module, nn.Linear):
         return module.in_features * output[0].numel()
-    if isinstance(module, nn.modules.conv._ConvNd):
+    if isinstance(module, CONVOLUTIONS):
         each = module.weight[0].numel() if not module.transposed else module.weight[0].numel() * module.in_channels
         places = output[0].numel() if not module.transposed else x[0, 0].numel()
         return each * places
