@@ -86,13 +86,14 @@ def test_constraints_judge_like_scikit_learn(target):
 def own_targets():
     import mlrun.networks
 
-    for module in pkgutil.iter_modules(mlrun.networks.__path__, "mlrun.networks."):
+    for module in pkgutil.walk_packages(mlrun.networks.__path__, "mlrun.networks."):
         for name, cls in vars(importlib.import_module(module.name)).items():
             if inspect.isclass(cls) and cls.__module__ == module.name and not name.startswith("_"):
                 yield f"{module.name}.{name}"
 
 
 def test_own_networks():
+    assert len(list(own_targets())) > 30
     for target in own_targets():
         expected = inspect.signature(real(target)).parameters
         if any(p.kind == p.VAR_KEYWORD for p in expected.values()):
@@ -228,3 +229,17 @@ def test_broken_user_module(mine):
     mine("class Net(:\n", "broken_of_mine")
     with pytest.raises(NoSuchTarget, match="cannot be read as Python"):
         signature("broken_of_mine.Net")
+
+
+def test_an_estimator_without_declared_constraints_is_checked_by_its_defaults(mine):
+    """What remains if scikit-learn gives up `_parameter_constraints`, or for an estimator of another library."""
+    mine("""
+        from sklearn.base import BaseEstimator
+
+        class Estimator(BaseEstimator):
+            def __init__(self, depth=3, criterion="gini", weights=None):
+                ...
+    """)
+    kinds = {p.name: p.kinds for p in signature("mine.Estimator").parameters}
+    assert not fits(kinds["depth"], "three") and fits(kinds["depth"], 5)
+    assert kinds["criterion"] == kinds["weights"] == ()
