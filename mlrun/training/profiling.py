@@ -3,39 +3,55 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch.profiler import ProfilerActivity, profile, supported_activities
+
+if TYPE_CHECKING:
+    from mlrun.tracking.run import Run
 
 SKIPPED, STEPS = 10, 20  # steps before the recording and in it: the first ones allocate, choose kernels and compile
 TOP = 30  # operators in the table
 
 
 class Profile(Callback):
-    """Writes `operators.txt`, the operators with the largest times of their own, and `trace.json.gz` for chrome://tracing or Perfetto.
+    """Writes `operators.txt`, the operators by their own time, and `trace.json.gz` for chrome://tracing or Perfetto.
 
-    Of a training too short for that the second half is recorded.
+    Of a training that is too short for `SKIPPED` steps first, the second half is recorded.
+
+    Args:
+        folder: where to write.
+        run: the MLflow run that receives the folder.
     """
 
-    def __init__(self, folder: Path, run):
+    def __init__(self, folder: Path, run: Run):
         self.folder, self.run = Path(folder), run
-        self.profiler, self.seen = None, 0
+        self.profiler: profile | None = None
+        self.seen = 0  # steps of this process
+        self.first = 1  # step with which the recording begins
 
-    def on_train_batch_start(self, trainer, task, batch, batch_index):
+    def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
+        steps = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches
+        self.first = 1 + int(min(SKIPPED, steps // 2))
+
+    def on_train_batch_start(self, trainer: Trainer, task: LightningModule, batch: Any, batch_index: int) -> None:
         self.seen += 1
-        if self.seen == 1 + min(SKIPPED, trainer.num_training_batches * trainer.max_epochs // 2):
+        if self.seen == self.first:
             self.profiler = profile(activities=supported_activities() & {ProfilerActivity.CPU, ProfilerActivity.CUDA})
             self.profiler.start()
-            self.first = self.seen
 
-    def on_train_batch_end(self, trainer, task, outputs, batch, batch_index):
+    def on_train_batch_end(
+        self, trainer: Trainer, task: LightningModule, outputs: Any, batch: Any, batch_index: int
+    ) -> None:
         if self.profiler is not None and self.seen == self.first + STEPS - 1:
             self._finish()
 
-    def on_train_end(self, trainer, task):
+    def on_train_end(self, trainer: Trainer, task: LightningModule) -> None:
         self._finish()
 
-    def on_exception(self, trainer, task, exception):
+    def on_exception(self, trainer: Trainer, task: LightningModule, exception: BaseException) -> None:
         self._finish()
 
     def _finish(self) -> None:
