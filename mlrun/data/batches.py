@@ -1,4 +1,4 @@
-"""Feeding a network: batches of (x, y) in an order that can be saved, restored and repeated.
+"""Feeding a network: batches of named tensors in an order that can be saved, restored and repeated.
 
 Data that fit lie on the device as whole tensors, and a batch is one gather there: no Python per row, no collating.
 Larger data go through a DataLoader whose workers gather whole batches.
@@ -6,22 +6,128 @@ Larger data go through a DataLoader whose workers gather whole batches.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+
+from mlrun.data.sequences import Sequences
+
+POOL = 50  # batches among which rows are sorted by length
+
+
+class Batch(dict):
+    """Name -> tensor (rows, ...), or a list of tensors where sizes differ. Text and images use Hugging Face's names.
+
+    rows: (rows,) places of the batch's rows in its part of the data; None where a batch is not of rows.
+    """
+
+    rows: Tensor | None = None
+
+
+class Column:
+    """A column on the device, of which batches are gathered; see `columns_of`."""
+
+    def rows(self, chosen: Tensor | slice, there: Tensor | slice) -> dict[str, Any]:
+        """Entries of a batch for the chosen rows: (rows,) on the CPU, or a slice; `there` is the same on the device."""
+        raise NotImplementedError
+
+
+class TensorColumn(Column):
+    """values: (rows, ...)."""
+
+    def __init__(self, name: str, values: np.ndarray | Tensor, device: torch.device | str):
+        self.name, self.values = name, torch.as_tensor(values).to(device)
+
+    def rows(self, chosen: Tensor | slice, there: Tensor | slice) -> dict[str, Any]:
+        if isinstance(chosen, slice):
+            return {self.name: self.values[chosen]}
+        return {self.name: self.values.index_select(0, there)}
+
+
+class SequenceColumn(Column):
+    """Sequences of different lengths, one after the other on the device; a batch is padded to its longest row."""
+
+    def __init__(self, name: str, sequences: Sequences, device: torch.device | str):
+        self.name, self.mask, self.pad = name, sequences.mask, sequences.pad
+        # on the CPU: the longest row of a batch is looked up without waiting for the device
+        self.lengths = torch.from_numpy(sequences.lengths())
+        tokens = np.concatenate([np.zeros(0, dtype=np.int32), *sequences.rows, np.zeros(1, dtype=np.int32)])
+        self.tokens = torch.from_numpy(tokens.astype(np.int64)).to(device)
+        self.starts = (self.lengths.cumsum(0) - self.lengths).to(device)
+        self.sizes = self.lengths.to(device)
+
+    def rows(self, chosen: Tensor | slice, there: Tensor | slice) -> dict[str, Any]:
+        lengths = self.lengths[chosen]
+        place = torch.arange(max(1, int(lengths.max())) if len(lengths) else 1, device=self.tokens.device)
+        inside = place < self.sizes[there][:, None]
+        ids = torch.where(inside, self.tokens[torch.where(inside, self.starts[there][:, None] + place, 0)], self.pad)
+        return {self.name: ids} if self.mask is None else {self.name: ids, self.mask: inside}
+
+
+class ListColumn(Column):
+    """A tensor of its own for every row."""
+
+    def __init__(self, name: str, values: list[Any], device: torch.device | str):
+        self.name, self.values = name, [torch.as_tensor(value).to(device) for value in values]
+
+    def rows(self, chosen: Tensor | slice, there: Tensor | slice) -> dict[str, Any]:
+        if isinstance(chosen, slice):
+            return {self.name: self.values[chosen]}
+        return {self.name: [self.values[row] for row in chosen.tolist()]}
+
+
+def columns_of(encoded: Mapping[str, Any], device: torch.device | str = "cpu") -> list[Column]:
+    """What `Preprocessor.encode` gives, on the device."""
+    kinds = {Sequences: SequenceColumn, list: ListColumn}
+    return [kinds.get(type(values), TensorColumn)(name, values, device) for name, values in encoded.items()]
+
+
+def whole_batch(encoded: Mapping[str, Any], device: torch.device | str = "cpu") -> Batch:
+    """All rows as one batch."""
+    return gather(columns_of(encoded, device), slice(None))
+
+
+def gather(columns: Iterable[Column], chosen: Tensor | slice, there: Tensor | slice | None = None) -> Batch:
+    """The chosen rows of all columns: (rows,) on the CPU, and `there` on the device of the columns."""
+    batch = Batch()
+    for column in columns:
+        batch.update(column.rows(chosen, chosen if there is None else there))
+    return batch
 
 
 class Batches:
     """Order of an epoch: a permutation drawn on the CPU from one generator, so that every device sees the same order.
 
-    rows: how many there are. shard: (rank, ranks) of a distributed run; shuffling, every rank gets equally many rows.
-    `state_dict` tells where in which epoch the reader is; after `load_state_dict` the next iteration goes on there.
-    augment(x, y, generator) -> (x, y) changes every batch at random; its generator is seeded anew for each batch from the
-    epoch's own, so that a resumed run draws the same.
+    `state_dict` tells where in which epoch the reader is; after `load_state_dict` the next iteration resumes there.
     When shuffling, a last batch of a single row is joined to the one before it: batch norm cannot train on one row.
+
+    Args:
+        rows: how many there are.
+        shard: (rank, ranks) of a distributed run; when shuffling, every rank gets equally many rows.
+        augment: (batch, generator) -> batch changes every batch at random; its generator is seeded anew for each batch from the
+            epoch's own, so that a resumed run draws the same.
+        finish: batch -> batch, what is left to do on the device.
+        lengths: (rows,) of the rows; when shuffling, rows are then sorted by length within pools of `POOL` batches, and the batches
+            are put in random order.
     """
 
-    def __init__(self, rows, batch_size, shuffle=False, seed=0, shard=(0, 1), augment=None):
-        self.rows, self.shuffle, self.shard, self.augment = rows, shuffle, shard, augment
+    def __init__(
+        self,
+        rows: int,
+        batch_size: int,
+        shuffle: bool = False,
+        seed: int = 0,
+        shard: tuple[int, int] = (0, 1),
+        augment: Callable[[Batch, torch.Generator], Batch] | None = None,
+        finish: Callable[[Batch], Batch] | None = None,
+        lengths: Tensor | None = None,
+    ):
+        self.rows, self.shuffle, self.shard, self.augment, self.finish = rows, shuffle, shard, augment, finish
+        self.lengths = lengths
         self.generator = torch.Generator().manual_seed(seed)
         rank, ranks = shard
         mine = -(-rows // ranks) if shuffle else len(range(rank, rows, ranks))
@@ -33,10 +139,10 @@ class Batches:
         self._served = 0  # batches handed out in it
         self._resume = 0  # batches to leave out of the next epoch
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.bounds)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Batch]:
         self._epoch = self.generator.get_state()
         order = self._order()
         self._served, self._resume = self._resume, 0
@@ -44,157 +150,137 @@ class Batches:
             rank, ranks = self.shard
             first = int(torch.randint(2**60, (), generator=self.generator))
             generator = torch.Generator()
-        for x, y in self._read(order, self.bounds[self._served :]):
+        for batch in self._read(order, self.bounds[self._served :]):
             if self.augment is not None:
-                x, y = self.augment(x, y, generator.manual_seed(first + self._served * ranks + rank))
+                batch = self.augment(batch, generator.manual_seed(first + self._served * ranks + rank))
+            elif self.finish is not None:
+                batch = self.finish(batch)
             self._served += 1
-            yield x, y
+            yield batch
 
-    def _order(self):
+    def _order(self) -> Any:
+        """(rows,) of this process, in the order of the epoch."""
         rank, ranks = self.shard
         if not self.shuffle:
             return torch.arange(rank, self.rows, ranks)
         order = torch.randperm(self.rows, generator=self.generator)
         if ranks > 1:
             order = torch.cat([order, order[: -self.rows % ranks]])[rank::ranks]
-        return order
+        return order if self.lengths is None else self._by_length(order, self.lengths)
 
-    def _read(self, order, bounds):
+    def _by_length(self, order: Tensor, lengths: Tensor) -> Tensor:
+        size = self.bounds[0][1]
+        pools = [pool[lengths[pool].argsort(stable=True)] for pool in order.split(POOL * size)]
+        order = torch.cat(pools)
+        whole = sum(end - start == size for start, end in self.bounds)
+        batches = torch.randperm(whole, generator=self.generator)
+        return torch.cat([order[: whole * size].view(whole, size)[batches].flatten(), order[whole * size :]])
+
+    def _read(self, order: Any, bounds: list[tuple[int, int]]) -> Iterator[Batch]:
         raise NotImplementedError
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
+        """Where the reader is: plain containers and tensors."""
         if self._served == len(self):  # the epoch is over: the next one starts from here
             return {"generator": self.generator.get_state(), "served": 0}
         return {"generator": self._epoch, "served": self._served}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Resumes where `state_dict` was taken."""
         self.generator.set_state(state["generator"].cpu())
         self._epoch, self._served, self._resume = self.generator.get_state(), state["served"], state["served"]
 
 
 class ResidentBatches(Batches):
-    """Batches gathered from tensors that lie on the device. x: (rows, ...), y: (rows,); `normalize` maps a batch of x.
+    """Batches gathered from columns that lie on the device. Without shuffling a batch may be a view of the data: do not change it in place.
 
-    Without shuffling a batch may be a view of the data: do not change it in place.
+    Args:
+        columns: see `columns_of`; device: where they lie. options: of `Batches`.
     """
 
     def __init__(
-        self, x, y, batch_size, device="cpu", shuffle=False, seed=0, shard=(0, 1), normalize=None, augment=None
+        self,
+        columns: Iterable[Column],
+        rows: int,
+        batch_size: int,
+        device: torch.device | str = "cpu",
+        **options: Any,
     ):
-        super().__init__(len(y), batch_size, shuffle, seed, shard, augment)
-        self.x, self.y, self.normalize = x.to(device), y.to(device), normalize
+        super().__init__(rows, batch_size, **options)
+        self.columns, self.device = list(columns), torch.device(device)
 
-    def _read(self, order, bounds):
+    def _read(self, order: Tensor, bounds: list[tuple[int, int]]) -> Iterator[Batch]:
         whole = not self.shuffle and self.shard[1] == 1
-        order = order.to(self.y.device)
+        moved = order.to(self.device)  # once an epoch
         for start, end in bounds:
-            if whole:
-                x, y = self.x[start:end], self.y[start:end]
-            else:
-                chosen = order[start:end]
-                x, y = self.x.index_select(0, chosen), self.y.index_select(0, chosen)
-            yield (x if self.normalize is None else self.normalize(x)), y
-
-
-class UnpairedBatches(Batches):
-    """Batches of x (batch, 2, ...), an image of each of two domains, and y (batch, 2). Shuffling, each domain has an order of its own, so that
-    no image keeps its partner; the smaller domain begins again until the larger one has been seen.
-
-    domains: two tensors (rows, ...); classes: two tensors (rows,). normalize: maps a batch of images; flip: mirrors images at random.
-    """
-
-    def __init__(
-        self, domains, classes, normalize, batch_size, device="cpu", shuffle=False, seed=0, shard=(0, 1), flip=False
-    ):
-        mirror = self._mirrored if flip else None
-        super().__init__(max(map(len, domains)), batch_size, shuffle, seed, shard, mirror)
-        self.normalize = normalize
-        self.domains, self.classes = [x.to(device) for x in domains], [y.to(device) for y in classes]
-
-    def _order(self):
-        """(2, rows): of each domain."""
-        rank, ranks = self.shard
-        orders = []
-        for x in self.domains:
-            rounds = -(-(self.rows + ranks) // len(x))
-            count = -(-self.rows // ranks) * ranks if self.shuffle else self.rows
-            each = [
-                torch.randperm(len(x), generator=self.generator) if self.shuffle else torch.arange(len(x))
-                for _ in range(rounds)
-            ]
-            orders.append(torch.cat(each)[:count][rank::ranks])
-        return torch.stack(orders)
-
-    def _read(self, order, bounds):
-        order = order.to(self.domains[0].device)
-        for start, end in bounds:
-            chosen = order[:, start:end]
-            x = [self.normalize(x.index_select(0, rows)) for x, rows in zip(self.domains, chosen)]
-            yield torch.stack(x, 1), torch.stack([y.index_select(0, rows) for y, rows in zip(self.classes, chosen)], 1)
-
-    @staticmethod
-    def _mirrored(x, y, generator):
-        turned = torch.rand(x.shape[:2], generator=generator).to(x.device) < 0.5
-        return torch.where(turned[:, :, None, None, None], x.flip(-1), x), y
+            rows = slice(start, end)
+            batch = gather(self.columns, rows, rows) if whole else gather(self.columns, order[rows], moved[rows])
+            batch.rows = order[rows]
+            yield batch
 
 
 class WorkerBatches(Batches):
     """Batches read by a DataLoader, for data larger than the device should hold.
 
-    `read(indices)` returns x of those rows as an array (rows, ...) and runs in the workers; y: (rows,) tensor.
+    Args:
+        read: places of rows (rows,) -> what `Preprocessor.encode` gives for them; runs in the workers.
+        num_workers: processes; 0 reads in this one.
     """
 
     def __init__(
         self,
-        read,
-        y,
-        batch_size,
-        device="cpu",
-        shuffle=False,
-        seed=0,
-        shard=(0, 1),
-        normalize=None,
-        augment=None,
-        num_workers=0,
+        read: Callable[[np.ndarray], dict[str, Any]],
+        rows: int,
+        batch_size: int,
+        device: torch.device | str = "cpu",
+        num_workers: int = 0,
+        seed: int = 0,
+        **options: Any,
     ):
-        super().__init__(len(y), batch_size, shuffle, seed, shard, augment)
-        self.device, self.normalize = torch.device(device), normalize
-        self.indices = []
-        pinned = self.device.type == "cuda"
+        super().__init__(rows, batch_size, seed=seed, **options)
+        self.device = torch.device(device)
+        self.indices: list[np.ndarray] = []
         # A generator of its own: a DataLoader otherwise draws from torch's global one, and dropout would depend on it.
         self.source = DataLoader(
-            _Rows(read, y),
+            _Rows(read),
             batch_size=None,
             sampler=_Listed(self.indices),
             num_workers=num_workers,
-            pin_memory=pinned,
+            pin_memory=self.device.type == "cuda",
             persistent_workers=num_workers > 0,
             generator=torch.Generator().manual_seed(seed),
         )
 
-    def _read(self, order, bounds):
+    def _read(self, order: Tensor, bounds: list[tuple[int, int]]) -> Iterator[Batch]:
         self.indices[:] = [order[start:end].numpy() for start, end in bounds]
-        for x, y in self.source:
-            x, y = x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
-            yield (x if self.normalize is None else self.normalize(x)), y
+        for (start, end), read in zip(bounds, self.source):
+            batch = Batch((name, _moved(value, self.device)) for name, value in read.items())
+            batch.rows = order[start:end]
+            yield batch
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, list):
+        return [one.to(device, non_blocking=True) for one in value]
+    return value.to(device, non_blocking=True)
 
 
 class _Rows(Dataset):
-    def __init__(self, read, y):
-        self.read, self.y = read, y
+    def __init__(self, read: Callable[[np.ndarray], dict[str, Any]]):
+        self.read = read
 
-    def __getitem__(self, indices):
-        return torch.from_numpy(self.read(indices)), self.y[torch.from_numpy(indices)]
+    def __getitem__(self, indices: np.ndarray) -> dict[str, Any]:
+        return dict(whole_batch(self.read(indices)))
 
 
 class _Listed:
     """A sampler over a list that is refilled before each epoch."""
 
-    def __init__(self, indices):
+    def __init__(self, indices: list[np.ndarray]):
         self.indices = indices
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[np.ndarray]:
         return iter(self.indices)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.indices)

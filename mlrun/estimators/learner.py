@@ -1,102 +1,141 @@
-"""Classical methods: scikit-learn estimators, or anything with `fit` and `predict`, behind their preprocessing."""
+"""Classical methods: scikit-learn estimators, or anything with `fit` and `predict`, behind a preprocessor."""
 
 from __future__ import annotations
 
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mlrun.config.instantiate import build, plain
-from mlrun.data.datasets.labelled_text import TextData
+from mlrun.data.examples import Examples
+from mlrun.data.features import Feature, Image, Text
+from mlrun.data.inputs import as_examples
+from mlrun.data.module import DataModule
+from mlrun.data.predictions import Predictions
+from mlrun.data.preprocess.preprocessor import Preprocessor, make_preprocessor
 from mlrun.data.readers.trust import load_pickle, write_pickle
-from mlrun.errors import ConfigError, DataError
+from mlrun.errors import ConfigError
 from mlrun.estimators.roles import ROLES, role_for
-from mlrun.evaluation.outcome import Outcome
-from mlrun.predictions.learner import Learner, Training
+from mlrun.evaluation.evaluator import Evaluator, Subject, make_evaluators
+from mlrun.predictions.learner import Evaluation, Learner, Training, features_of
 
 ESTIMATOR = "estimator.pkl"
-TRAIN_METRICS_ROWS = (
-    20_000  # predicting more training rows than this (nearest neighbours!) would take longer than the fit
-)
+TRAIN_METRICS_ROWS = 20_000  # predicting more training rows (nearest neighbours!) would take longer than the fit
+
+
+class Encode:
+    """A preprocessor as the first step of a stored scikit-learn pipeline, so that the pipeline takes raw rows."""
+
+    def __init__(self, preprocessor: Preprocessor):
+        self.preprocessor = preprocessor
+
+    def fit(self, x: Any, y: Any = None) -> Encode:
+        """The preprocessor is fitted already."""
+        return self
+
+    def transform(self, x: Any) -> Any:
+        """Raw rows -> what the next step takes."""
+        return matrix(self.preprocessor, as_examples(x, self.preprocessor.inputs))
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
 
 
 class EstimatorLearner(Learner):
-    """A pipeline: the dataset's preprocessing (a csv's columns), the model's (scaling), the estimator."""
+    """A preprocessor, the model's own steps (scaling), the estimator."""
 
     packages = ("mlrun", "scikit-learn", "pandas")
 
-    def __init__(self, pipeline, recipe: dict):
-        self.pipeline, self.recipe = pipeline, recipe
-        self.role = ROLES[recipe["role"]](recipe["labels"], recipe["problem"])
-        self.monitor, self.mode = self.role.monitor, self.role.mode
+    def __init__(self, steps: Any, preprocessor: Preprocessor, evaluators: list[Evaluator], recipe: dict[str, Any]):
+        self.steps, self.preprocessor, self.evaluators, self.recipe = steps, preprocessor, evaluators, recipe
+        self.role = ROLES[recipe["role"]](next(iter(preprocessor.targets.values()), None))
+        metric = recipe["model"].get("monitor") or self.role.monitor
+        if metric not in self.directions:
+            raise ConfigError(
+                f"model.monitor={metric}: no evaluator measures it (they measure {', '.join(self.directions)})"
+            )
+        self.monitor, self.mode = f"val/{metric}", self.directions[metric]
         self.training = Training()
 
     @classmethod
-    def from_config(cls, cfg, data):
+    def from_config(cls, cfg: dict[str, Any], data: DataModule) -> EstimatorLearner:
         from sklearn.pipeline import make_pipeline
 
-        model, spec = plain(cfg["model"]), data.spec
-        name = role_for(model, spec)
-        facts = {**spec.facts, "problem": spec.problem, "seed": cfg["seed"]}
+        model = plain(cfg["model"])
+        name = role_for(model, data)
+        preprocessor = make_preprocessor(model.get("preprocessor"), data, estimator=True)
+        spec = {**data.spec, **preprocessor.spec, "seed": cfg["seed"]}
         # counts of words are on a common scale, and sparse
-        scaling = None if isinstance(data, TextData) else model.get("preprocessing")
+        of_text = any(isinstance(feature, Text) for feature in preprocessor.inputs.values())
         steps = [
-            data.preprocessor,
-            build(scaling, facts, "model.preprocessing"),
-            build(model[name], facts, f"model.{name}"),
+            build(None if of_text else model.get("preprocessing"), spec, "model.preprocessing"),
+            build(model[name], spec, f"model.{name}"),
         ]
-        recipe = {
-            "model": model,
-            "dataset": plain(cfg["dataset"]),
-            "labels": spec.labels,
-            "problem": spec.problem,
-            "role": name,
-            "inputs": data.inputs,
-        }
-        return cls(make_pipeline(*[step for step in steps if step is not None]), recipe)
+        recipe = {"model": model, "dataset": plain(cfg["dataset"]), "role": name, **features_of(data)}
+        evaluators = make_evaluators(evaluators_of(model, name), data.target)
+        return cls(make_pipeline(*[step for step in steps if step is not None]), preprocessor, evaluators, recipe)
 
-    def fit(self, data, run, directory, progress, resume=None):
-        arrays = data.arrays("train")
-        if not len(arrays.x):
-            raise DataError(f"{data.name}: no training rows (dataset.split.train)")
+    def fit(self, data: DataModule, run: Any, directory: Path, progress: Any, resume: Path | None = None) -> None:
+        examples = data.examples("train")
         try:
-            self.pipeline.fit(arrays.x, self.role.target(arrays.y))
+            self.steps.fit(matrix(self.preprocessor, examples), self.role.target(examples))
             for part in ("train", "val"):
                 if 0 < data.sizes[part] <= (TRAIN_METRICS_ROWS if part == "train" else np.inf):
-                    for metric, value in self.evaluate(data, part).items():
+                    for metric, value in self.evaluate(data, part).metrics.items():
                         self.training.history[f"{part}/{metric}"] = [(1, value)]
         except ValueError as error:  # sklearn refuses a parameter or the data
-            where = f"model.{self.recipe['role']}"
+            where, reason = f"model.{self.recipe['role']}", " ".join(str(error).split())
             raise ConfigError(
-                f"{where}: {type(self.estimator).__name__} cannot be fitted to {data.name}: {_one_line(error)}"
+                f"{where}: {type(self.estimator).__name__} cannot be fitted to {data.name}: {reason}"
             ) from error
         self.training.parameters = self.role.parameters(self.estimator)
 
     @property
-    def estimator(self):
-        """The last step of the pipeline."""
-        return self.pipeline[-1]
+    def estimator(self) -> Any:
+        """The last step."""
+        return self.steps[-1]
 
-    def evaluate(self, data, part):
-        arrays = data.arrays(part)
-        return self.role.measure(self.pipeline, arrays.x, arrays.y)
+    def seen(self, examples: Examples) -> Any:
+        """Rows as the estimator sees them, (rows, features)."""
+        x = matrix(self.preprocessor, examples)
+        return self.steps[:-1].transform(x) if len(self.steps) > 1 else x
 
     @property
-    def outcome(self):
-        found = getattr(self.role, "outcome", None)
-        return found if isinstance(found, Outcome) else None
+    def feature_names(self) -> list[str] | None:
+        """Of the columns that the estimator sees; None where they have no names."""
+        names = [one for name in self.preprocessor.inputs for one in self.preprocessor.encoders[name].names]
+        if len(self.steps) == 1:
+            return names or None
+        try:
+            return [str(name).split("__")[-1] for name in self.steps[:-1].get_feature_names_out(names or None)]
+        except (AttributeError, ValueError):
+            return None
 
-    def figures(self, data, part):
-        yield from self.role.figures(self.pipeline, data, part)
+    @property
+    def image_shape(self) -> list[int] | None:
+        """[channels, height, width] where the rows are flattened images."""
+        features: list[Feature] = list(self.preprocessor.inputs.values())
+        return features[0].shape if len(features) == 1 and isinstance(features[0], Image) else None
 
-    def predict(self, x):
-        return self.role.predict(self.pipeline, x)
+    def evaluate(self, data: DataModule, part: str, reference_classifier: Any = None) -> Evaluation:
+        examples = data.examples(part)
+        if not len(examples):
+            return Evaluation(part, {})
+        predictions = self.predict(examples)
+        batch = {"features": self.seen(examples)} if any(one.needs_batch for one in self.evaluators) else {}
+        metrics: dict[str, float] = {}
+        for one in self.evaluators:
+            one.begin(Subject(self, data, part, reference_classifier))
+            one.update(batch, examples, predictions)
+            metrics |= one.compute()
+        return Evaluation(part, metrics, examples, predictions, {type(one).__name__: one for one in self.evaluators})
 
-    def answers(self, x):
-        return self.role.answers(self.pipeline, x)
+    def predict(self, examples: Examples) -> Predictions:
+        return self.role.predict(self.steps, matrix(self.preprocessor, examples))
 
-    def flavors(self):
+    def flavors(self) -> dict[str, dict[str, Any]]:
         return {
             "sklearn": {
                 "pickled_model": ESTIMATOR,
@@ -106,13 +145,53 @@ class EstimatorLearner(Learner):
             }
         }
 
-    def _write(self, directory):
-        write_pickle(self.pipeline, directory / ESTIMATOR)
+    def _write(self, directory: Path) -> None:
+        from sklearn.pipeline import Pipeline
+
+        steps = list(self.steps.steps)
+        if learns(self.preprocessor):
+            steps.insert(0, ("encode", Encode(self.preprocessor)))
+        write_pickle(Pipeline(steps), directory / ESTIMATOR)
 
     @classmethod
-    def load(cls, directory: Path, recipe, trust=False):
-        return cls(load_pickle(directory / ESTIMATOR, trust), recipe)
+    def load(cls, directory: Path, recipe: dict[str, Any], trust: bool = False) -> EstimatorLearner:
+        from mlrun.data.features import restore
+        from mlrun.data.preprocess.preprocessor import FeaturePreprocessor
+
+        pipeline = load_pickle(directory / ESTIMATOR, trust)
+        if isinstance(pipeline[0], Encode):
+            preprocessor, steps = pipeline[0].preprocessor, pipeline[1:]
+        else:
+            sides = ({name: restore(one) for name, one in recipe[side].items()} for side in ("inputs", "targets"))
+            preprocessor, steps = FeaturePreprocessor(*sides, estimator=True), pipeline
+        target = next(iter(preprocessor.targets.values()), None)
+        evaluators = make_evaluators(evaluators_of(recipe["model"], recipe["role"]), target)
+        return cls(steps, preprocessor, evaluators, recipe)
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def evaluators_of(model: dict[str, Any], role: str) -> list[Any]:
+    """What the YAML lists, else what usually measures such an estimator."""
+    listed = model.get("evaluators")
+    return list(ROLES[role].evaluators) if listed is None else listed
+
+
+def matrix(preprocessor: Preprocessor, examples: Examples) -> Any:
+    """(rows, features) of all inputs side by side; what one input gives stays as it is."""
+    encoded = preprocessor.encode(examples.only([name for name in preprocessor.inputs if name in examples]))
+    parts = list(encoded.values())
+    if len(parts) == 1:
+        return parts[0]
+    if any(hasattr(part, "tocsr") for part in parts):
+        from scipy.sparse import hstack
+
+        return hstack(parts).tocsr()
+    return np.hstack(parts)
+
+
+def learns(preprocessor: Preprocessor) -> bool:
+    """Whether rows must pass the preprocessor before the estimator takes them."""
+    from mlrun.data.preprocess.encoder import RawEncoder
+
+    encoders = getattr(preprocessor, "encoders", {})
+    inputs = [encoders.get(name) for name in preprocessor.inputs]
+    return len(inputs) != 1 or not isinstance(inputs[0], RawEncoder)

@@ -1,34 +1,53 @@
 """The classifier that images of generative models are measured by: trained by `mlrun` on the same data, an MLflow run like any other.
 
-It is trained once for a data set in a working directory (`outputs/judges/…`) and shared by all runs there, whatever their seed: distances
-in its features are comparable between them.
+It is trained once for a dataset in a working directory (`outputs/reference_classifiers/…`) and shared by all runs there, whatever their seed:
+distances in its features are comparable between them.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from mlrun.config.identity import identity
+from mlrun.data.module import DataModule
+from mlrun.predictions.learner import load_learner
 
-FOLDER = Path("outputs") / "judges"
+if TYPE_CHECKING:
+    from mlrun.experiment.result import Result
+    from mlrun.tracking.run import Run
+    from mlrun.training.learner import NetworkLearner
+
+log = logging.getLogger("mlrun")
+
+FOLDER, RECORD = Path("outputs") / "reference_classifiers", "classifier.json"
 EPOCHS, EPOCHS_OF_MANY, MANY = 10, 3, 20_000  # of training rows
 BATCH = 1000
+Train = Callable[..., "Result"]  # `mlrun.experiment.run.run`
 
 
-class Judge:
-    """learner: a finished run's network with the layers `body` and `head`; run: its MLflow id; accuracy: on the test part."""
+class ReferenceClassifier:
+    """A trained network with the layers `body` and `head`.
 
-    def __init__(self, learner, run: str, accuracy: float):
+    Args:
+        learner: of a finished run. run: its MLflow id. accuracy: on the test part.
+    """
+
+    def __init__(self, learner: NetworkLearner, run: str, accuracy: float):
         self.learner, self.run, self.accuracy = learner, run, accuracy
 
-    def judge(self, pixels) -> tuple:
-        """Images (rows, channels, height, width) from 0 to 1 -> arrays of what `head` is fed (rows, features), and of classes (rows,)."""
-        import numpy as np
+    def classify(self, pixels: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Images (rows, channels, height, width) from 0 to 1 -> what `head` is fed (rows, features), and predicted classes (rows,)."""
         import torch
 
-        network, scaling = self.learner.task.network, self.learner.transform
+        network, scaling = self.learner.task.network, self.learner.preprocessor.encoders["image"].scaling
         network.eval()
         shift, scale = (values.reshape(-1, 1, 1) for values in (scaling.shift, scaling.scale))
         seen, scores = [], []
@@ -43,38 +62,51 @@ class Judge:
         return np.concatenate(seen), np.concatenate(scores).argmax(axis=1)
 
 
-def judge_of(cfg: dict, rows: int) -> Judge:
-    """The judge of a configuration's dataset with so many training rows; trained now if there is none here yet."""
-    from filelock import FileLock
+def reference_for(
+    cfg: dict[str, Any], data: DataModule, train: Train, tracked: Run | None = None
+) -> Callable[[], ReferenceClassifier] | None:
+    """A function that gives the reference classifier of a dataset, trained when an evaluator first asks for it; None where there are no classes.
 
-    from mlrun.predictions.learner import load_learner
+    train: `mlrun.experiment.run.run`. tracked: the run that it measures, which is tagged with the classifier's run.
+    """
+    dataset = data.labelled(cfg["dataset"])
+    if dataset is None:
+        return None
+
+    @cache
+    def give() -> ReferenceClassifier:
+        found = reference_classifier({**cfg, "dataset": dataset}, data.sizes["train"], train)
+        log.info("measured by the classifier of run %s, test accuracy %.4f", found.run, found.accuracy)
+        if tracked is not None:
+            tracked.tags({"reference_classifier": found.run})
+        return found
+
+    return give
+
+
+def reference_classifier(cfg: dict[str, Any], rows: int, train: Train) -> ReferenceClassifier:
+    """The classifier of a configuration's dataset with so many training rows; trained now if there is none here yet."""
+    from filelock import FileLock
 
     own = configuration(cfg, rows)
     directory = (FOLDER / identity(own)).absolute()
     directory.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{directory}.lock"):  # runs of a sweep wait for the one that trains it
-        if not (directory / "judge.json").is_file():
+        if not (directory / RECORD).is_file():
             print(f"mlrun: training a classifier of {cfg['dataset']['name']} to measure samples by", file=sys.stderr)
-            _train(own, directory)
-    record = json.loads((directory / "judge.json").read_text(encoding="utf-8"))
-    return Judge(load_learner(directory / "model"), record["run"], record["accuracy"])
+            _train(own, directory, train)
+    record = json.loads((directory / RECORD).read_text(encoding="utf-8"))
+    return ReferenceClassifier(load_learner(directory / "model"), record["run"], record["accuracy"])
 
 
-def configuration(cfg: dict, rows: int) -> dict:
-    """Of the judge's run: a small convolutional network on the same dataset, the same whatever the seed of the measured run."""
-    from hydra.core.global_hydra import GlobalHydra
+def configuration(cfg: dict[str, Any], rows: int) -> dict[str, Any]:
+    """Of the classifier's run: a small convolutional network on the same dataset, the same whatever the seed of the measured run."""
     from omegaconf import OmegaConf, open_dict
 
     from mlrun.config.compose import compose
 
-    hydra, epochs = GlobalHydra.instance(), EPOCHS if rows < MANY else EPOCHS_OF_MANY
-    before = hydra.hydra
-    try:
-        own = compose(
-            ["model=cnn", "model.network.hidden=[64]", f"trainer.max_epochs={epochs}", "trainer.accelerator=cpu"]
-        )
-    finally:
-        hydra.hydra = before  # this may be in the middle of Hydra's own run
+    epochs = EPOCHS if rows < MANY else EPOCHS_OF_MANY
+    own = compose(["model=cnn", "model.network.hidden=[64]", f"trainer.max_epochs={epochs}", "trainer.accelerator=cpu"])
     dataset = {**cfg["dataset"], "normalize": "standardize", "batch_size": 64, "augment": []}
     if "split" in dataset:
         dataset["split"] = {**dataset["split"], "seed": 0}
@@ -84,23 +116,11 @@ def configuration(cfg: dict, rows: int) -> dict:
     return OmegaConf.to_container(own, resolve=True)
 
 
-def _train(own: dict, directory: Path) -> None:
+def _train(own: dict[str, Any], directory: Path, train: Train) -> None:
     from omegaconf import OmegaConf
 
-    from mlrun.experiment.run import run
     from mlrun.report import silent
 
-    result = run(OmegaConf.create(own), directory, ["model=cnn", f"dataset={own['dataset']['name']}"], report=silent)
+    result = train(OmegaConf.create(own), directory, ["model=cnn", f"dataset={own['dataset']['name']}"], report=silent)
     record = {"run": result.run_id, "accuracy": result.metrics["test/accuracy"]}
-    (directory / "judge.json").write_text(json.dumps(record), encoding="utf-8")
-
-
-def appoint(learner, cfg: dict, data) -> Judge | None:
-    """Gives a generative model of labelled images its judge; None for every other."""
-    task = getattr(learner, "task", None)
-    wanted = getattr(task, "wants_judge", False) and task.makes_images
-    dataset = data.labelled(cfg["dataset"]) if wanted else None
-    if dataset is None:
-        return None
-    task.judge = judge_of({**cfg, "dataset": dataset}, data.sizes["train"])
-    return task.judge
+    (directory / RECORD).write_text(json.dumps(record), encoding="utf-8")

@@ -79,10 +79,10 @@ def find(run: str) -> Stored:
 
 
 def _directory_of(run_id: str) -> Path:
-    from mlrun.tracking.read import run_directory
+    from mlrun.tracking.read import directory_of
     from mlrun.tracking.store import tracking_uri
 
-    found = run_directory(run_id)
+    found = directory_of(run_id)
     if found is None:
         raise UserError(f"{run_id}: there is no such run at {tracking_uri()}")
     if not found or not Path(found).is_dir():
@@ -217,7 +217,9 @@ def _check_readable(stored: Stored, trust: bool) -> None:
                 epochs = read(other, trust)[OURS]["epochs"]
             except UserError:
                 continue
-            raise UserError(f"{error}. The checkpoint of epoch {epochs} is intact: mlrun resume {_shown(other)}") from None
+            raise UserError(
+                f"{error}. The checkpoint of epoch {epochs} is intact: mlrun resume {_shown(other)}"
+            ) from None
         raise UserError(
             f"{error}. There is no other checkpoint: start a new run, or remove the directory checkpoints/ to start over in the same run"
         ) from None

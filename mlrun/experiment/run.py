@@ -6,13 +6,10 @@ import json
 import logging
 import math
 import os
-import random
 import shlex
 import sys
 import time
 import traceback
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,51 +17,22 @@ from omegaconf import DictConfig, OmegaConf
 
 from mlrun.config.identity import flatten, identity, relevant
 from mlrun.config.instantiate import build, plain
+from mlrun.data.examples import Examples
 from mlrun.errors import Pruned, UserError
-from mlrun.experiment.reference_classifier import appoint
+from mlrun.experiment.reference_classifier import reference_for
+from mlrun.experiment.result import Result, draw, log_model, seed_everything
 from mlrun.experiment.state import RunState
+from mlrun.predictions.learner import Learner
 from mlrun.report import terminal
-from mlrun.report.notify import tell
+from mlrun.report.notify import notify
+from mlrun.report.view import figures
 from mlrun.tracking.delivery import Unreachable
+from mlrun.tracking.directions import as_tag
 from mlrun.tracking.recorder import KEY
 from mlrun.tracking.run import NullRun, Run
 from mlrun.tracking.run_directory import LOCK_SECONDS, locked, write_atomically
 
 log = logging.getLogger("mlrun")
-
-
-@dataclass
-class Result:
-    """What is left of a run. `metrics` has the final "test/…" and the best epoch's "val/…"; `seconds` says where the time went: data, import,
-    fit, evaluate, report, log."""
-
-    model: str
-    dataset: str
-    directory: Path
-    monitor: str = ""
-    mode: str = "max"
-    status: str = "RUNNING"
-    run_id: str | None = None
-    recorded: bool = True  # False: MLflow refused something, or never answered
-    refused: str | None = None  # what MLflow did not take of the runs below this one
-    metrics: dict[str, float] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    parameters: int | None = None
-    best_epoch: int | None = None
-    predict_ms: float | None = None  # median time of answering one row; no metric: no two runs have the same
-
-    @property
-    def objective(self) -> float | None:
-        """The watched metric, which sweeps compare."""
-        return self.metrics.get(self.monitor)
-
-    @contextmanager
-    def phase(self, name: str):
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
 def run(
@@ -161,7 +129,8 @@ def _run(cfg: dict, result: Result, tracked: Run, overrides, report, resume: Pat
         learner = make_learner(cfg, data)
     result.monitor, result.mode = learner.monitor, learner.mode
     tracked.check()
-    report.config_summary(cfg, overrides, sizes=data.sizes, problem=data.spec.problem, directory=directory)
+    report.config_summary(cfg, overrides, sizes=data.sizes, problem=data.problem, directory=directory)
+    tracked.tags(as_tag(learner.directions))
 
     with result.phase("fit"):
         learner.fit(data, tracked, directory, report.Progress(), resume)
@@ -170,38 +139,28 @@ def _run(cfg: dict, result: Result, tracked: Run, overrides, report, resume: Pat
     result.parameters, result.best_epoch = learner.training.parameters, learner.training.best_epoch
     result.metrics.update(_at_epoch(learner.training.history, result.best_epoch))
     with result.phase("evaluate"):
-        judge = appoint(learner, cfg, data)
-        if judge is not None:
-            log.info("measured by the classifier of run %s, test accuracy %.4f", judge.run, judge.accuracy)
-            tracked.tags({"judge": judge.run})
         part = next((part for part in ("test", "val", "train") if data.sizes[part]), "test")
-        result.metrics.update({f"{part}/{name}": value for name, value in learner.evaluate(data, part).items()})
+        evaluation = learner.evaluate(data, part, reference_for(cfg, data, run, tracked))
+        result.metrics.update({f"{part}/{name}": value for name, value in evaluation.metrics.items()})
     _warn_of_divergence(result, tracked)
     _record_metrics(result, tracked)
 
     with result.phase("report"):
-        example = data.example(part)
-        if data.inputs is not None:
-            result.predict_ms = _milliseconds_a_row(learner, example)
-            tracked.metrics({"predict_ms": result.predict_ms}, step=0)
         learner.save(directory / "model")
-        tracked.model(
-            directory / "model",
-            example,
-            learner.predict(example),
-            learner.requirements(),
-            learner.flavors(),
-            data.columns,
-        )
-        draw(learner.figures(data, part), directory / "figures")
+        if learner.inputs:
+            sample = data.sample(part)
+            result.predict_ms = _milliseconds_a_row(learner, sample)
+            tracked.metrics({"predict_ms": result.predict_ms}, step=0)
+            log_model(tracked, learner, directory / "model", sample)
+        draw(figures(learner, data, evaluation), directory / "figures")
         for name in ("figures", "checkpoints"):
             if (directory / name).is_dir():
                 tracked.artifact(directory / name, name)
 
 
-def _milliseconds_a_row(learner, example) -> float:
+def _milliseconds_a_row(learner: Learner, sample: Examples) -> float:
     """Median time of answering a single row: what a service would feel. At most a tenth of a second is spent on it."""
-    row, times, end = example[:1], [], time.perf_counter() + 0.1
+    row, times, end = sample.take(slice(0, 1)), [], time.perf_counter() + 0.1
     while len(times) < 20 and (len(times) < 3 or time.perf_counter() < end):
         start = time.perf_counter()
         learner.predict(row)
@@ -215,16 +174,6 @@ def _record_metrics(result: Result, tracked: Run) -> None:
     facts = {"monitor": result.monitor, "mode": result.mode, "parameters": result.parameters}
     tracked.tags({name: value for name, value in facts.items() if value is not None})
     _write_metrics(result)
-
-
-def seed_everything(seed: int) -> None:
-    """Seeds Python, and NumPy and torch if they are there; what is imported later is seeded where it is used."""
-    random.seed(seed)
-    import numpy
-
-    numpy.random.seed(seed)
-    if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(seed)
 
 
 def _open_run(cfg: dict, overrides, parent: str | None, record: RunState, run_id: str | None, on_open) -> Run:
@@ -262,7 +211,7 @@ def _close_run(tracked: Run, result: Result) -> None:
             message = f"MLflow does not answer ({refused}). The results are in {result.directory}. {kept}"
         else:
             message = f"MLflow did not take everything ({refused}). The results are in {result.directory}. {kept}"
-        tell(message, logging.ERROR)
+        notify(message, logging.ERROR)
     try:
         result.run_id = tracked.id
     except UserError:
@@ -299,23 +248,6 @@ def _warn_of_divergence(result: Result, tracked: Run | NullRun) -> None:
         log.warning(message)
         print(f"mlrun: warning: {message}", file=sys.stderr)
         tracked.tags({"diverged": "true"})
-
-
-def draw(figures, folder: Path) -> None:
-    """Writes figures one by one. One that cannot be drawn is logged; the trained model does not depend on it."""
-    from mlrun.report.figures import save
-
-    folder.mkdir(parents=True, exist_ok=True)
-    while True:
-        try:
-            name, figure = next(figures)
-            path = folder / f"{name}.png"
-            own = getattr(figure, "save", None)  # a film knows how it is written
-            own(path) if own else save(figure, path)
-        except StopIteration:
-            return
-        except Exception:  # a generator that raised is exhausted: the next turn ends the loop
-            log.exception("a figure could not be drawn")
 
 
 def _at_epoch(history: dict, epoch: int | None) -> dict[str, float]:

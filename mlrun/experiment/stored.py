@@ -158,15 +158,13 @@ class Record:
 
 
 def _from_mlflow(run_id: str) -> tuple[Path, Path]:
-    from mlflow.exceptions import MlflowException
-
     from mlrun.predictions.learner import RECIPE
     from mlrun.tracking.artifacts import stored_config, stored_model
     from mlrun.tracking.store import tracking_uri
 
     try:
         config, model = stored_config(run_id), stored_model(run_id)
-    except (MlflowException, OSError) as error:
+    except OSError as error:
         raise UserError(
             f"{run_id}: neither a run directory nor a finished run at {tracking_uri()}: {' '.join(str(error).split())}"
         ) from None

@@ -1,35 +1,57 @@
-"""The interface of a backend: what the experiment asks of a model, whatever it is made of."""
+"""The interface of a learner: what the experiment asks of a model, whatever it is made of."""
 
 from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlrun.config.identity import is_network
+from mlrun.data.examples import Examples
+from mlrun.data.features import Feature, restore
+from mlrun.data.module import DataModule
+from mlrun.data.predictions import Predictions
+from mlrun.evaluation.evaluator import Evaluator, directions
+
+if TYPE_CHECKING:
+    from mlrun.predictions.query import Query
+    from mlrun.report.view import View
 
 RECIPE = "recipe.json"
 
 
 @dataclass
 class Training:
-    """What is known of a training once it is over."""
+    """What is known of a training once it is over. history: metric -> (epoch, value), epochs counted from 1."""
 
     parameters: int | None = None
     best_epoch: int | None = None
-    # metric -> (epoch, value); epochs count from 1
     history: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
 
-def send_again(history: dict[str, list[tuple[int, float]]], run) -> None:
+@dataclass
+class Evaluation:
+    """A model measured on a part of the data.
+
+    metrics: by name, without the part's prefix. examples, predictions: of the same rows in the same order; None where no rows were predicted.
+    evaluators: name of the class -> the evaluator, with what it saw.
+    """
+
+    part: str
+    metrics: dict[str, float]
+    examples: Examples | None = None
+    predictions: Predictions | None = None
+    evaluators: dict[str, Evaluator] = field(default_factory=dict)
+
+
+def send_again(history: Mapping[str, Sequence[tuple[int, float]]], run: Any) -> None:
     """Records what an earlier attempt had measured: its process may have died before that was sent. What is there is not written twice."""
     epochs: dict[int, dict[str, float]] = {}
     for name, points in history.items():
@@ -40,42 +62,65 @@ def send_again(history: dict[str, list[tuple[int, float]]], run) -> None:
 
 
 class Learner(ABC):
-    """A model with its way of learning. `fit` first, or `load`."""
+    """A model with its way of learning. `fit` first, or `load`.
 
-    monitor: str
+    recipe: plain containers, all that is needed to build the model again, among them the features that it reads and predicts.
+    """
+
+    packages: ClassVar[tuple[str, ...]]  # what a process that loads the saved learner must have installed
+    monitor: str  # "val/" and the metric that chooses the best epoch
     mode: str
-    outcome = None  # truth and answers of the last `evaluate`, an `Outcome`; None where answers have no truth to be held against
+    recipe: dict[str, Any]
     training: Training
-    packages: tuple[str, ...]  # what a process that loads the saved learner must have installed
+    evaluators: list[Evaluator]
 
     @classmethod
     @abstractmethod
-    def from_config(cls, cfg: dict, data) -> Learner:
+    def from_config(cls, cfg: dict[str, Any], data: DataModule) -> Learner:
         """An untrained learner for the prepared data."""
 
     @abstractmethod
-    def fit(self, data, run, directory: Path, progress, resume: Path | None = None) -> None:
-        """Trains on the train part, selects on the val part; never looks at the test part. Goes on from the checkpoint `resume`."""
+    def fit(self, data: DataModule, run: Any, directory: Path, progress: Any, resume: Path | None = None) -> None:
+        """Trains on the train part, selects on the val part; never looks at the test part. Resumes from the checkpoint `resume`."""
 
     @abstractmethod
-    def evaluate(self, data, part: str) -> dict[str, float]:
-        """Metrics on a part, without the part's prefix."""
+    def evaluate(self, data: DataModule, part: str, reference_classifier: Any = None) -> Evaluation:
+        """Metrics and predictions on a part. reference_classifier: see `Subject`."""
 
     @abstractmethod
-    def figures(self, data, part) -> Iterator[tuple[str, Any]]:
-        """(file name without suffix, matplotlib Figure), from what the last `evaluate` saw, which was `part`."""
+    def predict(self, examples: Examples) -> Predictions:
+        """The only path from a stored model to an answer: raw inputs -> predictions."""
 
-    @abstractmethod
-    def predict(self, x) -> np.ndarray:
-        """Labels, values or codes for raw rows (rows, features) or a DataFrame: what `mlflow.pyfunc` serves."""
+    @property
+    def directions(self) -> dict[str, str]:
+        """Metric -> "max" or "min", of all that the model may be measured by."""
+        return directions(self.evaluators)
 
-    def answers(self, x) -> tuple[np.ndarray, np.ndarray | None]:
-        """(what `predict` says, probabilities of the classes in the order of `recipe["labels"]` or None)."""
-        return self.predict(x), None
+    @property
+    def queries(self) -> list[Query]:
+        """What the model can be asked beyond rows."""
+        return []
+
+    @cached_property
+    def views(self) -> list[View]:
+        """What is drawn of the model."""
+        from mlrun.report.view import make_views
+
+        return make_views(self.recipe["model"])
+
+    @property
+    def inputs(self) -> dict[str, Feature]:
+        """The features that the model is asked with; empty where it is not asked with rows."""
+        return {name: restore(state) for name, state in self.recipe.get("inputs", {}).items()}
+
+    @property
+    def targets(self) -> dict[str, Feature]:
+        """The features that it learned to predict."""
+        return {name: restore(state) for name, state in self.recipe.get("targets", {}).items()}
 
     @contextmanager
     def sharing(self) -> Iterator[int]:
-        """For the time of many calls of `answers`: how many threads may call it at once."""
+        """For the time of many calls of `predict`: how many threads may call it at once."""
         yield 1
 
     @abstractmethod
@@ -84,23 +129,32 @@ class Learner(ABC):
 
     @classmethod
     @abstractmethod
-    def load(cls, directory: Path, recipe: dict, trust: bool = False) -> Learner:
+    def load(cls, directory: Path, recipe: dict[str, Any], trust: bool = False) -> Learner:
         """The learner that `save` wrote. Raises UserError for files that can run code, unless this user wrote them or `trust` is given."""
 
-    recipe: dict  # plain containers: all that is needed to build the model again
-
     def save(self, directory: Path) -> None:
+        """Writes the model and its recipe into a directory."""
         directory.mkdir(parents=True, exist_ok=True)
         recipe = {**self.recipe, "versions": {package: version(package) for package in self.packages}}
         (directory / RECIPE).write_text(json.dumps(recipe, indent=2, ensure_ascii=False), encoding="utf-8")
         self._write(directory)
 
-    def flavors(self) -> dict[str, dict]:
+    def flavors(self) -> dict[str, dict[str, Any]]:
         """MLflow flavors besides pyfunc that can read the saved files; paths are relative to the saved directory."""
         return {}
 
     def requirements(self) -> list[str]:
+        """Packages with the versions that the model was made with."""
         return [f"{package}=={version(package)}" for package in self.packages]
+
+
+def features_of(data: DataModule) -> dict[str, dict[str, Any]]:
+    """`inputs` and `targets` of a recipe."""
+    features = data.features
+    return {
+        "inputs": {name: features[name].state() for name in data.inputs},
+        "targets": {name: features[name].state() for name in data.targets},
+    }
 
 
 BACKENDS = {  # resolved when a run needs one: an estimator's run imports neither torch nor lightning
@@ -110,13 +164,13 @@ BACKENDS = {  # resolved when a run needs one: an estimator's run imports neithe
 }
 
 
-def _backend(model: dict) -> type[Learner]:
+def _backend(model: Mapping[str, Any]) -> type[Learner]:
     kind = "network" if is_network(model) else "controller" if "controller" in model else "estimator"
     module, _, name = BACKENDS[kind].partition(":")
     return getattr(import_module(module), name)
 
 
-def make_learner(cfg: dict, data: Any) -> Learner:
+def make_learner(cfg: dict[str, Any], data: DataModule) -> Learner:
     """The learner that `cfg.model` describes, for prepared data. Raises ConfigError where the two do not fit."""
     return _backend(cfg["model"]).from_config(cfg, data)
 

@@ -5,10 +5,24 @@ Whoever serves an estimator that another user trained says so with MLRUN_TRUST=1
 
 from __future__ import annotations
 
+from typing import Any
 
-def _load_pyfunc(data_path: str):
-    """MLflow's loader interface: an object with `predict(model_input)`; input rows are raw, as the dataset has them."""
-    from mlrun.predictions.learner import load_learner
+from mlrun.data.inputs import as_examples
+from mlrun.predictions.learner import Learner, load_learner
 
+
+class Served:
+    """A learner behind MLflow's interface: raw rows in, as the dataset has them; labels, values or dicts out."""
+
+    def __init__(self, learner: Learner):
+        self.learner = learner
+
+    def predict(self, model_input: Any) -> Any:
+        """model_input: an array or a table of the model's inputs. Raises DataError."""
+        return self.learner.predict(as_examples(model_input, self.learner.inputs)).answers()
+
+
+def _load_pyfunc(data_path: str) -> Served:
+    """MLflow's loader interface."""
     # whoever asks MLflow for a model has decided: its format runs code anyway
-    return load_learner(data_path, trust=True)
+    return Served(load_learner(data_path, trust=True))

@@ -13,7 +13,7 @@ from threading import Semaphore
 
 import numpy as np
 
-from mlrun.data.readers.rows import Piece
+from mlrun.data.rows import Piece
 from mlrun.errors import UserError
 
 AHEAD = 2  # pieces that wait, besides those that are asked

@@ -29,7 +29,7 @@ class Control(Task):
     """
 
     monitor, mode = "val/return", "max"
-    splits_epochs = False
+    supports_mid_epoch_resume = False
     network: torch.nn.Module
 
     def __init__(self, steps_per_epoch: int, steps_per_round: int, max_grad_norm: float | None = None):

@@ -1,78 +1,171 @@
-"""What every task of a network shares: optimizers from YAML, penalties, and metrics that are summed on the device."""
+"""What every task shares: a learning problem is a loss and a prediction."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import nn
+from torch import Tensor, nn
 
 from mlrun.adapt.adaptation import Adaptation
 from mlrun.adapt.steps import Step
+from mlrun.data.batches import Batch
+from mlrun.evaluation.evaluator import Better
 
 if TYPE_CHECKING:
+    from mlrun.data.batches import Batches
+    from mlrun.data.module import DataModule
+    from mlrun.data.preprocess.preprocessor import Preprocessor
+    from mlrun.tasks.validation import Validation
     from mlrun.training.optimization import Optimization
+
+Outputs = dict[
+    str, Any
+]  # name -> tensor (rows, ...) or list of tensors; `Preprocessor.decode` says which names there are
+
+
+class Loss(NamedTuple):
+    """What is minimized for a batch, and what is reported of it.
+
+    value: mean over `count` items, with its gradient. sums: metric -> sum over the items, without gradient; None: the loss alone.
+    """
+
+    value: Tensor
+    count: int | Tensor
+    sums: dict[str, Tensor] | None = None
 
 
 class Task(LightningModule):
-    """A learning problem: what is fed, what is minimized, what is measured.
+    """A learning problem. A subclass writes `loss` and `predict`; everything else has a default.
 
-    A subclass says which metric to watch (`monitor`, `mode`), writes `training_step` and `validation_step`, calls `tally` in them, and says
-    in `evaluate` and `figures` what the final model is measured by. The backend sets `optimization` and `data` before training. With several optimizers it overrides `configure_optimizers`
-    and asks `self.optimization` for each.
+    The learner sets `data`, `preprocessor`, `optimization` and `adaptation` before training. A task that makes its updates itself, or has
+    several optimizers, overrides `training_step` and `configure_optimizers`.
     """
 
-    monitor: str
-    mode: str
-    optimization: Optimization
-    adaptation: Adaptation = Adaptation()  # set before training; without steps every parameter is trained alike
-    data = None  # the DataModule while training
-    splits_epochs = True  # False: training goes on only from the end of an epoch, because there is state that `on_save_checkpoint` does not keep
-
-    predicts_targets = (
-        True  # False: `predict` gives what `predict_step` says, as it is; not labels, nor values in the target's unit
+    metrics: ClassVar[Mapping[str, Better]] = {
+        "loss": Better.SMALLER
+    }  # those that `loss` reports, with their direction
+    monitor: str = (
+        "loss"  # the metric of the validation part that chooses the best epoch, unless the model's YAML names another
     )
+    is_thread_safe: bool = True  # whether several threads may call `predict` at once
+    supports_mid_epoch_resume: bool = True  # False where there is state that `on_save_checkpoint` does not keep
+    queries: ClassVar[
+        Mapping[str, str]
+    ] = {}  # what a trained model can be asked beyond rows: name -> dotted path of its `Query`
 
-    def __init__(self):
+    data: DataModule | None = None
+    preprocessor: Preprocessor | None = None
+    optimization: Optimization
+    adaptation: Adaptation = Adaptation()  # without steps every parameter is trained alike
+    validation: Validation | None = None  # evaluators that measure after every epoch
+    network: nn.Module
+
+    def __init__(self) -> None:
         super().__init__()
-        self._sums: dict[str, dict[str, torch.Tensor]] = {}
+        self._sums: dict[str, dict[str, Any]] = {}
+        self._fed: tuple[str, ...] | None = None
+
+    # --- what a subclass says ----------------------------------------------------------------------------------------
+
+    def loss(self, batch: Batch) -> Loss:
+        """What is minimized for a batch."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what it minimizes")
+
+    def predict(self, batch: Batch) -> Outputs:
+        """What the model answers for a batch, which may hold no targets. Called in evaluation mode and without gradients."""
+        raise NotImplementedError(f"{type(self).__name__} predicts nothing for rows")
+
+    def summarize(self, means: dict[str, float]) -> dict[str, float]:
+        """Metrics from an epoch's means; a task that reports a function of a mean (a root, an exponential) overrides this."""
+        return means
+
+    def train_loader(self, data: DataModule, device: torch.device, shard: tuple[int, int]) -> Batches:
+        """What training is fed with; shard: (rank, ranks). A task that makes its own training data overrides this."""
+        return data.loader("train", self.preprocessor, device, shuffle=True, shard=shard)
+
+    # --- feeding a network -------------------------------------------------------------------------------------------
+
+    def feed(self, batch: Batch) -> Any:
+        """`self.network` on the inputs of a batch: by the names of its `forward`'s arguments, or else the first input alone."""
+        if self._fed is None:
+            self._fed = input_names(self.network, batch, self.preprocessor)
+        if self._fed:
+            return self.network(**{name: batch[name] for name in self._fed if name in batch})
+        return self.network(next(iter(batch.values())))
+
+    # --- training ----------------------------------------------------------------------------------------------------
+
+    @property
+    def progress(self) -> float:
+        """Share of the training that is over."""
+        return self.global_step / max(1, self.trainer.estimated_stepping_batches)
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        loss = self.loss(batch)
+        self.report("train", loss)
+        return loss.value
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        self.report("val", self.loss(batch))
+        if self.validation is not None:
+            self.validation.update(batch)
+
+    def on_validation_epoch_start(self) -> None:
+        if self.validation is not None:
+            self.validation.begin()
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_dict(self.epoch_metrics("val"))  # where checkpoints, early stopping and plateau schedules find it
 
     def own_steps(self) -> Sequence[Step]:
         """Steps of adaptation that the method itself asks for, such as no weight decay for some parameters."""
         return ()
 
-    def parameter_groups(self, part: nn.Module | None = None, lr: float | None = None) -> list[dict[str, Any]]:
-        """Groups of parameters for an optimizer, with the settings that the steps of adaptation give them.
+    def configure_optimizers(self) -> Any:
+        return self.optimizer_for(None)
+
+    def optimizer_for(self, part: nn.Module | None, lr: float | None = None) -> dict[str, Any]:
+        """Optimizer and schedule as Lightning takes them.
 
         Args:
             part: the module that the optimizer trains, for a task with several optimizers; None: the whole task.
-            lr: learning rate of this optimizer; None: `optim.lr`.
+            lr: learning rate in place of the configuration's.
         """
-        lr = (self.optimization.optim or {}).get("lr") if lr is None else lr
-        return self.adaptation.parameter_groups(self, lr, part=part, steps=self.own_steps())
-
-    def configure_optimizers(self):
-        optimizer = self.optimization.optimizer(self.parameter_groups())
+        usual = (self.optimization.optim or {}).get("lr")
+        groups = self.adaptation.parameter_groups(self, usual if lr is None else lr, part=part, steps=self.own_steps())
+        optimizer = self.optimization.optimizer(groups, lr=lr)
         scheduler = self.optimization.scheduler(
             optimizer,
             total_steps=self.trainer.estimated_stepping_batches,
             total_epochs=self.trainer.max_epochs,
-            monitor=self.monitor,
-            mode=self.mode,
+            monitor=f"val/{self.monitor}",
+            mode=self.direction(self.monitor),
         )
         return {"optimizer": optimizer, **({"lr_scheduler": scheduler} if scheduler else {})}
 
-    def on_before_optimizer_step(self, optimizer):
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         self.optimization.add_penalty_gradients(self)
 
-    def train_loader(self, data, device, shard):
-        """What training is fed with; shard: (rank, ranks). A task that makes its own training data overrides this."""
-        return data.loader("train", device, shuffle=True, shard=shard)
+    # --- metrics of an epoch -----------------------------------------------------------------------------------------
 
-    def tally(self, stage: str, count: int, **sums: torch.Tensor) -> None:
-        """Adds sums over `count` samples to the stage's means; stays on the device, so that no step waits for the GPU."""
+    def direction(self, metric: str) -> str:
+        """ "max" or "min". Raises KeyError for a metric that neither the task nor its evaluators declare."""
+        known = dict(self.metrics)
+        if self.validation is not None:
+            known |= self.validation.metrics
+        return known[metric].value
+
+    def report(self, stage: str, loss: Loss) -> None:
+        """Adds a batch's loss to the stage's means."""
+        sums = {"loss": loss.value.detach().float() * loss.count} if loss.sums is None else loss.sums
+        self.tally(stage, loss.count, **sums)
+
+    def tally(self, stage: str, count: int | Tensor, **sums: Tensor) -> None:
+        """Adds sums over `count` items to the stage's means; stays on the device, so that no step waits for the GPU."""
         stage_sums = self._sums.setdefault(stage, {})
         stage_sums["count"] = stage_sums.get("count", 0) + count
         for name, value in sums.items():
@@ -92,25 +185,15 @@ class Task(LightningModule):
         count = totals.pop("count")
         return {name: total / count for name, total in totals.items()}
 
-    def summarize(self, means: dict[str, float]) -> dict[str, float]:
-        """Metrics from an epoch's means; a task that reports a function of a mean (a root, an exponential) overrides this."""
-        return means
-
     def epoch_metrics(self, stage: str) -> dict[str, float]:
         """The stage's metrics since the last call, named "train/loss" and so on."""
-        return {f"{stage}/{name}": value for name, value in self.summarize(self.means(stage)).items()}
+        metrics = self.summarize(self.means(stage))
+        if stage == "val" and self.validation is not None:
+            metrics = {**metrics, **self.validation.compute()}
+        return {f"{stage}/{name}": value for name, value in metrics.items()}
 
-    def on_validation_epoch_end(self):
-        self.log_dict(self.epoch_metrics("val"))  # where checkpoints, early stopping and plateau schedules find it
 
-    def evaluate(self, loader, data) -> dict[str, float]:
-        """Metrics of the trained network on a part of the data, without prefix. `loader` yields batches on the network's device."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how it is evaluated")
-
-    def epoch_pictures(self, epoch: int, last: bool):
-        """Yields (name, Figure or picture) after an epoch of training, counted from 1; `self.data` is there."""
-        yield from ()
-
-    def figures(self, data, part):
-        """Yields (name, Figure) of what the last `evaluate` saw, which was `part` of the data."""
-        yield from ()
+def input_names(network: nn.Module, batch: Batch, preprocessor: Preprocessor | None) -> tuple[str, ...]:
+    """Names of `forward`'s arguments that are inputs in a batch, in their order; none where the first input is meant."""
+    inputs = set(preprocessor.input_keys) if preprocessor is not None else set(batch)
+    return tuple(name for name in inspect.signature(network.forward).parameters if name in inputs)

@@ -5,23 +5,33 @@ from __future__ import annotations
 import csv
 import logging
 import signal
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from mlrun.adapt.adaptation import Adaptation
+from mlrun.adapt.vocabulary import source_preprocessor
 from mlrun.config.identity import lasting_identity
 from mlrun.config.instantiate import fill, instantiate, plain, without_metadata
-from mlrun.data.preprocess.transform import from_state
+from mlrun.data.batches import Batch, columns_of, gather
+from mlrun.data.examples import Examples
+from mlrun.data.module import DataModule
+from mlrun.data.predictions import Predictions
+from mlrun.data.preprocess.preprocessor import Preprocessor, make_preprocessor
+from mlrun.data.preprocess.preprocessor import load as load_preprocessor
 from mlrun.data.readers.trust import load_tensors
 from mlrun.errors import ConfigError, UserError
-from mlrun.evaluation.outcome import Outcome
+from mlrun.evaluation.evaluator import Evaluator, Subject, directions, make_evaluators
 from mlrun.evaluation.selection import Selection
-from mlrun.predictions.learner import Learner, Training
-from mlrun.report.notify import tell
+from mlrun.predictions.learner import Evaluation, Learner, Training, features_of
+from mlrun.predictions.query import Query, make_queries
+from mlrun.report.notify import notify
+from mlrun.tasks.task import Task
+from mlrun.tasks.validation import Validation, as_arrays
 from mlrun.training.adapting import Adapting, find_run
 from mlrun.training.checkpoints import BEST, LAST, OURS, Checkpoints, Stopped, check_label, read
 from mlrun.training.compiling import compiled
@@ -46,63 +56,102 @@ log = logging.getLogger("mlrun")
 WEIGHTS = "weights.pt"
 TOKEN_WIDTH = 64  # a token becomes a vector of so many values or more
 PREDICT_ROWS = 4096  # at most that are made ready at once when predicting
-MOST_ASKERS = 4  # threads that predict at once: each needs memory for what is between the layers
+MOST_THREADS = 4  # that predict at once: each needs memory for what is between the layers
+KEPT = (
+    "name",
+    "evaluators",
+    "figures",
+    "monitor",
+)  # keys of a model's YAML that are no arguments of its task, but that a stored model needs
 
 
 class NetworkLearner(Learner):
-    """A task (a LightningModule) around one or several networks."""
+    """A task (a LightningModule) around one or several networks, and the preprocessor that feeds it."""
 
     packages = ("mlrun", "torch", "lightning")
 
-    def __init__(self, task, transform, labels: list, recipe: dict, cfg: dict | None = None):
-        self.task, self.transform, self.labels, self.recipe, self.cfg = task, transform, np.asarray(labels), recipe, cfg
-        self.monitor, self.mode = task.monitor, task.mode
+    def __init__(
+        self,
+        task: Task,
+        preprocessor: Preprocessor,
+        evaluators: list[Evaluator],
+        recipe: dict[str, Any],
+        cfg: dict[str, Any] | None = None,
+    ):
+        self.task, self.preprocessor, self.evaluators, self.recipe, self.cfg = (
+            task,
+            preprocessor,
+            evaluators,
+            recipe,
+            cfg,
+        )
+        task.preprocessor = preprocessor
+        metric = recipe["model"].get("monitor") or task.monitor
+        task.monitor = metric
+        if metric not in self.directions:
+            raise ConfigError(
+                f"model.monitor={metric}: neither the task nor its evaluators measure it (they measure {', '.join(self.directions)})"
+            )
+        self.monitor, self.mode = f"val/{metric}", self.directions[metric]
         self.training = Training(parameters=sum(parameter.numel() for parameter in task.parameters()))
         self.trainer = None
 
+    @property
+    def directions(self) -> dict[str, str]:
+        return {name: better.value for name, better in self.task.metrics.items()} | directions(self.evaluators)
+
+    @property
+    def queries(self) -> list[Query]:
+        return make_queries(self.task.queries)
+
     @classmethod
-    def from_config(cls, cfg, data):
-        spec, transform = data.spec, data.transform
+    def from_config(cls, cfg: dict[str, Any], data: DataModule) -> NetworkLearner:
+        cfg = plain(cfg)
+        settings, own = cfg["trainer"], cfg["model"]
+        adaptation = Adaptation.from_config(own)
+        preprocessor = make_preprocessor(own.get("preprocessor"), data)
+        for source in adaptation.sources:
+            theirs = source_preprocessor(source, find_run)
+            taken = preprocessor.inherit(theirs) if theirs and own.get("inherit_preprocessor", True) else []
+            if taken:
+                notify(f"the preprocessing of {', '.join(taken)} is that of {source}")
         torch.manual_seed(cfg["seed"])  # the same weights whatever was drawn before
-        facts = {**spec.facts, "problem": spec.problem, "target_std": transform.target_std}
-        model = fill(without_metadata(cfg["model"]), facts, "model")
+        model = fill(without_metadata(own), {**data.spec, **preprocessor.spec}, "model")
         recipe = {
-            "model": model,
-            "dataset": plain(cfg["dataset"]),
-            "labels": spec.labels,
-            "transform": transform.state,
-            "inputs": data.inputs,
+            "model": model | {key: own[key] for key in KEPT if own.get(key) is not None},
+            "dataset": cfg["dataset"],
+            "preprocessor": preprocessor.state,
+            **features_of(data),
+            "channels_last": settings.get("channels_last", True),
         }
-        recipe["channels_last"] = cfg["trainer"].get("channels_last", True)
-        learner = cls(instantiate(model, "model"), transform, spec.labels, recipe, plain(cfg))
-        settings = learner.cfg["trainer"]
-        penalties = {key: settings[key] for key in ("l1", "l2", "penalize_bias_and_norm")}
-        adaptation = Adaptation.from_config(learner.cfg["model"])
-        done = adaptation.apply(
-            learner.task,
-            labels=spec.labels,
-            preprocessor_state=transform.state,
-            trust=bool(learner.cfg.get("trust")),
+        task = instantiate(model, "model")
+        learner = cls(task, preprocessor, make_evaluators(own.get("evaluators"), data.target), recipe, cfg)
+        for line in adaptation.apply(
+            task,
+            labels=getattr(data.target, "classes", []),
+            preprocessor_state=preprocessor.state,
+            trust=bool(cfg.get("trust")),
             find=find_run,
-        )
-        for line in done:
-            tell(line)
-        learner.task.adaptation = adaptation
+        ):
+            notify(line)
+        task.adaptation = adaptation
         recipe["adaptation"] = adaptation.record()
+        penalties = {key: settings[key] for key in ("l1", "l2", "penalize_bias_and_norm")}
         # a fused step would undo the gradient scaling after penalties and clipping
         fused = settings["precision"] != "16-mixed"
-        learner.task.optimization = Optimization(
-            learner.cfg["optim"], learner.cfg["scheduler"], **penalties, fused=fused
-        )
+        task.optimization = Optimization(cfg["optim"], cfg["scheduler"], **penalties, fused=fused)
         return learner
 
-    def fit(self, data, run, directory, progress, resume=None):
+    def fit(self, data: DataModule, run: Any, directory: Path, progress: Any, resume: Path | None = None) -> None:
         settings = self.cfg["trainer"]
         if not self.task.automatic_optimization:
             refuse_automatic(settings, type(self.task).__name__)
         keep_freed_memory()
         torch.set_float32_matmul_precision(settings.get("matmul_precision", "high"))
         self.task.data = data
+        measuring = [one for one in self.evaluators if one.every_epoch]
+        if measuring:
+            self.task.validation = Validation(self.task, measuring, Subject(self, data, "val"))
         if settings.get("channels_last", True):
             lay_out_channels(self.task)
         layers = self._layers(data)
@@ -110,9 +159,7 @@ class NetworkLearner(Learner):
             _write_layers(layers, directory / "figures")
         work = sum(layer.multiply_adds for layer in layers) or self.training.parameters
         threads = torch.get_num_threads()
-        torch.set_num_threads(
-            threads_for(settings["threads"], work * getattr(data, "positions", getattr(data, "batch_size", 1)), threads)
-        )
+        torch.set_num_threads(threads_for(settings["threads"], work * data.items_per_batch, threads))
         try:
             with compiled(self.task, settings.get("compile", False)):
                 fit = self._fit_with_smaller_batches if settings.get("auto_batch") else self._fit
@@ -128,7 +175,7 @@ class NetworkLearner(Learner):
     def _fit(self, data, run, directory, progress, resume, accumulate: int = 1) -> None:
         """One training, from the start or from a checkpoint. accumulate: batches in place of one, on top of what the configuration says."""
         resumed = None if resume is None else self._read(resume, data)
-        reporter = Reporter(run, progress, self.monitor, directory)
+        reporter = Reporter(run, progress, self.monitor, self.mode, self.views, directory)
         batches = {"size": getattr(data, "batch_size", None), "accumulate": accumulate}
         checkpoints, *others = self._callbacks(directory, data, reporter, resumed, batches)
         if self.cfg["trainer"].get("profile"):
@@ -169,7 +216,7 @@ class NetworkLearner(Learner):
                 if data.batch_size < 2:
                     raise
                 said = f"{error.what}; going on with batches of {data.batch_size // 2}, {2 * accumulate} of them for one update"
-            tell(said, logging.WARNING)
+            notify(said, logging.WARNING)
             data.batch_size, accumulate = data.batch_size // 2, 2 * accumulate
             self.trainer = None
             release_memory()
@@ -194,9 +241,7 @@ class NetworkLearner(Learner):
         watched, patience = self.monitor if validates else None, settings["early_stopping_patience"]
         selection = Selection(watched, self.mode)
         callbacks = [
-            Checkpoints(
-                directory / "checkpoints", selection, self._label(data), reporter, patience, resumed, batches
-            ),
+            Checkpoints(directory / "checkpoints", selection, self._label(data), reporter, patience, resumed, batches),
             Length(settings["max_epochs"], settings["min_steps"], settings["max_steps"]),
         ]
         if settings["early_stopping_patience"] is not None:
@@ -211,12 +256,12 @@ class NetworkLearner(Learner):
             callbacks.append(Adapting(self.task.adaptation))
         return callbacks
 
-    def _layers(self, data) -> list:
+    def _layers(self, data: DataModule) -> list:
         """The network layer by layer; empty for tasks and inputs that are not one tensor of numbers."""
         from mlrun.networks.layers.summary import layer_table
 
-        shape, network = data.spec.facts.get("input_shape"), getattr(self.task, "network", None)
-        if shape is None or network is None:
+        shape, network = self.preprocessor.spec.get("input_shape"), getattr(self.task, "network", None)
+        if shape is None or network is None or len(data.inputs) > 1:
             return []
         try:
             return layer_table(network, shape)
@@ -237,75 +282,76 @@ class NetworkLearner(Learner):
                 raise KeyboardInterrupt from None
             raise
 
-    def evaluate(self, data, part):
+    @torch.inference_mode()
+    def evaluate(self, data: DataModule, part: str, reference_classifier: Any = None) -> Evaluation:
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         self.task.to(device).eval()
-        loader = data.loader(part, device)
-        return {} if loader is None else self.task.evaluate(loader, data)
-
-    @property
-    def outcome(self):
-        found = getattr(self.task, "outcome", None)
-        return found if isinstance(found, Outcome) else None
-
-    def figures(self, data, part):
-        from mlrun.report import figures
-
-        if self.training.history:
-            yield (
-                "learning_curves",
-                figures.learning_curves(self.training.history, self.monitor, self.mode, self.training.best_epoch),
-            )
-        yield from self.task.figures(data, part)
-
-    def predict(self, x):
-        return self.answers(x)[0]
+        self.task.data = data
+        loader = data.loader(part, self.preprocessor, device)
+        if loader is None:
+            return Evaluation(part, {})
+        measuring = Validation(self.task, self.evaluators, Subject(self, data, part, reference_classifier))
+        measuring.begin()
+        rows, found = [], []
+        for batch in loader:
+            predictions = measuring.update(batch)
+            if predictions is not None:
+                rows.append(batch.rows)
+                found.append(predictions)
+        evaluation = Evaluation(
+            part, measuring.compute(), evaluators={type(one).__name__: one for one in self.evaluators}
+        )
+        if found:
+            order = torch.argsort(torch.cat(rows)).numpy()
+            evaluation.examples = data.examples(part)
+            evaluation.predictions = found[0].concatenate(found[1:]).take(order)
+        return evaluation
 
     @contextmanager
-    def sharing(self):
+    def sharing(self) -> Iterator[int]:
         """On the CPU several threads with a few cores each: parsing takes cores away, and those of one call would wait for each other."""
         threads = torch.get_num_threads()
-        askers = min(MOST_ASKERS, threads) if self.task.device.type == "cpu" and not hasattr(self.task, "answer") else 1
+        sharing = min(MOST_THREADS, threads) if self.task.device.type == "cpu" and self.task.is_thread_safe else 1
         self.task.eval()
-        torch.set_num_threads(threads // askers)
+        torch.set_num_threads(threads // sharing)
         try:
-            yield askers
+            yield sharing
         finally:
             torch.set_num_threads(threads)
 
     @torch.inference_mode()
-    def answers(self, x):
+    def predict(self, examples: Examples) -> Predictions:
         self.task.eval()
-        if hasattr(self.task, "answer"):  # a task that answers with something else than a label or a value per row
-            return self.task.answer(x, self.transform), None
-        outputs = []
-        for start in range(0, len(x), PREDICT_ROWS):
-            rows = torch.from_numpy(self.transform(x[start : start + PREDICT_ROWS]))
-            values = max(1, rows[0].numel() * (TOKEN_WIDTH if rows.dtype == torch.int64 else 1))
-            for batch in rows.split(rows_at_once(values, self.task.device)):
-                outputs.append(self.task.predict_step((batch.to(self.task.device),)))
-        outputs = torch.cat(outputs).float().cpu().numpy() if outputs else np.zeros((0,))
-        if not self.task.predicts_targets:
-            return outputs, None
-        if len(self.labels):
-            return (
-                (self.labels[outputs.argmax(axis=1)], outputs)
-                if len(outputs)
-                else (self.labels[:0], np.zeros((0, len(self.labels))))
-            )
-        return outputs.astype(np.float64) * self.transform.target_std + self.transform.target_mean, None
+        found: list[Predictions] = []
+        for start in range(0, max(len(examples), 1), PREDICT_ROWS):
+            some = examples.take(slice(start, start + PREDICT_ROWS))
+            columns = columns_of(self.preprocessor.encode(some), self.task.device)
+            size = self._rows_at_once(gather(columns, slice(0, 1))) if len(some) else 1
+            for at in range(0, max(len(some), 1), size):
+                batch = gather(columns, slice(at, at + size))
+                outputs = as_arrays(self.task.predict(batch))
+                found.append(self.preprocessor.decode(outputs, some.take(slice(at, at + size))))
+        return found[0].concatenate(found[1:])
 
-    def _write(self, directory):
+    def _rows_at_once(self, row: Batch) -> int:
+        first = next(iter(row.values()))
+        width = TOKEN_WIDTH if isinstance(first, torch.Tensor) and first.dtype == torch.int64 else 1
+        return rows_at_once(max(1, width * getattr(first, "numel", lambda: 1)()), self.task.device)
+
+    def _write(self, directory: Path) -> None:
         torch.save(self.task.state_dict(), directory / WEIGHTS)
 
     @classmethod
-    def load(cls, directory: Path, recipe, trust=False):
-        task = instantiate(recipe["model"], "model")
+    def load(cls, directory: Path, recipe: dict[str, Any], trust: bool = False) -> NetworkLearner:
+        model = recipe["model"]
+        task = instantiate(without_metadata(model), "model")
         # as it was trained: another order of the sums would change the last digit
         if recipe.get("channels_last", True):
             lay_out_channels(task)
         task.load_state_dict(load_tensors(directory / WEIGHTS, trust))
-        return cls(task.eval(), from_state(recipe["transform"]), recipe["labels"], recipe)
+        preprocessor = load_preprocessor(recipe["preprocessor"])
+        target = next(iter(preprocessor.targets.values()), None)
+        return cls(task.eval(), preprocessor, make_evaluators(model.get("evaluators"), target), recipe)
 
 
 def _write_layers(layers: list, directory: Path) -> None:

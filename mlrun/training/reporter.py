@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from mlrun.predictions.learner import send_again
 
 if TYPE_CHECKING:
     from mlrun.report.progress import Progress
+    from mlrun.report.view import View
     from mlrun.tracking.run import Run
 
 log = logging.getLogger("mlrun")
@@ -26,12 +28,16 @@ class Reporter(Callback):
     Args:
         run: the MLflow run.
         progress: draws on the terminal.
-        monitor: name of the watched metric.
+        monitor, mode: name of the watched metric, and "max" or "min".
+        views: what is drawn in the course of the training.
         directory: of the run; pictures are written to its `figures`.
     """
 
-    def __init__(self, run: Run, progress: Progress, monitor: str, directory: Path):
-        self.run, self.progress, self.monitor, self.directory = run, progress, monitor, directory
+    def __init__(
+        self, run: Run, progress: Progress, monitor: str, mode: str, views: Sequence[View], directory: Path
+    ):
+        self.run, self.progress, self.directory = run, progress, directory
+        self.monitor, self.mode, self.views = monitor, mode, list(views)
         self.history: dict[str, list[tuple[int, float]]] = {}  # metric -> (epoch, value); epochs count from 1
         self.rates: list[float] = []  # of each optimizer, in the last batch of the epoch
 
@@ -44,7 +50,7 @@ class Reporter(Callback):
             trainer.max_epochs,
             min(trainer.num_training_batches, batches),
             self.monitor,
-            task.mode,
+            self.mode,
             trainer.current_epoch,
             self.history,
         )
@@ -77,7 +83,7 @@ class Reporter(Callback):
         self._draw(task, epoch, last=epoch == trainer.max_epochs)
 
     def _draw(self, task: LightningModule, epoch: int, last: bool) -> None:
-        for name, picture in task.epoch_pictures(epoch, last):
+        for name, picture in (one for view in self.views for one in view.epoch(task, epoch, last)):
             from mlrun.report.figures import save
 
             path = self.directory / "figures" / f"{name}.png"
@@ -85,6 +91,17 @@ class Reporter(Callback):
             own = getattr(picture, "save", None)
             own(path) if own else save(picture, path)
             self.run.artifact(path, "figures")
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the views keep across an interruption, by their class."""
+        return {type(view).__name__: view.state for view in self.views if view.state}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes what `state` gave."""
+        for view in self.views:
+            if type(view).__name__ in state:
+                view.restore(state[type(view).__name__])
 
     def on_train_end(self, trainer: Trainer, task: LightningModule) -> None:
         self.progress.stop()

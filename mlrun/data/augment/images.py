@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mlrun.data.preprocess.transform import resize
+from mlrun.data.resizing import resize
 
 
 class Augmentation:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mlrun.data.datasets.image_data import ImageData
-from mlrun.data.module import Content
+from mlrun.data.datasets.image_data import ImageData, labelled_images
+from mlrun.data.features import Label
 from mlrun.data.readers.download import data_directory, fetch
 from mlrun.errors import DataError
 
@@ -68,7 +68,8 @@ class Cifar(ImageData):
             for column in range(32)
         ]
         first_test = sum(len(labels) for _, labels in parts[0])
-        return Content(x, y, str(folder), list(range(len(classes))), classes, pixels, test_rows=first_test)
+        label = Label(list(range(len(classes))), list(classes))
+        return labelled_images(x, y, label, str(folder), pixels, test_rows=first_test)
 
     def _find(self):
         """(folder, whether its files are pickled)."""

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mlrun.data.features import CATEGORY, NUMBER, Feature, Label, Labels, Row, Value
 from mlrun.data.module import ArrayData, Content
-from mlrun.data.preprocess.transform import ColumnEncoding
-from mlrun.data.readers.columns import CATEGORY, NUMBER, as_columns, as_numbers, as_text
+from mlrun.data.readers.columns import as_numbers, as_text
 from mlrun.data.readers.table import check_path, line_numbers, read_table
 from mlrun.errors import DataError
 
@@ -31,15 +31,19 @@ _DATE = re.compile(
 
 
 class CsvFile(ArrayData):
-    """One target column, numeric and categorical features.
+    """Columns `row` (numeric and categorical columns as a DataFrame) and `label`, `value` or, for several targets, `labels`.
 
-    path: .csv, .tsv (or gzipped), .parquet. target: column to predict (default: the last). drop: columns to leave out.
-    categorical: columns to take as categories even if they hold numbers, dates or many different texts.
-    problem: "classification", "regression", or "auto": text, booleans and few whole numbers are classes.
-    dev_path: another file of the same columns, of the distribution that counts: val and test come from it, train from `path`.
-    encoding, separator, decimal: of the text file. normalize: of numeric columns for networks.
-    x of `arrays` is a DataFrame: numeric columns as they are read (int64, float64; booleans as 0.0 and 1.0), and text
-    columns as objects; missing values are NaN. A finished model takes the raw columns, see `columns.as_columns`.
+    In `row`, numeric columns are as they are read (int64, float64; booleans as 0.0 and 1.0), and text columns are objects; missing values
+    are NaN. A finished model takes the raw columns, see `readers.columns.as_columns`.
+
+    Args:
+        path: .csv, .tsv (or gzipped), .parquet.
+        target: column to predict (default: the last); a list of columns of yes and no: any number of these classes for a row.
+        drop: columns to leave out.
+        categorical: columns to take as categories even if they hold numbers, dates or many different texts.
+        problem: "classification", "regression", or "auto": text, booleans and few whole numbers are classes.
+        dev_path: another file of the same columns, of the distribution that counts: val and test come from it, train from `path`.
+        encoding, separator, decimal: of the text file. options: of `ArrayData`; `normalize` is for the numeric columns.
     """
 
     def __init__(
@@ -60,7 +64,8 @@ class CsvFile(ArrayData):
         super().__init__(problem, name, seed, **options)
         if problem not in ("auto", "classification", "regression"):
             raise DataError(f"dataset.problem={problem}: choose auto, classification or regression")
-        self.path, self.target, self.dev_path = path, target, dev_path
+        self.path, self.dev_path = path, dev_path
+        self.wanted = None if target is None else _names(target)
         self.categorical, self.drop = _names(categorical), _names(drop)
         self.encoding, self.separator, self.decimal = encoding, separator, decimal
 
@@ -76,24 +81,30 @@ class CsvFile(ArrayData):
     def content_of(self, frame, sources=None):
         """A frame as `Content`, after settling target, problem and the kinds of the columns."""
         columns = list(frame.columns)
-        target = columns[-1] if self.target is None else str(self.target)
-        for option, names in (("target", [target]), ("drop", self.drop), ("categorical", self.categorical)):
+        targets = [columns[-1]] if self.wanted is None else self.wanted
+        for option, names in (("target", targets), ("drop", self.drop), ("categorical", self.categorical)):
             for name in names:
                 if name not in columns:
                     raise self._no_column(name, columns, f" (dataset.{option})")
-        if target in self.drop:
-            raise DataError(
-                f"dataset.drop: {target!r} is the target" + ("; set dataset.target" if self.target is None else "")
-            )
-        features = [column for column in columns if column != target and column not in self.drop]
+        for target in targets:
+            if target in self.drop:
+                raise DataError(
+                    f"dataset.drop: {target!r} is the target" + ("; set dataset.target" if self.wanted is None else "")
+                )
+        features = [column for column in columns if column not in targets and column not in self.drop]
         if not features:
-            raise DataError(f"{self.path}: no columns are left to predict {target!r} from")
-        y, labels = self._target(frame[target], target)
+            raise DataError(f"{self.path}: no columns are left to predict {', '.join(map(repr, targets))} from")
+        y, target = self._targets(frame, targets) if len(targets) > 1 else self._target(frame[targets[0]], targets[0])
         self.left_out = frame[[column for column in columns if column not in features]]
-        frame, self.categories = self._features(frame[features])
-        self.numeric = [column for column in features if column not in set(self.categories)]
+        frame, categories = self._features(frame[features])
+        kinds = [[name, CATEGORY if name in set(categories) else NUMBER] for name in features]
+        row = Row(kinds, self.encoding, self.separator, self.decimal)
         return Content(
-            frame, y, str(self.path), labels, [str(label) for label in labels], features, target, sources=sources
+            {"row": frame, target.kind: y},
+            {"row": row, target.kind: target},
+            str(self.path),
+            (target.kind,),
+            sources=sources,
         )
 
     def _with_dev(self, frame):
@@ -122,8 +133,20 @@ class CsvFile(ArrayData):
         rows = np.flatnonzero(mask)
         return line_numbers(self.path, rows[:5], self.encoding, self.separator) + (", ..." if len(rows) > 5 else "")
 
-    def _target(self, column, name):
-        """(y, labels), after settling `problem`."""
+    def _targets(self, frame, names) -> tuple[np.ndarray, Labels]:
+        """(rows, classes) bool of several columns, each of which holds yes and no. Raises DataError."""
+        held = np.zeros((len(frame), len(names)), dtype=bool)
+        for at, name in enumerate(names):
+            values = as_numbers(frame[name])
+            if values is None or not np.isin(values, (0.0, 1.0)).all():
+                raise DataError(
+                    f"{self.path}: {name!r} is one of several targets, which must hold 0 and 1 (or true and false) in every row"
+                )
+            held[:, at] = values == 1
+        return held, Labels(list(names))
+
+    def _target(self, column, name) -> tuple[np.ndarray, Feature]:
+        """(values or class indices, what they are), after settling `problem`."""
         import pandas as pd
         from pandas.api import types
 
@@ -160,7 +183,7 @@ class CsvFile(ArrayData):
                 f"{self.path}: the target {name!r} has one value only ({column.iloc[0]}): there is nothing to learn"
             )
         if self.problem == "regression":
-            return values, []
+            return values, Value(name)
         if values is None and not boolean:
             if distinct > MANY and distinct > len(column) / 2:
                 raise DataError(
@@ -173,7 +196,7 @@ class CsvFile(ArrayData):
         elif whole:  # more digits than a float holds: names, not numbers
             column = column.astype(str)
         labels, y = np.unique(column.to_numpy(), return_inverse=True)
-        return y.astype(np.int64).reshape(-1), labels.tolist()
+        return y.astype(np.int64).reshape(-1), Label(labels.tolist(), column=name)
 
     def _features(self, frame):
         """(frame of numeric and object columns, names of the categorical ones)."""
@@ -223,20 +246,14 @@ class CsvFile(ArrayData):
             )
         return frame, categories
 
-    @property
-    def reading(self):
-        return {"encoding": self.encoding, "separator": self.separator, "decimal": self.decimal}
-
     def column(self, name):
         self.prepare()
         if name in self.left_out:
             return self.left_out[name].to_numpy(dtype=object)
-        if name not in self.content.feature_names:
-            raise self._no_column(name, [*self.content.feature_names, *self.left_out])
+        names = self.features["row"].names
+        if name not in names:
+            raise self._no_column(name, [*names, *self.left_out])
         return super().column(name)
-
-    def take(self, rows):
-        return self.content.x.iloc[rows]
 
     @property
     def source(self):
@@ -244,51 +261,13 @@ class CsvFile(ArrayData):
 
     @cached_property
     def digest(self):
-        digest = hashlib.blake2b(f"{self.content.target}\0{self.content.feature_names}".encode(), digest_size=8)
+        targets = self.left_out.columns if len(self.wanted or ()) > 1 else [self.target.column]
+        digest = hashlib.blake2b(f"{', '.join(targets)}\0{self.features['row'].names}".encode(), digest_size=8)
         for path in filter(None, (self.path, self.dev_path)):
             with open(path, "rb") as file:
                 for block in iter(lambda: file.read(2**20), b""):
                     digest.update(block)
         return digest.hexdigest()
-
-    @cached_property
-    def input_shape(self):
-        train = self.take(self.rows("train"))
-        return [len(self.numeric) + sum(train[column].nunique() for column in self.categories)]
-
-    def fit_transform(self, x, target_mean, target_std):
-        return ColumnEncoding.fit(x, self.numeric, self.categories, self.normalize, target_mean, target_std)
-
-    @property
-    def columns(self):
-        self.prepare()
-        categories = set(self.categories)
-        return [(name, CATEGORY if name in categories else NUMBER) for name in self.content.feature_names]
-
-    @property
-    def preprocessor(self):
-        """Median imputation of numeric columns; most frequent value and one-hot of categorical ones.
-
-        Takes the columns in whatever types pandas reads them.
-        """
-        from sklearn.compose import ColumnTransformer
-        from sklearn.impute import SimpleImputer
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
-
-        self.prepare()
-        steps = []
-        if self.numeric:
-            steps.append(("numeric", SimpleImputer(strategy="median", keep_empty_features=True), self.numeric))
-        if self.categories:
-            encode = make_pipeline(
-                SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore", sparse_output=False)
-            )
-            steps.append(("categorical", encode, self.categories))
-        return make_pipeline(
-            FunctionTransformer(as_columns, kw_args={"columns": self.columns}, feature_names_out="one-to-one"),
-            ColumnTransformer(steps, verbose_feature_names_out=False),
-        )
 
 
 def _names(names):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from mlrun.data.datasets.csv_file import CsvFile
-from mlrun.data.datasets.image_data import ImageData
-from mlrun.data.datasets.image_folder import fit_image
-from mlrun.data.module import Content
+from mlrun.data.datasets.image_data import ImageData, labelled_images
+from mlrun.data.features import Label
+from mlrun.data.readers.images import fit_image
 from mlrun.errors import DataError
 
 
@@ -110,14 +110,14 @@ class HubTable(CsvFile):
 
         datasets, sources = _sources(self.parts)
         frame = pd.concat([part.to_pandas() for part in datasets], ignore_index=True)
-        names = _names(datasets[0], self.target)
+        (target,) = self.wanted
+        names = _names(datasets[0], target)
         if names:
-            frame[self.target] = [
-                names[int(place)] if place == place and 0 <= place < len(names) else None
-                for place in frame[self.target]
+            frame[target] = [
+                names[int(place)] if place == place and 0 <= place < len(names) else None for place in frame[target]
             ]
         if self.chosen is not None:
-            frame = frame[[self.chosen, self.target]]
+            frame = frame[[self.chosen, target]]
         self.path = self.title = str(self.origin)
         return self.content_of(frame, sources)
 
@@ -171,11 +171,4 @@ class HubImages(ImageData):
         )
         if len(labels) < 2:
             raise DataError(f"{self.origin}: all images are of one class: there is nothing to learn")
-        return Content(
-            np.stack(images),
-            y.astype(np.int64),
-            str(self.origin),
-            labels.tolist(),
-            [str(label) for label in labels],
-            sources=sources,
-        )
+        return labelled_images(np.stack(images), y, Label(labels.tolist()), str(self.origin), sources=sources)

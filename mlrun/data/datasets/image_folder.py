@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 import tempfile
-from collections import deque
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from mlrun.data.datasets.image_data import ImageData
-from mlrun.data.module import Content
+from mlrun.data.datasets.image_data import ImageData, labelled_images
+from mlrun.data.features import Label
+from mlrun.data.readers.images import decode, images_in
 from mlrun.errors import DataError
 
 log = logging.getLogger("mlrun")
-
-CHUNK, AHEAD = (
-    64,
-    64,
-)  # files that a thread or process decodes in a turn, and such turns at most that are not yet written
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
 class ImageFolder(ImageData):
@@ -48,19 +40,19 @@ class ImageFolder(ImageData):
             raise DataError(f"{self.path}: has {parts[0].name}, but no train")
         roots = parts or [self.path]
         classes = sorted(
-            {folder.name for root in roots for folder in root.iterdir() if folder.is_dir() and _images(folder)}
+            {folder.name for root in roots for folder in root.iterdir() if folder.is_dir() and images_in(folder)}
         )
         if len(classes) < 2:
             raise DataError(
                 f"{self.path}: needs a folder of images for each of at least two classes, found {', '.join(classes) or 'none'}"
             )
         files = [
-            [(file, place) for place, name in enumerate(classes) for file in _images(root / name)] for root in roots
+            [(file, place) for place, name in enumerate(classes) for file in images_in(root / name)] for root in roots
         ]
         ends = np.cumsum([len(part) for part in files])
         files, y = zip(*(one for part in files for one in part))
         x, y = self._room(len(files)), np.array(y, dtype=np.int64)
-        wrong = _decode(files, x, self.grey, self.num_workers)
+        wrong = decode(files, x, self.grey, self.num_workers)
         if wrong:
             self._corrupt(list(wrong.values()))
             kept = np.delete(np.arange(len(files)), list(wrong))
@@ -72,15 +64,8 @@ class ImageFolder(ImageData):
         if len(present) < len(classes):
             absent = [name for place, name in enumerate(classes) if place not in present]
             raise DataError(f"{self.path}: no image of {', '.join(absent[:5])} can be read")
-        return Content(
-            x,
-            y,
-            str(self.path),
-            list(classes),
-            list(classes),
-            sources=_sources(parts, ends),
-            names=[str(file.relative_to(self.path)) for file in files],
-        )
+        names = [str(file.relative_to(self.path)) for file in files]
+        return labelled_images(x, y, Label(classes), str(self.path), sources=_sources(parts, ends), names=names)
 
     def _room(self, count):
         shape = (count, 1 if self.grey else 3, self.side, self.side)
@@ -120,84 +105,3 @@ def _sources(parts, ends):
         "test": ("test",),
     }
     return [(start, end, made[name]) for start, end, name in zip([0, *ends], ends, own)]
-
-
-def _images(folder):
-    if not folder.is_dir():
-        return []
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
-
-
-def read_folder(folder, side, grey=False):
-    """(rows, channels, side, side) uint8 of all images below a folder, in the order of their names; no rows if it is not there."""
-    files = _images(folder)
-    x = np.empty((len(files), 1 if grey else 3, side, side), dtype=np.uint8)
-    for message in _decode(files, x, grey).values():
-        raise DataError(message)
-    return x
-
-
-def _decode(files, x, grey, workers=0):
-    """Fills x (files, channels, height, width), by so many processes or, for 0, several threads. Returns {row: what is wrong with its file}."""
-    chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
-    wrong, waiting = {}, deque()
-
-    def take():
-        start, future = waiting.popleft()
-        images, messages = future.result()
-        x[start : start + len(images)] = images
-        wrong.update({start + row: message for row, message in messages.items()})
-
-    ignore_interrupt = {
-        "initializer": signal.signal,
-        "initargs": (signal.SIGINT, signal.SIG_IGN),
-    }  # it is for this process
-    with ProcessPoolExecutor(workers, **ignore_interrupt) if workers else ThreadPoolExecutor() as pool:
-        for number, chunk in enumerate(chunks):
-            waiting.append((number * CHUNK, pool.submit(_decoded, chunk, x.shape[2:], grey)))
-            if len(waiting) > AHEAD:  # a slow disk must not fill the memory with what is to be written
-                take()
-        while waiting:
-            take()
-    return wrong
-
-
-def _decoded(files, size, grey):
-    images, wrong = np.zeros((len(files), 1 if grey else 3, *size), np.uint8), {}
-    for row, file in enumerate(files):
-        try:
-            images[row] = read_image(file, size, grey)
-        except DataError as error:
-            wrong[row] = str(error)
-    return images, wrong
-
-
-def read_image(path, size, grey=False):
-    """(channels, height, width) uint8: the middle of the picture at size (height, width), smoothly resized. Raises DataError."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            image.draft("RGB", (2 * size[1], 2 * size[0]))  # large photographs are decoded small at once
-            return fit_image(image, size, grey)
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: not an image that can be read ({error})") from None
-
-
-def fit_image(image, size, grey=False):
-    """A PIL image as (channels, height, width) uint8."""
-    from PIL import Image, ImageOps
-
-    image = ImageOps.exif_transpose(image)
-    # more than 8 bits: the values as they are would be cut at 255
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        values = np.asarray(image, dtype=np.float64)
-        top = 65535 if values.max() > 255 else 255
-        image = Image.fromarray((values.clip(0, top) / top * 255).astype(np.uint8))
-    elif image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:  # onto white, as it is shown
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    pixels = np.asarray(
-        ImageOps.fit(image.convert("L" if grey else "RGB"), (size[1], size[0]), Image.Resampling.BILINEAR)
-    )
-    return pixels[None] if grey else pixels.transpose(2, 0, 1)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from mlrun.data.datasets.image_data import ImageData
+from mlrun.data.datasets.image_data import ImageData, labelled_images
 from mlrun.data.datasets.tables import read_bundled
+from mlrun.data.features import Label
 from mlrun.data.module import Content
 from mlrun.data.readers.download import data_directory, fetch
 from mlrun.data.readers.idx import read_idx
@@ -15,12 +16,11 @@ from mlrun.errors import DataError
 class Digits(ImageData):
     """1,797 handwritten digits of 1x8x8 with values 0 to 16, from scikit-learn's files (UCI)."""
 
-    def read(self):
+    def read(self) -> Content:
         x, y = read_bundled("digits")
         pixels = [f"pixel_{row}_{column}" for row in range(8) for column in range(8)]
-        return Content(
-            x.reshape(-1, 1, 8, 8), y, "scikit-learn", list(range(10)), list("0123456789"), pixels, value_range=16
-        )
+        label = Label(list(range(10)), list("0123456789"))
+        return labelled_images(x.reshape(-1, 1, 8, 8), y, label, "scikit-learn", pixels, value_range=16)
 
 
 COLLECTIONS = {
@@ -98,14 +98,9 @@ class IdxImages(ImageData):
         first_test, (height, width) = len(images[0]), images[0].shape[1:]
         images = np.concatenate(images)[:, None]
         pixels = [f"pixel_{row}_{column}" for row in range(height) for column in range(width)]
-        return Content(
-            images,
-            np.concatenate(labels).astype(np.int64),
-            str(paths[0].parent),
-            list(range(len(known["classes"]))),
-            known["classes"],
-            pixels,
-            test_rows=first_test,
+        label = Label(list(range(len(known["classes"]))), known["classes"])
+        return labelled_images(
+            images, np.concatenate(labels), label, str(paths[0].parent), pixels, test_rows=first_test
         )
 
     def _find(self, known):

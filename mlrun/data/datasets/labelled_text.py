@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from mlrun.data.module import ArrayData, Content
-from mlrun.data.preprocess.text import TextEncoding
-from mlrun.data.preprocess.tokenizer import Tokenizer
+from mlrun.data.features import Label, Text
+from mlrun.data.module import Content, RowData
 from mlrun.data.readers.columns import as_text
 from mlrun.data.readers.download import data_directory, fetch
 from mlrun.data.readers.table import check_path, read_table
@@ -20,74 +21,49 @@ TEXT_NAMES = ("text", "sentence", "review", "content", "message", "document", "t
 LABEL_NAMES = ("label", "class", "category", "target", "sentiment", "polarity", "language", "y")
 
 
-class TextData(ArrayData):
-    """Texts and classes. x of `arrays` is an array of strings (rows,).
+class TextData(RowData):
+    """Texts with a class each: columns `text` and `label`.
 
-    Networks are fed ids (batch, longest) int64, padded on the right with 0, in batches of similar length.
-    tokenizer: {kind, size, min_frequency, lowercase} of `Tokenizer.train`, trained on the training texts. max_length: tokens after which
-    a text is cut. features: of estimators, {weighting, level, ngrams, min_frequency, lowercase} of `text_features.TextFeatures`.
+    Networks are fed batches of texts of similar length.
+
+    Args:
+        tokenizer: {kind, size, min_frequency, lowercase} of `Tokenizer.train`, trained on the training texts.
+        max_length: tokens after which a text is cut.
+        features: of estimators, {weighting, level, ngrams, min_frequency, lowercase} of `preprocess.text_features.TextFeatures`.
     """
 
-    def __init__(self, problem, name, seed, tokenizer=None, max_length=256, features=None, **options):
-        options.setdefault("normalize", "none")
+    def __init__(
+        self,
+        problem: str,
+        name: str,
+        seed: int,
+        tokenizer: dict[str, Any] | None = None,
+        max_length: int = 256,
+        features: dict[str, Any] | None = None,
+        **options: Any,
+    ):
         super().__init__(problem, name, seed, **options)
         if problem != "classification":
             raise DataError(f"dataset.problem={problem}: {name} is for classification")
         if not isinstance(max_length, int) or max_length < 1:
             raise DataError(f"dataset.max_length={max_length}: give a whole number of at least 1")
-        self.settings = {"kind": "words", **(tokenizer or {})}
-        self.max_length, self.features = max_length, dict(features or {})
+        self.preprocessing |= {"tokenizer": tokenizer, "max_length": max_length, "features": features}
 
     @property
-    def facts(self):
-        return {
-            "vocab_size": len(self.transform.tokenizer),
-            "num_outputs": len(self.content.labels),
-            "max_length": self.max_length,
-        }
-
-    @property
-    def positions(self):
-        return self.batch_size * min(self.max_length, 32)
+    def items_per_batch(self) -> int:
+        return self.batch_size * min(self.preprocessing["max_length"], 32)
 
     @cached_property
-    def digest(self):
-        digest = hashlib.blake2b(self.content.y.tobytes(), digest_size=8)
-        for text in self.content.x:
+    def digest(self) -> str:
+        digest = hashlib.blake2b(self.content.columns["label"].tobytes(), digest_size=8)
+        for text in self.content.columns["text"]:
             digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
         return digest.hexdigest()
 
-    @cached_property
-    def transform(self):
-        rows = self.rows("train")
-        if not len(rows):
-            raise DataError(f"{self.title}: no training rows to take the vocabulary from (dataset.split.train)")
-        return TextEncoding(Tokenizer.train(self.content.x[rows], **self.settings), self.max_length)
-
-    @property
-    def preprocessor(self):
-        from mlrun.data.preprocess.text_features import TextFeatures
-
-        return TextFeatures(**self.features)
-
-    def example(self, part):
-        import pandas as pd
-
-        return pd.DataFrame({"text": self.content.x[self.rows(part)[:5]].astype(object)})
-
-    def loader(self, part, device="cpu", shuffle=False, shard=(0, 1)):
-        import torch
-
-        from mlrun.data.text_batches import TextBatches
-
-        rows = self.rows(part)
-        if not len(rows):
-            return None
-        ids = [self.transform.ids(text) for text in self.content.x[rows]]
-        y = torch.from_numpy(self.content.y[rows])
-        return TextBatches(ids, y, self.batch_size, device, shuffle, self.seed, shard)
-
-    def labelled(self, texts, classes, source, **options) -> Content:
+    def content_of(
+        self, texts: Sequence[str], classes: Sequence[Any], source: Any, target: str = "target", **options: Any
+    ) -> Content:
+        """Texts and their classes, one each. Raises DataError where all are of one class."""
         labels, y = np.unique(np.asarray(classes), return_inverse=True)
         if len(labels) < 2:
             raise DataError(
@@ -95,7 +71,10 @@ class TextData(ArrayData):
             )
         x = np.empty(len(texts), dtype=object)
         x[:] = texts
-        return Content(x, y.astype(np.int64), str(source), labels.tolist(), [str(label) for label in labels], **options)
+        label = Label(labels.tolist(), column=target)
+        return Content(
+            {"text": x, "label": y.astype(np.int64)}, {"text": Text(), "label": label}, str(source), **options
+        )
 
 
 class LabelledText(TextData):
@@ -132,7 +111,7 @@ class LabelledText(TextData):
             raise DataError(
                 f"{path}: {target!r} has {classes.nunique()} different values in {len(classes)} rows, which are no classes; set dataset.target"
             )
-        return self.labelled(texts, classes.astype(str).tolist(), path, target=target)
+        return self.content_of(texts, classes.astype(str).tolist(), path, target=target)
 
     def _columns(self, path, frame):
         names = [str(name) for name in frame.columns]
@@ -169,7 +148,7 @@ class LabelledText(TextData):
             raise DataError(
                 f"{path}: needs a folder or a file of texts for each of at least two classes, found {', '.join(sorted(common)) or 'none'}"
             )
-        return self.labelled(texts, classes, path, test_rows=test_rows)
+        return self.content_of(texts, classes, path, test_rows=test_rows)
 
     def _read_classes(self, folder) -> dict[str, list[str]]:
         """class -> texts"""
@@ -223,7 +202,7 @@ class RtPolarity(LabelledText):
             )
         texts = {sign: self._read(originals / f"rt-polarity.{sign}").splitlines() for sign in ("pos", "neg")}
         classes = ["positive"] * len(texts["pos"]) + ["negative"] * len(texts["neg"])
-        return self.labelled(texts["pos"] + texts["neg"], classes, originals)
+        return self.content_of(texts["pos"] + texts["neg"], classes, originals)
 
 
 class Imdb(LabelledText):

@@ -42,4 +42,4 @@ class LanguageId(TextData):
             (name, language) for language, found in names.items() for name in found if spread[name.casefold()] == 1
         ]
         texts, classes = zip(*pairs) if pairs else ((), ())
-        return self.labelled(list(texts), list(classes), f"Unicode CLDR, Babel {version('babel')}")
+        return self.content_of(list(texts), list(classes), f"Unicode CLDR, Babel {version('babel')}")

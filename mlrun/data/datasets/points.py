@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mlrun.data.features import Label, Vector
 from mlrun.data.module import ArrayData, Content
 from mlrun.errors import DataError
 
@@ -16,6 +17,7 @@ class Points(ArrayData):
     """
 
     centers = None
+    splits_by_class = False
 
     def __init__(self, problem, name, seed, rows=10_000, noise=0.05, data_seed=0, normalize="none", **options):
         super().__init__(problem, name, seed, normalize=normalize, **options)
@@ -27,18 +29,18 @@ class Points(ArrayData):
 
     def read(self):
         x, y = self.draw(self.count, np.random.default_rng(self.data_seed))
-        labels = list(range(self.parts))
-        return Content(x.astype(np.float32), y.astype(np.int64), "generated", labels, feature_names=["x", "y"])
+        return Content(
+            {"point": x.astype(np.float32), "part": y.astype(np.int64)},
+            {"point": Vector(["x", "y"]), "part": Label(list(range(self.parts)))},
+            "generated",
+            ("part",),
+        )
 
     parts: int
 
     def draw(self, count, random):
         """(points (count, 2), parts (count,)) of the distribution: fresh data, as many as wanted."""
         raise NotImplementedError
-
-    @property
-    def facts(self):
-        return {**super().facts, "num_classes": self.parts}
 
 
 class Mixture(Points):

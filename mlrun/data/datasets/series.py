@@ -7,32 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from mlrun.data.features import Label, Series
 from mlrun.data.module import ArrayData, Content
-from mlrun.data.preprocess.transform import Scaling
 from mlrun.errors import DataError
 
 
-class SeriesData(ArrayData):
-    """Series (rows, channels, time). normalize: standardize and unit work per channel over all training series."""
-
-    @property
-    def facts(self):
-        return {**super().facts, "series_shape": self.input_shape}
-
-    def fit_transform(self, x, target_mean, target_std):
-        return SeriesScaling.fit(x, self.normalize, self.content.value_range, target_mean, target_std)
-
-
-class SeriesScaling(Scaling):
-    """(x - shift) / scale per channel; "unit" takes the training minimum and maximum."""
-
-    @classmethod
-    def fit(cls, x, kind, value_range=1, target_mean=0.0, target_std=1.0):
-        pooled = Scaling.fit(x.transpose(0, 2, 1).reshape(-1, x.shape[1]), kind, value_range)
-        return cls(x.shape[1:], pooled.shift, pooled.scale, target_mean, target_std)
-
-
-class CylinderBellFunnel(SeriesData):
+class CylinderBellFunnel(ArrayData):
     """Three classes of noisy series of length 128: a plateau, a rise that breaks off, a jump that decays.
 
     Saito 1994, "Local feature extraction and its applications using a library of bases"; one of the UCR archive.
@@ -57,17 +37,15 @@ class CylinderBellFunnel(SeriesData):
         shape = np.choose(y[:, None], [np.ones_like(t - start), (t - start) / (end - start), (end - t) / (end - start)])
         x = height * shape * ((start <= t) & (t <= end)) + rng.standard_normal((self.count, self.length))
         times = [f"time_{at}" for at in range(self.length)]
+        label = Label([0, 1, 2], ["cylinder", "bell", "funnel"])
         return Content(
-            x[:, None].astype(np.float32),
-            y.astype(np.int64),
+            {"series": x[:, None].astype(np.float32), "label": y.astype(np.int64)},
+            {"series": Series([1, self.length], times), "label": label},
             "generated",
-            [0, 1, 2],
-            ["cylinder", "bell", "funnel"],
-            times,
         )
 
 
-class SeriesFile(SeriesData):
+class SeriesFile(ArrayData):
     """Series from files. path: `X_TRAIN.ts`, `.tsv`, `.csv` or `.txt`; `X_TEST` beside it is the test part.
 
     .ts: the format of timeseriesclassification.com, several channels separated by colons, the class last.
@@ -96,9 +74,11 @@ class SeriesFile(SeriesData):
         labels, y = np.unique(classes, return_inverse=True)
         names = [f"channel_{channel}_time_{at}" for channel in range(x.shape[1]) for at in range(x.shape[2])]
         return Content(
-            x, y.astype(np.int64), str(self.path), labels.tolist(), [str(label) for label in labels], names,
+            {"series": x, "label": y.astype(np.int64)},
+            {"series": Series(list(x.shape[1:]), names), "label": Label(labels.tolist())},
+            str(self.path),
             test_rows=None if test is None else len(train[0]),
-        )  # fmt: skip
+        )
 
 
 def read_series(path):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mlrun.data.features import Label, Value, Vector
 from mlrun.data.module import ArrayData, Content
 from mlrun.errors import DataError
 
@@ -96,5 +97,9 @@ class BundledTable(ArrayData):
 
     def read(self):
         x, y = read_bundled(self.table)
-        names = CLASSES.get(self.table, [])
-        return Content(x, y, "scikit-learn", list(range(len(names))), names, FEATURES[self.table])
+        names = CLASSES.get(self.table)
+        features = {"features": Vector(FEATURES[self.table])}
+        if names is None:
+            return Content({"features": x, "value": y}, {**features, "value": Value()}, "scikit-learn", ("value",))
+        label = Label(list(range(len(names))), names)
+        return Content({"features": x, "label": y}, {**features, "label": label}, "scikit-learn")

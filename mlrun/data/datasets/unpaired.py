@@ -10,9 +10,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from mlrun.data.datasets.image_data import ImageData
-from mlrun.data.datasets.image_folder import read_folder
 from mlrun.data.module import Content, DataModule
 from mlrun.data.preprocess.transform import ImageScaling
+from mlrun.data.readers.images import read_folder
 from mlrun.data.spec import Spec
 from mlrun.data.splits import PARTS, part_sizes, split_rows
 from mlrun.errors import DataError

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from mlrun.data.features import Label, Volume
 from mlrun.data.module import ArrayData, Content
-from mlrun.data.preprocess.transform import Scaling
 from mlrun.errors import DataError
 
 SOLIDS = ("ball", "cube", "octahedron", "cylinder", "cross", "torus")
@@ -30,20 +30,16 @@ class Volumes(ArrayData):
         rng = np.random.default_rng(self.data_seed)
         y = rng.permutation(np.arange(self.count) % len(self.names))
         x = self.draw(rng, y) + self.noise * rng.standard_normal((self.count, *[self.size] * 3))
-        labels = list(range(len(self.names)))
-        return Content(x[:, None].astype(np.float32), y.astype(np.int64), "generated", labels, list(self.names))
+        label = Label(list(range(len(self.names))), list(self.names))
+        return Content(
+            {"volume": x[:, None].astype(np.float32), "label": y.astype(np.int64)},
+            {"volume": Volume([1, *[self.size] * 3]), "label": label},
+            "generated",
+        )
 
     def draw(self, rng, y):
         """(rows, depth, height, width) from 0 to 1 for classes y (rows,)."""
         raise NotImplementedError
-
-    def fit_transform(self, x, target_mean, target_std):
-        pooled = Scaling.fit(x.reshape(-1, 1), self.normalize, 1)  # one channel
-        return Scaling(x.shape[1:], pooled.shift, pooled.scale, target_mean, target_std)
-
-    @property
-    def facts(self):
-        return {**super().facts, "volume_shape": self.input_shape}
 
 
 class Solids(Volumes):

@@ -1,14 +1,27 @@
-"""Texts as a network is fed: rows of token ids, padded on the right."""
+"""Texts as a network is fed: rows of token ids, padded on the right; parts of a text as places among its tokens."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
+from mlrun.data.features import Span, Text
+from mlrun.data.predictions import SpanPredictions
+from mlrun.data.preprocess.encoder import Encoder
 from mlrun.data.preprocess.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
+from mlrun.data.sequences import Sequences
 from mlrun.errors import DataError
 
+if TYPE_CHECKING:
+    from mlrun.data.examples import Examples
 
-def as_texts(rows) -> list[str]:
+IGNORED = -100  # a position that the loss leaves out, as `torch.nn.functional.cross_entropy` has it
+LONGEST_SPAN = 64  # tokens of a predicted span, so that not every pair of positions is looked at
+
+
+def as_texts(rows: Any) -> list[str]:
     """The texts of a list, an array, a column or a table of one column, of any shape; missing values are empty. Raises DataError."""
     if isinstance(rows, str):
         return [rows]
@@ -20,25 +33,36 @@ def as_texts(rows) -> list[str]:
     return ["" if value is None or value != value else str(value) for value in values]
 
 
-def padded(sequences: list[np.ndarray]) -> np.ndarray:
-    """(rows, longest) int64, filled up with PAD; at least one column."""
-    result = np.full((len(sequences), max([1, *map(len, sequences)])), PAD, dtype=np.int64)
-    for row, ids in enumerate(sequences):
-        result[row, : len(ids)] = ids
-    return result
+class TextEncoder(Encoder):
+    """Texts as ids, cut after `max_length` tokens, the end token included. The vocabulary is that of the training texts.
 
-
-class TextEncoding:
-    """Texts -> (rows, longest) int64 ids, cut after `max_length` tokens, the end token included; a transform with a plain `state`.
-
-    begin, end: whether a row begins with <bos> and ends with <eos>.
+    Args:
+        tokenizer: {kind, size, min_frequency, lowercase} of `Tokenizer.train`.
+        max_length: tokens after which a text is cut, None for never.
+        begin, end: whether a row begins with <bos> and ends with <eos>.
     """
 
-    target_mean, target_std = 0.0, 1.0
+    key, further_keys = "input_ids", ("attention_mask",)
+    feature: Text
 
-    def __init__(self, tokenizer, max_length=None, begin=False, end=False):
-        self.tokenizer = tokenizer if isinstance(tokenizer, Tokenizer) else Tokenizer.from_state(tokenizer)
+    def __init__(
+        self,
+        feature: Text,
+        tokenizer: Mapping[str, Any] | None = None,
+        max_length: int | None = 256,
+        begin: bool = False,
+        end: bool = False,
+        **settings: Any,
+    ):
+        super().__init__(feature)
+        if max_length is not None and (not isinstance(max_length, int) or max_length < 1):
+            raise DataError(f"dataset.max_length={max_length}: give a whole number of at least 1")
+        self.settings = {"kind": "words", **(tokenizer or {})}
         self.max_length, self.begin, self.end = max_length, begin, end
+        self.tokenizer: Tokenizer
+
+    def fit(self, column: Sequence[str]) -> None:
+        self.tokenizer = Tokenizer.train(column, **self.settings)
 
     def ids(self, text: str) -> np.ndarray:
         """(tokens,) int32 of one text."""
@@ -49,15 +73,76 @@ class TextEncoding:
             found = np.concatenate([[BOS] * self.begin, found, [EOS] * self.end]).astype(np.int32)
         return found if self.max_length is None else found[: self.max_length]
 
-    def __call__(self, rows) -> np.ndarray:
-        return padded([self.ids(text) for text in as_texts(rows)])
+    def encode(self, column: Any, examples: Examples | None = None) -> dict[str, Any]:
+        return {self.key: Sequences([self.ids(text) for text in as_texts(column)], PAD, "attention_mask")}
 
     @property
-    def state(self):
+    def spec(self) -> dict[str, Any]:
+        return {"vocab_size": len(self.tokenizer), "max_length": self.max_length}
+
+    @property
+    def state(self) -> dict[str, Any]:
         return {
-            "kind": "text",
             "tokenizer": self.tokenizer.state,
             "max_length": self.max_length,
             "begin": self.begin,
             "end": self.end,
         }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.tokenizer = Tokenizer.from_state(state["tokenizer"])
+        self.max_length, self.begin, self.end = state["max_length"], state["begin"], state["end"]
+
+    def inherit(self, state: Mapping[str, Any]) -> bool:
+        self.tokenizer = Tokenizer.from_state(state["tokenizer"])
+        self.begin, self.end = state["begin"], state["end"]
+        return True
+
+
+class SpanEncoder(Encoder):
+    """A part of a text as the positions of its first and its last token; IGNORED where there is none, or beyond the last token read.
+
+    Decodes `start_logits` and `end_logits` (rows, tokens), whose padding is -inf: the best pair of at most LONGEST_SPAN tokens.
+    """
+
+    key, further_keys = "start_positions", ("end_positions",)
+    outputs = frozenset({"start_logits", "end_logits"})
+    feature: Span
+
+    def _offsets(self, text: str) -> np.ndarray:
+        """(tokens, 2) characters of the tokens that the network reads."""
+        encoder = self.inputs[self.feature.of]
+        offsets = encoder.tokenizer.offsets(text)[: encoder.max_length]
+        return np.concatenate([np.zeros((int(encoder.begin), 2), dtype=np.int64), offsets])
+
+    def encode(self, column: Any, examples: Examples | None = None) -> dict[str, Any]:
+        texts = as_texts(examples[self.feature.of])
+        places = np.full((len(texts), 2), IGNORED, dtype=np.int64)
+        for row, (text, (first, end)) in enumerate(zip(texts, column)):
+            offsets = self._offsets(text)
+            inside = np.flatnonzero((offsets[:, 1] > first) & (offsets[:, 0] < end)) if first >= 0 else []
+            if len(inside) and offsets[inside[-1], 1] >= end:
+                places[row] = inside[0], inside[-1]
+        return {"start_positions": places[:, 0], "end_positions": places[:, 1]}
+
+    def decode(self, outputs: Mapping[str, Any], examples: Examples | None) -> SpanPredictions:
+        starts, ends = (np.asarray(outputs[name], dtype=np.float64) for name in ("start_logits", "end_logits"))
+        texts = as_texts(examples[self.feature.of])
+        spans, found, shares = np.full((len(texts), 2), -1, dtype=np.int64), [], np.zeros(len(texts))
+        for row, text in enumerate(texts):
+            offsets = self._offsets(text)
+            count = min(len(offsets), starts.shape[1])
+            if count:
+                scores = _log_shares(starts[row, :count])[:, None] + _log_shares(ends[row, :count])[None, :]
+                allowed = np.tri(count, k=0, dtype=bool).T & np.tri(count, k=LONGEST_SPAN - 1, dtype=bool)
+                best = int(np.where(allowed, scores, -np.inf).argmax())
+                first, last = divmod(best, count)
+                spans[row] = offsets[first, 0], offsets[last, 1]
+                shares[row] = float(np.exp(scores[first, last]))
+            found.append(text[max(spans[row, 0], 0) : max(spans[row, 1], 0)])
+        return SpanPredictions(spans, found, shares)
+
+
+def _log_shares(logits: np.ndarray) -> np.ndarray:
+    top = logits.max()
+    return logits - top - np.log(np.exp(logits - top).sum())

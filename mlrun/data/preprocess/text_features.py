@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
+from mlrun.data.features import Text
+from mlrun.data.preprocess.encoder import Encoder
 from mlrun.data.preprocess.text import as_texts
 from mlrun.errors import DataError
+
+if TYPE_CHECKING:
+    from mlrun.data.examples import Examples
 
 WORD = r"\w+(?:['’]\w+)*|[^\w\s]"  # as the tokenizer has it: single letters and punctuation count too
 
@@ -46,3 +54,24 @@ class TextFeatures(TransformerMixin, BaseEstimator):
 
     def get_feature_names_out(self, input_features=None):
         return self.vectorizer_.get_feature_names_out()
+
+
+class TextFeaturesEncoder(Encoder):
+    """Texts for estimators. features: the arguments of `TextFeatures`."""
+
+    key = "features"
+
+    def __init__(self, feature: Text, features: Mapping[str, Any] | None = None, **settings: Any):
+        super().__init__(feature)
+        self.counter = TextFeatures(**(features or {}))
+
+    def fit(self, column: Any) -> None:
+        self.counter.fit(column)
+
+    def encode(self, column: Any, examples: Examples | None = None) -> dict[str, Any]:
+        return {self.key: self.counter.transform(column)}
+
+    @property
+    def names(self) -> list[str]:
+        """Of the matrix's columns."""
+        return [str(name) for name in self.counter.get_feature_names_out()]

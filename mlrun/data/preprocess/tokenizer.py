@@ -92,6 +92,17 @@ class Tokenizer:
         text = text.lower() if self.lowercase else text
         return self._table[np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)]
 
+    def offsets(self, text: str) -> np.ndarray:
+        """(tokens, 2) int64: the first character of each token of `encode` and the one after its last."""
+        if self.kind == "characters":
+            return np.stack([np.arange(len(text)), np.arange(1, len(text) + 1)], axis=1)
+        text = text.lower() if self.lowercase else text
+        if self.kind == "words":
+            found = [match.span() for match in _WORD.finditer(text)]
+        else:
+            found = self._subwords.encode(text, add_special_tokens=False).offsets
+        return np.array(found, dtype=np.int64).reshape(-1, 2)
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text of these ids; special tokens are left out. Words are joined by blanks."""
         kept = [index for index in map(int, ids) if index >= len(SPECIAL)]

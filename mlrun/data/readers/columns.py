@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from mlrun.data.features import CATEGORY, NUMBER
 from mlrun.errors import DataError
 
-NUMBER, CATEGORY = "number", "category"
 MISSING = ["?"]  # besides those of pandas: "", NA, NaN, null, None ...
 
 

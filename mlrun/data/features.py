@@ -1,0 +1,280 @@
+"""Feature kinds: what one named part of an example is, with shape, dtype and unit. How a model reads it is the preprocessor's business.
+
+An example is a dict of named raw values, such as `{"image": ..., "label": ...}`; a `Feature` describes the values of one name for all
+examples. The docstring of each kind says how a column of raw values is held in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from importlib import import_module
+from typing import Any, ClassVar
+
+import numpy as np
+
+NUMBER, CATEGORY, TEXT, PATH = "number", "category", "text", "path"  # what a table's column holds
+
+
+@dataclass(frozen=True)
+class Feature:
+    """Base of all kinds. Subclass it for a kind of your own; `state` and `restore` find it by its import path."""
+
+    kind: ClassVar[str]
+    encoder: ClassVar[str | None] = None  # dotted name of the `Encoder` that networks read it through
+    estimator_encoder: ClassVar[str | None] = None  # the same for estimators, which take matrices
+    evaluators: ClassVar[tuple[str, ...]] = ()  # of a model that predicts it and whose YAML lists none
+
+    def columns(self, name: str) -> list[tuple[str, str]]:
+        """(column, NUMBER | CATEGORY | TEXT | PATH) of a table that hold this feature; empty where a table cannot hold it."""
+        return []
+
+    def state(self) -> dict[str, Any]:
+        """Plain containers from which `restore` makes the same feature."""
+        kind = type(self)
+        return {
+            "_target_": f"{kind.__module__}.{kind.__qualname__}",
+            **{f.name: getattr(self, f.name) for f in fields(self)},
+        }
+
+    def describe(self, value: Any) -> Any:
+        """One raw value in terms of JSON, as a person would write it."""
+        return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+
+
+@dataclass(frozen=True)
+class Image(Feature):
+    """Column: (rows, channels, height, width), uint8 or float, or a list of such arrays where sizes differ (`shape` is then None).
+
+    value_range: the value of the brightest pixel; black is 0. pixel_names: of flattened rows, as a table holds them.
+    """
+
+    kind: ClassVar[str] = "image"
+    encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.ImageEncoder"
+    estimator_encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.RawEncoder"
+    shape: list[int] | None = None
+    value_range: float = 255
+    pixel_names: list[str] = field(default_factory=list)
+
+    def columns(self, name: str) -> list[tuple[str, str]]:
+        if self.pixel_names and self.shape is not None:
+            return [(pixel, NUMBER) for pixel in self.pixel_names]
+        return [(name, PATH)]
+
+
+@dataclass(frozen=True)
+class Vector(Feature):
+    """Column: (rows, size) numbers, each component with a name."""
+
+    kind: ClassVar[str] = "vector"
+    encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.ArrayEncoder"
+    estimator_encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.RawEncoder"
+    names: list[str]
+
+    @property
+    def shape(self) -> list[int]:
+        return [len(self.names)]
+
+    def columns(self, name: str) -> list[tuple[str, str]]:
+        return [(component, NUMBER) for component in self.names]
+
+
+@dataclass(frozen=True)
+class Volume(Feature):
+    """Column: (rows, channels, depth, height, width) numbers."""
+
+    kind: ClassVar[str] = "volume"
+    encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.VolumeEncoder"
+    estimator_encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.RawEncoder"
+    shape: list[int]
+    names: list[str] = field(default_factory=list)
+    value_range: float = 255
+
+    def columns(self, name: str) -> list[tuple[str, str]]:
+        return [(value, NUMBER) for value in self.names or _numbered(self.shape)]
+
+
+@dataclass(frozen=True)
+class Series(Feature):
+    """Column: (rows, channels, time) numbers, equally spaced."""
+
+    kind: ClassVar[str] = "series"
+    encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.SeriesEncoder"
+    estimator_encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.RawEncoder"
+    shape: list[int]
+    names: list[str] = field(default_factory=list)
+
+    def columns(self, name: str) -> list[tuple[str, str]]:
+        return [(value, NUMBER) for value in self.names or _numbered(self.shape)]
+
+
+@dataclass(frozen=True)
+class Row(Feature):
+    """One row of a table whose columns differ in type. Column: a DataFrame; missing values are NaN.
+
+    kinds: (name, NUMBER or CATEGORY) of each column, in order. encoding, separator, decimal: how the text file was read.
+    """
+
+    kind: ClassVar[str] = "row"
+    encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.RowEncoder"
+    estimator_encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.UnscaledRowEncoder"
+    kinds: list[list[str]]
+    encoding: str = "utf-8"
+    separator: str | None = None
+    decimal: str = "."
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _ in self.kinds]
+
+    def columns(self, name: str) -> list[tuple[str, str]]:
+        return [(column, kind) for column, kind in self.kinds]
+
+    def describe(self, value: Any) -> Any:
+        return {name: None if one != one else one for name, one in zip(self.names, value.tolist())}
+
+
+@dataclass(frozen=True)
+class Text(Feature):
+    """Column: (rows,) str objects."""
+
+    kind: ClassVar[str] = "text"
+    encoder: ClassVar[str | None] = "mlrun.data.preprocess.text.TextEncoder"
+    estimator_encoder: ClassVar[str | None] = "mlrun.data.preprocess.text_features.TextFeaturesEncoder"
+
+    def columns(self, name: str) -> list[tuple[str, str]]:
+        return [(name, TEXT)]
+
+
+@dataclass(frozen=True)
+class Tokens(Feature):
+    """A text that is already divided into words. Column: a list of lists of str."""
+
+    kind: ClassVar[str] = "tokens"
+
+
+@dataclass(frozen=True)
+class Label(Feature):
+    """One of several classes. Column: (rows,) int64 indices into `classes`.
+
+    classes: the original values in the order of the indices. names: their text.
+    """
+
+    kind: ClassVar[str] = "label"
+    encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.LabelEncoder"
+    evaluators: ClassVar[tuple[str, ...]] = ("classification",)
+    classes: list[Any]
+    names: list[str] = field(default_factory=list)
+    column: str = "target"
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            object.__setattr__(self, "names", [str(one) for one in self.classes])
+
+    def describe(self, value: Any) -> Any:
+        return self.names[int(value)]
+
+
+@dataclass(frozen=True)
+class Labels(Feature):
+    """Any number of several classes. Column: (rows, classes) bool."""
+
+    kind: ClassVar[str] = "labels"
+    encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.LabelsEncoder"
+    classes: list[str]
+
+    def describe(self, value: Any) -> list[str]:
+        return [name for name, there in zip(self.classes, value) if there]
+
+
+@dataclass(frozen=True)
+class Value(Feature):
+    """One number. Column: (rows,) float64 in `unit`."""
+
+    kind: ClassVar[str] = "value"
+    encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.ValueEncoder"
+    evaluators: ClassVar[tuple[str, ...]] = ("regression",)
+    column: str = "target"
+    unit: str | None = None
+
+    def describe(self, value: Any) -> float:
+        return float(value)
+
+
+@dataclass(frozen=True)
+class Boxes(Feature):
+    """Objects in an image. Column: a list of dicts with `boxes` (objects, 4) float32, left, top, right and bottom in pixels of the image,
+    and `labels` (objects,) int64 indices into `classes`."""
+
+    kind: ClassVar[str] = "boxes"
+    encoder: ClassVar[str | None] = "mlrun.data.preprocess.boxes.BoxesEncoder"
+    classes: list[str]
+
+    def describe(self, value: Any) -> list[dict[str, Any]]:
+        return [
+            {"label": self.classes[int(label)], "box": [round(float(side), 2) for side in box]}
+            for box, label in zip(value["boxes"], value["labels"])
+        ]
+
+
+@dataclass(frozen=True)
+class Mask(Feature):
+    """The class of every pixel of an image. Column: (rows, height, width) integers, indices into `classes`; `void` marks pixels that do not count."""
+
+    kind: ClassVar[str] = "mask"
+    classes: list[str]
+    void: int | None = None
+
+
+@dataclass(frozen=True)
+class Points(Feature):
+    """Named points in an image. Column: (rows, points, 2) float32, x and y in pixels of the image; NaN where a point is not visible."""
+
+    kind: ClassVar[str] = "points"
+    names: list[str]
+
+    def describe(self, value: Any) -> dict[str, list[float]]:
+        return {name: [float(x), float(y)] for name, (x, y) in zip(self.names, value)}
+
+
+@dataclass(frozen=True)
+class Tags(Feature):
+    """The class of every token of a text. Column: a list of int64 arrays (tokens,), indices into `classes`."""
+
+    kind: ClassVar[str] = "tags"
+    classes: list[str]
+
+    def describe(self, value: Any) -> list[str]:
+        return [self.classes[int(tag)] for tag in value]
+
+
+@dataclass(frozen=True)
+class Span(Feature):
+    """A part of the text `of`. Column: (rows, 2) int64, the first character and the one after the last; -1, -1 where there is none."""
+
+    kind: ClassVar[str] = "span"
+    encoder: ClassVar[str | None] = "mlrun.data.preprocess.text.SpanEncoder"
+    of: str = "text"
+
+    def describe(self, value: Any) -> list[int] | None:
+        return None if value[0] < 0 else [int(value[0]), int(value[1])]
+
+
+@dataclass(frozen=True)
+class Observation(Feature):
+    """What an environment shows: (rows, *shape) numbers, or (rows,) states where there are `num_states` of them."""
+
+    kind: ClassVar[str] = "observation"
+    encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.ObservationEncoder"
+    shape: list[int]
+    num_states: int | None = None
+
+
+def restore(state: Mapping[str, Any]) -> Feature:
+    """The feature whose `state` this is."""
+    module, _, name = state["_target_"].rpartition(".")
+    return getattr(import_module(module), name)(**{key: value for key, value in state.items() if key != "_target_"})
+
+
+def _numbered(shape: Sequence[int]) -> list[str]:
+    return [f"x{place}" for place in range(int(np.prod(shape)))]

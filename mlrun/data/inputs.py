@@ -1,0 +1,154 @@
+"""Raw inputs as they come to a stored model: arrays, tables, lists, JSON records, in the form in which the data had them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlrun.data.examples import Examples
+from mlrun.data.features import CATEGORY, NUMBER, PATH, Feature, Image, Label, Row, Text, Vector
+from mlrun.data.preprocess.text import as_texts
+from mlrun.data.readers.columns import as_columns
+from mlrun.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def as_examples(given: Any, features: Mapping[str, Feature]) -> Examples:
+    """What a service is asked -> examples. features: the model's inputs.
+
+    A model of one input takes an array, a list or a table of it; one of several takes a table with the columns of all. Raises DataError.
+    """
+    if isinstance(given, Examples):
+        return given
+    if len(features) == 1:
+        ((name, feature),) = features.items()
+        return Examples({name: _single(given, name, feature)}, features)
+    if not hasattr(given, "columns"):
+        raise DataError(f"this model reads {', '.join(features)}: give a table with their columns")
+    return from_table(given, features)
+
+
+def from_table(frame: pd.DataFrame, features: Mapping[str, Feature], folder: Path | None = None) -> Examples:
+    """Columns of a table -> examples. folder: where paths of images begin. Raises DataError."""
+    return Examples({name: _from_columns(frame, name, feature, folder) for name, feature in features.items()}, features)
+
+
+def as_input(examples: Examples) -> Any:
+    """Examples in the form in which a stored model can be asked with them; the inverse of `as_examples`."""
+    import pandas as pd
+
+    if len(examples.features) == 1:
+        ((name, feature),) = examples.features.items()
+        column = examples[name]
+        if isinstance(feature, Text):
+            return pd.DataFrame({name: np.asarray(column, dtype=object)})
+        if isinstance(column, list) or hasattr(column, "iloc"):
+            return column
+        values = np.asarray(column)
+        return values.reshape(len(values), -1) if values.ndim > 2 else values
+    parts: dict[str, Any] = {}
+    for name, feature in examples.features.items():
+        column = examples[name]
+        if isinstance(feature, Row):
+            parts |= {key: column[key].to_numpy() for key in feature.names}
+        elif isinstance(feature, Vector):
+            parts |= {key: np.asarray(column)[:, at] for at, key in enumerate(feature.names)}
+        else:
+            parts[name] = [np.asarray(value).tolist() if isinstance(value, np.ndarray) else value for value in column]
+    return pd.DataFrame(parts)
+
+
+def table_columns(features: Mapping[str, Feature]) -> list[tuple[str, str]] | None:
+    """(column, kind) of the tables that a model can be asked with; None where it takes an array of numbers or a single text."""
+    if not any(isinstance(feature, Row) for feature in features.values()) and len(features) == 1:
+        return None
+    return [pair for name, feature in features.items() for pair in feature.columns(name)]
+
+
+def _single(given: Any, name: str, feature: Feature) -> Any:
+    if isinstance(feature, Row):
+        return as_columns(_frame(given, feature), [tuple(kind) for kind in feature.kinds])
+    if isinstance(feature, Text):
+        texts = np.empty(len(found := as_texts(given)), dtype=object)
+        texts[:] = found
+        return texts
+    if hasattr(given, "columns") and list(given.columns) == [name] and given[name].dtype == object:
+        given = given[name]
+    if isinstance(feature, Image) and _are_paths(given):
+        return _images(list(given), feature, None)
+    values = np.asarray(given.to_numpy() if hasattr(given, "to_numpy") else given)
+    if values.dtype == object:
+        values = np.array([np.asarray(value) for value in values])
+    shape = getattr(feature, "shape", None)
+    return values if not shape or getattr(feature, "num_states", None) else values.reshape(len(values), *shape)
+
+
+def _frame(given: Any, feature: Row) -> pd.DataFrame:
+    import pandas as pd
+
+    return (
+        given
+        if hasattr(given, "columns")
+        else pd.DataFrame(given, columns=feature.names if _is_matrix(given) else None)
+    )
+
+
+def _is_matrix(given: Any) -> bool:
+    return isinstance(given, np.ndarray) or (
+        isinstance(given, list) and bool(given) and isinstance(given[0], (list, tuple))
+    )
+
+
+def _are_paths(given: Any) -> bool:
+    return len(given) > 0 and not hasattr(given, "ndim") and all(isinstance(one, (str, Path)) for one in given)
+
+
+def _from_columns(frame: pd.DataFrame, name: str, feature: Feature, folder: Path | None) -> Any:
+    columns = feature.columns(name)
+    absent = [column for column, _ in columns if column not in frame]
+    if absent or not columns:
+        raise DataError(
+            f"the data lack the column{'s' * (len(absent) > 1)} {', '.join(absent[:10]) or name} which the model was trained with"
+        )
+    kinds = {kind for _, kind in columns}
+    if isinstance(feature, Row):
+        return as_columns(frame, columns)
+    if kinds == {PATH}:
+        values = list(frame[name])
+        if values and not isinstance(values[0], (str, Path)):
+            return np.array([np.asarray(value) for value in values]).reshape(len(values), *feature.shape)
+        return _images(values, feature, folder)
+    if kinds <= {NUMBER, CATEGORY}:
+        values = as_columns(frame, [(column, NUMBER) for column, _ in columns]).to_numpy(dtype=np.float64)
+        return values.reshape(len(values), *feature.shape)
+    texts = np.empty(len(frame), dtype=object)
+    texts[:] = as_texts(frame[name])
+    return texts
+
+
+def _images(paths: list[Any], feature: Image, folder: Path | None) -> np.ndarray:
+    """(rows, channels, height, width) in the value range of the feature. Raises DataError naming a file that cannot be read."""
+    from mlrun.data.readers.images import read_image
+
+    channels, height, width = feature.shape
+    files = [Path(path) if folder is None else folder / path for path in paths]
+    pixels = np.zeros((len(files), channels, height, width), np.uint8)
+    for row, file in enumerate(files):
+        pixels[row] = read_image(file, (height, width), grey=channels == 1)
+    return pixels if feature.value_range == 255 else pixels * (feature.value_range / 255)
+
+
+def same_form(own: Mapping[str, Feature], other: Mapping[str, Feature]) -> bool:
+    """Whether data with the features `other` can be given to a model that learned from `own`: the same names, kinds and shapes."""
+    if own.keys() != other.keys():
+        return False
+    return all(
+        type(own[name]) is type(other[name])
+        and (isinstance(own[name], Label) or getattr(own[name], "shape", None) == getattr(other[name], "shape", None))
+        for name in own
+    )

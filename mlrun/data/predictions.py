@@ -1,0 +1,439 @@
+"""Prediction kinds: what a model answers, the counterpart of the feature kinds.
+
+A prediction object holds the answers for many rows by column, because a file has millions of them: `row(i)` is one answer in terms of JSON,
+`columns()` all of them as columns of a table, `answers()` what `mlflow.pyfunc` returns.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import numpy as np
+
+
+@dataclass
+class Predictions(ABC):
+    """Base of all kinds. Fields listed in `shared` are the same for all rows; every other field has one entry per row, or is None.
+
+    A kind of your own needs the fields and `row`; the other methods have defaults that work by rows.
+    """
+
+    kind: ClassVar[str]
+    shared: ClassVar[tuple[str, ...]] = ()
+
+    def __len__(self) -> int:
+        return next(len(getattr(self, name)) for name in self._by_row() if getattr(self, name) is not None)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self.row(row) for row in range(len(self)))
+
+    @abstractmethod
+    def row(self, row: int) -> dict[str, Any]:
+        """One answer in terms of JSON."""
+
+    def columns(self) -> dict[str, Any]:
+        """Name -> (rows,) values of a table; what is nested is JSON text."""
+        rows = list(self)
+        return {
+            name: [
+                json.dumps(row[name], ensure_ascii=False) if isinstance(row[name], (dict, list)) else row[name]
+                for row in rows
+            ]
+            for name in (rows[0] if rows else ())
+        }
+
+    def answers(self) -> Any:
+        """(rows,) what a service returns: a value per row, or a dict per row where one value does not say it."""
+        return [next(iter(row.values())) if len(row) == 1 else row for row in self]
+
+    def mistakes(self, truth: Any) -> np.ndarray:
+        """(rows,) float: how wrong each answer is, 0 where it is right. truth: the column of the target."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be compared with a truth")
+
+    def confidence(self) -> np.ndarray | None:
+        """(rows,) how sure the model is of each answer, from 0 to 1; None where it does not tell."""
+        return None
+
+    def take(self, rows: np.ndarray) -> Predictions:
+        """Some of the rows, in this order."""
+        return self._with(
+            lambda values: [values[int(row)] for row in rows] if isinstance(values, list) else values[rows]
+        )
+
+    def concatenate(self, others: Sequence[Predictions]) -> Predictions:
+        """These rows and those of others of the same kind."""
+        if not others:
+            return self
+        parts = [self, *others]
+        joined = {
+            name: _concatenate([getattr(part, name) for part in parts])
+            for name in self._by_row()
+            if getattr(self, name) is not None
+        }
+        return type(self)(**{f.name: joined.get(f.name, getattr(self, f.name)) for f in fields(self)})
+
+    def _by_row(self) -> list[str]:
+        return [f.name for f in fields(self) if f.name not in self.shared]
+
+    def _with(self, change: Any) -> Predictions:
+        changed = {name: change(getattr(self, name)) for name in self._by_row() if getattr(self, name) is not None}
+        return type(self)(**{f.name: changed.get(f.name, getattr(self, f.name)) for f in fields(self)})
+
+
+@dataclass
+class LabelPredictions(Predictions):
+    """One class per row.
+
+    classes: original values of the classes. indices: (rows,) int64, the predicted ones. probabilities: (rows, classes), or None.
+    """
+
+    kind: ClassVar[str] = "label"
+    shared: ClassVar[tuple[str, ...]] = ("classes",)
+    classes: list[Any]
+    indices: np.ndarray
+    probabilities: np.ndarray | None = None
+
+    def row(self, row: int) -> dict[str, Any]:
+        answer: dict[str, Any] = {"prediction": self.classes[int(self.indices[row])]}
+        if self.probabilities is not None:
+            answer |= {f"probability_{name}": float(p) for name, p in zip(self.classes, self.probabilities[row])}
+        return answer
+
+    def columns(self) -> dict[str, Any]:
+        columns: dict[str, Any] = {"prediction": self.answers()}
+        if self.probabilities is not None:
+            shares = np.asarray(self.probabilities, dtype=np.float32)
+            columns |= {
+                f"probability_{name}": np.ascontiguousarray(shares[:, at]) for at, name in enumerate(self.classes)
+            }
+        return columns
+
+    def answers(self) -> np.ndarray:
+        return np.asarray(self.classes)[self.indices]
+
+    def mistakes(self, truth: np.ndarray) -> np.ndarray:
+        return (self.indices != truth).astype(np.float64)
+
+    def confidence(self) -> np.ndarray | None:
+        return None if self.probabilities is None else self.probabilities[np.arange(len(self)), self.indices]
+
+
+@dataclass
+class LabelsPredictions(Predictions):
+    """Any number of classes per row: those whose probability reaches their threshold.
+
+    probabilities: (rows, classes). thresholds: (classes,).
+    """
+
+    kind: ClassVar[str] = "labels"
+    shared: ClassVar[tuple[str, ...]] = ("classes", "thresholds")
+    classes: list[str]
+    probabilities: np.ndarray
+    thresholds: np.ndarray
+
+    @property
+    def present(self) -> np.ndarray:
+        """(rows, classes) bool."""
+        return self.probabilities >= self.thresholds
+
+    def row(self, row: int) -> dict[str, Any]:
+        present = self.probabilities[row] >= self.thresholds
+        return {
+            "prediction": [name for name, there in zip(self.classes, present) if there],
+            **{f"probability_{name}": float(p) for name, p in zip(self.classes, self.probabilities[row])},
+        }
+
+    def answers(self) -> list[list[str]]:
+        return [[name for name, there in zip(self.classes, row) if there] for row in self.present]
+
+    def mistakes(self, truth: np.ndarray) -> np.ndarray:
+        return (self.present != np.asarray(truth, dtype=bool)).mean(axis=1)
+
+    def confidence(self) -> np.ndarray:
+        """The mean over the classes of the probability of what was decided."""
+        return np.where(self.present, self.probabilities, 1 - self.probabilities).mean(axis=1)
+
+
+@dataclass
+class ValuePredictions(Predictions):
+    """One number per row, in the target's unit: (rows,) float64."""
+
+    kind: ClassVar[str] = "value"
+    values: np.ndarray
+
+    def row(self, row: int) -> dict[str, Any]:
+        return {"prediction": float(self.values[row])}
+
+    def columns(self) -> dict[str, Any]:
+        return {"prediction": self.values}
+
+    def answers(self) -> np.ndarray:
+        return self.values
+
+    def mistakes(self, truth: np.ndarray) -> np.ndarray:
+        return np.abs(self.values - truth)
+
+
+@dataclass
+class VectorPredictions(Predictions):
+    """Codes, coordinates or embeddings: (rows, ...) numbers."""
+
+    kind: ClassVar[str] = "vector"
+    values: np.ndarray
+
+    def row(self, row: int) -> dict[str, Any]:
+        return {f"value_{at + 1}": float(value) for at, value in enumerate(np.ravel(self.values[row]))}
+
+    def columns(self) -> dict[str, Any]:
+        flat = self.values.reshape(len(self.values), -1)
+        return {f"value_{at + 1}": np.ascontiguousarray(flat[:, at]) for at in range(flat.shape[1])}
+
+    def answers(self) -> np.ndarray:
+        return self.values
+
+
+@dataclass
+class GroupPredictions(Predictions):
+    """The cluster of each row: (rows,) integers."""
+
+    kind: ClassVar[str] = "group"
+    groups: np.ndarray
+
+    def row(self, row: int) -> dict[str, Any]:
+        return {"prediction": int(self.groups[row])}
+
+    def columns(self) -> dict[str, Any]:
+        return {"prediction": self.groups}
+
+    def answers(self) -> np.ndarray:
+        return self.groups
+
+
+@dataclass
+class ScorePredictions(Predictions):
+    """A number per row that is no estimate of a target, such as a discriminator's score: (rows,)."""
+
+    kind: ClassVar[str] = "score"
+    scores: np.ndarray
+
+    def row(self, row: int) -> dict[str, Any]:
+        return {"prediction": float(self.scores[row])}
+
+    def columns(self) -> dict[str, Any]:
+        return {"prediction": self.scores}
+
+    def answers(self) -> np.ndarray:
+        return self.scores
+
+
+@dataclass
+class TextPredictions(Predictions):
+    """A text per row. scores: (rows,) log-probabilities that the decoder ranked them by, or None."""
+
+    kind: ClassVar[str] = "text"
+    texts: list[str]
+    scores: np.ndarray | None = None
+
+    def row(self, row: int) -> dict[str, Any]:
+        return {"prediction": self.texts[row]}
+
+    def columns(self) -> dict[str, Any]:
+        return {"prediction": self.texts}
+
+    def answers(self) -> np.ndarray:
+        answers = np.empty(len(self.texts), dtype=object)
+        answers[:] = self.texts
+        return answers
+
+    def mistakes(self, truth: Sequence[str | list[str]]) -> np.ndarray:
+        """1 where the text equals none of its references."""
+        references = ([one] if isinstance(one, str) else one for one in truth)
+        return np.array([text not in expected for text, expected in zip(self.texts, references)], dtype=np.float64)
+
+
+@dataclass
+class BoxesPredictions(Predictions):
+    """Objects in images, the most certain first: per row boxes (objects, 4) in pixels of the original image, labels and scores (objects,)."""
+
+    kind: ClassVar[str] = "boxes"
+    shared: ClassVar[tuple[str, ...]] = ("classes",)
+    classes: list[str]
+    boxes: list[np.ndarray]
+    labels: list[np.ndarray]
+    scores: list[np.ndarray]
+
+    def row(self, row: int) -> dict[str, Any]:
+        found = zip(self.boxes[row], self.labels[row], self.scores[row])
+        return {
+            "prediction": [
+                {
+                    "label": self.classes[int(label)],
+                    "score": float(score),
+                    "box": [round(float(side), 2) for side in box],
+                }
+                for box, label, score in found
+            ]
+        }
+
+    def mistakes(self, truth: Sequence[dict[str, np.ndarray]]) -> np.ndarray:
+        """1 - F1 of the objects found, matched one to one at an intersection over union of at least one half."""
+        return np.array([1 - self._f1(row, true) for row, true in enumerate(truth)])
+
+    def _f1(self, row: int, true: dict[str, np.ndarray]) -> float:
+        count = len(self.boxes[row]) + len(true["boxes"])
+        if not count:
+            return 1.0
+        overlaps = overlap(self.boxes[row], true["boxes"]) * (self.labels[row][:, None] == true["labels"][None, :])
+        free, hits = np.ones(len(true["boxes"]), dtype=bool), 0
+        for box in np.argsort(-self.scores[row], kind="stable"):
+            candidates = np.where(free, overlaps[box], 0.0)
+            if len(candidates) and candidates.max() >= 0.5:
+                free[candidates.argmax()] = False
+                hits += 1
+        return 2 * hits / count
+
+    def confidence(self) -> np.ndarray:
+        return np.array([scores.mean() if len(scores) else 0.0 for scores in self.scores])
+
+
+@dataclass
+class SpanPredictions(Predictions):
+    """A part of a text per row: (rows, 2) first character and the one after the last, -1 where there is none; its text; (rows,) probabilities."""
+
+    kind: ClassVar[str] = "span"
+    spans: np.ndarray
+    texts: list[str]
+    probabilities: np.ndarray
+
+    def row(self, row: int) -> dict[str, Any]:
+        start, end = (int(place) for place in self.spans[row])
+        return {
+            "prediction": self.texts[row],
+            "start": start,
+            "end": end,
+            "probability": float(self.probabilities[row]),
+        }
+
+    def mistakes(self, truth: np.ndarray) -> np.ndarray:
+        """1 - F1 of the characters."""
+        truth = np.asarray(truth)
+        shared = np.minimum(self.spans[:, 1], truth[:, 1]) - np.maximum(self.spans[:, 0], truth[:, 0])
+        lengths = (self.spans[:, 1] - self.spans[:, 0]) + (truth[:, 1] - truth[:, 0])
+        neither = (self.spans[:, 0] < 0) & (truth[:, 0] < 0)
+        return np.where(neither, 0.0, 1 - 2 * np.maximum(shared, 0) / np.maximum(lengths, 1))
+
+    def confidence(self) -> np.ndarray:
+        return self.probabilities
+
+
+@dataclass
+class TagsPredictions(Predictions):
+    """A class for every token of a text: per row the tokens and the indices of their tags."""
+
+    kind: ClassVar[str] = "tags"
+    shared: ClassVar[tuple[str, ...]] = ("classes",)
+    classes: list[str]
+    tokens: list[list[str]]
+    tags: list[np.ndarray]
+
+    def row(self, row: int) -> dict[str, Any]:
+        pairs = zip(self.tokens[row], self.tags[row])
+        return {"prediction": [[token, self.classes[int(tag)]] for token, tag in pairs]}
+
+    def mistakes(self, truth: Sequence[np.ndarray]) -> np.ndarray:
+        """The share of tokens with another tag."""
+        return np.array([float(np.mean(tags != true)) if len(true) else 0.0 for tags, true in zip(self.tags, truth)])
+
+
+@dataclass
+class MaskPredictions(Predictions):
+    """The class of every pixel: (rows, height, width) indices. A row tells how many pixels each class has."""
+
+    kind: ClassVar[str] = "mask"
+    shared: ClassVar[tuple[str, ...]] = ("classes",)
+    classes: list[str]
+    masks: list[np.ndarray] | np.ndarray
+
+    def row(self, row: int) -> dict[str, Any]:
+        counts = np.bincount(np.ravel(self.masks[row]), minlength=len(self.classes))
+        return {f"pixels_{name}": int(count) for name, count in zip(self.classes, counts)}
+
+    def answers(self) -> Any:
+        return self.masks
+
+    def mistakes(self, truth: Sequence[np.ndarray]) -> np.ndarray:
+        """The share of pixels of another class."""
+        return np.array([float(np.mean(mask != true)) for mask, true in zip(self.masks, truth)])
+
+
+@dataclass
+class PointsPredictions(Predictions):
+    """Named points: (rows, points, 2), x and y in pixels of the original image."""
+
+    kind: ClassVar[str] = "points"
+    shared: ClassVar[tuple[str, ...]] = ("names",)
+    names: list[str]
+    points: np.ndarray
+
+    def row(self, row: int) -> dict[str, Any]:
+        return {
+            f"{name}_{axis}": float(place)
+            for name, point in zip(self.names, self.points[row])
+            for axis, place in zip("xy", point)
+        }
+
+    def mistakes(self, truth: np.ndarray) -> np.ndarray:
+        """The mean distance in pixels of the visible points."""
+        return np.nan_to_num(np.nanmean(np.linalg.norm(self.points - truth, axis=2), axis=1))
+
+
+@dataclass
+class PicturePredictions(Predictions):
+    """An image per row: (rows, channels, height, width) from 0 to 1."""
+
+    kind: ClassVar[str] = "picture"
+    pixels: np.ndarray
+
+    def row(self, row: int) -> dict[str, Any]:
+        return {f"value_{at + 1}": float(value) for at, value in enumerate(np.ravel(self.pixels[row]))}
+
+    def answers(self) -> np.ndarray:
+        return self.pixels
+
+
+@dataclass
+class ActionPredictions(Predictions):
+    """The action that a policy takes: (rows,) integers. scores: (rows, actions), or None."""
+
+    kind: ClassVar[str] = "action"
+    actions: np.ndarray
+    scores: np.ndarray | None = None
+
+    def row(self, row: int) -> dict[str, Any]:
+        return {"prediction": int(self.actions[row])}
+
+    def columns(self) -> dict[str, Any]:
+        return {"prediction": self.actions}
+
+    def answers(self) -> np.ndarray:
+        return self.actions
+
+
+def overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes (n, 4) and (m, 4), left, top, right, bottom -> (n, m)."""
+    corner = np.maximum(first[:, None, :2], second[None, :, :2])
+    opposite = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    shared = np.prod(np.maximum(opposite - corner, 0), axis=2)
+    areas = [np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1) for boxes in (first, second)]
+    union = areas[0][:, None] + areas[1][None, :] - shared
+    return np.where(union > 0, shared / np.where(union > 0, union, 1), 0.0)
+
+
+def _concatenate(parts: list[Any]) -> Any:
+    if isinstance(parts[0], list):
+        return [value for part in parts for value in part]
+    return np.concatenate(parts)

@@ -1,0 +1,54 @@
+"""Boxes in images as a detector is fed: in pixels of the image that the network sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlrun.data.features import Boxes, Image
+from mlrun.data.predictions import BoxesPredictions
+from mlrun.data.preprocess.encoder import Encoder
+
+if TYPE_CHECKING:
+    from mlrun.data.examples import Examples
+
+
+class BoxesEncoder(Encoder):
+    """Lists of `boxes` (objects, 4) float32 and `labels` (objects,) int64, one entry per image.
+
+    Decodes lists of `boxes`, `labels` and `scores` back to pixels of the original images, the most certain object first.
+    """
+
+    key, further_keys = "boxes", ("labels",)
+    outputs = frozenset({"boxes", "labels", "scores"})
+    feature: Boxes
+
+    @property
+    def _zoom(self) -> np.ndarray:
+        """(4,): pixels of the network's image per pixel of the original one, for x, y, x, y."""
+        encoder = next(encoder for encoder in self.inputs.values() if isinstance(encoder.feature, Image))
+        height, width = encoder.spec["input_shape"][1:]
+        return np.array([width / encoder.feature.shape[2], height / encoder.feature.shape[1]] * 2, dtype=np.float32)
+
+    def encode(self, column: Any, examples: Examples | None = None) -> dict[str, Any]:
+        zoom = self._zoom
+        return {
+            "boxes": [np.asarray(one["boxes"], dtype=np.float32).reshape(-1, 4) * zoom for one in column],
+            "labels": [np.asarray(one["labels"], dtype=np.int64) for one in column],
+        }
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        return {"target": self.feature.kind, "num_classes": len(self.feature.classes)}
+
+    def decode(self, outputs: Mapping[str, Any], examples: Examples | None) -> BoxesPredictions:
+        orders = [np.argsort(-np.asarray(scores), kind="stable") for scores in outputs["scores"]]
+        boxes, labels, scores = (
+            [np.asarray(one)[order] for one, order in zip(outputs[name], orders)]
+            for name in ("boxes", "labels", "scores")
+        )
+        return BoxesPredictions(
+            self.feature.classes, [one.reshape(-1, 4) / self._zoom for one in boxes], labels, scores
+        )

@@ -1,0 +1,115 @@
+"""A table of named columns as a matrix of numbers, for networks and estimators alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlrun.data.features import CATEGORY, NUMBER
+from mlrun.data.preprocess.scaling import check_kind, nonzero
+from mlrun.data.readers.columns import as_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class ColumnEncoding:
+    """Numeric columns imputed by their training median and scaled, then the categories of each text column one-hot.
+
+    A missing category counts as the most frequent one; one that training did not have sets no column.
+
+    Args:
+        numeric: names of the numeric columns. categorical: name -> sorted list of training categories.
+        medians, shift, scale: one per numeric column. frequent: name -> most frequent category.
+    """
+
+    def __init__(
+        self,
+        numeric: Sequence[str],
+        categorical: Mapping[str, list[str]],
+        medians: Any,
+        shift: Any,
+        scale: Any,
+        frequent: Mapping[str, str],
+    ):
+        self.numeric, self.categorical, self.frequent = list(numeric), dict(categorical), dict(frequent)
+        self.medians, self.shift, self.scale = (
+            np.asarray(values, dtype=np.float64) for values in (medians, shift, scale)
+        )
+        self.shape = [len(self.numeric) + sum(map(len, self.categorical.values()))]
+
+    @classmethod
+    def fit(
+        cls, frame: pd.DataFrame, numeric: Sequence[str], categorical: Sequence[str], kind: str | None
+    ) -> ColumnEncoding:
+        """Moments and categories of the training rows; kind: of normalization, see `Scaling.fit`."""
+        kind = check_kind(kind)
+        x = frame[list(numeric)].to_numpy(dtype=np.float64, na_value=np.nan)
+        medians = column_medians(x)
+        x = np.where(np.isnan(x), medians, x)
+        if kind == "none" or not len(x):
+            shift, scale = np.zeros(len(numeric)), np.ones(len(numeric))
+        elif kind == "unit":
+            shift, scale = x.min(axis=0), x.max(axis=0) - x.min(axis=0)
+        else:
+            shift, scale = x.mean(axis=0), x.std(axis=0)
+        counts = {column: frame[column].value_counts() for column in categorical}
+        return cls(
+            numeric,
+            {column: sorted(count.index.tolist()) for column, count in counts.items()},
+            medians,
+            shift,
+            nonzero(scale),
+            {column: min(count.index[count == count.max()].tolist(), default="") for column, count in counts.items()},
+        )
+
+    def __call__(self, frame: pd.DataFrame, dtype: Any = np.float32) -> np.ndarray:
+        """A frame with the training columns in any order -> (rows, columns). Raises DataError for what is absent or no number."""
+        import pandas as pd
+
+        kinds = [(name, NUMBER) for name in self.numeric] + [(name, CATEGORY) for name in self.categorical]
+        frame = as_columns(frame, kinds)
+        result = np.zeros((len(frame), *self.shape), dtype=dtype)
+        x = frame[self.numeric].to_numpy(dtype=np.float64)
+        result[:, : len(self.numeric)] = (np.where(np.isnan(x), self.medians, x) - self.shift) / self.scale
+        start = len(self.numeric)
+        for column, categories in self.categorical.items():
+            values = frame[column].where(frame[column].notna(), self.frequent[column]).to_numpy(dtype=object)
+            codes = pd.Index(categories, dtype=object).get_indexer(values)
+            seen = np.flatnonzero(codes >= 0)
+            result[seen, start + codes[seen]] = 1.0
+            start += len(categories)
+        return result
+
+    @property
+    def names(self) -> list[str]:
+        """Of the matrix's columns."""
+        return [
+            *self.numeric,
+            *(f"{name}_{one}" for name, categories in self.categorical.items() for one in categories),
+        ]
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Plain containers: the constructor's arguments."""
+        return {
+            "numeric": self.numeric,
+            "categorical": self.categorical,
+            "medians": self.medians.tolist(),
+            "shift": self.shift.tolist(),
+            "scale": self.scale.tolist(),
+            "frequent": self.frequent,
+        }
+
+
+def column_medians(x: np.ndarray) -> np.ndarray:
+    """Median of each column without its NaN; 0 where there is no value (as SimpleImputer's keep_empty_features)."""
+    if not len(x):
+        return np.zeros(x.shape[1])
+    ordered = np.sort(x, axis=0)  # NaN come last
+    count = np.count_nonzero(~np.isnan(x), axis=0)
+    columns = np.arange(x.shape[1])
+    low, high = ordered[np.maximum(count - 1, 0) // 2, columns], ordered[np.minimum(count // 2, len(x) - 1), columns]
+    return np.where(count > 0, low + (high - low) / 2, 0.0)

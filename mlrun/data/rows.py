@@ -1,0 +1,181 @@
+"""Rows for a stored model, read piece by piece, in constant memory: tables in files, images. What cannot be used is reported, not dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlrun.data.examples import Examples
+from mlrun.data.features import CATEGORY, NUMBER, PATH, TEXT, Feature, Image, Row, Text
+from mlrun.data.inputs import from_table
+from mlrun.data.readers.images import SUFFIXES as IMAGE_SUFFIXES
+from mlrun.data.readers.images import images_in, read_image
+from mlrun.data.readers.row_files import READERS, Rejected
+from mlrun.errors import DataError
+
+IMAGES = 64
+FORMATS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".tab": "csv",
+    ".txt": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+}
+Features = Mapping[str, Feature]
+
+
+@dataclass
+class Piece:
+    """examples: what the model takes, None where no row can be used. places: (rows,) as in `Rejected`."""
+
+    examples: Examples | None
+    places: Any
+    rejected: list[Rejected] = field(default_factory=list)
+
+
+def read_rows(
+    source: str, features: Features, format: str | None = None, separator: str | None = None
+) -> Iterator[Callable[[], Piece]]:
+    """Functions that give the pieces in their order, each to be called once, from any thread.
+
+    Args:
+        source: a file, a folder of images, or "-" for stdin.
+        features: the inputs of the model.
+        format: csv | parquet | jsonl | images; None: by the name.
+        separator: of a CSV file; None: whichever its header has most of.
+
+    Raises:
+        DataError: nothing of it can be used.
+    """
+    kind = format or _format(source)
+    if kind == "images":
+        if [type(feature) for feature in features.values()] != [Image]:
+            raise DataError(f"{source}: this model does not take images" + (" alone" if len(features) > 1 else ""))
+        return _images(source, features)
+    fields = [pair for name, feature in features.items() for pair in feature.columns(name)]
+    if not fields:
+        raise DataError(f"{source}: this model does not take rows of a table")
+    alone = [type(feature) for feature in features.values()] == [Text]
+    row = next((feature for feature in features.values() if isinstance(feature, Row)), None)
+    reading = {} if row is None else {"encoding": row.encoding, "separator": row.separator, "decimal": row.decimal}
+    frames = READERS[kind](source, reading, None if alone else fields, separator)
+    folder = Path() if source == "-" else Path(source).parent
+    return (partial(_piece, frame, features, fields, folder) for frame in frames)
+
+
+def _format(source: str) -> str:
+    path = Path(source)
+    if source == "-":
+        return "csv"
+    if not path.exists():
+        raise DataError(f"{source}: there is no such file")
+    suffix = path.with_suffix("").suffix.lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
+    if path.is_dir() or suffix in IMAGE_SUFFIXES:
+        return "images"
+    if suffix not in FORMATS:
+        raise DataError(
+            f"{source}: files ending in {suffix or 'nothing'} are not known; say what it is with --format csv|parquet|jsonl|images"
+        )
+    return FORMATS[suffix]
+
+
+def _piece(read: Callable, features: Features, fields: list[tuple[str, str]], folder: Path) -> Piece:
+    """read: gives a frame, the places of its rows, what was rejected."""
+    frame, places, rejected = read()
+    if not len(frame):
+        return Piece(None, places, rejected)
+    if len(features) == 1:
+        ((name, feature),) = features.items()
+        if isinstance(feature, Row):
+            return Piece(Examples({name: frame}, features), places, rejected)
+        if isinstance(feature, Text):
+            frame.columns = [name]
+    kept, wrong = np.ones(len(frame), dtype=bool), list(rejected)
+    kinds = dict(fields)
+    for name, feature in features.items():
+        for mask, reason in _unusable(frame, name, feature, kinds, folder):
+            for row in np.flatnonzero(mask & kept):
+                wrong.append(Rejected(_place(places[row]), reason(row), ",".join(map(str, frame.iloc[row]))))
+            kept &= ~mask
+    if not kept.all():
+        frame, places = frame[kept], np.asarray(places)[kept]
+    wrong.sort(key=lambda one: one.place)
+    if not len(frame):
+        return Piece(None, places, wrong)
+    if len(features) == 1 and {kind for _, kind in fields} == {NUMBER}:
+        same = frame.dtypes.iloc[0] if frame.dtypes.nunique() == 1 else None
+        x = frame.to_numpy() if same in (np.uint8, np.float32) else frame.to_numpy(dtype=np.float64)
+        return Piece(Examples({name: x.reshape(len(x), *feature.shape)}, features), places, wrong)
+    return Piece(from_table(frame, features, folder), places, wrong)
+
+
+def _unusable(frame: Any, name: str, feature: Feature, kinds: Mapping[str, str], folder: Path) -> Iterator[tuple]:
+    """(mask of the rows that lack a value which the model cannot do without, reason of a row)."""
+    columns = [column for column, _ in feature.columns(name)]
+    if isinstance(feature, Row):
+        return
+    if {kinds[column] for column in columns} <= {NUMBER, CATEGORY}:
+        x = frame[columns].to_numpy(dtype=np.float64, na_value=np.nan)
+        missing = np.isnan(x)
+        if np.isnan(x.sum()):
+            yield missing.any(axis=1), lambda row: f"no value in {', '.join(np.array(columns)[missing[row]][:5])}"
+        return
+    absent = frame[name].isna().to_numpy()
+    what = "text" if kinds[name] == TEXT else "file"
+    yield absent, lambda row: f"no {what}"
+    if kinds[name] == PATH:
+        yield from _unreadable(frame[name], feature, folder, absent)
+
+
+def _unreadable(column: Any, feature: Image, folder: Path, absent: np.ndarray) -> Iterator[tuple]:
+    reasons = {}
+    for row in np.flatnonzero(~absent):
+        try:
+            read_image(folder / str(column.iloc[row]), feature.shape[1:], grey=feature.shape[0] == 1)
+        except DataError as error:
+            reasons[int(row)] = str(error)
+    mask = np.zeros(len(column), dtype=bool)
+    mask[list(reasons)] = True
+    yield mask, lambda row: reasons[int(row)]
+
+
+def _place(place: Any) -> Any:
+    return int(place) if isinstance(place, (int, np.integer)) else place
+
+
+# --- images ----------------------------------------------------------------------------------------------------------
+
+
+def _images(source: str, features: Features) -> Iterator[Callable[[], Piece]]:
+    path = Path(source)
+    files = images_in(path) if path.is_dir() else [path]
+    if not files:
+        raise DataError(f"{source}: there are no images in it ({', '.join(IMAGE_SUFFIXES)})")
+    for start in range(0, len(files), IMAGES):
+        yield partial(_image_piece, files[start : start + IMAGES], path, features)
+
+
+def _image_piece(files: list[Path], path: Path, features: Features) -> Piece:
+    ((name, feature),) = features.items()
+    channels, height, width = feature.shape
+    images, places, rejected = [], [], []
+    for file in files:
+        place = str(file.relative_to(path)) if path.is_dir() else str(file)
+        try:
+            images.append(read_image(file, (height, width), grey=channels == 1))
+            places.append(place)
+        except DataError as error:
+            rejected.append(Rejected(place, str(error).partition(": ")[2], ""))
+    if not images:
+        return Piece(None, places, rejected)
+    x, scale = np.stack(images), (feature.value_range or 255) / 255
+    return Piece(Examples({name: x if scale == 1 else x * scale}, features), places, rejected)

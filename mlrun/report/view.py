@@ -1,0 +1,88 @@
+"""Views: which figures are drawn of a model. One file per view in `mlrun/report/views`; a model's YAML lists them.
+
+`figures: [labels]` names the file `mlrun/report/views/labels.py`, and its `View`. A view of your own is named by its dotted path, or with settings
+as a node with `_target_`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Any
+
+from mlrun.config.instantiate import build
+from mlrun.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mlrun.data.module import DataModule
+    from mlrun.predictions.learner import Evaluation, Learner
+
+USUAL = (
+    "labels",
+    "values",
+    "importance",
+    "clusters",
+    "components",
+)  # of a model whose YAML lists none; each draws what it can
+
+
+class View:
+    """Figures of one kind. What `draw` and `epoch` yield is written as NAME.png; an object with a `save(path)` of its own is written by that."""
+
+    def draw(self, learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
+        """(file name without suffix, matplotlib Figure) of a finished model and its evaluation on a part of the data."""
+        yield from ()
+
+    def epoch(self, task: Any, epoch: int, last: bool) -> Iterator[tuple[str, Any]]:
+        """The same after an epoch of training, counted from 1; `task.data` is there."""
+        yield from ()
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What has to survive an interruption of the training: plain containers and tensors."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes what `state` gave."""
+
+
+def make_views(model: Mapping[str, Any]) -> list[View]:
+    """The views of a model's YAML. Raises ConfigError for a name that does not exist."""
+    listed = model.get("figures")
+    return [_view(entry, f"model.figures[{at}]") for at, entry in enumerate(USUAL if listed is None else listed)]
+
+
+def figures(learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
+    """All figures of a finished model: how it learned, then those of its views."""
+    from mlrun.report.figures import learning_curves
+
+    training = learner.training
+    if len(next(iter(training.history.values()), ())) > 1:
+        yield "learning_curves", learning_curves(training.history, learner.monitor, learner.mode, training.best_epoch)
+    for view in learner.views:
+        yield from view.draw(learner, data, evaluation)
+
+
+def _view(entry: Any, path: str) -> View:
+    if isinstance(entry, Mapping):
+        return build(entry, path=path)
+    return build({"_target_": entry if "." in entry else _by_name(entry, path)}, path=path)
+
+
+def _by_name(name: str, path: str) -> str:
+    import mlrun.report.views as package
+
+    known = [module.name for module in iter_modules(package.__path__)]
+    if name not in known:
+        near = get_close_matches(name, known, 1)
+        raise ConfigError(f"{path}={name}: there is no such view" + (f" — did you mean '{near[0]}'?" if near else ""))
+    module = import_module(f"mlrun.report.views.{name}")
+    (own,) = [
+        one
+        for one in vars(module).values()
+        if inspect.isclass(one) and issubclass(one, View) and one.__module__ == module.__name__
+    ]
+    return f"{own.__module__}.{own.__qualname__}"

@@ -1,0 +1,38 @@
+"""Clusters on two components, and the centers of clusters of images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from mlrun.data.features import Label
+from mlrun.data.module import DataModule
+from mlrun.data.predictions import GroupPredictions
+from mlrun.predictions.learner import Evaluation, Learner
+from mlrun.report.view import View
+
+
+class Clusters(View):
+    """Of `GroupPredictions` of an estimator."""
+
+    def draw(self, learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
+        if not isinstance(evaluation.predictions, GroupPredictions):
+            return
+        from mlrun.report import figures
+
+        labelled = isinstance(data.target, Label)
+        centers = getattr(learner.estimator, "cluster_centers_", None)
+        yield (
+            "clusters",
+            figures.clusters_2d(
+                np.asarray(learner.seen(evaluation.examples)),
+                evaluation.predictions.groups,
+                centers=centers,
+                y_true=evaluation.examples[data.targets[0]] if labelled else None,
+                class_names=data.target.names if labelled else None,
+            ),
+        )
+        if learner.image_shape and centers is not None:
+            yield "cluster_centers", figures.component_images(centers, learner.image_shape, title="Cluster centers")

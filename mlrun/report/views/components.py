@@ -1,0 +1,29 @@
+"""The components of a decomposition and the variance that they explain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from mlrun.data.module import DataModule
+from mlrun.predictions.learner import Evaluation, Learner
+from mlrun.report.view import View
+
+
+class Components(View):
+    """Of estimators with `components_`."""
+
+    def draw(self, learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
+        if learner.recipe.get("role") != "decomposer":
+            return
+        from mlrun.report import figures
+
+        shares = getattr(learner.estimator, "explained_variance_ratio_", None)
+        if shares is not None:
+            yield "explained_variance", figures.pca_variance(shares)
+        components = getattr(learner.estimator, "components_", None)
+        if learner.image_shape and components is not None:
+            yield (
+                "components",
+                figures.component_images(components, learner.image_shape, explained_variance_ratio=shares),
+            )

@@ -1,0 +1,33 @@
+"""Looking into a network that classifies images: filters, feature maps, class activation maps, and how training images were changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from mlrun.data.features import Image, Label
+from mlrun.data.module import DataModule
+from mlrun.predictions.learner import Evaluation, Learner
+from mlrun.report.view import View
+
+IMAGES = 8
+
+
+class Convolution(View):
+    """Of the first images of the part, as the network is fed."""
+
+    def draw(self, learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
+        from mlrun.report.convolution import convolution_figures
+        from mlrun.report.images import augmented_images
+
+        kinds = [type(data.features[name]) for name in data.inputs]
+        if kinds != [Image] or not isinstance(data.target, Label):
+            return
+        names = data.target.names
+        for batch in data.loader(evaluation.part, learner.preprocessor, learner.task.device) or ():
+            x, y = batch["pixel_values"][:IMAGES], batch["labels"][:IMAGES].cpu().numpy()
+            yield from convolution_figures(learner.task.network, x, y, names)
+            break
+        if learner.preprocessor.augment:
+            changed = learner.preprocessor.augmented_examples(data.examples("train"), data.seed)
+            yield "augmented", augmented_images(*changed, names)
