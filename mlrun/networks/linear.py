@@ -1,4 +1,4 @@
-"""One linear layer: linear regression, or softmax regression under a cross-entropy loss."""
+"""One linear layer: linear regression, or softmax regression with a cross-entropy loss."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from mlrun.networks.layers.initialization import initialize
 
 
 class Linear(nn.Module):
-    """(batch, *input_shape) -> (batch, num_outputs): class scores before the softmax, or predicted values."""
+    """A linear function of the flattened input, `head`.
+
+    Args:
+        input_shape: of one sample; it is flattened.
+        num_outputs: class scores before the softmax, or predicted values.
+        bias: whether a constant is added to each output.
+        init: see `mlrun.networks.layers.initialization`.
+    """
 
     def __init__(
         self,
@@ -26,4 +33,5 @@ class Linear(nn.Module):
         initialize(self, init, activation="identity")
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, *input_shape) -> (batch, num_outputs)."""
         return self.head(x.flatten(1))

@@ -15,10 +15,16 @@ _NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 
 
 class MLP(nn.Module):
-    """(batch, *input_shape) -> (batch, num_outputs): class scores before the softmax, or predicted values.
+    """Hidden linear layers and a linear output layer, `head`.
 
-    Each hidden layer is linear, norm, activation, dropout; `head` is the linear output layer. No hidden layers make it
-    a linear model.
+    Args:
+        input_shape: of one sample; it is flattened.
+        num_outputs: class scores before the softmax, or predicted values.
+        hidden: widths of the hidden layers, each linear, norm, activation, dropout; none make it a linear model.
+        activation: after each hidden layer.
+        norm: before the activation; None: no normalization.
+        dropout: probability that a hidden unit is dropped.
+        init: see `mlrun.networks.layers.initialization`.
     """
 
     def __init__(
@@ -33,9 +39,9 @@ class MLP(nn.Module):
     ):
         super().__init__()
         if norm is not None and norm not in _NORMS:
-            raise ValueError(f"norm={norm!r}: known are batch, layer, null")
+            raise ValueError(f"norm={norm!r}: choose one of batch, layer, null")
         widths = [math.prod(input_shape), *hidden]
-        layers = []
+        layers: list[nn.Module] = []
         for width_in, width in zip(widths, widths[1:], strict=False):
             layers.append(nn.Linear(width_in, width))
             if norm is not None:
@@ -48,4 +54,5 @@ class MLP(nn.Module):
         initialize(self, init, activation)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, *input_shape) -> (batch, num_outputs)."""
         return self.head(self.body(x.flatten(1)))

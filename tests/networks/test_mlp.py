@@ -53,7 +53,7 @@ def test_activations_are_torchs(name):
 @pytest.mark.parametrize("wrong", [{"activation": "rellu"}, {"norm": "group"}, {"init": "xaver"}])
 def test_unknown_names_are_refused_with_the_known_ones(wrong):
     (name, value), *_ = wrong.items()
-    with pytest.raises(ValueError, match=f"{name}='{value}': known are "):
+    with pytest.raises(ValueError, match=f"{name}='{value}': choose one of "):
         MLP([4], 2, hidden=[3], **wrong)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, type[nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "tanh": nn.Tanh,
     "relu": nn.ReLU,
@@ -17,7 +17,14 @@ ACTIVATIONS = {
 
 
 def make_activation(name: str) -> nn.Module:
-    """A new layer. Raises ValueError for an unknown name."""
+    """A new activation layer.
+
+    Args:
+        name: a key of `ACTIVATIONS`.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
     if name not in ACTIVATIONS:
-        raise ValueError(f"activation={name!r}: known are {', '.join(ACTIVATIONS)}")
+        raise ValueError(f"activation={name!r}: choose one of {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name]()

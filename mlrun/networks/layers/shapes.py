@@ -1,31 +1,46 @@
-"""Sizes of feature maps, without computing any."""
+"""Sizes of feature maps, derived without computing any values."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.func import functional_call
 
 
 def window_count(size: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
-    """Places of a window along an axis, floor((n + 2p - d (f - 1) - 1) / s) + 1: the output size of convolution and pooling."""
+    """Positions of a window along an axis, which is the output size of convolution and pooling.
+
+    floor((n + 2p - d (f - 1) - 1) / s) + 1 for n = `size`, f = `kernel`, s = `stride`, p = `padding`, d = `dilation`.
+    """
     return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
-def output_shape(body: nn.Module, input_shape: Sequence[int]) -> tuple[int, ...]:
-    """Shape of what `body` makes of one sample of `input_shape`, found on the meta device: no memory, no arithmetic.
+def meta_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """The parameters and buffers of a module by name, with their shapes but without memory, for `functional_call`."""
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    return {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
 
-    Raises ValueError for inputs too small for the layers.
+
+def output_shape(body: nn.Module, input_shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape of the output of `body` for one sample, found on the meta device: no memory, no arithmetic.
+
+    Args:
+        body: layers that take a batch.
+        input_shape: of one sample, such as (channels, height, width).
+
+    Returns:
+        The shape without the batch.
+
+    Raises:
+        ValueError: if the sample is too small for the layers.
     """
-    tensors = {**dict(body.named_parameters()), **dict(body.named_buffers())}
-    tensors = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
     sample = torch.empty(2, *input_shape, device="meta")
     training = body.training
     body.eval()
     try:
-        shape = functional_call(body, tensors, (sample,)).shape
+        shape = functional_call(body, meta_tensors(body), (sample,)).shape
     except RuntimeError as error:
         raise ValueError(_too_small(input_shape, error)) from error
     finally:

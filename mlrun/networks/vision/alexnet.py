@@ -12,16 +12,26 @@ from mlrun.networks.layers.shapes import output_shape
 
 
 class AlexNet(nn.Module):
-    """(batch, channels, height, width) -> (batch, num_outputs): class scores before the softmax.
+    """Five convolutions, three overlapping 3x3 poolings with stride 2, two hidden linear layers with dropout, and `head`.
 
-    Five convolutions, three overlapping poolings of 3x3 with stride 2, two hidden linear layers with dropout.
-    For 3x224x224 and 1,000 classes: stem (11, 4, 2), hidden 4096 and
-    channels (96, 256, 384, 384, 256)               62,378,344 parameters: the paper's net on one device
-    the same with groups 2                          60,965,224: the paper's, whose two halves lay on two GPUs
-    channels (64, 192, 384, 256, 256)               61,100,840: Krizhevsky 2014, arXiv:1404.5997, which torchvision has
+    For 3x224x224 and 1,000 classes, with stem (11, 4, 2) and hidden 4096:
+    channels (96, 256, 384, 384, 256)               62,378,344 parameters: the paper's network on one device
+    the same with groups 2                          60,965,224: the paper's, split across two GPUs
+    channels (64, 192, 384, 256, 256)               61,100,840: Krizhevsky 2014, arXiv:1404.5997, as in torchvision
 
-    stem: kernel, stride and padding of the first convolution. groups: of the second, fourth and fifth.
-    local_response_norm: the paper's normalization across channels after the first two convolutions (section 3.3).
+    Args:
+        image_shape: (channels, height, width).
+        num_outputs: class scores before the softmax, or predicted values.
+        channels: of the five convolutions.
+        stem: kernel, stride and padding of the first convolution.
+        groups: of the second, fourth and fifth convolution.
+        hidden: width of both hidden layers.
+        dropout: before each hidden layer.
+        local_response_norm: the paper's normalization across channels after the first two convolutions (section 3.3).
+        init: see `mlrun.networks.layers.initialization`.
+
+    Raises:
+        ValueError: if there are not five channels, or an image is too small.
     """
 
     def __init__(
@@ -44,7 +54,7 @@ class AlexNet(nn.Module):
         kernel, stride, padding = stem
         c1, c2, c3, c4, c5 = channels
 
-        def normalization():
+        def normalization() -> list[nn.Module]:
             # torch divides alpha by 5
             return [nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)] if local_response_norm else []
 
@@ -69,4 +79,5 @@ class AlexNet(nn.Module):
         initialize(self, init)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, height, width) -> (batch, num_outputs)."""
         return self.head(self.classifier(self.body(x)))

@@ -1,8 +1,8 @@
-"""A plain convolutional network with every knob."""
+"""A plain convolutional network with every option."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -15,11 +15,14 @@ from mlrun.networks.layers.shapes import output_shape
 
 
 class MinPool2d(nn.Module):
+    """The smallest value of each window, with a stride of the window's size."""
+
     def __init__(self, kernel: int):
         super().__init__()
         self.kernel = kernel
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, height, width) -> (batch, channels, height / kernel, width / kernel)."""
         return -F.max_pool2d(-x, self.kernel)
 
 
@@ -27,24 +30,45 @@ POOLS = {"max": nn.MaxPool2d, "mean": nn.AvgPool2d, "min": MinPool2d}
 
 
 class GlobalPool(nn.Module):
-    """(batch, channels, height, width) -> (batch, channels), by mean or largest value."""
+    """One number per map: its mean or its largest value.
+
+    Args:
+        kind: "mean" or "max".
+    """
 
     def __init__(self, kind: str):
         super().__init__()
         self.kind = kind
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, height, width) -> (batch, channels)."""
         return x.mean(dim=(2, 3)) if self.kind == "mean" else torch.amax(x, dim=(2, 3))
 
 
 class CNN(nn.Module):
-    """(batch, channels, height, width) -> (batch, num_outputs): class scores before the softmax, or predicted values.
+    """Blocks of convolutions and pooling, hidden linear layers, and `head`.
 
-    Per entry of `channels` a block: `convolutions` times (convolution, norm, activation), pooling of 2x2, dropout.
-    Then the maps flattened, or one number per map (`global_pooling`), hidden linear layers, and `head`.
-    padding: pixels on each side; null keeps height and width at stride 1 and odd kernels.
-    bottleneck: b > 1 puts a 1x1 convolution to channels / b in front of every convolution but the very first.
-    separable: depthwise convolution per channel, then 1x1 across channels (Howard et al. 2017, MobileNets), also but the first.
+    A block is `convolutions` times (convolution, norm, activation), then 2x2 pooling and dropout.
+
+    Args:
+        image_shape: (channels, height, width).
+        num_outputs: class scores before the softmax, or predicted values.
+        channels: of each block.
+        convolutions: in each block.
+        kernel: of every convolution, as is `stride`.
+        padding: pixels on each side; None keeps height and width at stride 1 with odd kernels.
+        pooling: at the end of each block.
+        norm: after each convolution.
+        activation: after each norm and hidden layer.
+        dropout: of whole maps after each block, and of hidden units.
+        bottleneck: b > 1 puts a 1x1 convolution to channels / b before every convolution but the first.
+        separable: every convolution but the first is a depthwise one followed by a 1x1 one (Howard et al. 2017, MobileNets).
+        global_pooling: one number per map instead of flattened maps.
+        hidden: widths of the hidden linear layers.
+        init: see `mlrun.networks.layers.initialization`.
+
+    Raises:
+        ValueError: for unknown options, or images too small for the layers.
     """
 
     def __init__(
@@ -70,21 +94,22 @@ class CNN(nn.Module):
         padding = kernel // 2 if padding is None else padding
         pooling = None if pooling == "none" else pooling
         if pooling is not None and pooling not in POOLS:
-            raise ValueError(f"pooling={pooling!r}: known are {', '.join(POOLS)}, none")
+            raise ValueError(f"pooling={pooling!r}: choose one of {', '.join(POOLS)}, none")
 
-        def normalization(width):
+        def normalization(width: int) -> list[nn.Module]:
             if norm is None:
                 return []
-            makers = {
+            makers: dict[str, Callable[[int], nn.Module]] = {
                 "batch": nn.BatchNorm2d,
                 "group": lambda w: nn.GroupNorm(_groups(w), w),
                 "instance": lambda w: nn.InstanceNorm2d(w, affine=True),
             }
             if norm not in makers:
-                raise ValueError(f"norm={norm!r}: known are {', '.join(makers)}, null")
+                raise ValueError(f"norm={norm!r}: choose one of {', '.join(makers)}, null")
             return [makers[norm](width)]
 
-        layers, depth = [], image_shape[0]
+        layers: list[nn.Module] = []
+        depth = image_shape[0]
         for width in channels:
             for _ in range(convolutions):
                 first, bias = not layers, norm is None
@@ -109,7 +134,7 @@ class CNN(nn.Module):
             layers += [nn.Dropout2d(dropout)] if dropout else []
         self.body = nn.Sequential(*layers, GlobalPool(global_pooling) if global_pooling else nn.Flatten())
         (units,) = output_shape(self.body, image_shape)
-        classifier = []
+        classifier: list[nn.Module] = []
         for width in hidden:
             classifier += [nn.Linear(units, width), make_activation(activation)]
             classifier += [nn.Dropout(dropout)] if dropout else []
@@ -119,8 +144,10 @@ class CNN(nn.Module):
         initialize(self, init, activation)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, height, width) -> (batch, num_outputs)."""
         return self.head(self.classifier(self.body(x)))
 
 
 def _groups(width: int, most: int = 8) -> int:
+    """The largest number of groups up to `most` into which the channels divide evenly."""
     return next(groups for groups in range(min(most, width), 0, -1) if width % groups == 0)

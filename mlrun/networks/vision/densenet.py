@@ -12,14 +12,18 @@ from mlrun.networks.layers.initialization import initialize
 
 
 class DenseLayer(nn.Module):
-    """(batch, channels, ...) -> (batch, channels + growth, ...): the input with `growth` new channels made from all of it.
+    """The input with `growth` new channels computed from all of it: norm, ReLU, 3x3 convolution.
 
-    Norm, ReLU, convolution of 3x3; bottleneck b > 0: before it norm, ReLU, 1x1 convolution to b * growth channels.
+    Args:
+        channels: of the input.
+        growth: new channels.
+        bottleneck: b > 0: norm, ReLU and a 1x1 convolution to b * growth channels come first.
+        dropout: after the convolution.
     """
 
     def __init__(self, channels: int, growth: int, bottleneck: int, dropout: float):
         super().__init__()
-        layers = []
+        layers: list[nn.Module] = []
         if bottleneck:
             layers = [nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, bottleneck * growth, 1, bias=False)]
             channels = bottleneck * growth
@@ -28,17 +32,27 @@ class DenseLayer(nn.Module):
         self.new = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, height, width) -> (batch, channels + growth, height, width)."""
         return torch.cat([x, self.new(x)], dim=1)
 
 
 class DenseNet(nn.Module):
-    """(batch, channels, height, width) -> (batch, num_outputs): class scores before the softmax.
+    """Blocks of densely connected layers with 1x1 convolutions and pooling between them, the mean over the image, and `head`.
 
-    blocks: dense layers in each block; growth: k of the paper; bottleneck: 4 in DenseNet-B, 0 for none;
-    compression: share of channels kept between blocks (theta; 0.5 in DenseNet-C). initial: channels of the stem, 2k if null.
-    stem: "large" is a 7x7 convolution with stride 2 and pooling, for 224x224; "small" a 3x3 convolution.
     For 1,000 classes with the large stem and growth 32: blocks (6, 12, 24, 16) is DenseNet-121, 7,978,856 parameters,
     (6, 12, 32, 32) DenseNet-169, 14,149,480. Small stem, growth 12, blocks (16, 16, 16): DenseNet-BC-100 for CIFAR-10, 769,162.
+
+    Args:
+        image_shape: (channels, height, width).
+        num_outputs: class scores before the softmax, or predicted values.
+        blocks: dense layers in each block.
+        growth: new channels of each layer, k of the paper.
+        bottleneck: 4 in DenseNet-B, 0: none.
+        compression: fraction of the channels kept between blocks, theta of the paper; 0.5 in DenseNet-C.
+        initial: channels of the stem; None: 2k.
+        stem: "large" is a 7x7 convolution with stride 2 and pooling, for 224x224; "small" is a 3x3 convolution.
+        dropout: in each dense layer.
+        init: see `mlrun.networks.layers.initialization`.
     """
 
     def __init__(
@@ -56,6 +70,7 @@ class DenseNet(nn.Module):
     ):
         super().__init__()
         channels = initial or 2 * growth
+        layers: list[nn.Module]
         if stem == "large":
             layers = [
                 nn.Conv2d(image_shape[0], channels, 7, 2, padding=3, bias=False),
@@ -77,4 +92,5 @@ class DenseNet(nn.Module):
         initialize(self, init)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, height, width) -> (batch, num_outputs)."""
         return self.head(self.body(x).mean(dim=(2, 3)))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from mlrun.networks.layers.initialization import initialize
 
-# Table 1: per stage its inception blocks, each (1x1, 3x3 reduced, 3x3, 5x5 reduced, 5x5, projection after pooling)
+# Table 1: the inception blocks of each stage as (1x1, 3x3 reduced, 3x3, 5x5 reduced, 5x5, projection after pooling)
 STAGES = (
     ((64, 96, 128, 16, 32, 32), (128, 128, 192, 32, 96, 64)),
     ((192, 96, 208, 16, 48, 64), (160, 112, 224, 24, 64, 64), (128, 128, 256, 24, 64, 64), (112, 144, 288, 32, 64, 64),
@@ -20,7 +20,7 @@ STAGES = (
 
 
 class Conv(nn.Sequential):
-    """Convolution, batch norm if asked for, ReLU."""
+    """Convolution that keeps the size at stride 1, optional batch norm, ReLU: (batch, channels, ...) -> (batch, out, ...)."""
 
     def __init__(self, channels: int, out: int, kernel: int, batch_norm: bool, stride: int = 1):
         norm = [nn.BatchNorm2d(out, eps=0.001)] if batch_norm else []
@@ -28,7 +28,14 @@ class Conv(nn.Sequential):
 
 
 class Inception(nn.Module):
-    """Four paths side by side, their channels joined: 1x1; 1x1 and 3x3; 1x1 and 5x5; pooling and 1x1."""
+    """Four parallel paths whose channels are concatenated: 1x1; 1x1 and 3x3; 1x1 and 5x5; pooling and 1x1.
+
+    Args:
+        channels: of the input.
+        widths: channels of the convolutions as in `STAGES`.
+        batch_norm: after each convolution.
+        large_kernel: of the third path.
+    """
 
     def __init__(self, channels: int, widths: Sequence[int], batch_norm: bool, large_kernel: int = 5):
         super().__init__()
@@ -42,11 +49,15 @@ class Inception(nn.Module):
         self.out_channels = one + three + five + pooled
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, height, width) -> (batch, out_channels, height, width)."""
         return torch.cat([path(x) for path in self.paths], dim=1)
 
 
 class AuxiliaryHead(nn.Sequential):
-    """Class scores from the middle of the network, whose loss helps the gradient on its way (section 5)."""
+    """Class scores from the middle of the network, whose loss strengthens the gradient there (section 5).
+
+    (batch, channels, height, width) -> (batch, num_outputs).
+    """
 
     def __init__(self, channels: int, num_outputs: int, batch_norm: bool):
         super().__init__(
@@ -56,14 +67,21 @@ class AuxiliaryHead(nn.Sequential):
 
 
 class GoogLeNet(nn.Module):
-    """(batch, channels, height, width) -> (batch, num_outputs): class scores before the softmax.
+    """A stem, three stages of inception blocks, the mean over the image, dropout, and `head`.
 
-    auxiliary: two more heads; in training `forward` then returns (scores, scores, scores), whose losses the task adds
-    with `auxiliary_weight`. stem: "large" is the paper's, which divides height and width by 8, for 224x224;
-    "small" a 3x3 convolution. width: share of the paper's channels. large_kernel: of the third path, 5 in the paper;
-    3 is torchvision's form, whose last pooling is 2x2.
     With the large stem and 1,000 classes: 6,998,552 parameters (13,378,280 with auxiliary heads) as in the paper;
-    batch_norm and large_kernel 3: 6,624,904 (13,004,888), the weights that torchvision has.
+    with batch_norm and large_kernel 3: 6,624,904 (13,004,888), as in torchvision.
+
+    Args:
+        image_shape: (channels, height, width).
+        num_outputs: class scores before the softmax, or predicted values.
+        stem: "large" is the paper's, which divides height and width by 8, for 224x224; "small" is a 3x3 convolution.
+        width: fraction of the paper's channels.
+        batch_norm: after each convolution; the paper had none.
+        large_kernel: of the third path, 5 in the paper; 3 is torchvision's form, whose last pooling is 2x2.
+        auxiliary: two more heads, used in training, whose losses the task adds with `auxiliary_weight`.
+        dropout: before the head.
+        init: see `mlrun.networks.layers.initialization`.
     """
 
     auxiliary_weight = 0.3
@@ -82,7 +100,7 @@ class GoogLeNet(nn.Module):
     ):
         super().__init__()
 
-        def scaled(channels):
+        def scaled(channels: int) -> int:
             return max(1, round(channels * width))
 
         channels = scaled(192)
@@ -94,33 +112,34 @@ class GoogLeNet(nn.Module):
             )  # fmt: skip
         else:
             self.stem = Conv(image_shape[0], channels, 3, batch_norm)
-        stages, joints = [], []
+        stages, block_channels = [], []
         for blocks in STAGES:
-            stage = nn.ModuleList()
+            stage = []
             for widths in blocks:
                 stage.append(Inception(channels, [scaled(w) for w in widths], batch_norm, large_kernel))
                 channels = stage[-1].out_channels
-                joints.append(channels)
-            stages.append(stage)
+                block_channels.append(channels)
+            stages.append(nn.ModuleList(stage))
         self.stages = nn.ModuleList(stages)
         self.pools = nn.ModuleList(
             nn.MaxPool2d(kernel, 2, ceil_mode=True) for kernel in (3, 2 if large_kernel == 3 else 3)
         )
         self.auxiliary = nn.ModuleDict()
         if auxiliary:  # after the first and the fourth block of the second stage: 4a and 4d
-            self.auxiliary["0"] = AuxiliaryHead(joints[2], num_outputs, batch_norm)
-            self.auxiliary["3"] = AuxiliaryHead(joints[5], num_outputs, batch_norm)
+            self.auxiliary["0"] = AuxiliaryHead(block_channels[2], num_outputs, batch_norm)
+            self.auxiliary["3"] = AuxiliaryHead(block_channels[5], num_outputs, batch_norm)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(channels, num_outputs)
         initialize(self, init)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        x, extra = self.stem(x), []
+        """(batch, channels, height, width) -> (batch, num_outputs); in training with auxiliary heads a tuple of three such tensors."""
+        x, auxiliary_scores = self.stem(x), []
         for index, stage in enumerate(self.stages):
             x = self.pools[index - 1](x) if index else x
-            for block, inception in enumerate(stage):
+            for block, inception in enumerate(cast(nn.ModuleList, stage)):
                 x = inception(x)
                 if index == 1 and self.training and str(block) in self.auxiliary:
-                    extra.append(self.auxiliary[str(block)](x))
+                    auxiliary_scores.append(self.auxiliary[str(block)](x))
         scores = self.head(self.dropout(x.mean(dim=(2, 3))))
-        return (scores, *extra) if extra else scores
+        return (scores, *auxiliary_scores) if auxiliary_scores else scores

@@ -13,11 +13,24 @@ from mlrun.networks.layers.shapes import output_shape
 
 
 class LeNet(nn.Module):
-    """(batch, channels, height, width) -> (batch, num_outputs): class scores before the softmax, or predicted values.
+    """Two 5x5 convolutions, each followed by 2x2 pooling, then three linear layers, the last of which is `head`.
 
-    Two convolutions of 5x5, each followed by pooling of 2x2, then three linear layers; the sizes of the paper for 32x32.
-    The paper subsamples with trained averages, connects the second convolution sparsely and ends in radial basis functions;
-    nobody has since. Images of 28x28 give 44,426 parameters, 32x32 the well-known 61,706 (one channel, ten classes).
+    The default sizes are the paper's. The paper also subsamples with trained averages, connects the second convolution
+    sparsely and ends in radial basis functions, which later implementations drop. With one channel and ten classes, images
+    of 28x28 give 44,426 parameters, 32x32 the well-known 61,706.
+
+    Args:
+        image_shape: (channels, height, width).
+        num_outputs: class scores before the softmax, or predicted values.
+        channels: of the convolutions.
+        hidden: widths of the hidden linear layers.
+        activation: after each convolution and hidden layer.
+        pooling: after each convolution.
+        padding: pixels on each side before each convolution.
+        init: see `mlrun.networks.layers.initialization`.
+
+    Raises:
+        ValueError: if the images are too small.
     """
 
     def __init__(
@@ -33,7 +46,8 @@ class LeNet(nn.Module):
     ):
         super().__init__()
         pool = {"max": nn.MaxPool2d, "mean": nn.AvgPool2d}[pooling]
-        layers, depth = [], image_shape[0]
+        layers: list[nn.Module] = []
+        depth = image_shape[0]
         for width in channels:
             layers += [nn.Conv2d(depth, width, 5, padding=padding), make_activation(activation), pool(2)]
             depth = width
@@ -47,4 +61,5 @@ class LeNet(nn.Module):
         initialize(self, init, activation)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, height, width) -> (batch, num_outputs)."""
         return self.head(self.body(x))

@@ -11,21 +11,36 @@ from mlrun.networks.layers.initialization import initialize
 
 
 def nin_block(channels: int, widths: Sequence[int], kernel: int, stride: int = 1, padding: int = 0) -> nn.Sequential:
-    """A convolution and 1x1 convolutions after it: a small MLP that slides over the image. widths: outputs of each."""
-    layers = [nn.Conv2d(channels, widths[0], kernel, stride, padding), nn.ReLU()]
+    """A convolution followed by 1x1 convolutions, each with a ReLU: a small MLP applied at every position.
+
+    Args:
+        channels: of the input.
+        widths: output channels of each convolution.
+        kernel: of the first convolution, as are `stride` and `padding`.
+    """
+    layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], kernel, stride, padding), nn.ReLU()]
     for before, after in zip(widths, widths[1:]):
         layers += [nn.Conv2d(before, after, 1), nn.ReLU()]
     return nn.Sequential(*layers)
 
 
 class NiN(nn.Module):
-    """(batch, channels, height, width) -> (batch, num_outputs): class scores before the softmax, the means of score maps.
+    """Blocks with 3x3 max pooling after each, dropout, and `head`: a block that ends in one score map per class.
 
-    Blocks with max pooling of 3x3, stride 2, between them, dropout, then `head`: a block without last ReLU that makes one
-    score map per class, averaged over the image. widths: of each block's layers; kernels, strides, paddings: of each
-    block's first convolution; head_widths: of the head's layers but the last, num_outputs wide.
-    The CIFAR-10 net of the paper: widths [[192, 160, 96], [192, 192, 192]], kernels [5, 5], paddings [2, 2],
-    head_widths [192, 192], 966,986 parameters.
+    A class score is the mean of its map. The paper's network for CIFAR-10 has widths [[192, 160, 96], [192, 192, 192]],
+    kernels [5, 5], paddings [2, 2], head_widths [192, 192]: 966,986 parameters.
+
+    Args:
+        image_shape: (channels, height, width).
+        num_outputs: class scores before the softmax, or predicted values.
+        widths: output channels of the convolutions of each block.
+        kernels: of each block's first convolution, as are `strides` and `paddings`.
+        head_widths: output channels of the head's convolutions but the last.
+        dropout: before the head.
+        init: see `mlrun.networks.layers.initialization`.
+
+    Raises:
+        ValueError: if the lists differ in length.
     """
 
     def __init__(
@@ -43,7 +58,8 @@ class NiN(nn.Module):
         super().__init__()
         if not len(widths) == len(kernels) == len(strides) == len(paddings):
             raise ValueError("widths, kernels, strides and paddings need one entry for each block")
-        layers, channels = [], image_shape[0]
+        layers: list[nn.Module] = []
+        channels = image_shape[0]
         for width, kernel, stride, padding in zip(widths, kernels, strides, paddings):
             layers += [nin_block(channels, width, kernel, stride, padding), nn.MaxPool2d(3, 2, padding=1)]
             channels = width[-1]
@@ -52,4 +68,5 @@ class NiN(nn.Module):
         initialize(self, init)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, height, width) -> (batch, num_outputs)."""
         return self.head(self.body(x)).mean(dim=(2, 3))

@@ -1,4 +1,4 @@
-"""Convolution along time: Wang, Yan and Oates 2017, "Time series classification from scratch with deep neural networks", arXiv:1611.06455."""
+"""Convolution along time: Wang, Yan and Oates 2017, "Time series classification from scratch", arXiv:1611.06455."""
 
 from __future__ import annotations
 
@@ -12,14 +12,22 @@ from mlrun.networks.layers.initialization import initialize
 
 
 def conv_bn(channels: int, out: int, kernel: int) -> list[nn.Module]:
-    """Convolution that keeps the length, for even kernels too, and batch norm."""
+    """Convolution that keeps the length, even with an even kernel, and batch norm."""
     return [nn.Conv1d(channels, out, kernel, padding="same"), nn.BatchNorm1d(out)]
 
 
 class SeriesFCN(nn.Module):
-    """(batch, channels, time) -> (batch, num_outputs): class scores before the softmax. The paper's fully convolutional net.
+    """The paper's fully convolutional network: blocks of convolution, batch norm and ReLU, the mean over time, and `head`.
 
-    Blocks of convolution, batch norm and ReLU without any pooling, then the mean over time and one linear layer.
+    Args:
+        series_shape: (channels, time).
+        num_outputs: class scores before the softmax, or predicted values.
+        channels: of each block.
+        kernels: of each block.
+        init: see `mlrun.networks.layers.initialization`.
+
+    Raises:
+        ValueError: if `channels` and `kernels` differ in length.
     """
 
     def __init__(
@@ -33,7 +41,8 @@ class SeriesFCN(nn.Module):
         super().__init__()
         if len(channels) != len(kernels):
             raise ValueError("channels and kernels need one entry for each block")
-        layers, depth = [], series_shape[0]
+        layers: list[nn.Module] = []
+        depth = series_shape[0]
         for width, kernel in zip(channels, kernels):
             layers += [*conv_bn(depth, width, kernel), nn.ReLU()]
             depth = width
@@ -42,15 +51,23 @@ class SeriesFCN(nn.Module):
         initialize(self, init)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, time) -> (batch, num_outputs)."""
         return self.head(self.body(x).mean(dim=2))
 
 
 class SeriesResidual(nn.Module):
-    """relu(F(x) + shortcut(x)), F three convolutions with kernels 8, 5 and 3."""
+    """relu(F(x) + shortcut(x)), where F is one convolution with batch norm per kernel.
+
+    Args:
+        channels: of the input.
+        width: channels of the convolutions.
+        kernels: of the convolutions.
+    """
 
     def __init__(self, channels: int, width: int, kernels: Sequence[int]):
         super().__init__()
-        layers, depth = [], channels
+        layers: list[nn.Module] = []
+        depth = channels
         for kernel in kernels:
             layers += [*conv_bn(depth, width, kernel), nn.ReLU()]
             depth = width
@@ -58,13 +75,19 @@ class SeriesResidual(nn.Module):
         self.shortcut = nn.Sequential(*conv_bn(channels, width, 1)) if channels != width else nn.BatchNorm1d(width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, time) -> (batch, width, time)."""
         return F.relu(self.residual(x) + self.shortcut(x))
 
 
 class SeriesResNet(nn.Module):
-    """(batch, channels, time) -> (batch, num_outputs): class scores before the softmax. The paper's residual net.
+    """The paper's residual network: blocks of convolutions with shortcuts, the mean over time, and `head`.
 
-    Three blocks of three convolutions, the mean over time, and one linear layer.
+    Args:
+        series_shape: (channels, time).
+        num_outputs: class scores before the softmax, or predicted values.
+        channels: of each block.
+        kernels: of the convolutions in every block.
+        init: see `mlrun.networks.layers.initialization`.
     """
 
     def __init__(
@@ -85,4 +108,5 @@ class SeriesResNet(nn.Module):
         initialize(self, init)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, time) -> (batch, num_outputs)."""
         return self.head(self.body(x).mean(dim=2))

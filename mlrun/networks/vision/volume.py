@@ -12,11 +12,19 @@ from mlrun.networks.layers.shapes import output_shape
 
 
 class CNN3d(nn.Module):
-    """(batch, channels, depth, height, width) -> (batch, num_outputs): class scores before the softmax.
+    """Blocks of convolution, batch norm, ReLU and 2x2x2 pooling, a hidden linear layer with dropout, and `head`.
 
-    Per entry of `channels` a block: convolution of kernel^3, batch norm, ReLU, pooling of 2x2x2, as long as there is
-    something to pool; of the first block 1x2x2 where `keep_depth` (C3D does so, not to merge moments too early).
-    Then a hidden linear layer with dropout, and `head`.
+    An axis of length 1 is no longer pooled.
+
+    Args:
+        volume_shape: (channels, depth, height, width); of a clip, depth is time.
+        num_outputs: class scores before the softmax, or predicted values.
+        channels: of each block.
+        kernel: of every convolution, along all three axes.
+        keep_depth: the first pooling is 1x2x2, as in C3D, which preserves early temporal information.
+        hidden: width of the hidden layer.
+        dropout: after the hidden layer.
+        init: see `mlrun.networks.layers.initialization`.
     """
 
     def __init__(
@@ -31,7 +39,8 @@ class CNN3d(nn.Module):
         init: Literal["default", "zeros", "small", "fan_in", "xavier", "he"] = "he",
     ):
         super().__init__()
-        layers, before = [], volume_shape[0]
+        layers: list[nn.Module] = []
+        before = volume_shape[0]
         size = list(volume_shape[1:])
         for place, width in enumerate(channels):
             layers += [
@@ -51,4 +60,5 @@ class CNN3d(nn.Module):
         initialize(self, init)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, depth, height, width) -> (batch, num_outputs)."""
         return self.head(self.classifier(self.body(x)))
