@@ -1,24 +1,38 @@
-"""The verbs of the command line: one module each, with `SUMMARY` (one line) and `run(argv) -> exit status`."""
+"""The commands of `mlrun`: one module each, with `SUMMARY` (one line) and `run(argv) -> exit status`."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pkgutil import iter_modules
+from typing import Any
 
 
 def verbs() -> list[str]:
-    return sorted(module.name for module in iter_modules(__path__))
+    """Names of the commands; a module whose name begins with an underscore is none."""
+    return sorted(module.name for module in iter_modules(__path__) if not module.name.startswith("_"))
 
 
 class RunParser(argparse.ArgumentParser):
-    """Arguments of a verb that opens a stored run: the run, and whether files in it may run code (`--trust`, or `trust=true` as a run takes it)."""
+    """Arguments of a command that opens a stored run: the run, and whether its files may run code.
 
-    def __init__(self, verb: str, description: str):
-        super().__init__(prog=f"mlrun {verb}", description=description)
+    `--trust` can also be written `trust=true`, as in the overrides of a run.
+    """
+
+    def __init__(self, verb: str, description: str, **options: Any):
+        super().__init__(prog=f"mlrun {verb}", description=description, **options)
         self.add_argument("run", help="a run directory or an MLflow run id")
         self.add_argument(
             "--trust", action="store_true", help="also load a model written by another user that can run code"
         )
 
-    def parse_args(self, argv: list[str]):
-        return super().parse_args(["--trust" if argument == "trust=true" else argument for argument in argv])
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        return super().parse_known_args(with_trust(args or []), namespace)
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        return super().parse_args(with_trust(args or []), namespace)
+
+
+def with_trust(argv: Sequence[str]) -> list[str]:
+    """The arguments with `trust=true` written as the option `--trust`."""
+    return ["--trust" if argument == "trust=true" else argument for argument in argv]

@@ -20,23 +20,24 @@ def run(argv: list[str]) -> int:
         help="error of people on this task, or the best known: 0.01 is 1 %% (values: an RMSE)",
     )
     arguments = parser.parse_args(argv)
+    from mlrun.data.features import Label, Value
     from mlrun.evaluation.diagnosis import LEAST, diagnose
     from mlrun.experiment.stored import Record, open_data, open_run
 
     cfg, learner = open_run(arguments.run, arguments.trust)
     data = open_data(cfg)
-    problem = data.problem if hasattr(data, "problem") else None
-    if problem not in ("classification", "regression"):
+    if not isinstance(data.target, (Label, Value)):
+        kind = "nothing" if data.target is None else f"a {data.target.kind}"
         raise UserError(
-            f"{arguments.run}: its problem is {problem or cfg['dataset'].get('problem')}; errors are told apart for classification and regression"
+            f"{arguments.run}: errors are told apart for classes and values, and {data.name} has {kind} to predict"
         )
-    classifies = problem == "classification"
+    classifies = isinstance(data.target, Label)
     if classifies and not 0 <= arguments.human < 1:
         raise UserError(f"--human {arguments.human}: an error rate is between 0 and 1, such as 0.01")
     errors, rows = {}, {}
     for part in ("train", "train_dev", "val", "test"):
         if data.sizes.get(part):
-            metrics = learner.evaluate(data, part)
+            metrics = learner.evaluate(data, part).metrics
             if not {"accuracy", "rmse"} & set(metrics):
                 raise UserError(f"{arguments.run}: {cfg['model']['name']} gives no answers that could be wrong")
             errors[part], rows[part] = (1 - metrics["accuracy"] if classifies else metrics["rmse"]), data.sizes[part]

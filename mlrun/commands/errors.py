@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mlrun.commands import RunParser
 from mlrun.errors import UserError
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mlrun.data.module import RowData
+    from mlrun.predictions.learner import Evaluation
+
 SUMMARY = "a run's most confident mistakes, likely wrong labels, and error rates by class and by slices of each column"
 COLUMNS, SHOWN = 60, 8  # most columns that are sliced; rows of each table that are printed
+FEATURES = 30  # columns at most that are repeated beside a mistake
+Table = list[tuple[Any, ...]]
 
 
 def run(argv: list[str]) -> int:
+    """Runs the command."""
     parser = RunParser("errors", f"Prints and writes {SUMMARY} (CSV files, pictures of images).")
     parser.add_argument(
         "--part", help="train_dev, val or test (default: test); labels of train were learned and look right"
@@ -23,44 +33,33 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--output", type=Path, help="directory (default: errors in the run's directory, else here)")
     arguments = parser.parse_args(argv)
 
+    from mlrun.data.module import RowData
     from mlrun.evaluation.error_analysis import confident_mistakes, likely_mislabelled, slices
     from mlrun.experiment.stored import Record, open_part, open_run
 
     cfg, learner = open_run(arguments.run, arguments.trust)
-    if cfg["dataset"].get("problem") == "control":
-        raise UserError(f"{arguments.run}: learned from an environment, which has no right answers")
     data, part = open_part(cfg, learner, arguments.part)
-    learner.evaluate(data, part)
-    outcome = learner.outcome
-    if outcome is None:
+    if not data.targets:
+        raise UserError(f"{arguments.run}: learned from {data.name}, which has no right answers")
+    found = learner.evaluate(data, part)
+    if found.predictions is None or found.predictions.kind != data.target.kind or not isinstance(data, RowData):
         raise UserError(f"{arguments.run}: {cfg['model']['name']} gives no answers that could be wrong")
     folder = arguments.output or (Path(arguments.run) if Path(arguments.run).is_dir() else Path()) / "errors"
     folder.mkdir(parents=True, exist_ok=True)
-    rows, labels = data.rows(part), data.spec.class_names
-    tables = {
-        name: _rows(outcome, places, rows, labels, data)
-        for name, places in (("mistakes", confident_mistakes(outcome)), ("mislabelled", likely_mislabelled(outcome)))
-    }
-    classes = []
-    if outcome.problem == "classification":
-        for place, name in enumerate(labels):
-            of_class, said = outcome.y == place, outcome.predicted == place
-            if of_class.any() or said.any():
-                missed = float((outcome.predicted[of_class] != place).mean()) if of_class.any() else None
-                false = float((outcome.y[said] != place).mean()) if said.any() else None
-                classes.append((name, int(of_class.sum()), missed, false))
-        classes.sort(key=lambda one: -(one[2] or 0))
-    tables["classes"] = [("class", "rows", "missed", "wrong when predicted"), *classes]
+    truth = found.examples[data.targets[0]]
+    mistakes, mislabelled = confident_mistakes(found.predictions, truth), likely_mislabelled(found.predictions, truth)
+    tables = {"mistakes": _rows(found, mistakes, data), "mislabelled": _rows(found, mislabelled, data)}
+    tables["classes"] = [("class", "rows", "missed", "wrong when predicted"), *_classes(found, truth, data)]
     tables["slices"] = [
         ("column", "values", "rows", "error", "standard errors above all"),
-        *slices(outcome, _columns(data, rows, arguments.by)),
+        *slices(found.predictions, truth, _columns(data, data.rows(part), arguments.by)),
     ]
     for name, table in tables.items():
         if len(table) > 1:
             with open(folder / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
                 csv.writer(file).writerows(table)
-    _draw(data, outcome, rows, labels, folder)
-    _show(part, outcome, tables)
+    _draw(found, truth, data, {"mistakes": mistakes, "mislabelled": mislabelled}, folder)
+    _show(part, found, truth, tables)
     print(f"\n{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
     with Record(arguments.run, cfg, "errors", f"errors {part}", {"part": part}) as tracked:
         tracked.metrics({"mistakes": len(tables["mistakes"]) - 1, "mislabelled": len(tables["mislabelled"]) - 1})
@@ -68,83 +67,117 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def _rows(outcome, places, rows, labels, data):
-    """A table of chosen rows with what was given and what was said; the features of a small table too."""
-    features = list(data.spec.feature_names) if data.columns is not None or len(data.spec.feature_names) <= 30 else []
-    texts, names = getattr(data.content.x, "ndim", 2) == 1, data.content.names
+def _rows(found: Evaluation, places: np.ndarray, data: RowData) -> Table:
+    """A table of chosen rows with what was given and what was predicted; the features of a small table too."""
+    from mlrun.data.predictions import LabelPredictions
+    from mlrun.experiment.crossvalidation import written
+
+    predictions, target, truth = found.predictions, data.target, found.examples[data.targets[0]]
+    sure = isinstance(predictions, LabelPredictions) and predictions.probabilities is not None
+    confidence = None if sure else predictions.confidence()
     head = ["row", "true", "predicted"]
-    if outcome.probabilities is not None:
-        head += ["probability of predicted", "probability of true"]
-    table = [(*head, *features, *["text"] * texts, *["file"] * bool(names))]
-    x = data.take(rows[places]) if len(places) else []
-    for at, place in enumerate(places):
-        true, predicted = (
-            labels[int(v)] if outcome.problem == "classification" else v
-            for v in (outcome.y[place], outcome.predicted[place])
-        )
-        sure = (
-            [
-                round(float(outcome.probabilities[place, int(v)]), 6)
-                for v in (outcome.predicted[place], outcome.y[place])
-            ]
-            if outcome.probabilities is not None
-            else []
-        )
-        own = list(x.iloc[at] if hasattr(x, "iloc") else x[at].reshape(-1)) if features else [x[at]] if texts else []
-        own += [names[rows[place]]] if names else []
-        table.append((int(rows[place]), true, predicted, *sure, *own))
+    head += ["probability of predicted", "probability of true"] if sure else ["confidence"] * (confidence is not None)
+    names = [name for name in data.inputs if len(getattr(data.features[name], "names", ())) <= FEATURES]
+    names = [name for name in names if data.features[name].kind in ("row", "vector", "text")]
+    files = data.content.names
+    table: Table = [(*head, *(column for name in names for column in _head(data, name)), *["file"] * bool(files))]
+    rows = data.rows(found.part)
+    answers = predictions.columns()
+    for place in places:
+        if isinstance(predictions, LabelPredictions):
+            said = [target.names[int(truth[place])], target.names[int(predictions.indices[place])]]
+        else:
+            said = [written(target, truth[place]), next(iter(answers.values()))[place]]
+        if sure:
+            chances = predictions.probabilities[place]
+            said += [round(float(chances[int(at)]), 6) for at in (predictions.indices[place], truth[place])]
+        elif confidence is not None:
+            said.append(round(float(confidence[place]), 6))
+        own = [value for name in names for value in _values(found, name, int(place))]
+        table.append((int(rows[place]), *said, *own, *([files[rows[place]]] if files else [])))
     return table
 
 
-def _columns(data, rows, by: str | None) -> dict:
+def _head(data: RowData, name: str) -> list[str]:
+    return list(getattr(data.features[name], "names", ())) or [name]
+
+
+def _values(found: Evaluation, name: str, place: int) -> list[Any]:
+    value = found.examples.columns[name]
+    row = int(found.examples.index[place])
+    if hasattr(value, "iloc"):
+        return list(value.iloc[row])
+    return [value[row]] if isinstance(value[row], str) else list(value[row].reshape(-1))
+
+
+def _classes(found: Evaluation, truth: np.ndarray, data: RowData) -> Table:
+    """Of each class how many rows were missed, and how many were wrongly taken for it; the most missed first."""
+    from mlrun.data.predictions import LabelPredictions
+
+    if not isinstance(found.predictions, LabelPredictions):
+        return []
+    table, predicted = [], found.predictions.indices
+    for place, name in enumerate(data.target.names):
+        of_class, said = truth == place, predicted == place
+        if of_class.any() or said.any():
+            missed = float((predicted[of_class] != place).mean()) if of_class.any() else None
+            false = float((truth[said] != place).mean()) if said.any() else None
+            table.append((name, int(of_class.sum()), missed, false))
+    return sorted(table, key=lambda one: -(one[2] or 0))
+
+
+def _columns(data: RowData, rows: np.ndarray, by: str | None) -> dict[str, np.ndarray]:
     if by:
         return {name: data.column(name)[rows] for name in by.split(",")}
-    if getattr(data.content.x, "ndim", 0) != 2:
-        return {}
-    return {name: data.column(name)[rows] for name in list(data.spec.feature_names)[:COLUMNS]}
+    tables = [data.features[name] for name in data.inputs if data.features[name].kind in ("row", "vector")]
+    return {name: data.column(name)[rows] for feature in tables for name in feature.names[:COLUMNS]}
 
 
-def _draw(data, outcome, rows, labels, folder) -> None:
-    from mlrun.evaluation.error_analysis import confident_mistakes, likely_mislabelled
+def _draw(found: Evaluation, truth: np.ndarray, data: RowData, places: dict[str, np.ndarray], folder: Path) -> None:
+    import numpy as np
+
+    from mlrun.data.features import Image
+    from mlrun.data.predictions import LabelPredictions
     from mlrun.report.figures import misclassified_images, save
 
-    if len(data.spec.facts.get("image_shape", ())) != 3 or outcome.problem != "classification":
+    image = next((name for name in data.inputs if isinstance(data.features[name], Image)), None)
+    predictions = found.predictions
+    if image is None or not isinstance(predictions, LabelPredictions):
         return
-    for name, places, title, order in (
-        ("mistakes", confident_mistakes(outcome), "Mistakes", None),
-        ("mislabelled", likely_mislabelled(outcome), "Likely mislabelled", "the likeliest first"),
+    confidence = predictions.confidence()
+    for name, title, order in (
+        ("mistakes", "Mistakes", None),
+        ("mislabelled", "Likely mislabelled", "the likeliest first"),
     ):
-        chosen = places[outcome.y[places] != outcome.predicted[places]]
+        chosen = places[name][truth[places[name]] != predictions.indices[places[name]]]
         if len(chosen):
-            images = data.take(rows[chosen])
-            sure = None if outcome.probabilities is None else outcome.probabilities[chosen, outcome.predicted[chosen]]
+            images = np.asarray(found.examples.take(chosen)[image])
             figure = misclassified_images(
                 images,
-                outcome.y[chosen],
-                outcome.predicted[chosen],
-                labels,
+                truth[chosen],
+                predictions.indices[chosen],
+                data.target.names,
                 images.shape[1:],
-                confidence=sure,
-                of_rows=len(outcome.y),
+                confidence=None if confidence is None else confidence[chosen],
+                of_rows=len(truth),
                 title=title,
                 order=order,
             )
             save(figure, folder / f"{name}.png")
 
 
-def _show(part, outcome, tables) -> None:
+def _show(part: str, found: Evaluation, truth: Any, tables: dict[str, Table]) -> None:
     import numpy as np
 
+    from mlrun.data.predictions import ValuePredictions
     from mlrun.report.numbers import number
 
-    if outcome.problem == "classification":
-        print(
-            f"{part}: {len(tables['mistakes']) - 1:,} of {len(outcome.y):,} wrong ({np.mean(outcome.y != outcome.predicted):.2%})"
-        )
+    size = found.predictions.mistakes(truth)
+    if isinstance(found.predictions, ValuePredictions):
+        print(f"{part}: rmse {number(float(np.sqrt(np.mean(size**2))))} on {len(size):,} rows")
     else:
-        print(
-            f"{part}: rmse {number(float(np.sqrt(np.mean((outcome.y - outcome.predicted) ** 2))))} on {len(outcome.y):,} rows"
-        )
+        wrong = int((size > 0).sum())
+        print(f"{part}: {wrong:,} of {len(size):,} wrong ({wrong / len(size):.2%})")
     for name, title in (
         ("mistakes", "most confident mistakes"),
         ("mislabelled", "likely mislabelled"),
@@ -156,7 +189,7 @@ def _show(part, outcome, tables) -> None:
             continue
         width = len(table[0])
         if name in ("mistakes", "mislabelled") and table[0][-1] not in ("text", "file"):
-            width = 3 if outcome.probabilities is None else 5  # features of a table are in the file
+            width = 3 + sum(column.startswith("probability of") or column == "confidence" for column in table[0])
         cells = [[_cell(value, number) for value in row[:width]] for row in table[: SHOWN + 1]]
         widths = [max(map(len, column)) for column in zip(*cells)]
         more = f" ({len(table) - 1 - SHOWN:,} more in {name}.csv)" if len(table) - 1 > SHOWN else ""
@@ -165,7 +198,7 @@ def _show(part, outcome, tables) -> None:
             print("  " + "  ".join(cell.ljust(size) for cell, size in zip(row, widths)).rstrip())
 
 
-def _cell(value, number) -> str:
+def _cell(value: Any, number: Any) -> str:
     if value is None:
         return "–"
     is_float = isinstance(value, float) or hasattr(value, "dtype") and value.dtype.kind == "f"

@@ -11,6 +11,7 @@ SUMMARY = "metrics and figures of a run's stored model, on any part of its data 
 
 
 def run(argv: list[str]) -> int:
+    """Runs the command."""
     parser = RunParser("evaluate", f"Prints {SUMMARY}; recorded as a run nested below it.")
     parser.add_argument(
         "overrides",
@@ -29,13 +30,16 @@ def run(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     import tempfile
 
-    from mlrun.experiment.reference_classifier import appoint
-    from mlrun.experiment.run import draw
+    from mlrun.experiment.reference_classifier import reference_for
+    from mlrun.experiment.result import draw
+    from mlrun.experiment.run import run as train
     from mlrun.experiment.stored import Record, open_data, open_part, open_run
     from mlrun.report.numbers import number
+    from mlrun.report.view import figures
 
     cfg, learner = open_run(arguments.run, arguments.trust)
-    if cfg["dataset"].get("problem") == "control":
+    acts = any(feature.kind == "observation" for feature in learner.inputs.values())
+    if acts:
         settings = {} if arguments.episodes is None else {"test_episodes": arguments.episodes}
         cfg["seed"] = cfg["seed"] if arguments.seed is None else arguments.seed
         data, part = open_data(cfg, **settings), "test"
@@ -49,20 +53,20 @@ def run(argv: list[str]) -> int:
         "part": part,
         "rows": data.sizes.get(part),
         "overrides": " ".join(arguments.overrides),
-        "source": getattr(data, "source", ""),
+        "source": data.source,
     }
     with (
         tempfile.TemporaryDirectory() as folder,
         Record(arguments.run, cfg, "evaluation", f"evaluate {part}", params) as tracked,
     ):
-        appoint(learner, cfg, data)
-        metrics = {f"{part}/{name}": value for name, value in learner.evaluate(data, part).items()}
+        evaluation = learner.evaluate(data, part, reference_for(cfg, data, train))
+        metrics = {f"{part}/{name}": value for name, value in evaluation.metrics.items()}
         tracked.metrics(metrics)
-        figures = arguments.figures or Path(folder)
-        draw(learner.figures(data, part), figures)
-        tracked.artifact(figures, "figures")
+        directory = arguments.figures or Path(folder)
+        draw(figures(learner, data, evaluation), directory)
+        tracked.artifact(directory, "figures")
         width = max(map(len, metrics))
-        if params["rows"] and data.problem != "control":  # there they are episodes
+        if params["rows"] and not acts:  # there they are episodes
             print(f"{'rows':<{width}}  {params['rows']:,}")
         for name, value in metrics.items():
             print(f"{name:<{width}}  {number(value)}")

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
+from typing import Any
 
 from mlrun.commands import RunParser
 from mlrun.errors import UserError
 
-SUMMARY = "answers of a run's stored model for a file, a pipe or a folder of images; a GIF of an episode where it plays"
+SUMMARY = (
+    "answers of a run's stored model for a file, a pipe or a folder of images; samples, episodes, continued prompts"
+)
 
 
 def run(argv: list[str]) -> int:
+    """Runs the command."""
     parser = RunParser(
         "predict",
-        "Writes a prediction and the probabilities of all classes for each row of INPUT, however many there are. "
-        "A generative model draws --samples instead. The model of an environment plays: episode.gif and transitions.csv.",
+        "Writes a prediction for each row of INPUT, however many there are. A model may answer further queries: see "
+        "`mlrun predict RUN --help` for those of a run, such as samples of a generative model.",
+        add_help=False,
     )
+    parser.add_argument("-h", "--help", action="store_true", help="show this help and exit")
     parser.add_argument(
         "input", nargs="?", help="CSV, TSV, Parquet, JSON lines, an image or a folder of images; - for stdin"
     )
     parser.add_argument(
-        "--output",
-        help="file to write: .csv, .parquet or .jsonl; - for stdout (default); of an environment a directory",
+        "--output", help="file to write: .csv, .parquet or .jsonl; - for stdout (default); of some queries a directory"
     )
     parser.add_argument(
         "--format", choices=("csv", "parquet", "jsonl", "images"), help="of the input, where its name does not say it"
@@ -32,41 +38,41 @@ def run(argv: list[str]) -> int:
         type=Path,
         help="file for rows that cannot be used, with line and reason (default: beside the output)",
     )
-    parser.add_argument(
-        "--samples", type=int, help="how many a generative model draws, into --output grid.png or samples.npz"
-    )
-    parser.add_argument("--labels", help="of the samples, where the model knows classes: 3,7")
-    parser.add_argument("--episodes", type=int, default=1, help="to play (environments)")
-    parser.add_argument(
-        "--seed", type=int, help="of samples; of episodes, without it those that the run itself was measured by"
-    )
-    arguments = parser.parse_args(argv)
-    from mlrun.experiment.stored import open_run
+    if not argv or argv[0].startswith("-"):
+        if {"-h", "--help"} & set(argv):
+            parser.print_help()
+            return 0
+        parser.parse_args(argv)
+    from mlrun.experiment.stored import open_data, open_run
 
-    cfg, learner = open_run(arguments.run, arguments.trust)
-    if arguments.samples is not None:
-        from mlrun.predictions.samples import write_samples
-
-        labels, output = arguments.labels and arguments.labels.split(","), Path(arguments.output or "samples.png")
-        print(f"{output}: {write_samples(cfg, learner, arguments.samples, output, labels, arguments.seed or 0)}")
+    known, _ = parser.parse_known_args(argv)
+    cfg, learner = open_run(known.run, known.trust)
+    queries = learner.queries
+    for query in queries:
+        query.add_options(parser.add_argument_group(f"--{query.name}"))
+    if known.help:
+        parser.print_help()
         return 0
-    if cfg["dataset"].get("problem") == "control":
-        return _play(cfg, learner, arguments)
+    arguments = parser.parse_args(argv)
+    asked = next((query for query in queries if query.is_asked(arguments)), None)
+    if asked is None and arguments.input is None:
+        asked = next((query for query in queries if query.without_input), None)
+    if asked is not None:
+        return asked.answer(learner, cfg, arguments, open_data)
     return _answer(learner, arguments)
 
 
-def _answer(learner, arguments) -> int:
+def _answer(learner: Any, arguments: argparse.Namespace) -> int:
     import sys
 
-    from mlrun.data.readers.rows import read_rows
+    from mlrun.data.rows import read_rows
     from mlrun.predictions.writer import FORMATS, predict_all
 
     if arguments.input is None:
         raise UserError(
             f"what should be predicted? mlrun predict {arguments.run} FILE --output predictions.csv (- reads from a pipe)"
         )
-    inputs = learner.recipe.get("inputs")
-    if not inputs:
+    if not learner.inputs:
         raise UserError(f"{arguments.run}: this model does not take rows of a table, texts or images")
     output = arguments.output or "-"
     suffix = Path(output).suffix.lower()
@@ -81,7 +87,11 @@ def _answer(learner, arguments) -> int:
         if path.exists() and Path(arguments.input).exists() and path.samefile(arguments.input):
             raise UserError(f"{option} {path}: is the input itself, which would be lost; give another file")
     rows, refused = predict_all(
-        learner, read_rows(arguments.input, inputs, arguments.format, arguments.separator), output, format, rejected
+        learner,
+        read_rows(arguments.input, learner.inputs, arguments.format, arguments.separator),
+        output,
+        format,
+        rejected,
     )
     if refused:
         print(
@@ -92,29 +102,3 @@ def _answer(learner, arguments) -> int:
     if output != "-" and rows:
         print(f"{output}: {rows:,} predictions")
     return 0 if rows else 1
-
-
-def _play(cfg: dict, learner, arguments) -> int:
-    """Greedy episodes; writes episode.gif (the first one) and transitions.csv."""
-    from mlrun.experiment.stored import open_data
-    from mlrun.report.control import record, write_transitions
-    from mlrun.report.numbers import number
-
-    if arguments.input is not None:
-        raise UserError(
-            f"{arguments.run}: the model of an environment plays and takes no input: mlrun predict {arguments.run} --output DIRECTORY"
-        )
-    if arguments.seed is not None:
-        cfg["seed"] = arguments.seed
-    data = open_data(cfg, test_episodes=arguments.episodes)
-    folder = Path(arguments.output or ".")
-    folder.mkdir(parents=True, exist_ok=True)
-    table = folder / "transitions.csv"
-    returns = write_transitions(table, data, learner.predict)
-    print(f"{table}: {len(returns)} episodes, mean return {number(sum(returns) / len(returns))}")
-    film = record(data, learner.predict)
-    if film is None:
-        raise UserError("no picture of an episode: this environment cannot draw itself here (is pygame-ce installed?)")
-    film.save(folder / "episode.gif")
-    print(f"{folder / 'episode.gif'}: {film.told}")
-    return 0

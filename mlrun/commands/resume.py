@@ -1,4 +1,4 @@
-"""`mlrun resume RUN`: goes on with a run, or with a sweep, that ended early."""
+"""`mlrun resume RUN`: resumes a run or a sweep that ended early."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from pathlib import Path
 
 from mlrun.errors import UserError
 
-SUMMARY = "go on with a run or a sweep that was interrupted, killed or failed"
+SUMMARY = "resume a run or a sweep that was interrupted, killed or failed"
 
 
 def run(argv: list[str]) -> int:
+    """Resumes from a run's last checkpoint, or runs the unfinished jobs of a sweep; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="mlrun resume",
-        description="Goes on from a run's last checkpoint, in the same directory and MLflow run; or runs the jobs of a sweep that did not finish.",
+        description="Resumes a run from its last checkpoint, in the same directory and MLflow run; or runs the jobs of a sweep that did not finish.",
     )
     parser.add_argument("run", help="directory of a run or sweep, checkpoint of a run, or MLflow run id")
     parser.add_argument(
@@ -29,29 +30,26 @@ def run(argv: list[str]) -> int:
     from mlrun.sweep.journal import SWEEP
 
     if (Path(arguments.run) / SWEEP).is_file():
-        return _sweep(arguments.run, arguments.overrides)
+        return _resume_sweep(Path(arguments.run).resolve(), arguments.overrides)
     from mlrun.experiment.resuming import find, resume_run
 
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     return resume_run(find(arguments.run), arguments.overrides)
 
 
-def _sweep(directory: str, overrides: list[str]) -> int:
-    from mlrun.cli import hydra_application
+def _resume_sweep(directory: Path, overrides: list[str]) -> int:
+    from mlrun.commands._application import hydra_application
     from mlrun.sweep.journal import open_sweep
 
-    directory = Path(directory).resolve()
     sweep = open_sweep(directory).sweep
-    other = [override for override in overrides if not override.lstrip("+").startswith("hydra")]
-    if other:
+    others = [override for override in overrides if not override.lstrip("+").startswith("hydra")]
+    if others:
         raise UserError(
-            f"{other[0]}: a sweep is resumed as it was begun; only settings of hydra.launcher and hydra.sweeper can change"
+            f"{others[0]}: a resumed sweep keeps its settings, except those of hydra.launcher and hydra.sweeper"
         )
     try:
-        os.chdir(sweep["cwd"])  # where its database and its data lie
+        os.chdir(sweep["cwd"])  # its database and its data lie there
     except OSError as error:
-        raise UserError(f"the sweep was started in {sweep['cwd']}, which is not there: {error.strerror}") from None
-    kept = [
-        argument for argument in sweep["argv"] if not argument.startswith(("hydra.sweep.dir=", "hydra.sweeper.resume="))
-    ]
+        raise UserError(f"the sweep was started in {sweep['cwd']}, which cannot be entered: {error.strerror}") from None
+    kept = [word for word in sweep["argv"] if not word.startswith(("hydra.sweep.dir=", "hydra.sweeper.resume="))]
     return hydra_application([*kept, f"hydra.sweep.dir='{directory}'", "hydra.sweeper.resume=true", *overrides])

@@ -25,6 +25,11 @@ class Predictions(ABC):
     kind: ClassVar[str]
     shared: ClassVar[tuple[str, ...]] = ()
 
+    @property
+    def is_nested(self) -> bool:
+        """Whether a row holds lists or dicts, which a table has no cells for."""
+        return len(self) > 0 and any(isinstance(value, (list, dict)) for value in self.row(0).values())
+
     def __len__(self) -> int:
         return next(len(getattr(self, name)) for name in self._by_row() if getattr(self, name) is not None)
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 import numpy as np
+
+from mlrun.data.predictions import LabelPredictions, Predictions, ValuePredictions
 
 QUANTILES = 4  # slices of a column of numbers
 CATEGORIES = 12  # most frequent values of a column that are slices of their own
@@ -10,66 +15,66 @@ SLICE_ROWS = 5  # a smaller slice says nothing
 OUTLYING = 6.0  # robust deviations beyond which a residual looks like a wrong value
 
 
-def confident_mistakes(outcome) -> np.ndarray:
-    """Places of the wrong rows, the most confident (or, of values, the largest) first."""
-    if outcome.problem == "regression":
-        return np.argsort(-np.abs(outcome.y - outcome.predicted), kind="stable")
-    wrong = np.flatnonzero(outcome.y != outcome.predicted)
-    if outcome.probabilities is None:
-        return wrong
-    return wrong[np.argsort(-outcome.probabilities[wrong, outcome.predicted[wrong]], kind="stable")]
+def confident_mistakes(predictions: Predictions, truth: Any) -> np.ndarray:
+    """Places of the wrong rows, the worst first: the most confident of a yes-or-no mistake, else the largest mistake. Values are never
+    quite right, and all count."""
+    size = predictions.mistakes(truth)
+    wrong = np.arange(len(size)) if isinstance(predictions, ValuePredictions) else np.flatnonzero(size > 0)
+    confidence = predictions.confidence()
+    rank = [-size[wrong]] if confidence is None else [-np.asarray(confidence)[wrong], -size[wrong]]
+    return wrong[np.lexsort(rank)]
 
 
-def likely_mislabelled(outcome) -> np.ndarray:
-    """Places of rows whose given label is likely wrong, the likeliest first.
+def likely_mislabelled(predictions: Predictions, truth: Any) -> np.ndarray:
+    """Places of rows whose given label is likely wrong, the likeliest first; none for kinds of predictions that do not tell.
 
     Confident learning (Northcutt, Jiang and Chuang 2021): a row counts as class j if its probability of j reaches the mean that rows
     labelled j have; it is suspect where the likeliest such class is another than its label, ordered by the margin between the two.
     The probabilities must come from a model that was not trained on these rows. Of values: residuals beyond OUTLYING robust
     deviations (1.4826 times the median absolute one).
     """
-    if outcome.problem == "regression":
-        residual = outcome.y - outcome.predicted
+    if isinstance(predictions, ValuePredictions):
+        residual = truth - predictions.values
         spread = 1.4826 * np.median(np.abs(residual - np.median(residual))) if len(residual) else 0.0
         far = (
             np.abs(residual - np.median(residual)) > OUTLYING * spread if spread > 0 else np.zeros(len(residual), bool)
         )
         return np.flatnonzero(far)[np.argsort(-np.abs(residual[far]), kind="stable")]
-    if outcome.probabilities is None:
+    if not isinstance(predictions, LabelPredictions) or predictions.probabilities is None:
         return np.zeros(0, dtype=np.int64)
-    shares, y, rows = outcome.probabilities, outcome.y, np.arange(len(outcome.y))
+    shares, rows = predictions.probabilities, np.arange(len(truth))
     usual = np.array(
-        [shares[y == label, label].mean() if (y == label).any() else np.inf for label in range(shares.shape[1])]
+        [shares[truth == label, label].mean() if (truth == label).any() else np.inf for label in range(shares.shape[1])]
     )
     counted = np.where(shares >= usual, shares, -np.inf)
     best = counted.argmax(axis=1)
-    suspect = np.flatnonzero(np.isfinite(counted.max(axis=1)) & (best != y))
-    margin = shares[rows, best] - shares[rows, y]
+    suspect = np.flatnonzero(np.isfinite(counted.max(axis=1)) & (best != truth))
+    margin = shares[rows, best] - shares[rows, truth]
     return suspect[np.argsort(-margin[suspect], kind="stable")]
 
 
-def slices(outcome, columns: dict[str, np.ndarray]) -> list[tuple[str, str, int, float, float]]:
+def slices(
+    predictions: Predictions, truth: Any, columns: Mapping[str, np.ndarray]
+) -> list[tuple[str, str, int, float, float]]:
     """(column, values, rows, error, standard errors above the error of all rows), the worst first.
 
-    Numbers are cut at their quartiles, texts into their most frequent values. error: rate, or RMSE of values.
+    Numbers are cut at their quartiles, texts into their most frequent values. error: the mean mistake, or RMSE of values.
     """
-    wrong = (
-        (outcome.y != outcome.predicted).astype(float)
-        if outcome.problem == "classification"
-        else (outcome.y - outcome.predicted) ** 2
-    )
+    of_values = isinstance(predictions, ValuePredictions)
+    size = predictions.mistakes(truth)
+    wrong = size**2 if of_values else size
     overall, spread, found = wrong.mean(), wrong.std(), []
     for name, values in columns.items():
         for said, mask in _masks(values):
             count = int(mask.sum())
             if SLICE_ROWS <= count < len(wrong):
                 excess = (wrong[mask].mean() - overall) / (spread / np.sqrt(count)) if spread > 0 else 0.0
-                rate = wrong[mask].mean() if outcome.problem == "classification" else np.sqrt(wrong[mask].mean())
+                rate = np.sqrt(wrong[mask].mean()) if of_values else wrong[mask].mean()
                 found.append((name, said, count, float(rate), float(excess)))
     return sorted(found, key=lambda one: -one[4])
 
 
-def _masks(values):
+def _masks(values: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """(name, mask) of the slices of a column."""
     import pandas as pd
 

@@ -5,85 +5,113 @@ from __future__ import annotations
 import csv
 import json
 import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mlrun.config.identity import flatten, is_network, relevant
+from mlrun.data.features import Feature
+from mlrun.data.module import DataModule, RowData
+from mlrun.data.predictions import Predictions
 from mlrun.data.splits import split_rows
 from mlrun.errors import ConfigError, DataError
-from mlrun.evaluation.outcome import Outcome
-from mlrun.experiment.state import RunState, newest_checkpoint
+from mlrun.evaluation.evaluator import Subject
+from mlrun.experiment.result import Result, draw, log_model, seed_everything
+from mlrun.experiment.resuming import newest_checkpoint
+from mlrun.experiment.state import RunState
+from mlrun.predictions.learner import Evaluation, Learner, load_learner, make_learner
+from mlrun.tracking.directions import as_tag
 from mlrun.tracking.recorder import KEY
 from mlrun.tracking.run import Run
 from mlrun.tracking.run_directory import locked, read_record
 
 log = logging.getLogger("mlrun")
 
+ALL = "all"  # of trainer.folds: leave one out
 
-def cross_validate(cfg: dict, data, result, tracked: Run, report, overrides=()) -> None:
+
+@dataclass
+class Fold:
+    """What became of one fold. rows: the held-out ones, by their numbers in the data."""
+
+    repeat: int
+    number: int
+    rows: np.ndarray
+    evaluation: Evaluation
+
+
+def cross_validate(
+    cfg: dict[str, Any], data: DataModule, result: Result, tracked: Run, report: Any, overrides: list[str] | tuple = ()
+) -> None:
     """Trains and tests a learner per fold; leaves "cv/…" means and deviations (numpy's, over folds) in `result.metrics`.
 
-    Gone on with, folds that an earlier attempt finished are only measured again, and the one it was at goes on from its checkpoint.
-    Which rows are folded: all that the split uses, without a test part that the set brings itself, which stays untouched.
+    Folds of a single row are measured together, because most metrics say nothing of one row. Resumed, folds that an earlier attempt finished
+    are only measured again, and the one that it was at resumes from its checkpoint. All rows that the split uses are folded, without a test
+    part that the set brings itself, which stays untouched.
     """
     settings = cfg["trainer"]
     if settings["devices"] not in (1, "auto", "1"):
         raise ConfigError(f"trainer.devices={settings['devices']}: cross-validation trains fold by fold on one device")
-    rows, _, classes = _pool(data)
+    rows, classes = _pool(data)
     groups = _groups(data, rows, settings.get("group"))
-    plan = list(folds(len(rows), settings["folds"], settings.get("repeats") or 1, _seed(cfg, data), classes, groups))
+    count = len(rows) if settings["folds"] == ALL else settings["folds"]
+    plan = list(folds(len(rows), count, settings.get("repeats") or 1, _seed(cfg, data), classes, groups))
     sizes = {_division(settings): len(rows)}
-    report.config_summary(cfg, overrides, sizes=sizes, problem=data.spec.problem, directory=result.directory)
-    out_of_fold, measured, seconds = [], [], {}
+    report.config_summary(cfg, overrides, sizes=sizes, problem=data.problem, directory=result.directory)
+    done, seconds = [], {}
     for number, (train, held_out) in enumerate(plan, start=1):
         parts = {"train": rows[train], "test": rows[held_out]}
         if is_network(cfg["model"]):
-            parts.update(
-                _validation(
-                    cfg,
-                    data,
-                    rows[train],
-                    None if classes is None else classes[train],
-                    None if groups is None else groups[train],
-                )
-            )
+            own = (None if values is None else values[train] for values in (classes, groups))
+            parts.update(_validation(cfg, data, rows[train], *own))
         directory = result.directory / f"fold_{number}"
         directory.mkdir(exist_ok=True)
+        fold_data = data.with_parts(parts)
         with locked(directory):
-            learner, metrics = _fold(cfg, data.with_parts(parts), result, tracked, report, directory, number, seconds)
-        measured.append(metrics)
-        repeat, fold = divmod(number - 1, settings["folds"])
-        out_of_fold.append((repeat + 1, fold + 1, parts["test"], learner.outcome))
-        tracked.metrics({f"fold/{name}": value for name, value in metrics.items()}, step=number)
+            learner, evaluation = _fold(cfg, fold_data, result, tracked, report, directory, number, seconds)
+        repeat, place = divmod(number - 1, count)
+        done.append(Fold(repeat + 1, place + 1, parts["test"], evaluation))
+        tracked.metrics({f"fold/{name}": value for name, value in evaluation.metrics.items()}, step=number)
         result.parameters = learner.training.parameters
         watched = learner.monitor.rpartition("/")[2]
-        report.fold(number, len(plan), watched, metrics.get(watched))
+        report.fold(number, len(plan), watched, evaluation.metrics.get(watched))
     result.seconds.update(seconds)
     result.monitor, result.mode = f"cv/{learner.monitor.rpartition('/')[2]}", learner.mode
-    for name in measured[0]:
-        values = np.array([metrics[name] for metrics in measured])
-        result.metrics.update({f"cv/{name}": float(values.mean()), f"cv_std/{name}": float(values.std())})
+    tracked.tags(as_tag(learner.directions))
+    result.metrics.update(_summary(learner, data, done))
     with result.phase("report"):
-        _write_out_of_fold(result.directory / "out_of_fold.csv", out_of_fold, data)
+        _write_out_of_fold(result.directory / "out_of_fold.csv", done, data)
+        measured = [fold.evaluation.metrics for fold in done]
         (result.directory / "folds.json").write_text(json.dumps(measured, indent=2), encoding="utf-8")
         for name in ("out_of_fold.csv", "folds.json"):
             if (result.directory / name).is_file():
                 tracked.artifact(result.directory / name)
-        _draw(data, out_of_fold, result.directory / "figures", tracked)
+        _draw(learner, data, done, result.directory / "figures", tracked)
 
 
-def folds(count: int, number: int, repeats: int, seed: int, classes=None, groups=None):
+def folds(
+    count: int,
+    number: int,
+    repeats: int,
+    seed: int,
+    classes: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields (training places, held-out places) of 0..count-1, `repeats` times `number` folds.
 
-    The splitter is what a user of scikit-learn would write: (Repeated)StratifiedKFold where there are classes, (Repeated)KFold
-    where there are none, StratifiedGroupKFold or GroupKFold with groups; shuffled, with `seed` as random_state (seed + repeat
-    for groups). Raises DataError where that is not possible.
+    The splitter is what a user of scikit-learn would write: LeaveOneOut where there are as many folds as rows, else
+    (Repeated)StratifiedKFold where there are classes, (Repeated)KFold where there are none, StratifiedGroupKFold or GroupKFold with
+    groups; shuffled, with `seed` as random_state (seed + repeat for groups). Raises DataError where that is not possible.
     """
     from sklearn import model_selection as select
 
     if number > count:
         raise DataError(f"trainer.folds={number}: there are only {count} rows")
+    if number < 2:
+        raise DataError(f"trainer.folds: {count} row cannot be folded")
     y = np.zeros(count) if classes is None else classes
     if groups is not None:
         present = len(np.unique(groups))
@@ -93,11 +121,19 @@ def folds(count: int, number: int, repeats: int, seed: int, classes=None, groups
         for repeat in range(repeats):
             yield from kind(number, shuffle=True, random_state=seed + repeat).split(y, y, groups)
         return
+    if number == count:
+        if repeats > 1:
+            raise DataError(
+                f"trainer.repeats={repeats}: leaving out one row after the other gives the same folds each time"
+            )
+        yield from select.LeaveOneOut().split(y)
+        return
     if classes is not None:
         least = int(np.bincount(classes).min(initial=count, where=np.bincount(classes) > 0))
         if least < number:
             raise DataError(
-                f"trainer.folds={number}: the smallest class has {least} row{'s' * (least != 1)}; take fewer folds, or set dataset.split.stratify=false"
+                f"trainer.folds={number}: the smallest class has {least} row{'s' * (least != 1)}; take fewer folds, as many as rows "
+                f"(trainer.folds=all), or set dataset.split.stratify=false"
             )
     if repeats > 1:
         kind = select.RepeatedKFold if classes is None else select.RepeatedStratifiedKFold
@@ -107,26 +143,23 @@ def folds(count: int, number: int, repeats: int, seed: int, classes=None, groups
     yield from kind(number, shuffle=True, random_state=seed).split(y, y)
 
 
-def _division(settings) -> str:
+def _division(settings: dict[str, Any]) -> str:
     """How rows are folded, in words."""
-    group, repeats = settings.get("group"), settings.get("repeats") or 1
-    return f"rows in {settings['folds']} folds{f' by {group}' if group else ''}{f', {repeats} times' * (repeats > 1)}"
+    group, repeats, number = settings.get("group"), settings.get("repeats") or 1, settings["folds"]
+    count = "as many folds" if number == ALL else f"{number} folds"
+    return f"rows in {count}{f' by {group}' if group else ''}{f', {repeats} times' * (repeats > 1)}"
 
 
-def _pool(data):
-    """(rows, y, classes or None) of what is folded, in the order of the rows."""
-    if not hasattr(data, "content"):
+def _pool(data: DataModule) -> tuple[np.ndarray, np.ndarray | None]:
+    """(rows that are folded, their classes or None), in the order of the rows."""
+    if not isinstance(data, RowData):
         raise ConfigError(f"trainer=kfold: {data.name} has no rows that could be folded")
-    parts = [
-        part for part in data.sizes if part != "test" or data.content.test_rows is None and data.content.sources is None
-    ]
-    rows = np.sort(np.concatenate([data.rows(part) for part in parts]))
-    y = data.content.y[rows]
-    by_class = data.problem == "classification" and data.split.get("stratify", True)
-    return rows, y, y if by_class else None
+    own_test = data.content.test_rows is not None or data.content.sources is not None
+    rows = np.sort(np.concatenate([data.rows(part) for part in data.sizes if part != "test" or not own_test]))
+    return rows, None if data.classes is None else data.classes[rows]
 
 
-def _groups(data, rows, column):
+def _groups(data: DataModule, rows: np.ndarray, column: str | None) -> np.ndarray | None:
     if column is None:
         return None
     try:
@@ -136,12 +169,14 @@ def _groups(data, rows, column):
     return np.unique(values.astype(str), return_inverse=True)[1].reshape(-1)[rows]
 
 
-def _seed(cfg, data) -> int:
+def _seed(cfg: dict[str, Any], data: DataModule) -> int:
     seed = data.split.get("seed")
     return cfg["seed"] if seed is None else seed
 
 
-def _validation(cfg, data, rows, classes, groups) -> dict:
+def _validation(
+    cfg: dict[str, Any], data: DataModule, rows: np.ndarray, classes: np.ndarray | None, groups: np.ndarray | None
+) -> dict[str, np.ndarray]:
     """Training rows with a part kept aside for choosing the epoch: whole groups where there are groups."""
     sizes = data.sizes
     share = sizes["val"] / (sizes["train"] + sizes["val"]) if sizes["val"] else 0.0
@@ -156,11 +191,17 @@ def _validation(cfg, data, rows, classes, groups) -> dict:
     return split_rows(rows, {"train": len(rows) - size, "val": size}, _seed(cfg, data), classes, data.title)
 
 
-def _fold(cfg, data, result, tracked, report, directory, number, seconds):
-    """(learner, metrics on the held-out rows) of one fold, which is recorded as a run below `tracked`."""
-    from mlrun.experiment.run import Result, seed_everything
-    from mlrun.predictions.learner import load_learner, make_learner
-
+def _fold(
+    cfg: dict[str, Any],
+    data: DataModule,
+    result: Result,
+    tracked: Run,
+    report: Any,
+    directory: Path,
+    number: int,
+    seconds: dict[str, float],
+) -> tuple[Learner, Evaluation]:
+    """(learner, its evaluation on the held-out rows) of one fold, which is recorded as a run below `tracked`."""
     record, whole = RunState(directory), read_record(result.directory).get("key")
     earlier = read_record(directory) if whole and read_record(directory).get("whole") == whole else {}
     if earlier.get("status") == "FINISHED":
@@ -184,7 +225,7 @@ def _fold(cfg, data, result, tracked, report, directory, number, seconds):
         flatten(relevant(cfg)),
         tracked.id_in_time or str(result.directory.resolve()),
         earlier.get("run_id"),
-        lambda run_id: record.update(run_id=run_id),
+        lambda run_id: record.note(run_id=run_id),
         directory,
     )
     part = Result(result.model, result.dataset, directory)
@@ -192,70 +233,95 @@ def _fold(cfg, data, result, tracked, report, directory, number, seconds):
     try:
         seed_everything(cfg["seed"])
         learner = make_learner(cfg, data)
+        run.tags(as_tag(learner.directions))
         with part.phase("fit"):
             learner.fit(data, run, directory, report.Progress(), newest_checkpoint(directory) if earlier else None)
         with part.phase("evaluate"):
-            metrics = learner.evaluate(data, "test")
-        run.metrics({f"test/{name}": value for name, value in metrics.items()}, step=learner.training.best_epoch or 0)
+            evaluation = learner.evaluate(data, "test")
+        metrics = {f"test/{name}": value for name, value in evaluation.metrics.items()}
+        run.metrics(metrics, step=learner.training.best_epoch or 0)
         learner.save(directory / "model")
-        example = data.example("test")
-        run.model(
-            directory / "model",
-            example,
-            learner.predict(example),
-            learner.requirements(),
-            learner.flavors(),
-            data.columns,
-        )
+        log_model(run, learner, directory / "model", data.sample("test"))
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):
         status = "KILLED"
         raise
     finally:
         result.refused = run.close(status) or result.refused
-        record.update(status=status, parameters=learner.training.parameters if status == "FINISHED" else None)
+        record.note(status=status, parameters=learner.training.parameters if status == "FINISHED" else None)
     for name, value in part.seconds.items():
         seconds[name] = seconds.get(name, 0.0) + value
     log.info("fold %d: %s", number, ", ".join(f"{name} {value:.6g}" for name, value in metrics.items()))
-    return learner, metrics
+    return learner, evaluation
 
 
-def _write_out_of_fold(path: Path, out_of_fold: list, data) -> None:
-    """row, repeat, fold, true, predicted, and the probability of each class; nothing where answers have no truth to be held against."""
-    if out_of_fold[0][3] is None:
+def _summary(learner: Learner, data: DataModule, done: list[Fold]) -> dict[str, float]:
+    """Means and deviations over the folds; of folds of single rows the metrics of all of them together."""
+    if all(len(fold.rows) == 1 for fold in done) and done[0].evaluation.predictions is not None:
+        joined = _joined(data, done)
+        metrics: dict[str, float] = {}
+        for one in learner.evaluators:
+            if not one.needs_batch:
+                one.begin(Subject(learner, data, "test"))
+                one.update({}, joined.examples, joined.predictions)
+                metrics |= one.compute()
+        return {f"cv/{name}": value for name, value in metrics.items()}
+    summary = {}
+    for name in done[0].evaluation.metrics:
+        values = np.array([fold.evaluation.metrics[name] for fold in done])
+        summary |= {f"cv/{name}": float(values.mean()), f"cv_std/{name}": float(values.std())}
+    return summary
+
+
+def _joined(data: RowData, done: list[Fold]) -> Evaluation:
+    """The held-out rows of several folds as one part."""
+    whole = data.with_parts({"test": np.concatenate([fold.rows for fold in done])})
+    first, *others = (fold.evaluation.predictions for fold in done)
+    return Evaluation("test", {}, whole.examples("test"), first.concatenate(others))
+
+
+def _write_out_of_fold(path: Path, done: list[Fold], data: DataModule) -> None:
+    """row, repeat, fold, true, predicted, and what else a prediction tells; nothing where answers have no truth to be held against."""
+    if done[0].evaluation.predictions is None or data.target is None:
         return
-    labels = data.spec.labels
-    classes = labels if out_of_fold[0][3].probabilities is not None else []
+    if not _is_answer(done[0].evaluation.predictions, data.target):
+        return
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["row", "repeat", "fold", "true", "predicted", *(f"probability_{label}" for label in classes)])
-        for repeat, fold, rows, outcome in out_of_fold:
-            for at, row in enumerate(rows):
-                answers = [labels[int(value)] if labels else value for value in (outcome.y[at], outcome.predicted[at])]
-                shares = [f"{share:.6g}" for share in outcome.probabilities[at]] if classes else []
-                writer.writerow([row, repeat, fold, *answers, *shares])
+        for at, fold in enumerate(done):
+            columns = fold.evaluation.predictions.columns()
+            names = ["predicted" if name == "prediction" else name for name in columns]
+            if at == 0:
+                writer.writerow(["row", "repeat", "fold", "true", *names])
+            truth = fold.evaluation.examples[data.targets[0]]
+            for place, row in enumerate(fold.rows):
+                answer = [_cell(values[place]) for values in columns.values()]
+                writer.writerow([row, fold.repeat, fold.number, written(data.target, truth[place]), *answer])
 
 
-def _draw(data, out_of_fold: list, folder: Path, tracked: Run) -> None:
-    """The figures of a test, of all rows of the first repeat."""
-    from mlrun.experiment.run import draw
-    from mlrun.report.supervised import supervised_figures
+def _is_answer(predictions: Predictions, target: Feature) -> bool:
+    return predictions.kind == target.kind
 
-    first = [(rows, outcome) for repeat, _, rows, outcome in out_of_fold if repeat == 1]
-    if first[0][1] is None:
+
+def written(target: Feature, value: Any) -> Any:
+    """A true value as a cell of a table."""
+    if target.kind == "label":
+        return target.classes[int(value)]
+    described = target.describe(value)
+    return json.dumps(described, ensure_ascii=False) if isinstance(described, (list, dict)) else described
+
+
+def _cell(value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, np.float32) else value
+
+
+def _draw(learner: Learner, data: DataModule, done: list[Fold], folder: Path, tracked: Run) -> None:
+    """What the model's views draw of a test, of all rows of the first repeat."""
+    first = [fold for fold in done if fold.repeat == 1]
+    if first[0].evaluation.predictions is None or data.target is None:
         return
-    whole = data.with_parts({"test": np.concatenate([rows for rows, _ in first])})
-    outcomes = [outcome for _, outcome in first]
-    joined = {name: np.concatenate([getattr(outcome, name) for outcome in outcomes]) for name in ("y", "predicted")}
-    shares = (
-        None if outcomes[0].probabilities is None else np.concatenate([outcome.probabilities for outcome in outcomes])
-    )
-    draw(
-        supervised_figures(
-            whole,
-            Outcome(outcomes[0].problem, **joined, probabilities=shares, num_classes=outcomes[0].num_classes),
-            "test",
-        ),
-        folder,
-    )
+    joined = _joined(data, first)
+    whole = data.with_parts({"test": np.concatenate([fold.rows for fold in first])})
+    pooled = [view for view in learner.views if view.of_predictions]
+    draw((one for view in pooled for one in view.draw(learner, whole, joined)), folder)
     tracked.artifact(folder, "figures")

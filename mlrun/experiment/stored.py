@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import yaml
 
+from mlrun.data.features import Feature, Label
+from mlrun.data.inputs import same_form
+from mlrun.data.module import DataModule, RowData
 from mlrun.errors import UserError
 
+if TYPE_CHECKING:
+    from mlrun.predictions.learner import Learner
+    from mlrun.tracking.run import NullRun, Run
 
-def open_run(run: str, trust: bool = False) -> tuple[dict, object]:
+
+def open_run(run: str, trust: bool = False) -> tuple[dict[str, Any], Learner]:
     """(configuration, learner ready to predict and evaluate) of a run directory or an MLflow run id; trust: as `load_learner`'s. Raises UserError."""
     directory = Path(run)
     if directory.is_dir():
@@ -30,7 +42,7 @@ def open_run(run: str, trust: bool = False) -> tuple[dict, object]:
     return yaml.safe_load(config.read_text(encoding="utf-8")), load_learner(model, trust)
 
 
-def open_data(cfg: dict, **settings):
+def open_data(cfg: dict[str, Any], **settings: Any) -> DataModule:
     """The prepared dataset of a configuration, with some of its settings replaced."""
     from mlrun.config.instantiate import build
 
@@ -40,7 +52,9 @@ def open_data(cfg: dict, **settings):
     return data
 
 
-def open_part(cfg: dict, learner, part: str | None, overrides: list[str] = ()):
+def open_part(
+    cfg: dict[str, Any], learner: Learner, part: str | None, overrides: Sequence[str] = ()
+) -> tuple[DataModule, str]:
     """(data, part) to measure a stored learner on, fed as it was trained: with its own normalization and order of classes.
 
     part: of the run's own data, "test" (or what there is of it) by default. overrides: `dataset=…`, `dataset.path=…`; other data
@@ -56,13 +70,11 @@ def open_part(cfg: dict, learner, part: str | None, overrides: list[str] = ()):
     if not sizes.get(chosen):
         there = ", ".join(name for name, size in sizes.items() if size)
         hint = "; a run with dataset.split.train_dev=0.1 has one" if chosen == "train_dev" else ""
-        raise UserError(
-            f"--part {chosen}: {data.title if hasattr(data, 'title') else data.name} has no such rows (it has {there}){hint}"
-        )
+        raise UserError(f"--part {chosen}: {data.title} has no such rows (it has {there}){hint}")
     return data, chosen
 
 
-def _other_data(cfg: dict, overrides: list[str], whole: bool):
+def _other_data(cfg: dict[str, Any], overrides: list[str], whole: bool) -> DataModule:
     from omegaconf import OmegaConf
 
     from mlrun.config.compose import compose
@@ -95,51 +107,60 @@ def _other_data(cfg: dict, overrides: list[str], whole: bool):
     return open_data({**cfg, "dataset": dataset})
 
 
-def _as_learned(data, learner, cfg: dict) -> None:
-    """Gives data the transform and the classes that the learner was trained with."""
-    from dataclasses import replace
-
-    import numpy as np
-
-    problem, own = data.spec.problem if not hasattr(data, "content") else data.problem, cfg["dataset"]
-    labels = learner.recipe.get("labels") or []
-    classifies = bool(labels)
-    if not hasattr(data, "content"):
+def _as_learned(data: DataModule, learner: Learner, cfg: dict[str, Any]) -> None:
+    """Gives other data the order of the classes that the learner was trained with. Raises UserError where it cannot read them."""
+    if not isinstance(data, RowData):
         return
-    if classifies != (problem == "classification"):
+    content, own, target = data.content, learner.targets, data.target
+    names, theirs = list(learner.inputs), [name for name in content.features if name not in content.targets]
+    if names == theirs and not same_form(learner.inputs, {name: content.features[name] for name in theirs}):
         raise UserError(
-            f"{data.title}: its problem is {problem}, and the model of {own['name']} is for {'classification' if classifies else 'values'}; set dataset.problem"
+            f"{data.title}: holds rows of another form ({_form(content.features[theirs[0]])}) than the model was trained with ({_form(learner.inputs[names[0]])})"
         )
-    if getattr(learner, "transform", None) is not None:
-        data.__dict__["transform"] = learner.transform
-    expected, found = learner.recipe.get("inputs") or {}, data.inputs or {}
-    if expected.get("kind") != found.get("kind") or expected.get("shape") != found.get("shape"):
+    if names != theirs:
+        raise UserError(f"{data.title}: holds {', '.join(theirs)}, and the model was trained with {', '.join(names)}")
+    learned = next(iter(own.values()), None)
+    if learned is None or target is None:
+        return
+    if learned.kind != target.kind:
         raise UserError(
-            f"{data.title}: holds rows of another form ({_form(found)}) than the model was trained with ({_form(expected)})"
+            f"{data.title}: its target is a {target.kind}, and the model of {cfg['dataset']['name']} predicts a {learned.kind}; set dataset.problem"
         )
-    if classifies:
-        places = {str(label): place for place, label in enumerate(labels)}
-        unknown = [label for label in data.content.labels if str(label) not in places]
-        if unknown:
-            raise UserError(
-                f"{data.title}: the model does not know the class{'es' * (len(unknown) > 1)} {', '.join(map(str, unknown[:5]))}; it knows {', '.join(map(str, labels[:10]))}"
-            )
-        order = np.array([places[str(label)] for label in data.content.labels], dtype=np.int64)
-        names = [str(label) for label in labels]
-        for place, name in zip(order, data.content.class_names or []):
-            names[place] = name
-        data._content = replace(data.content, y=order[data.content.y], labels=list(labels), class_names=names)
-        data.__dict__.pop("spec", None)
+    if isinstance(learned, Label):
+        _sort_classes(data, learned)
 
 
-def _form(inputs: dict) -> str:
-    return " x ".join(map(str, inputs["shape"])) if inputs.get("shape") else inputs.get("kind") or "unknown"
+def _sort_classes(data: RowData, learned: Label) -> None:
+    """Indices of the classes as the model knows them. Raises UserError for classes that it does not know."""
+    content, target = data.content, data.target
+    places = {str(label): place for place, label in enumerate(learned.classes)}
+    unknown = [label for label in target.classes if str(label) not in places]
+    if unknown:
+        raise UserError(
+            f"{data.title}: the model does not know the class{'es' * (len(unknown) > 1)} {', '.join(map(str, unknown[:5]))}; "
+            f"it knows {', '.join(map(str, learned.classes[:10]))}"
+        )
+    order = np.array([places[str(label)] for label in target.classes], dtype=np.int64)
+    names = list(learned.names)
+    for place, name in zip(order, target.names):
+        names[place] = name
+    name = content.targets[0]
+    data._content = replace(
+        content,
+        columns={**content.columns, name: order[content.columns[name]]},
+        features={**content.features, name: replace(learned, names=names, column=target.column)},
+    )
+
+
+def _form(feature: Feature) -> str:
+    shape = getattr(feature, "shape", None)
+    return " x ".join(map(str, shape)) if shape else feature.kind
 
 
 class Record:
     """A run nested below a stored one, for what is found out about its model later. Does without it where that was never recorded."""
 
-    def __init__(self, run: str, cfg: dict, kind: str, name: str, params: dict):
+    def __init__(self, run: str, cfg: dict[str, Any], kind: str, name: str, params: dict[str, Any]):
         from mlrun.tracking.run import NullRun, Run
         from mlrun.tracking.run_directory import read_record
 
@@ -148,10 +169,12 @@ class Record:
         tags = {"mlrun.kind": kind, "model": cfg["model"]["name"], "dataset": cfg["dataset"]["name"]}
         self.run = Run(cfg["tracking"]["experiment"], name, tags, params, parent=parent) if parent else NullRun()
 
-    def __enter__(self):
+    def __enter__(self) -> Run | NullRun:
         return self.run
 
-    def __exit__(self, kind, error, trace):
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         refused = self.run.close("FINISHED" if kind is None else "FAILED")
         if refused:
             print(f"mlrun: not recorded in MLflow: {refused}", file=sys.stderr)

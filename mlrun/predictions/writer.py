@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import json
 import os
 import sys
 from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Semaphore
+from typing import Any
 
 import numpy as np
 
+from mlrun.data.predictions import Predictions
 from mlrun.data.rows import Piece
 from mlrun.errors import UserError
+from mlrun.predictions.learner import Learner
 
 AHEAD = 2  # pieces that wait, besides those that are asked
 TOLD = 5  # rejected rows that are printed
@@ -30,26 +35,35 @@ FORMATS = {
 }
 
 
-def predict_all(learner, reads, output: str, format: str, rejected: Path) -> tuple[int, int]:
-    """Writes a row `row, prediction, probability_CLASS …` for each row that could be used, the others to `rejected`.
+def predict_all(
+    learner: Learner, reads: Iterator[Callable[[], Piece]], output: str, format: str, rejected: Path
+) -> tuple[int, int]:
+    """Writes `row` and the columns of the prediction for each row that could be used, the others to `rejected`.
 
-    reads: of `read_rows`. row: line of a text file, row (from 1) of a Parquet file, name of an image. output: a file, or "-" for stdout.
-    Returns (rows answered, rows rejected). This thread splits the input and writes; others parse, and ask the learner.
+    This thread splits the input and writes; others parse, and predict.
+
+    Args:
+        reads: of `read_rows`. row: line of a text file, row (from 1) of a Parquet file, name of an image.
+        output: a file, or "-" for stdout.
+        format: csv | parquet | jsonl.
+
+    Returns:
+        (rows predicted, rows rejected)
     """
-    sink, pending = Sink(output, format, learner, rejected), deque()
+    sink, pending = Sink(output, format, rejected), deque()
     try:
-        with learner.sharing() as askers, ThreadPoolExecutor(askers + 1) as pool:
-            turn = Semaphore(askers)
+        with learner.sharing() as threads, ThreadPoolExecutor(threads + 1) as pool:
+            turn = Semaphore(threads)
 
-            def ask(read):
+            def predict(read: Callable[[], Piece]) -> tuple[Piece, Predictions | None]:
                 piece = read()
                 with turn:
-                    return piece, *(learner.answers(piece.x) if len(piece.x) else (None, None))
+                    return piece, None if piece.examples is None else learner.predict(piece.examples)
 
             try:
                 for read in reads:
-                    pending.append(pool.submit(ask, read))
-                    if len(pending) > askers + AHEAD:
+                    pending.append(pool.submit(predict, read))
+                    if len(pending) > threads + AHEAD:
                         sink.write(*pending.popleft().result())
                 while pending:
                     sink.write(*pending.popleft().result())
@@ -65,38 +79,34 @@ def predict_all(learner, reads, output: str, format: str, rejected: Path) -> tup
 class Sink:
     """Writes beside the output and puts it into place at the end, so that half a file is never taken for a whole one."""
 
-    def __init__(self, output: str, format: str, learner, rejected: Path):
+    def __init__(self, output: str, format: str, rejected: Path):
         self.output, self.format, self.rejected = output, format, rejected
-        self.labels = [str(label) for label in learner.recipe.get("labels") or []]
         self.rows = self.refused = 0
         self._file = self._writer = self._side = None
         self._beside = None if output == "-" else Path(f"{output}.part")
 
-    def write(self, piece: Piece, answers, probabilities) -> None:
+    def write(self, piece: Piece, predictions: Predictions | None) -> None:
+        """A piece of the input with the predictions for its usable rows."""
         for one in piece.rejected:
             self._refuse(one)
-        if answers is None or not len(answers):
+        if predictions is None or not len(predictions):
             return
-        import pyarrow
+        if self.format == "jsonl" and predictions.is_nested:
+            self._write_records(piece.places, predictions)
+        else:
+            import pyarrow
 
-        answers = np.asarray(answers)
-        columns = {"row": pyarrow.array(piece.places)}
-        if answers.ndim == 1:
-            columns["prediction"] = pyarrow.array(answers.tolist() if answers.dtype == object else answers)
-        else:  # codes of a decomposition
-            flat = answers.reshape(len(answers), -1)
-            columns |= {
-                f"value_{index + 1}": pyarrow.array(np.ascontiguousarray(flat[:, index]))
-                for index in range(flat.shape[1])
-            }
-        if probabilities is not None:
-            shares = np.asarray(probabilities, dtype=np.float32)
-            columns |= {
-                f"probability_{label}": pyarrow.array(np.ascontiguousarray(shares[:, index]))
-                for index, label in enumerate(self.labels)
-            }
-        self._write_table(pyarrow.table(columns))
-        self.rows += len(answers)
+            columns = {"row": pyarrow.array(piece.places)}
+            columns |= {name: pyarrow.array(_plain(values)) for name, values in predictions.columns().items()}
+            self._write_table(pyarrow.table(columns))
+        self.rows += len(predictions)
+
+    def _write_records(self, places: Any, predictions: Predictions) -> None:
+        """Nested answers keep their structure in JSON lines."""
+        if self._file is None:
+            self._open(None)
+        for place, row in zip(np.asarray(places).tolist(), predictions):
+            self._file.write((json.dumps({"row": place, **row}, ensure_ascii=False) + "\n").encode())
 
     def _write_table(self, table) -> None:
         if self._file is None:
@@ -126,7 +136,7 @@ class Sink:
 
             # shares of float32 neither repeat nor compress; to try costs more than the network
             self._writer = parquet.ParquetWriter(
-                self._file, table.schema, use_dictionary=["prediction"] if self.labels else False, compression="none"
+                self._file, table.schema, use_dictionary=_repeated(table.schema), compression="none"
             )
         elif self.format == "csv":
             import io
@@ -177,3 +187,14 @@ class Sink:
         """Removes what was not finished."""
         if self._beside is not None:
             self._beside.unlink(missing_ok=True)
+
+
+def _plain(values: Any) -> Any:
+    """What pyarrow takes: objects as a list."""
+    return values.tolist() if isinstance(values, np.ndarray) and values.dtype == object else values
+
+
+def _repeated(schema: Any) -> list[str] | bool:
+    """Columns in which few values occur again and again."""
+    shares = any(name.startswith("probability_") for name in schema.names)
+    return ["prediction"] if shares and "prediction" in schema.names else False

@@ -32,6 +32,8 @@ USUAL = (
 class View:
     """Figures of one kind. What `draw` and `epoch` yield is written as NAME.png; an object with a `save(path)` of its own is written by that."""
 
+    of_predictions = False  # True where it draws nothing but predictions, so that those of several folds can be drawn together
+
     def draw(self, learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
         """(file name without suffix, matplotlib Figure) of a finished model and its evaluation on a part of the data."""
         yield from ()

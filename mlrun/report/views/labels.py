@@ -20,6 +20,8 @@ CONFUSION_CLASSES = 100  # more would be unreadable
 class Labels(View):
     """Of `LabelPredictions`."""
 
+    of_predictions = True
+
     def draw(self, learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
         from mlrun.report import figures
 

@@ -15,6 +15,8 @@ from mlrun.report.view import View
 class Values(View):
     """Of `ValuePredictions`."""
 
+    of_predictions = True
+
     def draw(self, learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
         from mlrun.report import figures
 
