@@ -41,7 +41,8 @@ class Loaders(LightningDataModule):
 
     def val_dataloader(self) -> Iterable[Any]:
         self._require_rows("val")
-        return self.data.loader("val", shuffle=False, **self._place()) or []
+        task = self.trainer.lightning_module
+        return self.data.loader("val", task.preprocessor, shuffle=False, **self._place()) or []
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         return batch  # it is on the device already
