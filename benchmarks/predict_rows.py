@@ -22,7 +22,7 @@ import numpy as np
 
 MEASURED = """
 import resource, sys, time
-from mlrun.cli import _dispatch
+from mlrun.cli import dispatch
 from mlrun.predictions import writer as predictions
 inner = predictions.predict_all
 def timed(*arguments):
@@ -31,7 +31,7 @@ def timed(*arguments):
     print("MEASURED", counts[0], time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     return counts
 predictions.predict_all = timed
-_dispatch(sys.argv[1:])
+dispatch(sys.argv[1:])
 """
 # of the bare loop: on a CPU a convolution is faster on small batches, a dense layer on large ones
 SMALL_BATCH, LARGE_BATCH = 256, 4096

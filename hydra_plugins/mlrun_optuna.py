@@ -1,26 +1,33 @@
-"""`hydra/sweeper=optuna`: searches instead of trying every combination. The work is in mlrun.sweep.search."""
+"""`hydra/sweeper=optuna`: a search instead of every combination. The work is in mlrun.sweep.search."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from mlrun.config.hydra_internals import instantiate_launcher
 
 
 class OptunaSweeper(Sweeper):
     """Its arguments are the keys of conf/hydra/sweeper/optuna.yaml."""
 
-    def __init__(self, **settings):
+    hydra_context: HydraContext
+    config: DictConfig
+    launcher: Launcher
+
+    def __init__(self, **settings: Any):
         self.settings = settings
-        self.hydra_context = self.config = self.launcher = None
 
-    def setup(self, *, hydra_context, task_function, config):
-        from hydra.core.plugins import Plugins
-
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.config = hydra_context, config
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
+        self.launcher = instantiate_launcher(hydra_context, task_function, config)
 
-    def sweep(self, arguments):
+    def sweep(self, arguments: list[str]) -> float | None:
+        """Runs the search; returns the best value."""
         from mlrun.sweep.launcher import search
 
         if self.settings.pop("resume", False) and hasattr(self.launcher, "settings"):

@@ -40,14 +40,14 @@ def compose(overrides: list[str], config_dir: str | None = None, config_name: st
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
+
+    from mlrun.config.hydra_internals import own_composition
 
     register_resolvers()
-    GlobalHydra.instance().clear()
     overrides = list(overrides)
     if config_dir is not None:
         overrides.append(f"hydra.searchpath=[file://{os.path.abspath(config_dir)}]")
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with own_composition(), initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = hydra_compose(config_name, overrides=overrides, return_hydra_config=True)
     return without_hydra(cfg)
 

@@ -1,4 +1,4 @@
-"""Says what is wrong with a command line that Hydra refuses (or that a sweep contains): all problems at once."""
+"""What is wrong with a command line, or with a job of a sweep: all problems at once, with the nearest valid names."""
 
 from __future__ import annotations
 
@@ -7,29 +7,31 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType, Transformer
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from mlrun.config import catalogue
 from mlrun.config.compose import compose
+from mlrun.config.hydra_internals import parse_override, parse_overrides, sweep_values
 from mlrun.config.signatures import signature
 from mlrun.config.sources import NoSuchTarget
 from mlrun.config.validate import nearest, validate
 
-# What Hydra raises when it composes; a ValueError comes for a choice that is not a word (`model=3`).
-_REFUSED = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)
-_ALTERNATIVES = 24  # of a sweep, that are composed and validated one by one
+if TYPE_CHECKING:
+    from mlrun.config.hydra_internals import Override
+
+# Raised by Hydra when it composes; a ValueError for a choice that is not a word (`model=3`).
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)
+_MOST_ALTERNATIVES = 24  # alternatives of a sweep that are composed and validated one by one
 
 
 @dataclass
 class _Given:
-    """One override of the command line, and the alternatives that it stands for (one, unless it is a sweep)."""
+    """One override of the command line, and its alternatives: several if it is a sweep, else one."""
 
     text: str
     parsed: Override
@@ -41,12 +43,20 @@ class _Given:
 
     @property
     def prefix(self) -> str:
-        return {OverrideType.ADD: "+", OverrideType.FORCE_ADD: "++", OverrideType.DEL: "~"}.get(self.parsed.type, "")
+        if self.parsed.is_delete():
+            return "~"
+        return "+" if self.parsed.is_add() else "++" if self.parsed.is_force_add() else ""
 
 
 def explain(overrides: list[str], config_dir: str | None = None, error: Exception | None = None) -> list[str]:
-    """Problems of a command line, one line each. `error` is what Hydra said; it is shown where nothing better is found.
-    Without `error` (a sweep before its start) the list may be empty: nothing is wrong."""
+    """Problems of a command line, one line each.
+
+    Args:
+        overrides: the words of the command line that are not options.
+        config_dir: of `--config-dir`.
+        error: what Hydra raised; its message is shown where nothing better is found. Without it, as before the start of
+            a sweep, the list is empty if nothing is wrong.
+    """
     if config_dir is not None and not Path(config_dir).is_dir():
         return [f"--config-dir {config_dir}: there is no such directory"]
     composition.cache_clear()  # files may have changed since the last call
@@ -66,13 +76,13 @@ def explain(overrides: list[str], config_dir: str | None = None, error: Exceptio
     base, chosen = _composed(chosen, config_dir, problems)
     if base is None:
         return problems or _short_lines(error)
-    good = []
+    valid = []
     for one in values:
-        found = list(_key(one, base, groups))
+        found = list(_key_problems(one, base, groups))
         problems += found
         if not found:
-            good.append(one)
-    problems += _judged(chosen + good, chosen, config_dir)
+            valid.append(one)
+    problems += _validated(chosen + valid, chosen, config_dir)
     if error is not None and "--multirun" in str(error):
         problems += [
             f"{one.text}: several values; add -m to run each, or write {one.prefix}{one.key}=[...] for one list"
@@ -83,23 +93,22 @@ def explain(overrides: list[str], config_dir: str | None = None, error: Exceptio
 
 
 def quoted(text: str) -> str:
-    """An override with quotation marks around words of other letters than a to z, which Hydra would not read."""
+    """An override with quotation marks around words that are not ASCII, which Hydra's grammar rejects without them."""
     head, equals, value = text.partition("=")
-    if value.isascii() or "{" in value:  # Hydra takes no quoted keys
+    if value.isascii() or "{" in value:  # Hydra permits no quoted keys in a mapping
         return text
 
-    def word(found):
-        one = found[0]
-        return one if one.isascii() or one[0] in "'\"" else one.replace(one.strip(), f"'{one.strip()}'")
+    def in_quotes(match: re.Match[str]) -> str:
+        word = match[0]
+        return word if word.isascii() or word[0] in "'\"" else word.replace(word.strip(), f"'{word.strip()}'")
 
-    return head + equals + re.sub(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^][(),'"]+""", word, value)
+    return head + equals + re.sub(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^][(),'"]+""", in_quotes, value)
 
 
 def _parsed(overrides: list[str], problems: list[str]) -> Iterator[_Given]:
-    parser = OverridesParser.create()
     for text in overrides:
         try:
-            parsed = parser.parse_override(text)
+            parsed = parse_override(text)
         except HydraException as error:
             problems.append(f"{text}: cannot be read: {_short(error, text)}")
             continue
@@ -110,26 +119,26 @@ def _parsed(overrides: list[str], problems: list[str]) -> Iterator[_Given]:
 
 
 def _alternatives(text: str, parsed: Override) -> list[str]:
-    """The single overrides that a sweep stands for; of an interval, its ends."""
+    """The overrides of a sweep's jobs; of an interval, both ends."""
     if not parsed.is_sweep_override():
         return [text]
     head = text.partition("=")[0]
-    sweep = parsed.value()
-    if isinstance(sweep, IntervalSweep):
-        return [f"{head}={sweep.start}", f"{head}={sweep.end}"]
+    if parsed.is_interval_sweep():
+        interval = parsed.value()
+        return [f"{head}={interval.start}", f"{head}={interval.end}"]
     found = []
     try:
-        for value in parsed.sweep_iterator(transformer=Transformer.encode):
+        for value in sweep_values(parsed):
             found.append(f"{head}={value}")
-            if len(found) >= _ALTERNATIVES:
+            if len(found) >= _MOST_ALTERNATIVES:
                 break
-    except Exception:  # glob() needs Hydra's loader: all it can match exists
+    except Exception:  # glob() needs Hydra's loader, and everything that it can match exists
         return []
     return found
 
 
 def _short(error: BaseException, text: str = "") -> str:
-    """The reason in Hydra's message, without hints on its site and lists of tokens."""
+    """The reason in Hydra's message, without links to its site and lists of tokens."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and "https://" not in line]
     reason = lines[0] if lines else type(error).__name__
     reason = re.sub(r"^Error parsing override '.*?'\s*", "", reason) or (lines[1] if len(lines) > 1 else "")
@@ -149,22 +158,22 @@ def _short_lines(error: BaseException | None) -> list[str]:
 
 
 def _choices(one: _Given, config_dir: str | None) -> Iterator[str]:
-    """Unknown choices of a group; they are taken out of the alternatives."""
+    """Unknown choices of a group; removes them from the alternatives."""
     group = one.key
-    if one.parsed.type == OverrideType.DEL or "/" in group:
+    if one.parsed.is_delete() or "/" in group:
         return
     names = [entry.name for entry in catalogue.entries(group, config_dir)]
-    good = []
+    valid = []
     for text in one.alternatives:
         choice = text.partition("=")[2]
         if choice.strip("'\"") in names or choice in ("null", ""):
-            good.append(text)
             if choice == "":
                 yield f"{text}: which {group}? ({_listed(group, names)})"
-                good.pop()
+            else:
+                valid.append(text)
             continue
         yield f"{text}: there is no {group} of that name{nearest(choice, names)} ({_listed(group, names)})"
-    one.alternatives = good
+    one.alternatives = valid
 
 
 def _listed(group: str, names: list[str]) -> str:
@@ -177,34 +186,36 @@ def _listed(group: str, names: list[str]) -> str:
 
 @lru_cache(maxsize=64)
 def composition(overrides: tuple[str, ...], config_dir: str | None) -> DictConfig:
-    """Composing takes most of the time of an answer, so nothing is composed twice for one."""
+    """The composed configuration, kept: composing takes most of the time of an answer."""
     return compose(list(overrides), config_dir)
 
 
-def _composed(chosen: list[_Given], config_dir, problems: list[str]) -> tuple[DictConfig | None, list[_Given]]:
-    """The configuration of all choices that compose, and those choices."""
+def _composed(
+    chosen: list[_Given], config_dir: str | None, problems: list[str]
+) -> tuple[DictConfig | None, list[_Given]]:
+    """The configuration of all choices that compose, and those choices; what Hydra says of the others is added to `problems`."""
     first = [one.alternatives[0] for one in chosen]
     try:
         return composition(tuple(first), config_dir), chosen
-    except _REFUSED as error:
-        whole = error
-    good: list[_Given] = []
+    except COMPOSITION_ERRORS as error:
+        first_error = error
+    valid: list[_Given] = []
     cfg = None
     for one in chosen:
         try:
-            cfg = compose([g.alternatives[0] for g in good] + [one.alternatives[0]], config_dir)
-            good.append(one)
-        except _REFUSED as error:
-            problems.append(f"{one.text}: {_choice_refused(one, error, config_dir)}")
+            cfg = compose([other.alternatives[0] for other in valid] + [one.alternatives[0]], config_dir)
+            valid.append(one)
+        except COMPOSITION_ERRORS as error:
+            problems.append(f"{one.text}: {_why_choice_fails(one, error, config_dir)}")
     if cfg is None:
         try:
             cfg = compose([], config_dir)
-        except _REFUSED:
-            problems[:] = [_short(whole)]
-    return cfg, good
+        except COMPOSITION_ERRORS:
+            problems[:] = [_short(first_error)]
+    return cfg, valid
 
 
-def _choice_refused(one: _Given, error: Exception, config_dir: str | None) -> str:
+def _why_choice_fails(one: _Given, error: Exception, config_dir: str | None) -> str:
     if one.prefix in ("+", "++") and "/" not in one.key:
         return f"{one.key} is chosen already: write {one.text.lstrip('+')}"
     if isinstance(error, yaml.YAMLError):
@@ -217,17 +228,17 @@ def _choice_refused(one: _Given, error: Exception, config_dir: str | None) -> st
 # --- keys ----------------------------------------------------------------------------------------------------------
 
 
-def _key(one: _Given, cfg: DictConfig, groups: list[str]) -> Iterator[str]:
-    """Is there such a key, and may it be changed, added or deleted?"""
+def _key_problems(one: _Given, cfg: DictConfig, groups: list[str]) -> Iterator[str]:
+    """Whether the key exists, and can be changed, added or deleted."""
     key = one.key
     if key.partition(".")[0] == "hydra":
         return
-    there = _exists(cfg, key)
-    if one.parsed.type == OverrideType.CHANGE and not there:
+    exists = _exists(cfg, key)
+    if one.prefix == "" and not exists:
         yield _no_such_key(one, cfg, groups)
-    elif one.parsed.type == OverrideType.DEL and not there:
+    elif one.prefix == "~" and not exists:
         yield f"{one.text}: there is no {key} to delete{nearest(key, [*_keys(cfg), *groups])}"
-    elif one.parsed.type == OverrideType.ADD and there and not isinstance(one.parsed.value(), (dict, list)):
+    elif one.prefix == "+" and exists and not isinstance(one.parsed.value(), (dict, list)):
         yield f"{one.text}: {key} is there already: write {one.text[1:]}"
 
 
@@ -263,7 +274,7 @@ def _select(cfg: DictConfig, key: str) -> Any:
 
 
 def _exists(cfg: Any, key: str) -> bool:
-    """Also true for a key whose value is null, missing or an interpolation."""
+    """Whether the key is there, also if its value is null, missing or an interpolation."""
     parts = re.findall(r"[^.\[\]]+", key)
     for position, part in enumerate(parts):
         if OmegaConf.is_dict(cfg):
@@ -296,32 +307,38 @@ def _keys(cfg: DictConfig, prefix: str = "") -> list[str]:
     return found
 
 
-# --- the rest is up to validation ----------------------------------------------------------------------------------
+# --- validation ----------------------------------------------------------------------------------------------------
 
 
-def _judged(good: list[_Given], chosen: list[_Given], config_dir: str | None) -> list[str]:
-    """Errors of the configuration of all good overrides, and of each further alternative of a sweep in turn."""
-    good = [one for one in good if one.alternatives]
-    first = [one.alternatives[0] for one in good]
+def _validated(given: list[_Given], chosen: list[_Given], config_dir: str | None) -> list[str]:
+    """Errors of the configuration of these overrides, and of each further alternative of a sweep in turn.
+
+    Args:
+        given: overrides that Hydra accepts one by one.
+        chosen: those of them that choose from a group.
+        config_dir: of `--config-dir`.
+    """
+    given = [one for one in given if one.alternatives]
+    first = [one.alternatives[0] for one in given]
     combinations = [first]
-    for index, one in enumerate(good):
+    for index, one in enumerate(given):
         combinations += [first[:index] + [other] + first[index + 1 :] for other in one.alternatives[1:]]
     problems: list[str] = []
-    for texts in combinations[:_ALTERNATIVES]:
-        choices = [text for one, text in zip(good, texts, strict=True) if one in chosen]
-        values = [text for one, text in zip(good, texts, strict=True) if one not in chosen]
+    for texts in combinations[:_MOST_ALTERNATIVES]:
+        choices = [text for one, text in zip(given, texts, strict=True) if one in chosen]
+        values = [text for one, text in zip(given, texts, strict=True) if one not in chosen]
         try:
             cfg = _overridden(composition(tuple(choices), config_dir), values)
             problems += validate(cfg, texts, config_dir)[0]
-        except _REFUSED as error:
+        except COMPOSITION_ERRORS as error:
             problems.append(_short(error))
     return problems
 
 
 def _overridden(base: DictConfig, texts: list[str]) -> DictConfig:
-    """`base` with keys changed as Hydra would; composing anew for each value would take most of the time of an answer."""
+    """`base` with keys changed as Hydra changes them: faster than composing once per value."""
     cfg = base.copy()
-    for override in OverridesParser.create().parse_overrides(texts):
+    for override in parse_overrides(texts):
         key = override.key_or_group
         if key.partition(".")[0] == "hydra":
             continue

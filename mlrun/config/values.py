@@ -136,9 +136,9 @@ INTEGER, REAL = Number(integral=True), Number()
 
 def shown(value: Any) -> str:
     """A value as YAML writes it, on at most 60 characters."""
-    text = (
-        {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
-    )
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = str(list(value) if isinstance(value, tuple) else value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

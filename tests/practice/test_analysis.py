@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlrun.cli import _dispatch
+from mlrun.cli import dispatch
 from mlrun.errors import UserError
 from mlrun.evaluation.diagnosis import diagnose
 from mlrun.evaluation.error_analysis import likely_mislabelled
@@ -22,11 +22,11 @@ def test_evaluate_gives_the_runs_own_numbers(finished, overrides, capsys):
     import json
 
     run = finished(*overrides)
-    assert _dispatch(["evaluate", str(run)]) == 0
+    assert dispatch(["evaluate", str(run)]) == 0
     said = dict(line.split() for line in capsys.readouterr().out.splitlines())
     own = json.loads((run / "metrics.json").read_text())
     assert all(float(said[name]) == pytest.approx(own[name], rel=1e-3) for name in own if name.startswith("test/"))
-    assert _dispatch(["evaluate", str(run), "--part", "val"]) == 0
+    assert dispatch(["evaluate", str(run), "--part", "val"]) == 0
     assert float(dict(line.split() for line in capsys.readouterr().out.splitlines())["val/accuracy"]) == pytest.approx(
         own["val/accuracy"], rel=1e-3
     )
@@ -44,7 +44,7 @@ def test_evaluate_on_another_file_is_recorded_below_the_run(finished, tmp_path, 
     run = finished("model=decision_tree", "dataset=csv", "dataset.path=kinds.csv")
     other = table[table["kind"] != "left"].sample(frac=1, random_state=0)
     other.assign(a=other["a"] + 0.1).to_csv(tmp_path / "other file.csv", index=False)
-    assert _dispatch(["evaluate", str(run), f"dataset.path={tmp_path / 'other file.csv'}"]) == 0
+    assert dispatch(["evaluate", str(run), f"dataset.path={tmp_path / 'other file.csv'}"]) == 0
     said = dict(line.split() for line in capsys.readouterr().out.splitlines())
     assert float(said["test/accuracy"]) > 0.97
     run_id = json.loads((run / "run.json").read_text())["run_id"]
@@ -75,7 +75,7 @@ def test_evaluate_on_another_file_is_recorded_below_the_run(finished, tmp_path, 
 )
 def test_evaluate_refuses(finished, given, said):
     with pytest.raises(UserError, match=said):
-        _dispatch(["evaluate", str(finished(*NETWORK)), *given])
+        dispatch(["evaluate", str(finished(*NETWORK)), *given])
 
 
 # --- diagnose --------------------------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ def _case(folder, generator, name):
 def test_the_textbook_cases(finished, case, capsys):
     run = finished(*_case(finished.folder, np.random.default_rng(1), case))
     capsys.readouterr()
-    assert _dispatch(["diagnose", str(run), "--human", "0.01"]) == 0
+    assert dispatch(["diagnose", str(run), "--human", "0.01"]) == 0
     said = capsys.readouterr().out
     assert ", ".join(re.findall(r"\* (.+)$", said, re.M)) == case, said
     assert all(f"{name}: try " in said for name in case.split(", "))
@@ -151,7 +151,7 @@ def test_wrong_labels_and_the_bad_slice_are_found(finished, capsys):
         "dataset.drop=[shop]",
         "dataset.split={train:0.4,val:0.1,test:0.5}",
     )
-    assert _dispatch(["errors", str(run), "--by", "size,shop"]) == 0
+    assert dispatch(["errors", str(run), "--by", "size,shop"]) == 0
     said = capsys.readouterr().out
     read = {
         name: list(csv.DictReader(open(run / "errors" / f"{name}.csv", newline="")))
@@ -170,7 +170,7 @@ def test_wrong_labels_and_the_bad_slice_are_found(finished, capsys):
 
 def test_errors_of_images_are_drawn(finished, capsys):
     run = finished(*IMAGES)
-    assert _dispatch(["errors", str(run), "--part", "val"]) == 0
+    assert dispatch(["errors", str(run), "--part", "val"]) == 0
     assert (run / "errors" / "mistakes.png").is_file() and (run / "errors" / "mistakes.csv").is_file()
 
 

@@ -10,15 +10,14 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
-from mlrun.cli import _check, _message, _parse
+from mlrun.cli import error_message
+from mlrun.commands._application import check_configuration
 from mlrun.config.compose import compose, register_resolvers
-from mlrun.config.explain import explain
+from mlrun.config.explain import COMPOSITION_ERRORS, explain
+from mlrun.config.hydra_internals import parse_command_line
 from mlrun.config.instantiate import build
-from mlrun.errors import UserError
+from mlrun.errors import ConfigError, UserError
 
 BASES = [
     ["model=mlp", "optim=momentum", "optim.lr=0.1", "trainer.max_epochs=3", "dataset.batch_size=32", "model.network.hidden=[64,32]", "seed=2"],
@@ -77,16 +76,16 @@ def judge(argv):
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-            arguments = _parse(argv)
-            if arguments.runs:
-                _check(arguments)
+            command = parse_command_line(argv)
+            if command.runs:
+                check_configuration(command)
     except UserError as error:
-        return _message(str(error))
-    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:  # as `hydra_application` does
-        problems = explain(arguments.overrides, arguments.config_dir, error)
+        return error_message(error)
+    except COMPOSITION_ERRORS as error:  # as `hydra_application` does
+        problems = explain(command.overrides, command.config_dir, error)
         if not problems:
             raise
-        return _message("\n".join(problems))
+        return error_message(ConfigError(problems))
     except SystemExit:  # an option that Hydra does not know: its usage
         return said.getvalue()
     return None

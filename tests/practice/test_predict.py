@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlrun.cli import _dispatch
+from mlrun.cli import dispatch
 from mlrun.data.datasets.tables import FEATURES, read_bundled
 from mlrun.errors import DataError, UserError
 from mlrun.experiment.stored import open_run
@@ -42,7 +42,7 @@ def test_same_answers_from_all_formats(finished, tmp_path, overrides, suffix, ca
         source.write_text(table.to_json(orient="records", lines=True))
     else:
         table.to_csv(source, index=False)
-    assert _dispatch(["predict", str(run), str(source), "--output", str(output)]) == 0
+    assert dispatch(["predict", str(run), str(source), "--output", str(output)]) == 0
     found = pd.read_parquet(output)
     learner = open_run(str(run))[1]
     answers, probabilities = learner.answers(table.to_numpy())
@@ -60,7 +60,7 @@ def test_bad_rows_are_told_and_kept(finished, tmp_path, capsys):
     lines[80] = '"5.1",3.5,1.4,0.2'
     source = tmp_path / "bad.csv"
     source.write_bytes("\n".join(lines).encode("latin-1"))
-    assert _dispatch(["predict", str(finished(*NETWORK)), str(source), "--output", str(tmp_path / "out.csv")]) == 0
+    assert dispatch(["predict", str(finished(*NETWORK)), str(source), "--output", str(tmp_path / "out.csv")]) == 0
     rejected = pd.read_csv(tmp_path / "out.rejected.csv")
     assert rejected["place"].tolist() == list(bad)
     assert (
@@ -87,7 +87,7 @@ def test_bad_json_lines(finished, tmp_path, capsys):
     ]
     (tmp_path / "rows.jsonl").write_text("\n".join(texts))
     assert (
-        _dispatch(
+        dispatch(
             ["predict", str(finished(*NETWORK)), str(tmp_path / "rows.jsonl"), "--output", str(tmp_path / "out.jsonl")]
         )
         == 0
@@ -104,7 +104,7 @@ def test_json_lines_in_any_order_of_faults(finished, tmp_path, capsys):
 
     def answers(lines):
         source.write_bytes(b"\n".join(line if isinstance(line, bytes) else line.encode() for line in lines))
-        assert _dispatch(["predict", run, str(source), "--output", str(out)]) == 0
+        assert dispatch(["predict", run, str(source), "--output", str(out)]) == 0
         return pd.read_csv(out)
 
     whole = answers([spaced, extra])
@@ -128,14 +128,14 @@ def test_the_input_is_not_overwritten(finished, tmp_path):
     before = source.read_text()
     for options in (["--output", str(tmp_path / "link.csv")], ["--output", "-", "--rejected", str(source)]):
         with pytest.raises(UserError, match="is the input itself"):
-            _dispatch(["predict", str(finished(*NETWORK)), str(source), *options])
+            dispatch(["predict", str(finished(*NETWORK)), str(source), *options])
     assert source.read_text() == before
 
 
 def test_no_rows(finished, tmp_path, capsys):
     for name, text in (("new.csv", ",".join(NAMES) + "\n"), ("new.jsonl", "")):
         (tmp_path / name).write_text(text)
-        assert _dispatch(["predict", str(finished(*NETWORK)), str(tmp_path / name)]) == 1
+        assert dispatch(["predict", str(finished(*NETWORK)), str(tmp_path / name)]) == 1
         assert f"{name}: there are no rows in it" in capsys.readouterr().err
 
 
@@ -165,7 +165,7 @@ def test_images(finished, tmp_path, capsys):
     (tmp_path / "99.png").write_bytes(b"no image")
     run = finished(*IMAGES)
     out = tmp_path / "out.csv"
-    assert _dispatch(["predict", str(run), str(tmp_path), "--output", str(out)]) == 0
+    assert dispatch(["predict", str(run), str(tmp_path), "--output", str(out)]) == 0
     found = pd.read_csv(out)
     assert found["row"].tolist() == [f"{index:02}.png" for index in range(40)]
     own = open_run(str(run))[1].predict(images[:40].reshape(-1, 1, 8, 8))
@@ -181,7 +181,7 @@ def test_own_columns_of_mixed_kinds(finished, tmp_path, capsys):
     run = finished("model=decision_tree", "dataset=csv", "dataset.path=mixed.csv", "dataset.target=kind")
     table.loc[7, "size"] = np.nan  # the model knows what to put there
     table.drop(columns="kind").assign(extra=1)[["extra", "colour", "size"]].to_csv(tmp_path / "new.csv", index=False)
-    assert _dispatch(["predict", str(run), str(tmp_path / "new.csv"), "--output", str(tmp_path / "out.csv")]) == 0
+    assert dispatch(["predict", str(run), str(tmp_path / "new.csv"), "--output", str(tmp_path / "out.csv")]) == 0
     found = pd.read_csv(tmp_path / "out.csv")
     assert found["prediction"].tolist() == open_run(str(run))[1].predict(table).tolist()
     assert (found["prediction"] == table["kind"]).mean() > 0.95
@@ -199,15 +199,15 @@ def test_what_cannot_be_used_at_all(finished, tmp_path):
         ("none.csv", "no such file"),
     ):
         with pytest.raises(DataError, match=said):
-            _dispatch(["predict", run, str(tmp_path / file), "--output", str(tmp_path / "out.csv")])
+            dispatch(["predict", run, str(tmp_path / file), "--output", str(tmp_path / "out.csv")])
         assert not (tmp_path / "out.csv").exists() and not (tmp_path / "out.csv.part").exists()
     with pytest.raises(UserError, match="what should be predicted"):
-        _dispatch(["predict", run])
+        dispatch(["predict", run])
 
 
 def test_memory_does_not_grow_with_rows(finished, tmp_path):
     """Peak memory of 40 times the rows is the same; benchmarks/predict_rows.py does it with ten million."""
-    script = "import resource, sys\nfrom mlrun.cli import _dispatch\n_dispatch(sys.argv[1:])\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    script = "import resource, sys\nfrom mlrun.cli import dispatch\ndispatch(sys.argv[1:])\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
     peaks = []
     for rows in (20_000, 800_000):
         flowers(rows).astype(np.float32).to_parquet(tmp_path / "rows.parquet", row_group_size=100_000)

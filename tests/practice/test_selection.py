@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mlrun.cli import _dispatch
+from mlrun.cli import dispatch
 from mlrun.errors import UserError
 from mlrun.sweep import job as states
 from mlrun.sweep.job import Job
@@ -30,7 +30,7 @@ def test_the_slow_run_is_left_out(finished, capsys, monkeypatch):
     fast = "mlp" if speed[network] < speed[forest] else "random_forest"
     capsys.readouterr()
     assert (
-        _dispatch(
+        dispatch(
             [
                 "leaderboard",
                 "--by",
@@ -46,7 +46,7 @@ def test_the_slow_run_is_left_out(finished, capsys, monkeypatch):
     rows = [line for line in capsys.readouterr().out.splitlines() if ",iris," in line]
     assert [row.split(",")[0] for row in rows] == [fast] and "val/accuracy" in rows[0]
     with pytest.raises(UserError, match="no run is good enough .predict_ms is"):
-        _dispatch(["leaderboard", "select.subject_to=predict_ms<0"])
+        dispatch(["leaderboard", "select.subject_to=predict_ms<0"])
 
 
 def test_what_is_still_running_is_not_the_best(tmp_path):

@@ -1,0 +1,241 @@
+"""Everything that mlrun uses of Hydra without Hydra documenting it: the only file that a change inside Hydra can break.
+
+Each function states what is needed and why. Where Hydra lacks the part, it does without, or raises a UserError that names
+the part. `tests/config/test_hydra_internals.py` fails when Hydra changes one of them.
+
+Documented, and used elsewhere: `hydra.main`, `compose`, `initialize_config_dir`, `instantiate`, `HydraConfig`,
+`ConfigStore`, `ConfigSearchPath`, `hydra.errors`, `hydra.types`, and the base classes in `hydra.plugins`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.metadata import version
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from mlrun.errors import UserError
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+    from hydra.core.utils import JobReturn
+    from hydra.plugins.launcher import Launcher
+    from hydra.types import HydraContext, TaskFunction
+    from omegaconf import DictConfig
+
+
+# --- the command line ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """A command line as Hydra reads it.
+
+    Args:
+        overrides: the words that are not options.
+        config_dir: of `--config-dir`.
+        multirun: a sweep (`-m`).
+        runs: whether jobs run; False for options that only print, such as `--cfg` and `--help`.
+    """
+
+    overrides: list[str]
+    config_dir: str | None
+    multirun: bool
+    runs: bool
+
+
+def parse_command_line(argv: list[str]) -> CommandLine:
+    """Separates overrides from Hydra's options, to check the overrides before Hydra does anything.
+
+    Hydra documents its options, but only `hydra.main` reads them, together with running the job. Without Hydra's own
+    parser the documented options are parsed here.
+
+    Raises:
+        SystemExit: an option that Hydra does not have; the usage is printed.
+    """
+    try:
+        from hydra._internal.utils import get_args_parser
+    except ImportError:
+        get_args_parser = _documented_options
+    given = get_args_parser().parse_args(argv)
+    shows = given.help or given.hydra_help or given.cfg or given.info or given.shell_completion
+    return CommandLine(list(given.overrides), given.config_dir, bool(given.multirun), not shows)
+
+
+def _documented_options() -> argparse.ArgumentParser:
+    """https://hydra.cc/docs/advanced/hydra-command-line-flags"""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("overrides", nargs="*")
+    for names in (("--help", "-h"), ("--hydra-help",), ("--resolve",), ("--run", "-r"), ("--multirun", "-m")):
+        parser.add_argument(*names, action="store_true")
+    parser.add_argument("--version", action="version", version=f"Hydra {version('hydra-core')}")
+    parser.add_argument("--shell-completion", "-sc", action="store_true")
+    parser.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
+    parser.add_argument("--info", "-i", nargs="?", const="all")
+    for names in (("--package", "-p"), ("--config-path", "-cp"), ("--config-name", "-cn"), ("--config-dir", "-cd")):
+        parser.add_argument(*names)
+    parser.add_argument("--experimental-rerun")
+    return parser
+
+
+# --- overrides -----------------------------------------------------------------------------------------------------
+
+
+def parse_override(text: str) -> Override:
+    """One override as an object with `key_or_group`, `value()`, `is_add()`, `is_delete()`, `is_sweep_override()` ...
+
+    Hydra documents the grammar of overrides but not its parser. mlrun needs it to judge overrides one by one.
+
+    Raises:
+        hydra.errors.HydraException: the text is not an override.
+    """
+    return _overrides_parser(None).parse_override(text)
+
+
+def parse_overrides(texts: Sequence[str], config_loader: Any = None) -> list[Override]:
+    """All overrides of a command line; `config_loader` (of a HydraContext) is needed to expand `glob(...)`."""
+    return _overrides_parser(config_loader).parse_overrides(list(texts))
+
+
+def _overrides_parser(config_loader: Any) -> Any:
+    return _part("hydra.core.override_parser.overrides_parser", "OverridesParser").create(config_loader=config_loader)
+
+
+def sweep_values(override: Override) -> Iterator[Any]:
+    """The values of a discrete sweep as they are written in overrides, quoted where they must be."""
+    return override.sweep_iterator(transformer=_part("hydra.core.override_parser.types", "Transformer").encode)
+
+
+def combinations(overrides: Sequence[Override]) -> list[list[str]]:
+    """Overrides of every job of a grid, the last key varying fastest; a key that is given twice counts once, the last time.
+
+    As Hydra's `BasicSweeper.split_arguments`, which is private. Needed to check all jobs before the first one starts.
+
+    Raises:
+        UserError: a continuous interval has no finite number of values.
+    """
+    alternatives: dict[str, list[str]] = {}
+    for override in overrides:
+        key = override.get_key_element()
+        if not override.is_sweep_override():
+            alternatives[key] = [f"{key}={override.get_value_element_as_str()}"]
+        elif override.is_discrete_sweep():
+            alternatives[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+        else:
+            raise UserError(
+                f"{override.input_line}: a grid needs single values; add hydra/sweeper=optuna to search an interval"
+            )
+    return [list(job) for job in product(*alternatives.values())]
+
+
+# --- composition ---------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def own_composition() -> Iterator[None]:
+    """Permits `initialize_config_dir` while Hydra runs a job, and puts Hydra's state back afterwards.
+
+    Hydra keeps one global state and refuses to initialize it twice. mlrun composes further configurations in the middle
+    of a run: the reference classifier's, and those of a sweep's jobs.
+    """
+    try:
+        from hydra.core.global_hydra import GlobalHydra
+    except ImportError:  # then there is no global state to put aside
+        yield
+        return
+    state = GlobalHydra.instance()
+    before, state.hydra = state.hydra, None
+    try:
+        yield
+    finally:
+        GlobalHydra.set_instance(state)  # `initialize_config_dir` leaves a copy in its place
+        state.hydra = before
+
+
+# --- jobs of a sweep -----------------------------------------------------------------------------------------------
+
+
+def instantiate_launcher(hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> Launcher:
+    """The configured launcher, set up: every sweeper needs it. Hydra shows this only in its example of a sweeper."""
+    try:
+        from hydra.core.plugins import Plugins
+    except ImportError:
+        from hydra.utils import instantiate
+
+        launcher = instantiate(config.hydra.launcher)
+        launcher.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        return launcher
+    return Plugins.instance().instantiate_launcher(
+        hydra_context=hydra_context, task_function=task_function, config=config
+    )
+
+
+def register_hydra_resolvers() -> None:
+    """Makes `${hydra:...}` and `${now:...}` known in this process. Hydra does it in `hydra.main`, which a launcher's processes never call."""
+    _part("hydra.core.utils", "setup_globals")()
+
+
+def run_hydra_job(
+    hydra_context: HydraContext, task_function: Callable[[DictConfig], Any], config: DictConfig
+) -> JobReturn:
+    """Runs a job in its own directory with Hydra's logging, callbacks and `.hydra` folder, as `hydra.main` does for a single run.
+
+    Hydra shows this only in its example of a launcher. What the task function raises is in the result: see `failure_of`.
+    """
+    run_job = _part("hydra.core.utils", "run_job")
+    return run_job(
+        hydra_context=hydra_context,
+        task_function=task_function,
+        config=config,
+        job_dir_key="hydra.run.dir",
+        job_subdir_key=None,
+    )
+
+
+def failure_of(done: JobReturn) -> BaseException | None:
+    """The exception of a job; None if it completed. `JobReturn.return_value` would print before it raises."""
+    status = _part("hydra.core.utils", "JobStatus")
+    return None if done.status == status.COMPLETED else done._return_value
+
+
+@cache
+def _quiet_job_return() -> type[JobReturn]:
+    base, status = _part("hydra.core.utils", "JobReturn"), _part("hydra.core.utils", "JobStatus")
+
+    class Return(base):
+        @property
+        def return_value(self) -> Any:
+            if self.status != status.COMPLETED:
+                raise self._return_value
+            return self._return_value
+
+    return Return
+
+
+def job_return(value: Any, failure: BaseException | None = None, **fields: Any) -> JobReturn:
+    """What a launcher returns of a job: its value, or the exception that it ended with.
+
+    Args:
+        value: the objective.
+        failure: raised when `return_value` is read, without Hydra's message on stderr.
+        fields: overrides, cfg, hydra_cfg, working_dir and task_name.
+    """
+    status = _part("hydra.core.utils", "JobStatus")
+    done = _quiet_job_return()(**fields)
+    done.status, done._return_value = (status.COMPLETED, value) if failure is None else (status.FAILED, failure)
+    return done
+
+
+def _part(module: str, name: str) -> Any:
+    """An undocumented part of Hydra that nothing can replace. Raises UserError where this Hydra does not have it."""
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError):
+        raise UserError(
+            f"Hydra {version('hydra-core')} has no {module}.{name}, which mlrun needs: pip install 'hydra-core>=1.3.8,<1.4'"
+        ) from None
