@@ -19,7 +19,7 @@ from mlrun.experiment.state import newest_checkpoint
 from mlrun.tracking.run_directory import read_record, tracking_address
 
 if TYPE_CHECKING:
-    from hydra.core.override_parser.types import Override
+    from mlrun.config.hydra_internals import Override
 
 LENGTHS = {"total", "total_steps", "total_epochs", "T_max"}  # arguments that give a schedule the length of the run
 REASONS = {  # first part of a key -> why it may not change
@@ -96,14 +96,14 @@ def changed(stored: Stored, overrides: list[str]) -> dict[str, Any]:
     """The run's configuration with some settings changed. Raises ConfigError with a reason for each setting that may not change."""
     if not overrides:
         return stored.cfg
-    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
 
+    from mlrun.config.hydra_internals import parse_overrides
     from mlrun.config.validate import validate
 
     try:
-        parsed = OverridesParser.create().parse_overrides(overrides)
+        parsed = parse_overrides(overrides)
     except HydraException as error:
         raise ConfigError(" ".join(str(error).split())) from None
     problems, cfg = [], OmegaConf.create(stored.cfg)
@@ -149,7 +149,7 @@ def _refusal(cfg: dict[str, Any], key: str, override: Override) -> str | None:
                 f"{name} was planned for {cfg['trainer']['max_epochs']} epochs, and the learning rate would jump. "
                 "Start a new run with model.init_from=RUN"
             )
-    if "mlrun.data.environments.exploration." in str(cfg["model"]):
+    if "mlrun.generation.annealing." in str(cfg["model"]):
         return f"exploration was planned over {cfg['trainer']['max_epochs']} epochs, and would jump back"
     return None
 

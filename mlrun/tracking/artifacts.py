@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mlrun.tracking.store import open_client, tracking_uri
@@ -11,30 +13,42 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar 
 
 
 def checkpoint_of(run_id: str) -> Path | None:
-    """The best checkpoint of an MLflow run as a local file; None where there is no such run, or no checkpoint in it."""
-    from mlflow.exceptions import MlflowException
-
+    """The best checkpoint of an MLflow run as a local file; None if it cannot be fetched."""
     try:
-        return Path(open_client(tracking_uri()).download_artifacts(run_id, "checkpoints/best.ckpt"))
-    except (MlflowException, OSError):
+        with _errors_as_os_error():
+            return Path(open_client(tracking_uri()).download_artifacts(run_id, "checkpoints/best.ckpt"))
+    except OSError:
         return None
 
 
 def stored_config(run_id: str) -> Path:
-    """The resolved configuration of a run. Raises MlflowException or OSError where there is none."""
-    return Path(open_client(tracking_uri()).download_artifacts(run_id, "config/config.yaml"))
+    """The resolved configuration of a run as a local file. Raises OSError if it cannot be fetched."""
+    with _errors_as_os_error():
+        return Path(open_client(tracking_uri()).download_artifacts(run_id, "config/config.yaml"))
 
 
 def stored_model(run_id: str) -> Path:
-    """The directory of a run's logged model. Raises MlflowException or OSError where there is none.
+    """The logged model of a run as a local directory. Raises OSError if it cannot be fetched.
 
-    By the model's own address: `runs:/ID/model` is looked up in MLflow's global store, which may be another one.
+    The model is found by its own address: `runs:/ID/model` is looked up in MLflow's global store, which may be another one.
     """
     import mlflow.artifacts
 
-    client = open_client(tracking_uri())
-    logged = client.get_run(run_id).outputs.model_outputs
-    if not logged:
-        raise FileNotFoundError("it has no model")
-    location = client.get_logged_model(logged[0].model_id).artifact_location
-    return Path(mlflow.artifacts.download_artifacts(location, tracking_uri=tracking_uri()))
+    with _errors_as_os_error():
+        client = open_client(tracking_uri())
+        outputs = client.get_run(run_id).outputs
+        if not outputs or not outputs.model_outputs:
+            raise FileNotFoundError("it has no model")
+        location = client.get_logged_model(outputs.model_outputs[0].model_id).artifact_location
+        return Path(mlflow.artifacts.download_artifacts(location, tracking_uri=tracking_uri()))
+
+
+@contextmanager
+def _errors_as_os_error() -> Iterator[None]:
+    """Raises MLflow's errors as FileNotFoundError, so that callers need not import mlflow."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        raise FileNotFoundError(str(error)) from error

@@ -1,29 +1,35 @@
-"""Carries a run's messages to its `Recorder`, in their order, and keeps them while MLflow does not answer."""
+"""Delivers a run's messages to its `Recorder` in order, and keeps them while MLflow does not answer."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
+from typing import Any
 
 from mlrun.tracking.recorder import Recorder, is_unreachable
+from mlrun.tracking.spool import Spool
 
-RETRY_SECONDS = 5.0  # after a server did not answer; the next time twice as long, up to a minute
+RETRY_SECONDS = 5.0  # after a server did not answer; the pause doubles with every failure, up to a minute
+
+Message = tuple[int, str, tuple[Any, ...]]  # number, method of the recorder, its arguments
 
 
 class Delivery:
-    """Carries messages `(number, method, arguments)` out in their order. Where MLflow does not answer, they wait for a later attempt.
+    """Carries out messages in order. While MLflow does not answer, they wait for a later attempt.
 
-    spool: where they are written down until they have arrived; without one nothing waits, and what fails is refused.
+    Args:
+        spool: keeps messages on disk until they have arrived. Without one nothing waits: what cannot be delivered at once is refused.
     """
 
-    def __init__(self, spool=None):
+    def __init__(self, spool: Spool | None = None):
         self.recorder, self.spool = Recorder(once=spool is not None), spool
-        self.waiting: deque[tuple[int, str, tuple]] = deque()
+        self.waiting: deque[Message] = deque()
         self.buffered: list[int] = []  # numbers of messages whose points are not sent yet
         self._pause, self._retry = RETRY_SECONDS, 0.0
 
-    def add(self, number: int, method: str, arguments: tuple) -> Exception | None:
-        """Carries out what can be. Returns why the run cannot be opened, where that is final."""
+    def add(self, number: int, method: str, arguments: tuple[Any, ...]) -> Exception | None:
+        """Delivers this message and those that wait, as far as possible. Returns why the run cannot be opened, if that is final."""
         self.waiting.append((number, method, arguments))
         urgent = method == "close"
         if self.recorder.unreachable and not urgent and time.monotonic() < self._retry:
@@ -32,19 +38,17 @@ class Delivery:
             number, method, arguments = self.waiting[0]
             try:
                 getattr(self.recorder, method)(*arguments)
-            except (
-                Exception
-            ) as error:  # whatever a server or a disk does, the experiment goes on and hears of it at its end
+            except Exception as error:  # whatever fails, the experiment goes on and learns of it at its end
                 if self.spool is not None and self._is_down(error):
-                    self.recorder.unreachable = _told(error)
+                    self.recorder.unreachable = _as_line(error)
                     self._retry, self._pause = time.monotonic() + self._pause, min(2 * self._pause, 60.0)
                     return None
                 if method == "open":
                     if self.recorder.run_id is not None:
                         self.recorder.client.set_terminated(self.recorder.run_id, "FAILED")
                     return error
-                self.recorder.failure = self.recorder.failure or f"{method}: {_told(error)}"
-                if method == "metrics":  # not again with every later point; written down they still are
+                self.recorder.failure = self.recorder.failure or f"{method}: {_as_line(error)}"
+                if method == "metrics":  # do not fail again with every later point; the spool still has these
                     self.recorder.points.clear()
                     self.buffered.clear()
             else:
@@ -65,14 +69,14 @@ class Delivery:
             self.buffered.clear()
 
     def finish(self) -> None:
-        """Sends the points that are still held."""
+        """Sends the points that the recorder still holds."""
         self.recorder.flush()
         if self.spool is not None:
             self.spool.sent(self.buffered)
         self.buffered.clear()
 
     def _is_down(self, error: Exception) -> bool:
-        """A server that fails at one request but answers another has refused that one."""
+        """Whether MLflow does not answer at all. A server that fails at one request but answers another has refused the first."""
         if not is_unreachable(error):
             return False
         if self.recorder.run_id is None:
@@ -84,28 +88,39 @@ class Delivery:
             return is_unreachable(other)
 
 
-def serve(receive, reply, spool=None) -> None:
-    """Carries messages out until one closes the run. `receive` returns None when the experiment is gone.
+class Unreachable(str):
+    """Why the end of a run could not be reported to MLflow. Everything that has not arrived is in the run's spool."""
 
-    Replies once after `open` and once after `close`: `(value, error message or None)`; after `close` without an `open` that succeeded, both.
+
+Reply = tuple[str | None, str | None]  # run id, error message
+
+
+def serve(receive: Callable[[], Message | None], reply: Callable[[Reply], None], spool: Spool | None = None) -> None:
+    """Delivers messages until one closes the run.
+
+    Args:
+        receive: waits for the next message; returns None when the experiment's process is gone.
+        reply: is called once after `open` and once after `close`, with (run id, error message or None). If `open` never succeeded,
+            both replies follow `close`.
+        spool: see `Delivery`.
     """
     delivery = Delivery(spool)
-    recorder, told = delivery.recorder, False
+    recorder, replied = delivery.recorder, False
     while (message := receive()) is not None:
         number, method, arguments = message
         refused = delivery.add(number, method, arguments)
         if refused is not None:
-            return reply((None, _told(refused)))
-        if not told and recorder.run_id is not None and not recorder.unreachable:
+            return reply((None, _as_line(refused)))
+        if not replied and recorder.run_id is not None and not recorder.unreachable:
             reply((recorder.run_id, None))
-            told = True
+            replied = True
         if method == "close":
-            if not told:
+            if not replied:
                 reply((None, None))
-            return reply(
-                (recorder.run_id, recorder.unreachable and Unreachable(recorder.unreachable) or recorder.failure)
-            )
-    if recorder.run_id is not None and not recorder.unreachable:  # killed without a chance to say so
+            error = Unreachable(recorder.unreachable) if recorder.unreachable else recorder.failure
+            return reply((recorder.run_id, error))
+    # the experiment was killed and could not close its run
+    if recorder.run_id is not None and not recorder.unreachable:
         for child in list(recorder.children):
             recorder.end_child(child, "KILLED", "the sweep's process disappeared")
         recorder.tags({"mlrun.ended": "the process disappeared"})
@@ -114,9 +129,5 @@ def serve(receive, reply, spool=None) -> None:
             spool.sent(delivery.buffered)
 
 
-class Unreachable(str):
-    """Why a run's end could not be told to MLflow; everything that has not arrived is in its spool."""
-
-
-def _told(error: Exception) -> str:
+def _as_line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

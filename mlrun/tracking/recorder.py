@@ -1,7 +1,6 @@
-"""Writes one run to MLflow: takes the messages of `mlrun.tracking.run.Run` and turns them into calls of `MlflowClient`.
+"""Writes one run to MLflow: turns the messages of `mlrun.tracking.run.Run` into calls of `MlflowClient`.
 
-It works beside the experiment, in a process of its own or in a thread, so that neither the import of mlflow (about a second)
-nor a slow server holds the experiment up.
+It works in a separate process or thread, so that neither the import of mlflow (about a second) nor a slow server delays the experiment.
 """
 
 from __future__ import annotations
@@ -11,46 +10,67 @@ import os
 import subprocess
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mlrun.tracking import store
 from mlrun.tracking.run_directory import read_record
 
+if TYPE_CHECKING:
+    from mlflow.entities import Metric
+    from mlflow.models import ModelSignature
+    from mlflow.tracking import MlflowClient
+
 FLUSH_SECONDS = 1.0
-FLUSH_POINTS = 500  # MLflow takes up to 1000 metrics a call
-PARAMS_A_CALL = 100
-KEY = "mlrun.key"  # tag by which a run is found whose creation was never answered
+FLUSH_POINTS = 500  # MLflow accepts up to 1000 metrics per call
+PARAMS_PER_CALL = 100
+KEY = "mlrun.key"  # tag that finds a run of whose creation the answer was lost
 
 
 class Recorder:
     """One MLflow run from `open` to `close`. Methods are called by name with a message's arguments, in the order of sending.
 
-    once: a metric has one value for a step, the first that was sent; else later ones are added.
+    Args:
+        once: whether a metric has one value per step, the first that was sent; otherwise later values are added.
     """
 
+    uri: str  # `uri`, `client` and `experiment_id` are set by `open` or `attach`, before any other message
+    client: MlflowClient
+    experiment_id: str
+
     def __init__(self, once: bool = False):
-        self.uri = self.client = None
-        self.run_id = None
+        self.run_id: str | None = None
         self.once = once
-        self.children = set()  # runs of this sweep that are under way
-        self.points = []
-        self.known = set()  # (metric, step) that MLflow has: a resumed run goes through some epochs again
+        self.children: set[str] = set()  # unfinished runs of this sweep
+        self.points: list[Metric] = []  # not sent yet
+        self.known: set[tuple[str, int]] = set()  # (metric, step) that MLflow has: a resumed run repeats some epochs
         self.flushed = time.monotonic()
-        self.failure = None  # the first thing that MLflow refused after the run was open
-        self.unreachable = None  # why MLflow does not answer now
+        self.failure: str | None = None  # the first message that MLflow refused after the run was open
+        self.unreachable: str | None = None  # why MLflow does not answer at the moment
 
     def open(
         self,
         uri: str,
         experiment: str,
         name: str,
-        tags: dict,
-        params: dict,
+        tags: dict[str, Any],
+        params: dict[str, Any],
         parent: str | None,
         work_tree: str,
         started: int,
         run_id: str | None = None,
     ) -> str:
-        """May be called again after a failure: the run is created once. parent: a run id, or the absolute path of a run's directory."""
+        """Creates or reopens the run. May be called again after a failure: the run is created once.
+
+        Args:
+            uri: of the tracking store.
+            parent: run id of the parent, or the absolute path of the directory of a run.
+            work_tree: directory whose Git commit is recorded.
+            started: milliseconds since 1970.
+            run_id: of an earlier attempt, which is reopened.
+
+        Returns:
+            The run's id.
+        """
         self.uri, self.client = uri, store.open_client(uri)
         tags = {
             **tags,
@@ -74,7 +94,7 @@ class Recorder:
         return self.run_id
 
     def attach(self, uri: str, run_id: str) -> None:
-        """Goes on writing to a run without opening it again. Raises MlflowException where there is none."""
+        """Continues to write to a run without reopening it. Raises MlflowException if it does not exist."""
         self.uri, self.client = uri, store.open_client(uri)
         run = self.client.get_run(run_id)
         self.run_id, self.experiment_id = run_id, run.info.experiment_id
@@ -82,38 +102,46 @@ class Recorder:
             (key, point.step) for key in run.data.metrics for point in self.client.get_metric_history(run_id, key)
         }
 
+    @property
+    def _id(self) -> str:
+        if self.run_id is None:
+            raise RuntimeError("the run is not open")
+        return self.run_id
+
     def _created(self, key: str | None) -> str | None:
-        """A run that was created although the answer never came."""
+        """The id of a run that was created although the answer was lost."""
         found = key and self.client.search_runs([self.experiment_id], f"tags.`{KEY}` = '{key}'", max_results=1)
         return found[0].info.run_id if found else None
 
-    def _reopened(self, run_id: str, tags: dict) -> bool:
-        """Goes on with an earlier attempt's run, unless that was deleted. Its parameters stay: they are the same."""
+    def _reopened(self, run_id: str, tags: dict[str, str]) -> bool:
+        """Reopens the run of an earlier attempt, unless it was deleted. Its parameters stay: they are the same."""
         from mlflow.exceptions import MlflowException
 
         try:
-            data = self.client.get_run(run_id)
+            run = self.client.get_run(run_id)
         except MlflowException as error:
             if is_unreachable(error):
                 raise
             return False
-        if data.info.lifecycle_stage == "deleted":
+        if run.info.lifecycle_stage == "deleted":
             return False
         self.client.update_run(run_id, status="RUNNING")
-        self.run_id, data = run_id, data.data
+        self.run_id = run_id
         if self.once:
             self.known |= {
-                (key, point.step) for key in data.metrics for point in self.client.get_metric_history(run_id, key)
+                (key, point.step) for key in run.data.metrics for point in self.client.get_metric_history(run_id, key)
             }
-        for stale in {"error", "mlrun.ended"} & set(data.tags):
+        for stale in {"error", "mlrun.ended"} & set(run.data.tags):
             self.client.delete_tag(run_id, stale)
         self.tags(tags)
         return True
 
     def child(self, run_id: str) -> None:
+        """A run of this sweep has started."""
         self.children.add(run_id)
 
     def end_child(self, run_id: str, status: str, reason: str) -> None:
+        """A run of this sweep has ended. status: for a run that could not close itself."""
         self.children.discard(run_id)
         if self.client.get_run(run_id).info.status == "RUNNING":
             self.client.set_terminated(run_id, status)
@@ -121,21 +149,21 @@ class Recorder:
             self.client.set_tag(run_id, "mlrun.ended", reason[:500])
 
     def end_lost_child(self, directory: str, status: str, reason: str) -> None:
-        """As `end_child`, of a run that was opened by a process which died before it could tell the run's id."""
+        """As `end_child`, for a run whose process died before it could report the run's id. directory: where the run wrote."""
         for run in self.client.search_runs(
             [self.experiment_id], f"tags.`mlflow.parentRunId` = '{self.run_id}' and attributes.status = 'RUNNING'"
         ):
             if run.data.tags.get("directory") == directory:
                 self.end_child(run.info.run_id, status, reason)
 
-    def params(self, values: dict) -> None:
+    def params(self, values: dict[str, Any]) -> None:
         from mlflow.entities import Param
 
         items = [Param(key, str(value)[:6000]) for key, value in values.items()]
-        for start in range(0, len(items), PARAMS_A_CALL):
-            self.client.log_batch(self.run_id, params=items[start : start + PARAMS_A_CALL])
+        for start in range(0, len(items), PARAMS_PER_CALL):
+            self.client.log_batch(self._id, params=items[start : start + PARAMS_PER_CALL])
 
-    def metrics(self, values: dict, step: int, milliseconds: int) -> None:
+    def metrics(self, values: dict[str, float], step: int, milliseconds: int) -> None:
         from mlflow.entities import Metric
 
         if self.once:
@@ -146,16 +174,16 @@ class Recorder:
             self.flush()
 
     def flush(self) -> None:
-        """What fails stays to be sent; MLflow takes the same point at the same time only once."""
+        """Sends the points. After a failure they are sent again; MLflow stores a point with the same time only once."""
         for start in range(0, len(self.points), FLUSH_POINTS):
-            self.client.log_batch(self.run_id, metrics=self.points[start : start + FLUSH_POINTS])
+            self.client.log_batch(self._id, metrics=self.points[start : start + FLUSH_POINTS])
         self.points.clear()
         self.flushed = time.monotonic()
 
-    def tags(self, values: dict) -> None:
+    def tags(self, values: dict[str, Any]) -> None:
         from mlflow.entities import RunTag
 
-        self.client.log_batch(self.run_id, tags=[RunTag(key, str(value)) for key, value in values.items()])
+        self.client.log_batch(self._id, tags=[RunTag(key, str(value)) for key, value in values.items()])
 
     def dataset(self, name: str, digest: str, source: str, profile: str) -> None:
         import json
@@ -165,21 +193,31 @@ class Recorder:
         dataset = Dataset(
             name=name, digest=digest, source_type="local", source=json.dumps({"uri": source}), profile=profile
         )
-        self.client.log_inputs(self.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+        self.client.log_inputs(self._id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
 
     def artifact(self, path: str, folder: str | None) -> None:
-        """A file or a whole directory."""
+        """Uploads a file or a whole directory."""
         if Path(path).is_dir():
-            self.client.log_artifacts(self.run_id, path, folder)
+            self.client.log_artifacts(self._id, path, folder)
         else:
-            self.client.log_artifact(self.run_id, path, folder)
+            self.client.log_artifact(self._id, path, folder)
 
     def model(
-        self, directory: str, example, prediction, requirements: list[str], flavors: dict[str, dict], columns=None
+        self,
+        directory: str,
+        example: Any,
+        prediction: Any,
+        requirements: list[str],
+        flavors: dict[str, dict[str, Any]],
+        columns: list[tuple[str, str]] | None = None,
     ) -> None:
         """Logs the learner saved in `directory` as the MLflow model `model`, with signature and input example.
 
-        columns: (name, kind) of a table whose columns differ in type, None where the input is an array of numbers.
+        Args:
+            example: rows as the model accepts them; prediction: what it answers to them.
+            requirements: of pip.
+            flavors: MLflow flavor -> its entries; files are relative to `directory`.
+            columns: (name, kind) of a table whose columns differ in type; None if the input is an array of numbers.
         """
         import shutil
         import tempfile
@@ -188,11 +226,12 @@ class Recorder:
         from mlflow.entities import LoggedModelOutput
         from mlflow.models import Model
 
-        if self.once:  # of an earlier attempt, perhaps without its files
-            for output in self.client.get_run(self.run_id).outputs.model_outputs:
+        if self.once:  # models of an earlier attempt may lack their files
+            outputs = self.client.get_run(self._id).outputs
+            for output in outputs.model_outputs if outputs else ():
                 self.client.delete_logged_model(output.model_id)
         logged = self.client.create_logged_model(self.experiment_id, name="model", source_run_id=self.run_id)
-        metadata = {"columns": dict(columns)} if columns else None  # the signature cannot tell their kinds
+        metadata = {"columns": dict(columns)} if columns else None  # the signature cannot express their kinds
         model = Model(
             run_id=self.run_id, model_id=logged.model_id, artifact_path=logged.artifact_location, metadata=metadata
         )
@@ -202,10 +241,10 @@ class Recorder:
                 flavor,
                 **{key: f"{inside}/{value}" if key.endswith("_model") else value for key, value in files.items()},
             )
-        made = Path(tempfile.mkdtemp()) / "model"
+        local = Path(tempfile.mkdtemp()) / "model"
         try:
             mlflow.pyfunc.save_model(
-                made,
+                local,
                 loader_module="mlrun.predictions.serving",
                 data_path=directory,
                 mlflow_model=model,
@@ -213,22 +252,23 @@ class Recorder:
                 input_example=example,
                 pip_requirements=requirements,
             )
-            self.client.log_model_artifacts(logged.model_id, str(made))
+            self.client.log_model_artifacts(logged.model_id, str(local))
             self.client.finalize_logged_model(logged.model_id, "READY")
-            self.client.log_outputs(self.run_id, [LoggedModelOutput(logged.model_id, 0)])
+            self.client.log_outputs(self._id, [LoggedModelOutput(logged.model_id, 0)])
         finally:
-            shutil.rmtree(made.parent, ignore_errors=True)
+            shutil.rmtree(local.parent, ignore_errors=True)
 
     def close(self, status: str) -> None:
+        """Ends the run. status: FINISHED, FAILED or KILLED."""
         self.flush()
-        self.client.set_terminated(self.run_id, status)
+        self.client.set_terminated(self._id, status)
         store.settle(self.uri)
 
 
-def _signature(example, prediction, columns):
+def _signature(example: Any, prediction: Any, columns: list[tuple[str, str]] | None) -> ModelSignature:
     """An array's shape and type, or the names of a table's columns, all required.
 
-    Columns are of any type: MLflow's `double` refuses int64, booleans and a lone None, which pandas makes of the same column
+    Columns accept any type: MLflow's `double` refuses int64, booleans and a lone None. pandas produces these from the same column
     in another file or in a single row, and the learner converts them anyway.
     """
     from mlflow.models import ModelSignature, infer_signature
@@ -247,10 +287,10 @@ def _user() -> str:
         return str(os.getuid())
 
 
-def _git_tags(work_tree: str) -> dict:
-    """Commit and dirty flag of the user's work tree; empty outside of one."""
+def _git_tags(work_tree: str) -> dict[str, str]:
+    """Commit and dirty flag of a Git work tree; empty outside of one."""
 
-    def git(*arguments):
+    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(["git", "-C", work_tree, *arguments], capture_output=True, text=True, timeout=5)
 
     try:
@@ -264,7 +304,7 @@ def _git_tags(work_tree: str) -> dict:
 
 
 def is_unreachable(error: BaseException) -> bool:
-    """Whether it is the server, the network or the database that failed, not what was asked of it."""
+    """Whether the server, the network or the database failed, rather than refused the request."""
     from mlflow.exceptions import MlflowException
 
     if isinstance(error, MlflowException):
@@ -282,8 +322,8 @@ def is_unreachable(error: BaseException) -> bool:
 
 
 def _id_of(directory: str) -> str:
-    """Raises ConnectionError while MLflow has not given that run an id."""
+    """The run id recorded in a run's directory. Raises ConnectionError while MLflow has not given that run an id."""
     run_id = read_record(directory).get("run_id")
     if run_id is None:
-        raise ConnectionError(f"{directory}, of which this run is a part, is not recorded yet")
+        raise ConnectionError(f"the run in {directory}, to which this run belongs, is not recorded yet")
     return run_id

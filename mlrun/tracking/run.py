@@ -1,4 +1,4 @@
-"""The run as the experiment sees it: log and forget. What is logged goes through a queue to a `Recorder` beside the experiment."""
+"""The MLflow run as the experiment sees it: log and forget. A queue carries what is logged to a `Recorder` in another process or thread."""
 
 from __future__ import annotations
 
@@ -8,56 +8,73 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any, NoReturn
 
 from mlrun.errors import UserError
-from mlrun.tracking.delivery import Unreachable, serve
+from mlrun.tracking.delivery import Message, Reply, Unreachable, serve
 from mlrun.tracking.spool import Spool
 from mlrun.tracking.store import tracking_uri
 
 POLL_SECONDS = 1.0
 CLOSE_SECONDS = 120.0
-OPEN_SECONDS = 20.0  # after which a run's parts go on without its id
+OPEN_SECONDS = 20.0  # after which the nested runs start without the id of their parent
 
 
 class Run:
-    """One MLflow run. Its methods return at once; `id` waits until MLflow has given one.
+    """One MLflow run. Its methods return at once; `id` waits until MLflow has assigned one.
 
-    The recorder is a forked process while that is cheap and safe (nothing heavy imported yet), else a thread.
+    The recorder is a forked process while that is cheap and safe (no heavy import so far), otherwise a thread.
+
+    Args:
+        experiment: name of the MLflow experiment.
+        parent: run id of the sweep, or the absolute path of the directory of a run that MLflow may not know yet.
+        run_id: of an earlier attempt, which is reopened.
+        on_open: called once with the run id, from another thread.
+        directory: keeps what MLflow has not received yet, so that the run goes on when the server does not answer.
     """
 
     def __init__(
-        self, experiment: str, name: str, tags: dict, params: dict, parent: str | None = None, run_id: str | None = None, on_open=None,
+        self,
+        experiment: str,
+        name: str,
+        tags: dict[str, Any],
+        params: dict[str, Any],
+        parent: str | None = None,
+        run_id: str | None = None,
+        on_open: Callable[[str], None] | None = None,
         directory: Path | None = None,
-    ):  # fmt: skip
-        """parent: run id of the sweep, or the absolute path of the directory of a run that MLflow may not know yet; run_id: of an earlier
-        attempt, to go on with; on_open(run id) is called once, from another thread.
-        directory: where is written down what MLflow has not got yet; with it a server that does not answer is no reason to stop."""
-        self._on_open, self._begun = on_open, time.monotonic()
+    ):
+        self._on_open, self._started = on_open, time.monotonic()
         self._spool = Spool(directory) if directory else None
-        earlier = self._spool.begin_again() if self._spool else []
-        self._queue = queue.SimpleQueue()
-        self._replies = queue.SimpleQueue()
-        self._opened = None
-        self._child = None
+        undelivered = self._spool.restart() if self._spool else []
+        self._queue: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._replies: queue.SimpleQueue[Reply] = queue.SimpleQueue()
+        self._opened: Reply | None = None  # the reply to `open`
+        self._child: int | None = None  # process id of the recorder
         heavy = {"torch", "mlflow", "numpy"} & set(sys.modules)
         in_thread = heavy or threading.active_count() > 1 or not hasattr(os, "fork")
         (self._start_thread if in_thread else self._start_process)()
         tags, params = ({key: str(value) for key, value in pairs.items()} for pairs in (tags, params))
         self._send("open", tracking_uri(), experiment, name, tags, params, parent, os.getcwd(), _milliseconds(), run_id)
-        for method, arguments in earlier:
+        for method, arguments in undelivered:
             self._send(method, *arguments)
 
     @property
-    def id(self) -> str:
-        """MLflow's run id. Raises UserError if the run could not be opened."""
+    def id(self) -> str | None:
+        """MLflow's run id, for which this waits; None if the run was closed before MLflow answered.
+
+        Raises UserError if the run could not be opened.
+        """
         return self._id(None)
 
     @property
     def id_in_time(self) -> str | None:
-        """As `id`; None where MLflow has not given one within OPEN_SECONDS of the run's beginning."""
-        return self._id(max(0.0, self._begun + OPEN_SECONDS - time.monotonic()))
+        """As `id`, but None if MLflow has not assigned one within OPEN_SECONDS of the run's start."""
+        return self._id(max(0.0, self._started + OPEN_SECONDS - time.monotonic()))
 
     def _id(self, seconds: float | None) -> str | None:
         if self._opened is None:
@@ -71,40 +88,40 @@ class Run:
         return run_id
 
     def check(self) -> None:
-        """Raises UserError if it is already known that the run could not be opened; never waits."""
+        """Raises UserError if the run is already known to have failed to open; never waits."""
         if self._opened is not None or not self._replies.empty():
             self.id  # noqa: B018
 
-    def params(self, values: dict) -> None:
+    def params(self, values: dict[str, Any]) -> None:
         self._send("params", values)
 
     def metrics(self, values: dict[str, float], step: int = 0) -> None:
         self._send("metrics", {key: float(value) for key, value in values.items()}, step, _milliseconds())
 
-    def tags(self, values: dict) -> None:
+    def tags(self, values: dict[str, Any]) -> None:
         self._send("tags", values)
 
     def dataset(self, name: str, digest: str, source: str, profile: str) -> None:
         self._send("dataset", name, digest, source, profile)
 
     def artifact(self, path: Path | str, folder: str | None = None) -> None:
-        """A file or directory; read when its turn comes, so it must stay as it is."""
+        """Uploads a file or directory. It is read later, and must not change until then."""
         self._send("artifact", str(path), folder)
 
     def model(
         self,
         directory: Path | str,
-        example,
-        prediction,
+        example: Any,
+        prediction: Any,
         requirements: list[str],
-        flavors: dict[str, dict],
-        columns=None,
+        flavors: dict[str, dict[str, Any]],
+        columns: list[tuple[str, str]] | None = None,
     ) -> None:
-        """The saved learner as an MLflow model; see `Learner.flavors` and `DataModule.columns`."""
+        """Logs the learner saved in `directory` as an MLflow model; see `Recorder.model`."""
         self._send("model", str(directory), example, prediction, requirements, flavors, columns)
 
     def close(self, status: str) -> str | None:
-        """Ends the run as FINISHED, FAILED or KILLED once everything sent is written. Returns what MLflow refused, if anything."""
+        """Ends the run as FINISHED, FAILED or KILLED after everything sent is written. Returns what MLflow refused, if anything."""
         self._send("close", status)
         try:
             if self._opened is None:
@@ -115,7 +132,7 @@ class Run:
         except queue.Empty:
             silence = f"no answer from {tracking_uri()} within {CLOSE_SECONDS:.0f} s"
             self._opened = self._opened or (None, silence)  # `id` need not wait again
-            # what it still holds is written down, and may be sent by another process at any time
+            # the spool has what the recorder still holds, and another process may send it at any time
             if self._child and self._spool:
                 os.kill(self._child, signal.SIGKILL)
             return Unreachable(silence) if self._spool else silence
@@ -126,8 +143,8 @@ class Run:
             self._spool.clear()
         return refused
 
-    def _reply_in_time(self) -> tuple:
-        """The next reply. Raises queue.Empty once nothing has moved for CLOSE_SECONDS."""
+    def _reply_in_time(self) -> Reply:
+        """The next reply. Raises queue.Empty after CLOSE_SECONDS without any progress."""
         while True:
             size = self._spool.size() if self._spool else 0
             try:
@@ -137,24 +154,24 @@ class Run:
                     raise
 
     def child(self, run_id: str) -> None:
-        """A run of this sweep has begun: if this process disappears, the recorder ends that run too."""
+        """A run of this sweep has started: if this process disappears, the recorder ends that run too."""
         self._send("child", run_id)
 
     def end_child(self, run_id: str, status: str, reason: str) -> None:
-        """A run of this sweep is over; `status` is for one that could not close itself."""
+        """A run of this sweep has ended. status: for a run that could not close itself."""
         self._send("end_child", run_id, status, reason)
 
     def end_lost_child(self, directory: Path | str, status: str, reason: str) -> None:
-        """As `end_child`, of a run whose id was never told; `directory` is where it wrote."""
+        """As `end_child`, for a run whose id was never reported. directory: where the run wrote."""
         self._send("end_lost_child", str(directory), status, reason)
 
-    def _reply(self, answer) -> None:
-        self._replies.put(answer)
+    def _reply(self, reply: Reply) -> None:
+        self._replies.put(reply)
         on_open, self._on_open = self._on_open, None
-        if on_open and answer[0]:
-            on_open(answer[0])
+        if on_open and reply[0]:
+            on_open(reply[0])
 
-    def _send(self, method: str, *arguments) -> None:
+    def _send(self, method: str, *arguments: Any) -> None:
         number = self._spool.append(method, arguments) if self._spool else 0
         self._queue.put((number, method, arguments))
 
@@ -174,7 +191,7 @@ class Run:
             _serve_in_child(theirs, parent, self._spool)
         theirs.close()
 
-        def forward():
+        def forward() -> None:
             try:
                 while (message := self._queue.get())[1] != "close":
                     ours.send(message)
@@ -182,10 +199,10 @@ class Run:
             except OSError:
                 pass  # the receiver reports it
             except Exception:
-                ours.close()  # what cannot be sent ends the recording, and the receiver reports that
+                ours.close()  # a message that cannot be sent ends the recording, and the receiver reports that
                 raise
 
-        def receive():
+        def receive() -> None:
             try:
                 while True:
                     self._reply(ours.recv())
@@ -200,15 +217,15 @@ def _milliseconds() -> int:
     return int(time.time() * 1000)
 
 
-def _serve_in_child(connection, parent: int, spool) -> None:
-    """The forked recorder: deaf to Ctrl-C (the experiment decides), ends with its parent, never returns."""
+def _serve_in_child(connection: Connection, parent: int, spool: Spool | None) -> NoReturn:
+    """The forked recorder. It ignores Ctrl-C, which the experiment handles, ends with its parent, and never returns."""
     status = 1
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
-        def receive():
+        def receive() -> Message | None:
             try:
                 while os.getppid() == parent and not connection.poll(POLL_SECONDS):
                     pass
@@ -216,11 +233,11 @@ def _serve_in_child(connection, parent: int, spool) -> None:
             except EOFError:
                 return None
 
-        def reply(answer):
-            with suppress(OSError):  # nobody is left to hear it
-                connection.send(answer)
+        def send(reply: Reply) -> None:
+            with suppress(OSError):  # the parent is gone
+                connection.send(reply)
 
-        serve(receive, reply, spool)
+        serve(receive, send, spool)
         status = 0
     finally:
         os._exit(status)
@@ -231,5 +248,5 @@ class NullRun:
 
     id = None
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *arguments, **options: None

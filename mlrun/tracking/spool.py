@@ -1,6 +1,7 @@
-"""What a run sends to MLflow, written down in its directory until it has arrived: `unsent.jsonl`, and `sent.txt` with the numbers of what has.
+"""The messages of a run to MLflow, kept in its directory until they have arrived.
 
-So a server that refuses, hangs or dies, or a process that is killed, loses nothing: `mlrun sync`, or the run when it is resumed, sends the rest.
+`unsent.jsonl` holds the messages, `sent.txt` the numbers of those that have arrived. Nothing is lost when a server refuses, hangs or dies,
+or when the process is killed: `mlrun sync`, or the run when it resumes, sends the rest.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import logging
 import os
 import pickle
 import threading
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from mlrun.data.readers.trust import is_ours, sign
 from mlrun.errors import UserError
@@ -34,9 +37,9 @@ class Spool:
     def exists(self) -> bool:
         return (self.directory / UNSENT).exists()
 
-    def append(self, method: str, arguments: tuple) -> int:
-        """Writes a message down and numbers it. A disk that is full does not end the training."""
-        if method == "open":  # the address may hold a password
+    def append(self, method: str, arguments: tuple[Any, ...]) -> int:
+        """Writes a message to disk and returns its number. A full disk does not end the training."""
+        if method == "open":  # its first argument, the address, may contain a password
             arguments = ("", *arguments[1:])
         with self._lock:
             number, self._next = self._next, self._next + 1
@@ -49,26 +52,26 @@ class Spool:
                 self._broken = True
             return number
 
-    def sent(self, numbers) -> None:
-        """Notes that these messages have arrived."""
+    def sent(self, numbers: Iterable[int]) -> None:
+        """Records that these messages have arrived."""
         with contextlib.suppress(OSError), open(self.directory / SENT, "a", encoding="utf-8") as file:
             file.write("".join(f"{number}\n" for number in numbers))
 
-    def pending(self, trust: bool = False) -> list[tuple[int, str, tuple]]:
-        """What has not arrived. Raises UserError for a message that is not of this user's own making."""
+    def pending(self, trust: bool = False) -> list[tuple[int, str, tuple[Any, ...]]]:
+        """The messages that have not arrived. Raises UserError for one that another user wrote, unless `trust` is true."""
         arrived = set(_lines(self.directory / SENT))
         found = []
         for line in _lines(self.directory / UNSENT):
             try:
                 entry = json.loads(line)
-            except ValueError:  # the process was killed while it wrote
+            except ValueError:  # the process was killed while writing it
                 continue
             if str(entry["number"]) not in arrived:
                 found.append((entry["number"], entry["method"], _decode(entry, self.directory, trust)))
         return found
 
-    def begin_again(self) -> list[tuple[str, tuple]]:
-        """Of an earlier attempt what has not arrived, without its beginning and end; the file begins anew."""
+    def restart(self) -> list[tuple[str, tuple[Any, ...]]]:
+        """Empties the spool. Returns what an earlier attempt could not deliver, except for the opening and closing of its run."""
         rest = (
             [(method, arguments) for _, method, arguments in self.pending() if method not in ("open", "close")]
             if self.exists
@@ -78,13 +81,14 @@ class Spool:
         return rest
 
     def clear(self) -> None:
+        """Removes the files."""
         for name in (UNSENT, SENT):
             with contextlib.suppress(OSError):
                 (self.directory / name).unlink()
         self._next = 0
 
     def size(self) -> int:
-        """Grows while messages arrive."""
+        """Bytes in `sent.txt`, which grows while messages arrive."""
         try:
             return os.path.getsize(self.directory / SENT)
         except OSError:
@@ -98,7 +102,7 @@ def _lines(path: Path) -> list[str]:
         return []
 
 
-def _encode(number: int, method: str, arguments: tuple) -> dict:
+def _encode(number: int, method: str, arguments: tuple[Any, ...]) -> dict[str, Any]:
     entry = {"number": number, "method": method}
     try:
         json.dumps(arguments)
@@ -108,12 +112,12 @@ def _encode(number: int, method: str, arguments: tuple) -> dict:
         return {**entry, "pickle": base64.b64encode(content).decode(), "signature": sign(content)}
 
 
-def _decode(entry: dict, directory: Path, trust: bool) -> tuple:
+def _decode(entry: dict[str, Any], directory: Path, trust: bool) -> tuple[Any, ...]:
     if "pickle" not in entry:
         return tuple(entry["arguments"])
     content = base64.b64decode(entry["pickle"])
     if not trust and not is_ours(content, entry["signature"]):
         raise UserError(
-            f"{directory / UNSENT} was not written by you, and reading it can run code. If you trust where it comes from, add trust=true"
+            f"{directory / UNSENT} was not written by you, and reading it can run code. If you trust its origin, add trust=true"
         )
     return pickle.loads(content)

@@ -1,17 +1,20 @@
-"""Where runs are recorded: MLFLOW_TRACKING_URI, else an SQLite database in the working directory. The only imports of mlflow are in this package."""
+"""Where runs are recorded: MLFLOW_TRACKING_URI, else an SQLite database in the working directory. Only this package imports mlflow."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mlrun.errors import UserError
+from mlrun.tracking.mlflow_internals import TRAINING_VIEW, quiet
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
 
 DATABASE = "mlflow.db"
-# MLflow's page then shows runs and models, not traces and prompts
-TRAINING_VIEW = {"mlflow.experimentKind": "custom_model_development"}
 
 
 def tracking_uri() -> str:
@@ -20,14 +23,14 @@ def tracking_uri() -> str:
     if not uri:
         if set(str(Path.cwd())) & set("?#%"):
             raise UserError(
-                f"{Path.cwd()}: MLflow cannot keep its database in a directory with ?, # or % in its name. Set MLFLOW_TRACKING_URI."
+                f"{Path.cwd()}: MLflow cannot keep its database in a directory whose name contains ?, # or %. Set MLFLOW_TRACKING_URI."
             )
         return f"sqlite:///{Path.cwd() / DATABASE}"
     scheme = urlsplit(uri).scheme.split("+")[0]
     if scheme in ("", "file"):
         raise UserError(
             f"MLFLOW_TRACKING_URI={uri}: MLflow no longer records to a folder of files. "
-            f"Unset it (runs then go to ./{DATABASE}), or give sqlite:///FILE or the address of a server."
+            f"Unset it to record to ./{DATABASE}, or set it to sqlite:///FILE or to the address of a server."
         )
     if scheme not in ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks"):
         raise UserError(
@@ -36,21 +39,16 @@ def tracking_uri() -> str:
     return uri
 
 
-def open_client(uri: str):
-    """An `MlflowClient` on `uri`. An SQLite database is created once, under a lock: concurrent first use corrupts its migration."""
+def open_client(uri: str) -> MlflowClient:
+    """A client of the store at `uri`. An SQLite database is created once, under a lock: concurrent first use corrupts its migration."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK", "true")
-    # some seconds, not four minutes, until a dead server is told
+    # report a dead server after some seconds, not after four minutes
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-    import logging
-
     from mlflow.tracking import MlflowClient
 
-    for chatty in ("alembic", "mlflow"):  # after the import, which sets levels of its own
-        logging.getLogger(chatty).setLevel(logging.ERROR)
-    # logs with a traceback what it raises as well
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    quiet()
     database = sqlite_file(uri)
     if database is None or _is_ready(database):
         return MlflowClient(uri)
@@ -59,14 +57,14 @@ def open_client(uri: str):
     database.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{database}.lock"):
         client = MlflowClient(uri)
-        with sqlite3.connect(database) as connection:  # the last step: a database in WAL mode is a complete one
+        with sqlite3.connect(database) as connection:  # the last step: only a complete database is in WAL mode
             connection.execute("PRAGMA journal_mode=WAL")
         connection.close()
     return client
 
 
-def experiment_id(client, name: str) -> str:
-    """The experiment's id; created if need be, also when another process creates it at the same moment."""
+def experiment_id(client: MlflowClient, name: str) -> str:
+    """The id of an experiment, which is created if it does not exist. Another process may create it at the same moment."""
     from mlflow.exceptions import MlflowException
 
     experiment = client.get_experiment_by_name(name)
@@ -79,18 +77,18 @@ def experiment_id(client, name: str) -> str:
                 raise
     if experiment.lifecycle_stage == "deleted":
         raise UserError(
-            f"The MLflow experiment '{name}' was deleted. Restore it (mlflow experiments restore) or set tracking.experiment=OTHER."
+            f"the MLflow experiment '{name}' was deleted. Restore it (mlflow experiments restore), or set tracking.experiment=OTHER."
         )
     return experiment.experiment_id
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """The file of an SQLite store, None for any other."""
+    """The file of an SQLite store; None for any other store."""
     return Path(uri.removeprefix("sqlite:///").partition("?")[0]) if uri.startswith("sqlite:///") else None
 
 
 def settle(uri: str) -> None:
-    """Moves what was written from SQLite's log into the database file, so that the file alone is a complete copy."""
+    """Moves SQLite's write-ahead log into the database file, so that the file alone is a complete copy. Does nothing for other stores."""
     database = sqlite_file(uri)
     if database is not None:
         connection = sqlite3.connect(database)

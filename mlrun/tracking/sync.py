@@ -1,4 +1,4 @@
-"""Sends what MLflow has not got of a run whose process is over."""
+"""Sends to MLflow what it has not received of a run whose process has ended."""
 
 from __future__ import annotations
 
@@ -11,21 +11,30 @@ from mlrun.tracking.recorder import is_unreachable
 from mlrun.tracking.run_directory import locked, read_record, tracking_address, update_record
 from mlrun.tracking.spool import UNSENT, Spool
 
+KEPT = "Messages that have not arrived are kept"
+
 
 @dataclass
 class Sent:
     run_id: str
-    messages: int
-    refused: str | None  # what MLflow does not take
+    messages: int  # how many were sent
+    refused: str | None  # what MLflow does not accept
 
 
 def unsent(root: Path | str) -> list[Path]:
-    """Directories at or below `root` that hold something to send."""
+    """The run directories at or below `root` with messages to send."""
     return sorted(path.parent for path in Path(root).rglob(UNSENT))
 
 
 def send(directory: Path, trust: bool = False) -> Sent:
-    """Raises UserError while the run goes on, where the server does not answer, and where it refuses the run."""
+    """Sends what is left in the spool of a run's directory, and closes the run if its process could not.
+
+    Args:
+        trust: also read messages that another user wrote, which can run code.
+
+    Raises:
+        UserError: the run is still going on, the server does not answer, or it refuses the run.
+    """
     with locked(directory, seconds=0):
         record, spool = read_record(directory), Spool(directory)
         uri = tracking_address(record)
@@ -45,21 +54,20 @@ def send(directory: Path, trust: bool = False) -> Sent:
                 if refused is not None:
                     raise refused
                 if recorder.unreachable:
-                    raise UserError(f"{uri} does not answer: {recorder.unreachable}. What has not arrived is kept")
+                    raise UserError(f"{uri} does not answer: {recorder.unreachable}. {KEPT}")
             if recorder.run_id is None:
-                raise UserError(f"{directory}: there is nothing from which its run could be opened")
+                raise UserError(f"{directory}: its record is incomplete, so its MLflow run cannot be opened")
             update_record(directory, run_id=recorder.run_id)
             delivery.finish()
-            if recorder.client.get_run(recorder.run_id).info.status == "RUNNING":  # the process died without a word
+            # the process died and could not close its run
+            if recorder.client.get_run(recorder.run_id).info.status == "RUNNING":
                 status = record.get("status", "RUNNING")
                 recorder.close("KILLED" if status == "RUNNING" else status)
         except UserError:
             raise
         except Exception as error:
-            text = " ".join(str(error).split())
-            raise UserError(
-                f"{uri} {'does not answer' if is_unreachable(error) else 'refuses'}: {text}. What has not arrived is kept"
-            ) from error
+            problem = "does not answer" if is_unreachable(error) else "refuses"
+            raise UserError(f"{uri} {problem}: {' '.join(str(error).split())}. {KEPT}") from error
         if not spool.pending(trust):
             spool.clear()
         return Sent(recorder.run_id, len(pending), recorder.failure)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from mlrun.sweep.leaderboard import Board, Row, curves, leaderboard
-from mlrun.tracking.read import StoredRun
+from mlrun.tracking.stored_run import StoredRun
 from mlrun.tracking.store import open_client
 
 MODELS, RATES, SEEDS = ("mlp", "linear", "svm", "knn"), tuple(f"{10.0**-power:g}" for power in range(50)), range(1, 6)
