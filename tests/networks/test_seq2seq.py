@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mlrun.networks.text.seq2seq import AdditiveAttention, DotAttention, Memory, RecurrentSeq2Seq, look
+from mlrun.networks.text.seq2seq import AdditiveAttention, DotAttention, Memory, RecurrentSeq2Seq, attend
 
 
 def made(**options):
@@ -28,7 +28,7 @@ def test_attention_by_the_formulas():
         ),
         (dot, lambda i, j: s[i, 0] @ dot.W.weight @ h[i, j]),
     ]:
-        context, weights = look(attention, s, Memory(h, attention.keys(h), mask, None, None))
+        context, weights = attend(attention, s, Memory(h, attention.keys(h), mask, None, None))
         for row, length in enumerate((4, 2)):
             expected = torch.stack([score(row, place) for place in range(length)]).softmax(0)
             torch.testing.assert_close(weights[row, 0, :length], expected)

@@ -36,5 +36,5 @@ def test_windows_equal_crops(network, size):
 def test_networks_that_cannot_slide_are_refused():
     with pytest.raises(ValueError, match="padding"):
         SlidingWindow(CNN([1, 16, 16], 3), [1, 16, 16])
-    with pytest.raises(ValueError, match="cannot slide"):
+    with pytest.raises(ValueError, match="cannot be applied to windows"):
         SlidingWindow(ResNet([1, 16, 16], 3, depth=8), [1, 16, 16])

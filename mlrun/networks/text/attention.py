@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -11,10 +12,18 @@ from torch.nn import functional as F
 
 
 def attend(Q: Tensor, K: Tensor, V: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Attention(Q, K, V) = softmax(Q K^T / sqrt(d_k)) V, equation 1 of the paper, and the softmax itself.
+    """Attention(Q, K, V) = softmax(Q K^T / sqrt(d_k)) V, equation 1 of the paper.
 
-    Q: (..., targets, d_k); K: (..., sources, d_k); V: (..., sources, d_v); mask: boolean, True where a target may look.
-    The default path of `MultiHeadAttention` is PyTorch's fused kernel of the same formula.
+    By default `MultiHeadAttention` uses torch's fused kernel of the same formula.
+
+    Args:
+        Q: queries (..., targets, d_k).
+        K: keys (..., sources, d_k).
+        V: values (..., sources, d_v).
+        mask: boolean, broadcast to (..., targets, sources); True where a target may attend to a source.
+
+    Returns:
+        The result (..., targets, d_v) and the weights (..., targets, sources).
     """
     scores = Q @ K.transpose(-2, -1) / math.sqrt(Q.shape[-1])
     if mask is not None:
@@ -24,47 +33,51 @@ def attend(Q: Tensor, K: Tensor, V: Tensor, mask: Tensor | None = None) -> tuple
 
 
 class KeyValueCache:
-    """Keys and values of the positions that were already seen, (batch, heads, length, width / heads); empty at first."""
+    """Keys and values of the positions processed so far, each (batch, heads, length, width / heads); None before the first."""
 
     def __init__(self, key: Tensor | None = None, value: Tensor | None = None):
         self.key, self.value = key, value
 
-    def __len__(self):
+    def __len__(self) -> int:
         return 0 if self.key is None else self.key.shape[2]
 
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Adds new positions; returns all of them."""
-        if self.key is not None:
+        """Adds the keys and values of new positions, and returns those of all positions."""
+        if self.key is not None and self.value is not None:
             key, value = torch.cat([self.key, key], 2), torch.cat([self.value, value], 2)
         self.key, self.value = key, value
         return key, value
 
     def rows(self, indices: Tensor) -> KeyValueCache:
-        """The cache of these rows of the batch, in this order: what beam search goes on with."""
-        if self.key is None:
+        """The cache of the rows `indices` (rows,) of the batch, in this order, with which beam search continues."""
+        if self.key is None or self.value is None:
             return KeyValueCache()
         return KeyValueCache(self.key.index_select(0, indices), self.value.index_select(0, indices))
 
 
 class MultiHeadAttention(nn.Module):
-    """(batch, targets, width) queries, (batch, sources, width) keys and values -> (batch, targets, width).
+    """Attention in several subspaces at once, with learned projections.
 
     Args:
-        width: of the model; each of the `heads` works on width / heads of it.
+        width: of the model.
+        heads: number of subspaces, each of width / heads.
         dropout: of the attention weights, in training.
         bias: whether the four projections have one.
+
+    Raises:
+        ValueError: if the width is not a multiple of the heads.
     """
 
-    keep_weights = False  # True: by the formula instead of the fused kernel, and `weights` holds the last softmax
+    keep_weights = False  # True: `attend` instead of the fused kernel, and `weights` holds the last softmax
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0, bias: bool = True):
         super().__init__()
         if width % heads:
             raise ValueError(f"width={width}: must be a multiple of heads={heads}")
         self.width, self.heads, self.dropout = width, heads, dropout
-        self.project = nn.Linear(width, 3 * width, bias=bias)  # W^Q, W^K and W^V of all heads, one above the other
+        self.project = nn.Linear(width, 3 * width, bias=bias)  # W^Q, W^K and W^V of all heads, stacked
         self.output = nn.Linear(width, width, bias=bias)  # W^O
-        nn.init.xavier_uniform_(self.project.weight)  # of the three as one matrix, as nn.MultiheadAttention does
+        nn.init.xavier_uniform_(self.project.weight)  # the three as one matrix, as in nn.MultiheadAttention
         if bias:
             nn.init.zeros_(self.project.bias)
             nn.init.zeros_(self.output.bias)
@@ -79,24 +92,27 @@ class MultiHeadAttention(nn.Module):
         causal: bool = False,
         cache: KeyValueCache | None = None,
     ) -> Tensor:
-        """mask: boolean, True = may look; (batch, sources), or anything that broadcasts to (batch, heads, targets, sources).
+        """Attends from the queries to the keys. The mask must allow every target at least one source.
 
-        causal: a position sees itself and what came before. cache: the new keys and values are added to those in it; key
-        None: the cache holds all of them (`remember`). A target whose mask allows nothing is an error of the caller.
+        Args:
+            query: (batch, targets, width).
+            key: (batch, sources, width); None: the cache holds all keys and values, see `project_memory`.
+            value: (batch, sources, width), or None as `key`.
+            mask: boolean, True where attending is allowed: (batch, sources), (batch, targets, sources), or anything that
+                broadcasts to (batch, heads, targets, sources).
+            causal: a position attends to itself and to earlier ones only.
+            cache: the new keys and values are appended to it, and the queries attend to all of them.
+
+        Returns:
+            (batch, targets, width).
         """
         if query is key and key is value:  # one product instead of three
             Q, K, V = (self._split(part) for part in self.project(query).chunk(3, -1))
+            if cache is not None:
+                K, V = cache.append(K, V)
         else:
             Q = self._split(self._linear(query, 0))
-            K, V = (
-                (None, None)
-                if key is None
-                else (self._split(self._linear(key, 1)), self._split(self._linear(value, 2)))
-            )
-        if key is None:
-            K, V = cache.key, cache.value
-        elif cache is not None:
-            K, V = cache.append(K, V)
+            K, V = self._keys_and_values(key, value, cache)
         mask, causal = self._mask(mask, causal, Q.shape[2], K.shape[2], Q.device)
         if self.keep_weights:
             if causal:
@@ -107,9 +123,19 @@ class MultiHeadAttention(nn.Module):
             result = F.scaled_dot_product_attention(Q, K, V, attn_mask=mask, dropout_p=dropout, is_causal=causal)
         return self.output(result.transpose(1, 2).flatten(2))
 
-    def remember(self, memory: Tensor) -> KeyValueCache:
-        """Keys and values of a memory (batch, sources, width) that stays the same while a text is written."""
+    def project_memory(self, memory: Tensor) -> KeyValueCache:
+        """Keys and values of a memory (batch, sources, width), for decoding steps that all attend to the same memory."""
         return KeyValueCache(self._split(self._linear(memory, 1)), self._split(self._linear(memory, 2)))
+
+    def _keys_and_values(
+        self, key: Tensor | None, value: Tensor | None, cache: KeyValueCache | None
+    ) -> tuple[Tensor, Tensor]:
+        if key is not None and value is not None:
+            K, V = self._split(self._linear(key, 1)), self._split(self._linear(value, 2))
+            return (K, V) if cache is None else cache.append(K, V)
+        if cache is None or cache.key is None or cache.value is None:
+            raise ValueError("attention needs keys and values, or a cache that holds them")
+        return cache.key, cache.value
 
     def _linear(self, x: Tensor, part: int) -> Tensor:
         rows = slice(part * self.width, (part + 1) * self.width)
@@ -119,13 +145,15 @@ class MultiHeadAttention(nn.Module):
         """(batch, length, width) -> (batch, heads, length, width / heads)."""
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
-    def _mask(self, mask, causal, targets, sources, device):
-        """One boolean mask, or the kernel's own causal order where that is all there is."""
+    def _mask(
+        self, mask: Tensor | None, causal: bool, targets: int, sources: int, device: torch.device
+    ) -> tuple[Tensor | None, bool]:
+        """(boolean mask, whether the kernel applies its own causal mask): one of the two, where masking is needed at all."""
         if mask is not None and mask.ndim == 2:
             mask = mask[:, None, None, :]
         elif mask is not None and mask.ndim == 3:
             mask = mask[:, None]
-        if not causal or targets == 1:  # the newest position sees all
+        if not causal or targets == 1:  # the newest position attends to all
             return mask, False
         if mask is None and targets == sources:
             return None, True
@@ -133,14 +161,14 @@ class MultiHeadAttention(nn.Module):
         return (order if mask is None else mask & order), False
 
 
-def causal_mask(targets: int, sources: int, device=None) -> Tensor:
-    """(targets, sources) boolean, for targets that are the last of the sources."""
+def causal_mask(targets: int, sources: int, device: torch.device | None = None) -> Tensor:
+    """The boolean mask (targets, sources) for targets that are the last of the sources."""
     return torch.ones(targets, sources, dtype=torch.bool, device=device).tril(sources - targets)
 
 
 @contextmanager
-def kept_weights(*networks: nn.Module):
-    """Within, every MultiHeadAttention of the networks keeps the `weights` of its last call."""
+def kept_weights(*networks: nn.Module) -> Iterator[list[MultiHeadAttention]]:
+    """Within it every MultiHeadAttention of the networks keeps the `weights` of its last call; yields these layers."""
     layers = [module for network in networks for module in network.modules() if isinstance(module, MultiHeadAttention)]
     try:
         for layer in layers:

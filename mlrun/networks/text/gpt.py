@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +13,20 @@ from mlrun.networks.text.transformer import Block
 
 
 class GPT(nn.Module):
-    """(tokens, state) -> (logits, state) as in `language_models`: tokens (batch, length) of at most context_length, with what the state holds.
+    """A language model with the interface of `language_models`: learned positions, pre-norm blocks with GELU, a norm, and `head`.
 
-    Learned positions, norm before each part and after the last block, GELU, scores by the embedding's own weights if `tied`.
-    Weights N(0, 0.02), those that lead back into the residual stream N(0, 0.02 / sqrt(2 layers)), no bias to begin with.
+    Initial weights are normal with standard deviation 0.02, those of the projections back into the residual stream with
+    0.02 / sqrt(2 layers); biases are zero.
+
+    Args:
+        vocab_size: tokens of the vocabulary.
+        context_length: most tokens that it can attend to.
+        width: of the residual stream.
+        heads: of each attention layer.
+        layers: number of blocks.
+        dropout: of embeddings, attention weights and sublayer outputs.
+        bias: of linear layers and norms.
+        tied: the head shares the weights of the token embedding (Press and Wolf 2017, arXiv:1608.05859).
     """
 
     def __init__(
@@ -42,24 +53,38 @@ class GPT(nn.Module):
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.Embedding)):
                 nn.init.normal_(module.weight, std=0.02)
-                if getattr(module, "bias", None) is not None:
+                if isinstance(module, nn.Linear) and module.bias is not None:
                     nn.init.zeros_(module.bias)
-        for block in self.blocks:
-            for back in (block.attention.output, block.feed_forward[-1]):
-                nn.init.normal_(back.weight, std=0.02 / math.sqrt(2 * layers))
+        for block in cast(list[Block], self.blocks):
+            for into_residual in (block.attention.output, block.feed_forward[-1]):
+                nn.init.normal_(cast(nn.Linear, into_residual).weight, std=0.02 / math.sqrt(2 * layers))
         if tied:
             self.head.weight = self.embedding.weight
 
     def start(self) -> list[KeyValueCache]:
-        """The state before the first token, for writing a text token by token. Without a state every call begins anew."""
+        """The state before the first token, for generating token by token. Without a state every call starts from scratch."""
         return [KeyValueCache() for _ in self.blocks]
 
-    def forward(self, tokens: Tensor, state: list[KeyValueCache] | None = None):
+    def forward(
+        self, tokens: Tensor, state: list[KeyValueCache] | None = None
+    ) -> tuple[Tensor, list[KeyValueCache] | None]:
+        """Scores of the token after each position.
+
+        Args:
+            tokens: (batch, length) int64.
+            state: from `start` or an earlier call, changed in place; None: `tokens` are the first ones.
+
+        Returns:
+            Logits (batch, length, vocab_size) and the state.
+
+        Raises:
+            ValueError: if the tokens, with those in the state, exceed the context.
+        """
         first = 0 if state is None else len(state[0])
         if first + tokens.shape[1] > self.context_length:
             raise ValueError(f"{first + tokens.shape[1]} tokens, but the context holds {self.context_length}")
-        places = torch.arange(first, first + tokens.shape[1], device=tokens.device)
-        x = self.dropout(self.embedding(tokens) + self.positions(places))
+        positions = torch.arange(first, first + tokens.shape[1], device=tokens.device)
+        x = self.dropout(self.embedding(tokens) + self.positions(positions))
         for index, block in enumerate(self.blocks):
             x = block(x, causal=True, cache=None if state is None else state[index])
         return self.head(self.norm(x)), state

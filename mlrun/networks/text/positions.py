@@ -1,4 +1,4 @@
-"""Where in a sequence a token stands, told to networks that do not see it by themselves."""
+"""Position encodings, for networks that are otherwise indifferent to the order of tokens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from torch import Tensor, nn
 
 
 def sinusoids(length: int, width: int) -> Tensor:
-    """(length, width): PE(pos, 2i) = sin(pos / 10000^(2i / width)), PE(pos, 2i + 1) = cos of the same (Vaswani et al. 2017, 3.5)."""
+    """PE(pos, 2i) = sin(pos / 10000^(2i / width)), PE(pos, 2i + 1) = cos of the same (Vaswani et al. 2017, section 3.5).
+
+    Returns:
+        (length, width).
+
+    Raises:
+        ValueError: for an odd width.
+    """
     if width % 2:
         raise ValueError(f"width={width}: sinusoidal positions need an even width")
     angle = torch.arange(length)[:, None] * torch.exp(-math.log(10000.0) * torch.arange(0, width, 2) / width)
@@ -18,10 +25,15 @@ def sinusoids(length: int, width: int) -> Tensor:
 
 
 class Positions(nn.Module):
-    """Adds a vector for each position to (batch, length, width).
+    """Adds a vector for each position.
 
-    kind: "sinusoidal" (fixed, any length), "learned" (up to `max_length` positions), "none".
+    Args:
+        width: of the vectors.
+        max_length: number of learned positions; sinusoidal ones are extended as needed.
+        kind: "sinusoidal" (fixed), "learned" or "none".
     """
+
+    table: Tensor  # (positions, width), of the first two kinds
 
     def __init__(self, width: int, max_length: int, kind: Literal["sinusoidal", "learned", "none"] = "sinusoidal"):
         super().__init__()
@@ -32,7 +44,15 @@ class Positions(nn.Module):
             self.register_buffer("table", sinusoids(max_length, width), persistent=False)
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
-        """start: position of the first one of x. Raises ValueError past the last learned position."""
+        """(batch, length, width) -> the same shape.
+
+        Args:
+            x: vectors of consecutive tokens.
+            start: position of the first of them.
+
+        Raises:
+            ValueError: past the last learned position.
+        """
         if self.kind == "none":
             return x
         end = start + x.shape[1]

@@ -10,11 +10,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mlrun.data.preprocess.tokenizer import PAD
-from mlrun.networks.text.recurrent import Recurrent
+from mlrun.networks.text.recurrent import Recurrent, State
 
 
 class AdditiveAttention(nn.Module):
-    """e_ij = v^T tanh(W s_{i-1} + U h_j) (Bahdanau, Cho and Bengio 2015, arXiv:1409.0473, appendix A.1.2)."""
+    """e_ij = v^T tanh(W s_{i-1} + U h_j) (Bahdanau, Cho and Bengio 2015, arXiv:1409.0473, appendix A.1.2).
+
+    Args:
+        query_size: width of the decoder's state s.
+        memory_size: width of the encoder's outputs h.
+        width: of the hidden layer.
+    """
 
     def __init__(self, query_size: int, memory_size: int, width: int):
         super().__init__()
@@ -22,58 +28,88 @@ class AdditiveAttention(nn.Module):
         self.v = nn.Linear(width, 1, bias=False)
 
     def keys(self, memory: Tensor) -> Tensor:
-        """(batch, sources, memory_size) -> (batch, sources, width): what of the scores does not depend on the query."""
+        """The part of the scores that does not depend on the query: (batch, sources, memory_size) -> (batch, sources, width)."""
         return self.U(memory)
 
     def scores(self, query: Tensor, keys: Tensor) -> Tensor:
-        """(batch, targets, query_size), (batch, sources, width) -> (batch, targets, sources)."""
+        """(batch, targets, query_size) and keys (batch, sources, width) -> (batch, targets, sources)."""
         return self.v(torch.tanh(self.W(query)[:, :, None] + keys[:, None])).squeeze(-1)
 
 
 class DotAttention(nn.Module):
-    """score(s_i, h_j) = s_i^T W h_j, "general" in Luong, Pham and Manning 2015, arXiv:1508.04025, section 3.1."""
+    """score(s_i, h_j) = s_i^T W h_j, the "general" score of Luong, Pham and Manning 2015, arXiv:1508.04025, section 3.1.
+
+    Args:
+        query_size: width of the decoder's state s.
+        memory_size: width of the encoder's outputs h.
+    """
 
     def __init__(self, query_size: int, memory_size: int):
         super().__init__()
         self.W = nn.Linear(memory_size, query_size, bias=False)
 
     def keys(self, memory: Tensor) -> Tensor:
+        """(batch, sources, memory_size) -> (batch, sources, query_size)."""
         return self.W(memory)
 
     def scores(self, query: Tensor, keys: Tensor) -> Tensor:
+        """(batch, targets, query_size) and keys (batch, sources, query_size) -> (batch, targets, sources)."""
         return query @ keys.transpose(1, 2)
 
 
-def look(attention: nn.Module, query: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
-    """-> context (batch, targets, memory_size), the memory averaged by weights (batch, targets, sources) = softmax(scores)."""
-    weights = attention.scores(query, memory.keys).masked_fill(~memory.mask[:, None], float("-inf")).softmax(-1)
+def attend(attention: AdditiveAttention | DotAttention, query: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+    """The average of the memory, weighted by the softmax of the scores.
+
+    Args:
+        attention: computes the scores.
+        query: states of the decoder (batch, targets, query_size).
+        memory: with keys.
+
+    Returns:
+        Context (batch, targets, memory_size) and weights (batch, targets, sources).
+    """
+    assert memory.keys is not None
+    scores = attention.scores(query, memory.keys).masked_fill(~memory.mask[:, None], float("-inf"))
+    weights = scores.softmax(-1)
     return weights @ memory.outputs, weights
 
 
 @dataclass
 class Memory:
-    """What the encoder leaves: outputs (batch, sources, memory_size), their keys for attention (else None), mask (batch, sources),
-    context (batch, memory_size) of the whole source, hidden: the decoder's first state, h or (h, c), each (layers, batch, hidden)."""
+    """What the decoder gets from the encoder, and its own state.
+
+    Args:
+        outputs: of the encoder (batch, sources, memory_size).
+        keys: of the outputs, for attention; None without attention.
+        mask: boolean (batch, sources), True where there is a token.
+        context: of the whole source (batch, memory_size).
+        hidden: state of the decoder, h or (h, c), each (layers, batch, hidden).
+    """
 
     outputs: Tensor
     keys: Tensor | None
     mask: Tensor
     context: Tensor
-    hidden: Tensor | tuple[Tensor, Tensor]
+    hidden: State
 
 
 class RecurrentSeq2Seq(nn.Module):
-    """Encoder and decoder of the same kind of cells.
+    """Recurrent encoder and decoder with the same kind of cell.
 
-    forward: source (batch, sources), target (batch, targets), both int64 with 0 where there is no token -> scores of the token after each
-    of the target's (batch, targets, target_vocab_size). `start`, `step` and `reorder` are what `mlrun.generation.decoding` asks for.
+    `start`, `step` and `reorder` are the interface of `mlrun.generation.decoding`.
 
     Args:
-        embedding: width of the vectors of tokens; None: one-hot vectors, for small vocabularies.
-        attention: "none": every step of the decoder is fed the end of the encoder, c (Cho et al. 2014, arXiv:1406.1078);
-            "additive": s_i = f(s_{i-1}, y_{i-1}, c_i) with c_i chosen by s_{i-1} (Bahdanau et al. 2015);
-            "dot": s_i = f(s_{i-1}, y_{i-1}), then c_i chosen by s_i (Luong et al. 2015), all steps of a known target at once.
-        bidirectional: of the encoder.
+        source_vocab_size: tokens of the source language.
+        target_vocab_size: tokens of the target language.
+        embedding: width of the token embeddings; None: one-hot vectors, for small vocabularies.
+        hidden: width of the recurrent layers.
+        cell: their kind.
+        layers: recurrent layers of the encoder, and of the decoder.
+        attention: "none": the final state c of the encoder is an input of every decoder step (Cho et al. 2014, arXiv:1406.1078);
+            "additive": s_i = f(s_{i-1}, y_{i-1}, c_i) with c_i attended to from s_{i-1} (Bahdanau et al. 2015);
+            "dot": s_i = f(s_{i-1}, y_{i-1}), then c_i attended to from s_i (Luong et al. 2015), for a known target in one pass.
+        bidirectional: whether the encoder reads both ways.
+        dropout: of embeddings, between recurrent layers, and before the output layer.
     """
 
     def __init__(
@@ -92,109 +128,137 @@ class RecurrentSeq2Seq(nn.Module):
         self.source_embedding = TokenVectors(source_vocab_size, embedding)
         self.target_embedding = TokenVectors(target_vocab_size, embedding)
         self.encoder = Recurrent(self.source_embedding.width, hidden, cell, layers, dropout, bidirectional)
-        memory_size, fed = self.encoder.output_size, self.target_embedding.width
-        self.bridge = nn.Linear(memory_size, hidden)  # from the encoder's ends to the decoder's beginning, tanh(W h)
+        memory_size, token_size = self.encoder.output_size, self.target_embedding.width
+        self.bridge = nn.Linear(memory_size, hidden)  # from the encoder's final state to the decoder's first, tanh(W h)
         self.kind = attention
-        self.attention = {
-            "none": lambda: None,
-            "additive": lambda: AdditiveAttention(hidden, memory_size, hidden),
-            "dot": lambda: DotAttention(hidden, memory_size),
-        }[attention]()
-        self.decoder = Recurrent(fed + (0 if attention == "dot" else memory_size), hidden, cell, layers, dropout)
-        # of state, context and last token, before the output
-        self.combine = nn.Linear(hidden + memory_size + fed, hidden)
+        self.attention: AdditiveAttention | DotAttention | None
+        if attention == "additive":
+            self.attention = AdditiveAttention(hidden, memory_size, hidden)
+        elif attention == "dot":
+            self.attention = DotAttention(hidden, memory_size)
+        elif attention == "none":
+            self.attention = None
+        else:
+            raise ValueError(f"attention={attention}: choose one of none, additive, dot")
+        self.decoder = Recurrent(token_size + (0 if attention == "dot" else memory_size), hidden, cell, layers, dropout)
+        # combines state, context and last token before the output layer
+        self.combine = nn.Linear(hidden + memory_size + token_size, hidden)
         self.output = nn.Linear(hidden, target_vocab_size)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
 
     def encode(self, source: Tensor) -> Memory:
+        """source: (batch, sources) int64, padded with 0."""
         mask = source != PAD
-        outputs, ends = self.encoder(self.dropout(self.source_embedding(source)), lengths=mask.sum(1))
-        hidden = tuple(
-            torch.tanh(self.bridge(self._sides(part))) for part in (ends if isinstance(ends, tuple) else (ends,))
-        )
-        context = self._sides(ends[0] if isinstance(ends, tuple) else ends)[-1]
+        outputs, final = self.encoder(self.dropout(self.source_embedding(source)), lengths=mask.sum(1))
+        h = self._join_directions(final[0] if isinstance(final, tuple) else final)
+        hidden = torch.tanh(self.bridge(h))
         keys = None if self.attention is None else self.attention.keys(outputs)
-        return Memory(outputs, keys, mask, context, hidden if len(hidden) > 1 else hidden[0])
+        if isinstance(final, tuple):
+            cell = torch.tanh(self.bridge(self._join_directions(final[1])))
+            return Memory(outputs, keys, mask, h[-1], (hidden, cell))
+        return Memory(outputs, keys, mask, h[-1], hidden)
 
-    def _sides(self, ends: Tensor) -> Tensor:
+    def _join_directions(self, state: Tensor) -> Tensor:
         """(layers * directions, batch, hidden) -> (layers, batch, directions * hidden)."""
-        return ends.unflatten(0, (-1, self.encoder.directions)).transpose(1, 2).flatten(2)
+        return state.unflatten(0, (-1, self.encoder.directions)).transpose(1, 2).flatten(2)
 
-    def forward(self, source: Tensor, target: Tensor, teacher_forcing: float = 1.0, with_attention: bool = False):
-        """teacher_forcing: share of the target's tokens that are fed as they are, instead of what the model has just said
-        (scheduled sampling, Bengio et al. 2015, arXiv:1506.03099). with_attention: the weights too, (batch, 1, targets, sources)."""
+    def forward(
+        self, source: Tensor, target: Tensor, teacher_forcing: float = 1.0, with_attention: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor | None]:
+        """Scores of the token after each position of the target.
+
+        Args:
+            source: (batch, sources) int64, padded with 0.
+            target: (batch, targets) int64, padded with 0.
+            teacher_forcing: fraction of the target's tokens that are given; in place of the others, the decoder gets its
+                own predictions (scheduled sampling, Bengio et al. 2015, arXiv:1506.03099).
+            with_attention: also return the attention weights.
+
+        Returns:
+            (batch, targets, target_vocab_size); `with_attention`: a tuple of it and (batch, 1, targets, sources), None
+            without attention.
+        """
         memory = self.encode(source)
         if teacher_forcing >= 1:
-            scores, weights, _ = self._decode(target, memory)
+            scores, weights, _hidden = self._decode(target, memory)
         else:
             scores, weights = self._sampled(target, memory, teacher_forcing)
         return (scores, None if weights is None else weights[:, None]) if with_attention else scores
 
-    def _decode(self, tokens: Tensor, memory: Memory):
+    def _decode(self, tokens: Tensor, memory: Memory) -> tuple[Tensor, Tensor | None, State]:
         """Scores, attention weights and the hidden state after known tokens (batch, targets)."""
         y = self.dropout(self.target_embedding(tokens))
-        if self.kind == "additive":
-            return self._step_by_step(y, memory)
-        if self.kind == "none":
-            context, weights = memory.context[:, None].expand(-1, y.shape[1], -1), None
+        if isinstance(self.attention, AdditiveAttention):
+            return self._step_by_step(y, memory, self.attention)
+        if self.attention is None:
+            context = memory.context[:, None].expand(-1, y.shape[1], -1)
             s, hidden = self.decoder(torch.cat([y, context], -1), memory.hidden)
-        else:
-            s, hidden = self.decoder(y, memory.hidden)
-            context, weights = look(self.attention, s, memory)
+            return self._scores(s, context, y), None, hidden
+        s, hidden = self.decoder(y, memory.hidden)
+        context, weights = attend(self.attention, s, memory)
         return self._scores(s, context, y), weights, hidden
 
-    def _step_by_step(self, y: Tensor, memory: Memory):
+    def _step_by_step(self, y: Tensor, memory: Memory, attention: AdditiveAttention) -> tuple[Tensor, Tensor, State]:
+        """As `_decode`, where the context of a step depends on the state before it. y: (batch, targets, width)."""
         hidden, states, contexts, weights = memory.hidden, [], [], []
         for t in range(y.shape[1]):
             before = (hidden[0] if isinstance(hidden, tuple) else hidden)[-1]  # of the top layer
-            context, looked = look(self.attention, before[:, None], memory)
+            context, step_weights = attend(attention, before[:, None], memory)
             s, hidden = self.decoder(torch.cat([y[:, t : t + 1], context], -1), hidden)
             states.append(s)
             contexts.append(context)
-            weights.append(looked)
+            weights.append(step_weights)
         return self._scores(torch.cat(states, 1), torch.cat(contexts, 1), y), torch.cat(weights, 1), hidden
 
     def _scores(self, s: Tensor, context: Tensor, y: Tensor) -> Tensor:
         return self.output(self.dropout(torch.tanh(self.combine(torch.cat([s, context, y], -1)))))
 
-    def _sampled(self, target: Tensor, memory: Memory, share: float):
+    def _sampled(self, target: Tensor, memory: Memory, teacher_forcing: float) -> tuple[Tensor, Tensor | None]:
+        """Scores and attention weights where the decoder gets some of its own predictions."""
         scores, weights, token = [], [], target[:, :1]
-        true = (torch.rand(target.shape, device=target.device) < share) | (target == PAD)
+        given = (torch.rand(target.shape, device=target.device) < teacher_forcing) | (target == PAD)
         for t in range(target.shape[1]):
-            token = target[:, :1] if t == 0 else torch.where(true[:, t : t + 1], target[:, t : t + 1], token)
-            score, looked, hidden = self._decode(token, memory)
+            token = target[:, :1] if t == 0 else torch.where(given[:, t : t + 1], target[:, t : t + 1], token)
+            score, step_weights, hidden = self._decode(token, memory)
             memory = replace(memory, hidden=hidden)
             scores.append(score)
-            weights.append(looked)
+            if step_weights is not None:
+                weights.append(step_weights)
             token = score.detach().argmax(-1)
-        return torch.cat(scores, 1), None if weights[0] is None else torch.cat(weights, 1)
+        return torch.cat(scores, 1), torch.cat(weights, 1) if weights else None
 
-    # --- decoding: the state is a Memory whose hidden state moves on ------------------------------------------------
+    # --- decoding: the state is a Memory whose hidden state advances ------------------------------------------------
 
     def start(self, memory: Memory) -> Memory:
+        """The state before the first token, from what `encode` returned."""
         return memory
 
     def step(self, tokens: Tensor, state: Memory) -> tuple[Tensor, Memory]:
-        scores, _, hidden = self._decode(tokens, state)
+        """New tokens (batch, new) int64 -> scores after the last one (batch, target_vocab_size), and the new state."""
+        scores, _weights, hidden = self._decode(tokens, state)
         return scores[:, -1], replace(state, hidden=hidden)
 
     def reorder(self, state: Memory, indices: Tensor) -> Memory:
-        def rows(x, dim=0):
-            return (
-                tuple(rows(part, dim) for part in x)
-                if isinstance(x, tuple)
-                else None
-                if x is None
-                else x.index_select(dim, indices)
-            )
-
+        """The state of the rows `indices` (rows,) of the batch, in this order."""
+        hidden = state.hidden
         return Memory(
-            rows(state.outputs), rows(state.keys), rows(state.mask), rows(state.context), rows(state.hidden, 1)
+            outputs=state.outputs.index_select(0, indices),
+            keys=None if state.keys is None else state.keys.index_select(0, indices),
+            mask=state.mask.index_select(0, indices),
+            context=state.context.index_select(0, indices),
+            hidden=(hidden[0].index_select(1, indices), hidden[1].index_select(1, indices))
+            if isinstance(hidden, tuple)
+            else hidden.index_select(1, indices),
         )
 
 
 class TokenVectors(nn.Module):
-    """Tokens (batch, length) -> (batch, length, width): learned vectors, or one-hot ones where no width is given."""
+    """Vectors of tokens: learned ones, or one-hot vectors.
+
+    Args:
+        vocab_size: tokens of the vocabulary.
+        width: of learned vectors; None: one-hot.
+    """
 
     def __init__(self, vocab_size: int, width: int | None):
         super().__init__()
@@ -202,6 +266,7 @@ class TokenVectors(nn.Module):
         self.table = nn.Embedding(vocab_size, width) if width else None
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """(batch, length) int64 -> (batch, length, width)."""
         if self.table is None:
             return F.one_hot(tokens, self.vocab_size).to(torch.get_default_dtype())
         return self.table(tokens)

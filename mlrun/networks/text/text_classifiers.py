@@ -1,27 +1,42 @@
-"""Networks from tokens (batch, length) int64, padded on the right with 0, to scores (batch, num_outputs). Padding changes nothing."""
+"""Text classifiers: tokens (batch, length) int64, padded on the right with 0, -> scores (batch, num_outputs).
+
+The scores do not depend on the padding.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mlrun.data.preprocess.tokenizer import PAD
-from mlrun.networks.text.recurrent import Recurrent
+from mlrun.networks.text.recurrent import Recurrent, State
 from mlrun.networks.text.transformer import TransformerEncoder
 
 
 def masked_mean(h: Tensor, present: Tensor) -> Tensor:
-    """Mean of h (batch, length, width) over the places that are present (batch, length)."""
+    """The mean of h (batch, length, width) over the positions that are present (batch, length) -> (batch, width)."""
     weight = present.unsqueeze(-1).to(h.dtype)
     return (h * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
 class BagOfEmbeddings(nn.Module):
-    """The mean of the tokens' embeddings through hidden layers: fastText without any (Joulin et al. 2017, arXiv:1607.01759), the deep
-    averaging network of Iyyer et al. 2015 with some. ngrams: n-grams up to this length have embeddings too, in `buckets` shared by hashing.
+    """The mean of the token embeddings, hidden layers, and `head`.
+
+    Without hidden layers it is fastText (Joulin et al. 2017, arXiv:1607.01759), with some the deep averaging network of
+    Iyyer et al. 2015.
+
+    Args:
+        vocab_size: tokens of the vocabulary.
+        num_outputs: classes.
+        embedding: width of the embeddings.
+        hidden: widths of the hidden layers.
+        dropout: of the mean and of hidden layers.
+        ngrams: n-grams up to this length have embeddings too.
+        buckets: embeddings of n-grams, shared by hashing.
     """
 
     def __init__(
@@ -29,7 +44,7 @@ class BagOfEmbeddings(nn.Module):
         vocab_size: int,
         num_outputs: int,
         embedding: int = 64,
-        hidden: list[int] = (),
+        hidden: Sequence[int] = (),
         dropout: float = 0.0,
         ngrams: int = 1,
         buckets: int = 20000,
@@ -48,23 +63,35 @@ class BagOfEmbeddings(nn.Module):
         self.head = nn.Linear(widths[-1], num_outputs)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        found, present = [self.embedding(tokens)], [tokens != PAD]
+        """(batch, length) int64 -> (batch, num_outputs)."""
+        embedded, present = [self.embedding(tokens)], [tokens != PAD]
         key = tokens
-        for n in range(2, self.ngrams + 1):  # the n-gram that begins at each place
-            if tokens.shape[1] < n:
-                break
-            key = key[:, :-1] * 1_000_003 + tokens[:, n - 1 :]
-            found.append(self.together(key % self.buckets))
-            present.append(tokens[:, n - 1 :] != PAD)
-        return self.head(self.body(masked_mean(torch.cat(found, 1), torch.cat(present, 1))))
+        if self.together is not None:
+            for n in range(2, min(self.ngrams, tokens.shape[1]) + 1):  # the n-gram that starts at each position
+                key = key[:, :-1] * 1_000_003 + tokens[:, n - 1 :]
+                embedded.append(self.together(key % self.buckets))
+                present.append(tokens[:, n - 1 :] != PAD)
+        return self.head(self.body(masked_mean(torch.cat(embedded, 1), torch.cat(present, 1))))
 
 
 class RecurrentClassifier(nn.Module):
-    """Recurrent layers over the embeddings, then one vector of the text.
+    """Recurrent layers over the embeddings, pooling to one vector per text, and `head`.
 
-    pooling: "last": the state at the text's end, of both directions; "max": the largest output of each unit over the text (Collobert and
-    Weston 2008); "attention": sum_t a_t h_t, a = softmax(u . tanh(W h_t)) (Yang et al. 2016).
-    embedding None: one-hot vectors.
+    Args:
+        vocab_size: tokens of the vocabulary.
+        num_outputs: classes.
+        embedding: width of the embeddings; None: one-hot vectors.
+        hidden: width of the recurrent layers.
+        cell: their kind.
+        num_layers: their number.
+        bidirectional: whether the text is read both ways.
+        dropout: of embeddings, between layers, and of the pooled vector.
+        pooling: "last": the final state of each direction; "max": the largest output of each unit over the text (Collobert and
+            Weston 2008); "attention": sum_t a_t h_t with a = softmax(u . tanh(W h_t)) (Yang et al. 2016).
+        fused: see `Recurrent`.
+
+    Raises:
+        ValueError: for an unknown pooling.
     """
 
     def __init__(
@@ -98,6 +125,7 @@ class RecurrentClassifier(nn.Module):
         self.head = nn.Linear(width, num_outputs)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """(batch, length) int64 -> (batch, num_outputs)."""
         present = tokens != PAD
         if self.embedding is None:
             x = F.one_hot(tokens, self.vocab_size).to(self.head.weight.dtype)
@@ -106,20 +134,28 @@ class RecurrentClassifier(nn.Module):
         h, state = self.recurrent(self.dropout(x), lengths=present.sum(1))
         return self.head(self.dropout(self._pool(h, state, present)))
 
-    def _pool(self, h: Tensor, state, present: Tensor) -> Tensor:
+    def _pool(self, h: Tensor, state: State, present: Tensor) -> Tensor:
+        """Outputs (batch, length, width) and the final state -> (batch, width)."""
         if self.pooling == "last":
             last = state[0] if isinstance(state, tuple) else state
             return last[-self.recurrent.directions :].transpose(0, 1).flatten(1)
-        if self.pooling == "max":
+        if self.attention is None:
             return h.masked_fill(~present.unsqueeze(-1), -torch.inf).amax(1)
         a = self.attention(h).masked_fill(~present.unsqueeze(-1), -torch.inf).softmax(1)
         return (a * h).sum(1)
 
 
 class TextCNN(nn.Module):
-    """Convolutions of several widths over the embeddings, the largest response of each filter (Kim 2014, arXiv:1408.5882).
+    """Convolutions of several widths over the embeddings, the largest response of each filter, and `head` (Kim 2014, arXiv:1408.5882).
 
-    max_norm: rows of the last layer are kept within this length, as in the paper (3); None: they are not.
+    Args:
+        vocab_size: tokens of the vocabulary.
+        num_outputs: classes.
+        embedding: width of the embeddings.
+        filters: of each convolution.
+        kernels: widths of the convolutions, in tokens.
+        dropout: of the filter responses.
+        max_norm: largest norm of the rows of the last layer, 3 in the paper; None: no constraint.
     """
 
     def __init__(
@@ -128,7 +164,7 @@ class TextCNN(nn.Module):
         num_outputs: int,
         embedding: int = 128,
         filters: int = 100,
-        kernels: list[int] = (3, 4, 5),
+        kernels: Sequence[int] = (3, 4, 5),
         dropout: float = 0.5,
         max_norm: float | None = 3.0,
     ):
@@ -145,19 +181,27 @@ class TextCNN(nn.Module):
         self.head = nn.Linear(filters * len(kernels), num_outputs)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """(batch, length) int64 -> (batch, num_outputs)."""
         x, lengths = self.embedding(tokens).transpose(1, 2), (tokens != PAD).sum(1)
-        found = []
-        for convolution in self.convolutions:
+        responses = []
+        for convolution in cast(list[nn.Conv1d], self.convolutions):
             h = F.relu(convolution(x))
-            windows = lengths + convolution.kernel_size[0] - 1  # that touch the text, not padding alone
+            windows = lengths + convolution.kernel_size[0] - 1  # that overlap the text, not only padding
             outside = torch.arange(h.shape[2], device=h.device) >= windows[:, None]
-            found.append(h.masked_fill(outside.unsqueeze(1), 0.0).amax(2))
+            responses.append(h.masked_fill(outside.unsqueeze(1), 0.0).amax(2))
         weight = self.head.weight if self.max_norm is None else self.head.weight.renorm(2, 0, self.max_norm)
-        return F.linear(self.dropout(torch.cat(found, 1)), weight, self.head.bias)
+        return F.linear(self.dropout(torch.cat(responses, 1)), weight, self.head.bias)
 
 
 class TransformerClassifier(nn.Module):
-    """A Transformer encoder, the mean of what it makes of the tokens, and scores."""
+    """A Transformer encoder, the mean of its outputs over the tokens, and `head`.
+
+    Args:
+        vocab_size: tokens of the vocabulary.
+        num_outputs: classes.
+        max_length: longest text.
+        width: of the residual stream; the other arguments are those of `TransformerEncoder`.
+    """
 
     def __init__(
         self,
@@ -180,4 +224,5 @@ class TransformerClassifier(nn.Module):
         self.head = nn.Linear(width, num_outputs)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """(batch, length) int64 -> (batch, num_outputs)."""
         return self.head(self.dropout(masked_mean(self.encoder(tokens), tokens != PAD)))
