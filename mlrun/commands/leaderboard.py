@@ -5,36 +5,49 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from mlrun.sweep.leaderboard import Board, Row
+    from mlrun.tracking.stored_run import StoredRun
 
 SUMMARY = "runs that differ only in their seed as one row: mean, std, n, best, time"
 FORMATS = ("table", "csv", "md")
 
 
 def run(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="mlrun leaderboard", description=f"Shows {SUMMARY}. std is numpy's, over n.")
+    """Runs the command. Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="mlrun leaderboard", description=f"Shows {SUMMARY}. std is numpy's, divided by n."
+    )
     parser.add_argument(
         "source", nargs="?", default="mlrun", help="an MLflow experiment or the directory of a sweep (default: mlrun)"
     )
     parser.add_argument(
         "select",
         nargs="*",
-        help="select.maximize=val/accuracy (or minimize) and select.subject_to='predict_ms<=1': the best among what is good enough",
+        help="select.maximize=METRIC or select.minimize=METRIC ranks by a metric, and states its direction where the runs do not declare it; "
+        "select.subject_to='predict_ms<=1' keeps only the runs within a limit",
     )
     parser.add_argument(
-        "--by", help="keys that make a group, such as model,dataset or optim.lr; default: all settings but seeds"
+        "--by",
+        help="keys whose values define a group, such as model,dataset or optim.lr; default: all settings but seeds",
     )
-    parser.add_argument("--metric", help="default: the test value of the watched metric")
+    parser.add_argument("--metric", help="what to rank by; default: the test value of the watched metric")
     parser.add_argument("--format", choices=FORMATS, default="table")
     parser.add_argument(
         "--figure",
         metavar="PNG",
-        help="also draw it with error bars; for a sweep it becomes an artifact of its parent run",
+        help="also draw the means with error bars; the figure of a sweep becomes an artifact of its parent run",
     )
     parser.add_argument(
         "--curves",
         metavar="PNG",
-        help="draw the watched metric (or --metric) over training, mean and std over seeds of each group",
+        help="draw the watched metric (or --metric) over training: mean and std over the seeds of each group",
     )
     arguments = parser.parse_args(argv)
 
@@ -47,11 +60,11 @@ def run(argv: list[str]) -> int:
     selection = Selection.parse(arguments.select)
     if selection.metric and arguments.metric:
         raise UserError(
-            f"--metric {arguments.metric}: select.{'maximize' if selection.mode == 'max' else 'minimize'} already says what is compared"
+            f"--metric {arguments.metric}: select.{'maximize' if selection.mode == 'max' else 'minimize'} already names a metric"
         )
 
-    # a sweep is read where it was started
-    figure, drawn = (path and Path(path).resolve() for path in (arguments.figure, arguments.curves))
+    # `_runs` changes to the directory in which a sweep was started
+    bars, lines = (path and Path(path).resolve() for path in (arguments.figure, arguments.curves))
     runs, parent = _runs(arguments.source)
     by = [key.strip() for key in arguments.by.split(",") if key.strip()] if arguments.by else None
     known = {"model", "dataset"} | {key for one in runs for key in one.params}
@@ -74,11 +87,11 @@ def run(argv: list[str]) -> int:
             + (f" (measured: {', '.join(measured)})" if measured else "")
         )
     {"table": _table, "csv": _csv, "md": _markdown}[arguments.format](board)
-    if figure:
+    if bars:
         from mlrun.sweep.figures import leaderboard_figure
 
-        _write(leaderboard_figure(board), figure, parent)
-    if drawn:
+        _write(leaderboard_figure(board), bars, parent)
+    if lines:
         from mlrun.sweep.figures import curves_figure
         from mlrun.sweep.leaderboard import curves
         from mlrun.tracking.read import metric_histories
@@ -87,14 +100,14 @@ def run(argv: list[str]) -> int:
         axis, found = curves(board, metric_histories, metric)
         if not found:
             raise UserError(
-                f"--curves: no run has recorded {metric} while it trained; --metric names another, such as train/loss"
+                f"--curves: no run has recorded {metric} while it trained; choose another with --metric, such as train/loss"
             )
-        _write(curves_figure(found, metric, axis), drawn, parent)
+        _write(curves_figure(found, metric, axis), lines, parent)
     return 0
 
 
-def _write(figure, path: Path, parent: str | None) -> None:
-    """To a file, and to the artifacts of a sweep's parent run."""
+def _write(figure: Figure, path: Path, parent: str | None) -> None:
+    """Writes a figure to a file, and to the artifacts of a sweep's parent run."""
     from mlrun.report.figures import save
 
     save(figure, path)
@@ -104,8 +117,8 @@ def _write(figure, path: Path, parent: str | None) -> None:
         attach(parent, path, "figures")
 
 
-def _runs(source: str):
-    """Runs of an experiment, or of a sweep with its parent's id."""
+def _runs(source: str) -> tuple[list[StoredRun], str | None]:
+    """The runs of an experiment, or those of a sweep and the id of its parent run."""
     from mlrun.errors import UserError
     from mlrun.tracking.read import find_runs
 
@@ -119,12 +132,12 @@ def _runs(source: str):
     sweep = open_sweep(directory).sweep
     parent = sweep.get("run_id")
     if parent is None or not os.path.isdir(sweep["cwd"]):
-        raise UserError(f"{source}: this sweep has recorded no run yet")
+        raise UserError(f"{source}: this sweep has not recorded a run yet")
     os.chdir(sweep["cwd"])
     return [run for run in find_runs(sweep["experiment"]) if run.tags.get("mlflow.parentRunId") == parent], parent
 
 
-def _head(board) -> list[str]:
+def _head(board: Board) -> list[str]:
     return [
         *(key.removesuffix("._target_") for key in board.shown),
         f"{board.metric} mean",
@@ -136,25 +149,25 @@ def _head(board) -> list[str]:
     ]
 
 
-def _cells(board, row, number, missing="") -> list[str]:
+def _cells(board: Board, row: Row, number: Callable[[float], str], missing: str = "") -> list[str]:
     seconds = sum(row.seconds) / len(row.seconds) if row.seconds else None
     return [
-        *(_said(key, row.keys.get(key, "")) for key in board.shown),
+        *(_shown(key, row.keys.get(key, "")) for key in board.shown),
         *([number(row.mean), number(row.std)] if row.n else [missing] * 2), _count(row),
         number(row.best(board.mode)) if row.n else missing, missing if seconds is None else f"{seconds:.2f}",
         missing if row.parameters is None else str(row.parameters),
     ]  # fmt: skip
 
 
-def _said(key: str, value: str) -> str:
+def _shown(key: str, value: str) -> str:
     return value.rpartition(".")[2] if key.endswith("_target_") else value
 
 
-def _count(row) -> str:
+def _count(row: Row) -> str:
     return f"{row.n}*" if row.incomplete else str(row.n)
 
 
-def _notes(board) -> list[str]:
+def _notes(board: Board) -> list[str]:
     notes = []
     if any(row.incomplete for row in board.rows):
         notes.append("* incomplete: fewer seeds than other groups, or runs that did not finish")
@@ -163,7 +176,7 @@ def _notes(board) -> list[str]:
     return notes
 
 
-def _table(board) -> None:
+def _table(board: Board) -> None:
     from mlrun.report.console import new_console
     from mlrun.report.numbers import number
 
@@ -192,7 +205,7 @@ def _table(board) -> None:
         print(note)
 
 
-def _csv(board) -> None:
+def _csv(board: Board) -> None:
     writer = csv.writer(sys.stdout)
     writer.writerow(
         [
@@ -224,7 +237,7 @@ def _csv(board) -> None:
         )
 
 
-def _markdown(board) -> None:
+def _markdown(board: Board) -> None:
     from mlrun.report.numbers import number
 
     print("| " + " | ".join(_head(board)) + " |")

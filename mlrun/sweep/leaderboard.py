@@ -1,31 +1,34 @@
-"""Runs that differ only in their seed, as one row: mean, standard deviation, best."""
+"""Groups runs that differ only in their seed into one row: mean, standard deviation, best."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from mlrun.report.direction import mode_of
-from mlrun.tracking.read import StoredRun
+from mlrun.tracking.directions import Direction, direction_of, without_part
+from mlrun.tracking.stored_run import StoredRun
 
 SEEDS = ("seed", "random_state")  # last parts of parameters that may follow the run's seed
-SILENT = {"model._target_", "model.name", "dataset.name", "dataset._target_"}  # said by the tags model and dataset
+HIDDEN = {"model._target_", "model.name", "dataset.name", "dataset._target_"}  # the tags model and dataset show them
+
+Groups = dict[tuple[tuple[str, str], ...], list[StoredRun]]  # (key, value) of the settings that the runs share
 
 
 @dataclass
 class Row:
-    """One group. `values`: of the metric, one per seed; std is numpy's (divided by n)."""
+    """One group of runs."""
 
-    keys: dict[str, str]
-    values: list[float] = field(default_factory=list)
+    keys: dict[str, str]  # the settings that its runs share
+    values: list[float] = field(default_factory=list)  # of the metric, one per seed
     seeds: list[str] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     parameters: int | None = None
     unfinished: int = 0  # seeds without a finished run
     best_run: str = ""
     runs: list[str] = field(default_factory=list)  # ids, one per seed
-    incomplete: bool = False
+    incomplete: bool = False  # fewer seeds than other groups, or unfinished runs
 
     @property
     def n(self) -> int:
@@ -37,20 +40,23 @@ class Row:
 
     @property
     def std(self) -> float:
+        """Standard deviation as numpy computes it, divided by n."""
         return float(np.std(self.values)) if self.values else float("nan")
 
-    def best(self, mode: str) -> float:
+    def best(self, mode: Direction) -> float:
         return (max if mode == "max" else min)(self.values) if self.values else float("nan")
 
 
 @dataclass
 class Board:
+    """Groups of runs, the best first."""
+
     metric: str
-    mode: str
+    mode: Direction
     rows: list[Row]
     others: list[str]  # metrics that other runs watch
     shown: list[str]  # keys in which rows differ
-    monitor: str = ""  # what the runs watched while they trained
+    monitor: str = ""  # the metric that the runs watched during training
 
 
 @dataclass
@@ -58,21 +64,32 @@ class Curve:
     """Mean and standard deviation over the seeds of one group, at every point that all of them reached."""
 
     name: str
-    at: np.ndarray
-    mean: np.ndarray
-    std: np.ndarray
-    n: int
+    at: np.ndarray  # (points,), epochs or environment steps
+    mean: np.ndarray  # (points,)
+    std: np.ndarray  # (points,)
+    n: int  # seeds
 
 
 def leaderboard(
-    runs: list[StoredRun], metric: str | None = None, by: list[str] | None = None, mode: str | None = None
+    runs: list[StoredRun], metric: str | None = None, by: list[str] | None = None, mode: Direction | None = None
 ) -> Board:
-    """Best group first. metric: default is the test value of what most runs watched; by: keys that make a group instead of all settings."""
+    """Groups runs and ranks the groups.
+
+    Args:
+        metric: to rank by; None: the test value of the metric that most runs watched.
+        by: keys whose values define a group; None: all settings but seeds.
+        mode: whether larger or smaller values are better; None: as the runs declare.
+
+    Raises:
+        UserError: the runs do not declare the direction of the metric, and `mode` is None.
+    """
     runs = [run for run in runs if run.params and "mlrun.kind" not in run.tags]
     usual = _usual_metrics(runs)
     chosen = metric or (usual[0] if usual else "")
-    mode = mode or _mode(runs, chosen)
-    groups: dict[tuple, list[StoredRun]] = {}
+    if mode is None:
+        is_measured = any(chosen in run.metrics for run in runs)
+        mode = direction_of(chosen, runs) if is_measured else "max"  # without a value there is nothing to rank
+    groups: Groups = {}
     for run in runs:
         settings = _by(run, by) if by else _settings(run)
         groups.setdefault(tuple(sorted(settings.items())), []).append(run)
@@ -94,7 +111,7 @@ def leaderboard(
         )
     )
     keys = list(dict.fromkeys(key for row in rows for key in row.keys))
-    differ = [key for key in keys if len({row.keys.get(key) for row in rows}) > 1 and key not in SILENT]
+    differ = [key for key in keys if len({row.keys.get(key) for row in rows}) > 1 and key not in HIDDEN]
     shown = by or [key for key in ("model", "dataset") if key in keys] + [
         key for key in differ if key not in ("model", "dataset")
     ]
@@ -102,10 +119,18 @@ def leaderboard(
     return Board(chosen, mode, rows, others, _without_consequences(shown, rows, by), _monitor(runs, chosen))
 
 
-def curves(board: Board, read, metric: str, shown: int = 8) -> tuple[str, list[Curve]]:
-    """(what the horizontal axis counts, curves of the best groups). read: as `mlrun.tracking.read.metric_histories`.
+def curves(
+    board: Board, read: Callable[[list[str], str], dict[str, dict[int, float]]], metric: str, shown: int = 8
+) -> tuple[str, list[Curve]]:
+    """The metric over training, for the best groups.
 
-    In reinforcement learning the axis is environment steps, where epochs of different methods are not comparable; else epochs.
+    Args:
+        read: `mlrun.tracking.read.metric_histories` or a function like it.
+        shown: how many groups.
+
+    Returns:
+        What the horizontal axis counts, and the curves. The axis counts environment steps in reinforcement learning, where epochs of
+        different methods are not comparable, and epochs otherwise.
     """
     rows = [row for row in board.rows if row.n][:shown]
     runs = [run for row in rows for run in row.runs]
@@ -139,10 +164,10 @@ def _usual_metrics(runs: list[StoredRun]) -> list[str]:
     for run in runs:
         monitor = run.tags.get("monitor")
         if monitor:
-            name = f"test/{monitor.rpartition('/')[2]}"
+            name = f"test/{without_part(monitor)}"
             name = name if name in run.metrics else monitor
             counts[name] = counts.get(name, 0) + 1
-    if not counts:  # recorded by something else
+    if not counts:  # recorded by another program
         for run in runs:
             for name in run.metrics:
                 if name.startswith("test/"):
@@ -151,16 +176,8 @@ def _usual_metrics(runs: list[StoredRun]) -> list[str]:
     return sorted(counts, key=lambda name: (-counts[name], name))
 
 
-def _mode(runs: list[StoredRun], metric: str) -> str:
-    last = metric.rpartition("/")[2]
-    for run in runs:
-        if run.tags.get("monitor", "").rpartition("/")[2] == last and run.tags.get("mode"):
-            return run.tags["mode"]
-    return mode_of(metric)
-
-
 def _settings(run: StoredRun) -> dict[str, str]:
-    """Everything but seeds, with model and dataset by name."""
+    """All settings but seeds, with model and dataset by name."""
     settings = {key: value for key, value in run.params.items() if key.rpartition(".")[2] not in SEEDS}
     return settings | {key: run.tags[key] for key in ("model", "dataset") if key in run.tags}
 
@@ -172,9 +189,9 @@ def _by(run: StoredRun, keys: list[str]) -> dict[str, str]:
     }
 
 
-def _split_by_fixed_seeds(groups: dict) -> dict:
-    """A seed below the top that does not follow the run's (a split that stays the same) is a setting like any other."""
-    split: dict[tuple, list[StoredRun]] = {}
+def _split_by_fixed_seeds(groups: Groups) -> Groups:
+    """Treats a nested seed that does not follow the run's seed (such as that of a fixed split) as a setting."""
+    split: Groups = {}
     for key, group in groups.items():
         names = sorted(
             {name for run in group for name in run.params if "." in name and name.rpartition(".")[2] in SEEDS}
@@ -190,22 +207,22 @@ def _split_by_fixed_seeds(groups: dict) -> dict:
 
 
 def _has(group: list[StoredRun], metric: str) -> bool:
-    """Whether a group has the metric, or might have had it: nothing of it finished."""
+    """Whether a group has the metric, or might have it one day because none of its runs has finished."""
     return any(metric in run.metrics for run in group) or not any(run.status == "FINISHED" for run in group)
 
 
-def _row(keys: dict, group: list[StoredRun], metric: str, mode: str, one_per_seed: bool) -> Row:
+def _row(keys: dict[str, str], group: list[StoredRun], metric: str, mode: Direction, one_per_seed: bool) -> Row:
     row = Row(keys)
-    latest: dict[object, StoredRun] = {}
-    unfinished = set()
+    latest: dict[str, StoredRun] = {}
+    unfinished: set[str] = set()
     for run in sorted(group, key=lambda run: run.started):
         seed = run.params.get("seed", "") if one_per_seed else run.run_id
         if run.status == "FINISHED" and metric in run.metrics:
-            latest[seed] = run  # the same again: the later one counts
+            latest[seed] = run  # of runs with the same seed, the latest counts
         else:
             unfinished.add(seed)
     row.unfinished = len(unfinished - set(latest))
-    for seed in sorted(latest, key=lambda seed: (len(str(seed)), str(seed))):
+    for seed in sorted(latest, key=lambda seed: (len(seed), seed)):
         run = latest[seed]
         row.values.append(run.metrics[metric])
         row.runs.append(run.run_id)
@@ -220,7 +237,7 @@ def _row(keys: dict, group: list[StoredRun], metric: str, mode: str, one_per_see
 
 
 def _without_consequences(shown: list[str], rows: list[Row], by: list[str] | None) -> list[str]:
-    """Leaves out settings that a shown one already tells apart: `optim=sgd` brings a dozen arguments with it."""
+    """Leaves out settings that follow from a shown one: `optim=sgd` brings a dozen arguments with it."""
     if by:
         return shown
     kept: list[str] = []
@@ -233,9 +250,9 @@ def _without_consequences(shown: list[str], rows: list[Row], by: list[str] | Non
             shown.index(key),
         ),
     ):
-        told = {}
+        values_by_shown: dict[tuple[str | None, ...], set[str | None]] = {}
         for row in rows:
-            told.setdefault(tuple(row.keys.get(other) for other in kept), set()).add(row.keys.get(key))
-        if key in ("model", "dataset") or any(len(values) > 1 for values in told.values()):
+            values_by_shown.setdefault(tuple(row.keys.get(other) for other in kept), set()).add(row.keys.get(key))
+        if key in ("model", "dataset") or any(len(values) > 1 for values in values_by_shown.values()):
             kept.append(key)
     return kept

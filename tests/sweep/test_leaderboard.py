@@ -13,9 +13,11 @@ import time
 import numpy as np
 import pytest
 
+from mlrun.errors import UserError
 from mlrun.sweep.leaderboard import Board, Row, curves, leaderboard
-from mlrun.tracking.stored_run import StoredRun
+from mlrun.tracking.directions import as_tag, direction_of, directions
 from mlrun.tracking.store import open_client
+from mlrun.tracking.stored_run import StoredRun
 
 MODELS, RATES, SEEDS = ("mlp", "linear", "svm", "knn"), tuple(f"{10.0**-power:g}" for power in range(50)), range(1, 6)
 
@@ -50,12 +52,21 @@ def thousand(tmp_path_factory):
                 "insert into params (key, value, run_uuid) values (?, ?, ?)",
                 [(k, str(v), run) for k, v in params.items()],
             )
-            tags = {"model": model, "dataset": "digits", "monitor": "val/accuracy", "mode": "max", "parameters": "123"}
+            tags = {
+                "model": model, "dataset": "digits", "monitor": "val/accuracy", "mode": "max", "parameters": "123",
+                **as_tag({"frechet": "min"}),
+            }  # fmt: skip
             database.executemany(
                 "insert into tags (key, value, run_uuid) values (?, ?, ?)", [(k, v, run) for k, v in tags.items()]
             )
             if status == "FINISHED":
-                metrics = {"test/accuracy": value_of(model, rate, seed), "seconds/fit": 2.0, "val/loss": 1.0}
+                metrics = {
+                    "test/accuracy": value_of(model, rate, seed),
+                    "test/frechet": value_of(model, rate, seed),
+                    "test/kindness": 1.0,
+                    "seconds/fit": 2.0,
+                    "val/loss": 1.0,
+                }
                 rows = [(k, v, 0, 0, 0, run) for k, v in metrics.items()]
                 database.executemany(
                     "insert into latest_metrics (key, value, timestamp, step, is_nan, run_uuid) values (?, ?, ?, ?, ?, ?)",
@@ -122,6 +133,8 @@ def test_by_model(thousand):
         (["bord"], "there is no experiment 'bord' (there is board)"),
         (["board", "--by", "optm.lr"], "did you mean 'optim.lr'"),
         (["board", "--metric", "test/acc"], "no runs with test/acc — did you mean 'test/accuracy'?"),
+        (["board", "--metric", "test/kindness"], "test/kindness: no run declares a direction for it"),
+        (["board", "--metric", "test/kindness"], "select.maximize=test/kindness or select.minimize=test/kindness"),
     ],
 )
 def test_mistakes(thousand, arguments, said):
@@ -162,6 +175,49 @@ def test_smaller_may_be_better():
     runs = [run("a", 1, 3.0, monitor="val/rmse", mode="min"), run("b", 1, 2.0, monitor="val/rmse", mode="min")]
     assert [row.keys["model"] for row in leaderboard(runs).rows] == ["b", "a"]
     assert leaderboard(runs).mode == "min"
+
+
+def test_a_metric_is_ranked_by_its_declared_direction(thousand):
+    done = command(thousand, "board", "--metric", "test/frechet", "--format", "csv")
+    assert done.returncode == 0, done.stderr
+    means = [float(row["mean"]) for row in csv.DictReader(io.StringIO(done.stdout))]
+    assert len(means) == 200 and means == sorted(means) and means[0] < means[-1]
+    done = command(thousand, "board", "select.maximize=test/frechet", "--format", "csv")  # the user decides
+    means = [float(row["mean"]) for row in csv.DictReader(io.StringIO(done.stdout))]
+    assert len(means) == 200 and means == sorted(means, reverse=True)
+    assert command(thousand, "board", "select.minimize=test/kindness").returncode == 0
+
+
+def declaring(metric="test/score", monitor=None, **declared):
+    tags = as_tag(declared) | (monitor or {})
+    return StoredRun("a", "", "FINISHED", {"seed": "1"}, {metric: 1.0}, tags, "")
+
+
+def test_all_parts_of_a_metric_share_its_direction():
+    runs = [declaring(frechet="min", accuracy="max")]
+    for part in ("train", "val", "test", "cv", "fold"):
+        assert direction_of(f"{part}/frechet", runs) == "min" and direction_of(f"{part}/accuracy", runs) == "max"
+    assert direction_of("frechet", runs) == "min"
+
+
+@pytest.mark.parametrize("metric", ["seconds/fit", "cv_std/accuracy", "predict_ms", "parameters", "val/loss"])
+def test_costs_and_deviations_are_minimized(metric):
+    assert direction_of(metric, [declaring(accuracy="max")]) == "min"
+
+
+def test_an_earlier_run_declares_the_direction_of_its_watched_metric():
+    run = declaring(monitor={"monitor": "val/frechet", "mode": "min"})
+    assert directions(run) == {"frechet": "min"} and direction_of("test/frechet", [run]) == "min"
+    with pytest.raises(UserError, match="test/error: no run declares a direction"):  # whatever its name
+        direction_of("test/error", [run])
+
+
+def test_runs_that_disagree_about_a_direction():
+    one, other, third = declaring(score="max"), declaring(score="min"), declaring("val/x", score="min")
+    with pytest.raises(UserError, match="test/score: runs declare both directions"):
+        direction_of("test/score", [one, other])
+    assert direction_of("test/score", [one, third]) == "max"  # only one of them has measured it
+    assert direction_of("test/other", [declaring("val/x", other="min")]) == "min"
 
 
 def test_parents_are_left_out():
