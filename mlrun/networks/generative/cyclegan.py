@@ -1,4 +1,4 @@
-"""The two networks of CycleGAN (Zhu et al. 2017, arXiv:1703.10593, section 7.2): a translator of images, and a judge of patches."""
+"""The two networks of CycleGAN (Zhu et al. 2017, arXiv:1703.10593, section 7.2): a translator of images, and a patch discriminator."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ Norm = Literal["instance", "batch", "none"]
 
 
 class Translator(nn.Module):
-    """(batch, channels, height, width) in [-1, 1] -> the same shape and range: the paper's generator.
+    """The paper's generator: from an image of one domain to an image of the other.
 
-    A first convolution, halvings, residual blocks at the lowest resolution, doublings, a last convolution and tanh. The paper's
-    form is channels 64, halvings 2, blocks 6 (128 pixels) or 9 (256 pixels), kernel 7; smaller images want less.
+    A first convolution, convolutions that halve the resolution, residual blocks, convolutions that double it, a last
+    convolution and tanh. The paper has channels 64, halvings 2, blocks 6 (128 pixels) or 9 (256 pixels) and kernel 7; smaller
+    images need less.
 
     Args:
+        image_shape: (channels, height, width).
         channels: after the first convolution, doubled by every halving.
+        halvings: of the resolution.
+        blocks: residual blocks at the lowest resolution.
         kernel: of the first and last convolution.
-        norm: instance norm takes the brightness of the image out of each map, which is style; none leaves it in.
+        norm: "instance" removes the mean and contrast of each map, which are part of the style; "none" keeps them.
     """
 
     def __init__(
@@ -38,13 +42,15 @@ class Translator(nn.Module):
         self.first = nn.Sequential(
             nn.Conv2d(depth, channels, kernel, padding=half, padding_mode="reflect"), *_norm(norm, channels), nn.ReLU()
         )
-        width, down, up = channels, [], []
+        down: list[nn.Module] = []
+        up: list[nn.Module] = []
+        width = channels
         for _ in range(halvings):
             down += [nn.Conv2d(width, 2 * width, 3, stride=2, padding=1), *_norm(norm, 2 * width), nn.ReLU()]
             width *= 2
         self.down = nn.Sequential(*down)
         self.blocks = nn.Sequential(*(_Residual(width, norm) for _ in range(blocks)))
-        # a resized map and a convolution where the paper has a transposed one: no chequered patterns
+        # upsampling and a convolution in place of the paper's transposed convolution, which causes checkerboard artifacts
         for _ in range(halvings):
             up.append(nn.Sequential(nn.Conv2d(width, width // 2, 3, padding=1), *_norm(norm, width // 2), nn.ReLU()))
             width //= 2
@@ -53,6 +59,7 @@ class Translator(nn.Module):
         small_weights(self)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, height, width) in [-1, 1] -> the same shape and range."""
         x = self.first(x)
         sizes = []
         for layer in self.down:
@@ -66,28 +73,38 @@ class Translator(nn.Module):
 
 
 class _Residual(nn.Module):
+    """x + F(x), where F is two 3x3 convolutions."""
+
     def __init__(self, width: int, norm: Norm):
         super().__init__()
 
-        def convolution():
+        def convolution() -> list[nn.Module]:
             return [nn.Conv2d(width, width, 3, padding=1, padding_mode="reflect"), *_norm(norm, width)]
 
         self.body = nn.Sequential(*convolution(), nn.ReLU(), *convolution())
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, height, width) -> the same shape."""
         return x + self.body(x)
 
 
-class PatchJudge(nn.Module):
-    """(batch, channels, height, width) -> (batch, 1, rows, columns): how real each patch looks, larger is more real.
+class PatchDiscriminator(nn.Module):
+    """The discriminator of pix2pix (Isola et al. 2017, arXiv:1611.07004): one score for each patch of an image.
 
-    Convolutions of 4x4 with stride 2 while `halvings` last, then 3x3 with stride 1, leaky ReLU between (Isola et al. 2017). The paper has
-    channels 64 and halvings 3; with its 4x4 at the end a patch is 70 pixels wide, here 54, and small images work too.
+    4x4 convolutions with stride 2, then two 3x3 convolutions, with leaky ReLU between. The paper has channels 64 and halvings
+    3. It ends in 4x4 convolutions, so that a patch is 70 pixels wide; here it is 54, and small images work too.
+
+    Args:
+        image_shape: (channels, height, width).
+        channels: after the first convolution, doubled by every further one up to eight times.
+        halvings: convolutions with stride 2.
+        norm: after every convolution but the first and the last.
     """
 
     def __init__(self, image_shape: Sequence[int], channels: int = 64, halvings: int = 3, norm: Norm = "instance"):
         super().__init__()
-        layers, depth, width = [], image_shape[0], channels
+        layers: list[nn.Module] = []
+        depth, width = image_shape[0], channels
         for step in range(halvings):
             layers += [
                 nn.Conv2d(depth, width, 4, stride=2, padding=1),
@@ -105,18 +122,20 @@ class PatchJudge(nn.Module):
         small_weights(self)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, height, width) -> scores (batch, 1, rows, columns), larger where a patch looks real."""
         return self.layers(x)
 
 
-def _norm(kind: Norm, width: int) -> list:
+def _norm(kind: Norm, width: int) -> list[nn.Module]:
     if kind == "none":
         return []
     return [nn.BatchNorm2d(width) if kind == "batch" else nn.InstanceNorm2d(width)]
 
 
 def small_weights(network: nn.Module, std: float = 0.02) -> None:
-    """Gaussian weights of deviation 0.02, as in DCGAN and CycleGAN."""
+    """Normal weights with standard deviation `std` and zero biases for every convolution, as in DCGAN and CycleGAN."""
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
             nn.init.normal_(module.weight, std=std)
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

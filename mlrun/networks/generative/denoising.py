@@ -1,20 +1,29 @@
-"""Networks that look at a noisy x and at the time, and say what was added: for diffusion models."""
+"""Denoising networks of diffusion models: from noisy data and the time to the noise or v."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+Layer = TypeVar("Layer", bound=nn.Module)
+
 
 class TimeEmbedding(nn.Module):
-    """Times (batch,) -> (batch, width): sines and cosines of geometrically falling frequency, then two linear layers.
+    """Sines and cosines of geometrically decreasing frequency, then two linear layers.
 
-    The sinusoids are the Transformer's positions (Vaswani et al. 2017) of times counted to `period`.
+    The sinusoids are those of the Transformer's positions (Vaswani et al. 2017).
+
+    Args:
+        width: of the embedding.
+        period: the longest wavelength is 2 pi times this.
     """
+
+    frequencies: Tensor  # (width / 2,)
 
     def __init__(self, width: int, period: float = 10_000.0):
         super().__init__()
@@ -24,14 +33,19 @@ class TimeEmbedding(nn.Module):
         self.mix = nn.Sequential(nn.Linear(2 * half, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, time: Tensor) -> Tensor:
+        """(batch,) -> (batch, width)."""
         angles = time[:, None].float() * self.frequencies
-        return self.mix(torch.cat([angles.sin(), angles.cos()], 1).to(self.mix[0].weight.dtype))
+        return self.mix(torch.cat([angles.sin(), angles.cos()], 1).to(next(self.mix.parameters()).dtype))
 
 
 class Condition(nn.Module):
-    """Time (batch,) and class (batch,) or None -> (batch, width), their embeddings summed.
+    """The sum of the embeddings of time and class.
 
-    Class `num_classes` means "no class": what classifier-free guidance trains on when it hides the label.
+    Class `num_classes` means "no class", on which classifier-free guidance trains when it drops the label.
+
+    Args:
+        width: of the embeddings.
+        num_classes: of a conditional model; 0: unconditional.
     """
 
     def __init__(self, width: int, num_classes: int = 0):
@@ -41,6 +55,7 @@ class Condition(nn.Module):
         self.label = nn.Embedding(num_classes + 1, width) if num_classes else None
 
     def forward(self, time: Tensor, label: Tensor | None = None) -> Tensor:
+        """(batch,), and classes (batch,) int64 or None for "no class" -> (batch, width)."""
         embedded = self.time(time)
         if self.label is None:
             return embedded
@@ -50,9 +65,13 @@ class Condition(nn.Module):
 
 
 class DenoisingMLP(nn.Module):
-    """(batch, *input_shape) and time (batch,) -> (batch, *input_shape), for points and short rows of numbers.
+    """Residual blocks of linear layers, modulated by time and class as in the U-Net, for points and short vectors.
 
-    Residual blocks of two layers, each modulated by the time (and class) as in the U-Net.
+    Args:
+        input_shape: of one sample.
+        num_classes: of a conditional model; 0: unconditional.
+        width: of the hidden layers.
+        blocks: residual blocks.
     """
 
     def __init__(self, input_shape: Sequence[int], num_classes: int, width: int = 128, blocks: int = 3):
@@ -66,6 +85,13 @@ class DenoisingMLP(nn.Module):
         self.last = _zeroed(nn.Linear(width, features))
 
     def forward(self, x: Tensor, time: Tensor | None = None, label: Tensor | None = None) -> Tensor:
+        """Predicts the noise or v, which has the shape of the data.
+
+        Args:
+            x: noisy data (batch, *input_shape).
+            time: (batch,); None: 0.
+            label: classes (batch,) int64; None: "no class".
+        """
         condition = F.silu(self.condition(x.new_zeros(len(x)) if time is None else time, label))
         hidden = self.first(x.flatten(1))
         for block in self.blocks:
@@ -74,6 +100,8 @@ class DenoisingMLP(nn.Module):
 
 
 class _DenseBlock(nn.Module):
+    """x + F(x), where F is a norm, scaled and shifted by the condition, and two linear layers with SiLU."""
+
     def __init__(self, width: int):
         super().__init__()
         self.norm = nn.LayerNorm(width)
@@ -81,25 +109,28 @@ class _DenseBlock(nn.Module):
         self.up = nn.Linear(width, width)
         self.down = _zeroed(nn.Linear(width, width))
 
-    def forward(self, x, condition):
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """(batch, width) both -> (batch, width)."""
         scale, shift = self.condition(condition).chunk(2, 1)
         hidden = self.norm(x) * (1 + scale) + shift
         return x + self.down(F.silu(self.up(F.silu(hidden))))
 
 
 class DenoisingUNet(nn.Module):
-    """(batch, channels, height, width) and time (batch,) -> the same shape.
+    """Residual blocks at decreasing and increasing resolution, with skip connections (Ronneberger et al. 2015, arXiv:1505.04597).
 
-    Down and up through resolutions with skips between them (Ronneberger et al. 2015), in the form of Ho et al. 2020 and
-    Nichol & Dhariwal 2021: residual blocks with group norm whose scale and shift come from the time, self-attention at the
-    lowest resolution, last layers that begin at zero. Any height and width: what does not halve evenly is rounded up.
+    In the form of Ho et al. 2020 and Nichol and Dhariwal 2021: group norm whose scale and shift come from the time,
+    self-attention at the lowest resolution, last layers initialized to zero. Any height and width: sizes that do not halve
+    evenly are rounded up.
 
     Args:
-        patch: pixels by pixels that the network takes as one, moved into channels: 2 needs a quarter of the work.
-        channels: of each resolution, from the first to the lowest.
-        blocks: residual blocks at each resolution; on the way up one more.
-        attention: self-attention at the lowest resolution.
-        num_classes: 0 for a model without classes.
+        image_shape: (channels, height, width).
+        num_classes: of a conditional model; 0: unconditional.
+        patch: side of the squares of pixels that are moved into channels; 2 needs a quarter of the work.
+        channels: at each resolution, from the highest to the lowest.
+        blocks: residual blocks at each resolution; one more where the resolution increases.
+        attention: whether there is self-attention at the lowest resolution.
+        dropout: in each residual block.
     """
 
     def __init__(
@@ -114,7 +145,7 @@ class DenoisingUNet(nn.Module):
     ):
         super().__init__()
         self.num_classes, self.patch = num_classes, patch
-        width, pixels = 4 * channels[0], image_shape[0] * patch**2  # of the condition; of a patch
+        width, pixels = 4 * channels[0], image_shape[0] * patch**2  # of the condition; values of a patch
         self.condition = Condition(width, num_classes)
         self.first = nn.Conv2d(pixels, channels[0], 3, padding=1)
         depth, skips = channels[0], [channels[0]]
@@ -141,6 +172,13 @@ class DenoisingUNet(nn.Module):
         self.last = _zeroed(nn.Conv2d(depth, pixels, 3, padding=1))
 
     def forward(self, x: Tensor, time: Tensor | None = None, label: Tensor | None = None) -> Tensor:
+        """Predicts the noise or v, which has the shape of the data.
+
+        Args:
+            x: noisy data (batch, channels, height, width).
+            time: (batch,); None: 0.
+            label: classes (batch,) int64; None: "no class".
+        """
         condition = F.silu(self.condition(x.new_zeros(len(x)) if time is None else time, label))
         height, width = x.shape[2:]
         x = F.pad(x, (0, -width % self.patch, 0, -height % self.patch))
@@ -153,13 +191,21 @@ class DenoisingUNet(nn.Module):
         for layer in self.up:
             if isinstance(layer, ResidualBlock):
                 x = layer(torch.cat([x, skips.pop()], 1), condition)
-            else:  # to the next resolution, which is that of the skip on top
+            else:  # to the next resolution, that of the last skip
                 x = layer(F.interpolate(x, size=skips[-1].shape[2:], mode="nearest"))
         return F.pixel_shuffle(self.last(F.silu(self.norm(x))), self.patch)[:, :, :height, :width]
 
 
 class ResidualBlock(nn.Module):
-    """Norm, SiLU, convolution, twice; the condition scales and shifts what comes out of the second norm."""
+    """x + F(x), where F is twice norm, SiLU and convolution; the condition scales and shifts the output of the second norm.
+
+    Args:
+        depth_in: channels of the input.
+        depth: channels of the output.
+        condition: width of the condition.
+        dropout: before the second convolution.
+        attention: self-attention after the block.
+    """
 
     def __init__(self, depth_in: int, depth: int, condition: int, dropout: float = 0.0, attention: bool = False):
         super().__init__()
@@ -173,6 +219,7 @@ class ResidualBlock(nn.Module):
         self.attention = PixelAttention(depth) if attention else None
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """(batch, depth_in, height, width) and (batch, condition) -> (batch, depth, height, width)."""
         hidden = self.convolution_in(F.silu(self.norm_in(x)))
         scale, shift = self.condition(condition)[:, :, None, None].chunk(2, 1)
         hidden = self.norm_out(hidden) * (1 + scale) + shift
@@ -181,7 +228,12 @@ class ResidualBlock(nn.Module):
 
 
 class PixelAttention(nn.Module):
-    """Every pixel looks at all others: (batch, channels, height, width) -> the same, added to what came in."""
+    """Self-attention between the pixels of a map, with a residual connection.
+
+    Args:
+        channels: of the map.
+        head_channels: channels of each head.
+    """
 
     def __init__(self, channels: int, head_channels: int = 32):
         super().__init__()
@@ -191,19 +243,21 @@ class PixelAttention(nn.Module):
         self.out = _zeroed(nn.Conv2d(channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, height, width) -> the same shape."""
         batch, channels, height, width = x.shape
         split = self.look(self.norm(x)).reshape(batch, 3, self.heads, channels // self.heads, height * width)
-        query, key, value = split.transpose(3, 4).unbind(1)  # (batch, heads, pixels, channels of a head)
-        seen = F.scaled_dot_product_attention(query, key, value)
-        return x + self.out(seen.transpose(2, 3).reshape(batch, channels, height, width))
+        query, key, value = split.transpose(3, 4).unbind(1)  # each (batch, heads, pixels, channels of a head)
+        result = F.scaled_dot_product_attention(query, key, value)
+        return x + self.out(result.transpose(2, 3).reshape(batch, channels, height, width))
 
 
-def _zeroed(layer: nn.Module) -> nn.Module:
-    """A residual branch that begins at zero leaves the network the identity, from which it learns faster."""
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+def _zeroed(layer: Layer) -> Layer:
+    """The layer with zero weights: a residual branch that starts at zero makes the network train faster."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
     return layer
 
 
 def _groups(channels: int, most: int = 8) -> int:
+    """The largest number of groups up to `most` into which the channels divide evenly."""
     return next(groups for groups in range(min(most, channels), 0, -1) if channels % groups == 0)

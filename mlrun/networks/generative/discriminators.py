@@ -1,4 +1,4 @@
-"""Networks that tell data from what was made: one score per row, larger for real."""
+"""Discriminators of GANs: one score per sample, larger for real data."""
 
 from __future__ import annotations
 
@@ -10,13 +10,19 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as spectral
 
 Norm = Literal["batch", "layer", "none"]
-SLOPE = 0.2  # of leaky ReLU below 0 (Radford et al. 2016)
+SLOPE = 0.2  # of leaky ReLU below zero (Radford et al. 2016, arXiv:1511.06434)
 
 
 class Discriminator(nn.Module):
-    """(batch, ...), and classes (batch,) where there are `num_classes`, -> (batch,).
+    """The output layer of a discriminator.
 
-    The class is weighed by a product of its embedding with the features (projection, Miyato and Koyama 2018).
+    A conditional one adds the inner product of the features with an embedding of the class (projection discriminator, Miyato
+    and Koyama 2018, arXiv:1802.05637).
+
+    Args:
+        features: width of the input of the output layer.
+        num_classes: of a conditional model; 0: unconditional.
+        spectral_norm: the largest singular value of every layer is kept at 1 (Miyato et al. 2018, arXiv:1802.05957).
     """
 
     def __init__(self, features: int, num_classes: int, spectral_norm: bool):
@@ -26,16 +32,28 @@ class Discriminator(nn.Module):
         self.classes = wrap(nn.Embedding(num_classes, features)) if num_classes else None
 
     def score(self, features: Tensor, label: Tensor | None) -> Tensor:
+        """(batch, features), and classes (batch,) int64 of a conditional model -> scores (batch,).
+
+        Raises:
+            ValueError: if a conditional model gets no classes.
+        """
         score = self.head(features).squeeze(1)
         if self.classes is None:
             return score
         if label is None:
-            raise ValueError(f"this network judges {self.num_classes} classes: say which")
+            raise ValueError(f"a discriminator of {self.num_classes} classes needs the class of each sample")
         return score + (self.classes(label) * features).sum(1)
 
 
 class DenseDiscriminator(Discriminator):
-    """Linear layers. spectral_norm: every layer's largest singular value is held at 1 (Miyato et al. 2018)."""
+    """A discriminator of linear layers with leaky ReLU.
+
+    Args:
+        input_shape: of one sample.
+        num_classes: of a conditional model; 0: unconditional.
+        hidden: widths of the hidden layers.
+        spectral_norm: see `Discriminator`.
+    """
 
     def __init__(
         self,
@@ -45,20 +63,30 @@ class DenseDiscriminator(Discriminator):
         spectral_norm: bool = False,
     ):
         super().__init__(hidden[-1], num_classes, spectral_norm)
-        wrap, layers, width = spectral if spectral_norm else lambda layer: layer, [], math.prod(input_shape)
+        wrap = spectral if spectral_norm else lambda layer: layer
+        layers: list[nn.Module] = []
+        width = math.prod(input_shape)
         for next_width in hidden:
             layers += [wrap(nn.Linear(width, next_width)), nn.LeakyReLU(SLOPE)]
             width = next_width
         self.body = nn.Sequential(*layers)
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """(batch, *input_shape), and classes (batch,) of a conditional model -> (batch,)."""
         return self.score(self.body(x.flatten(1)), label)
 
 
 class ConvDiscriminator(Discriminator):
-    """DCGAN's discriminator: convolutions that halve the maps (rounded up), one per entry of `channels`.
+    """DCGAN's discriminator: convolutions that halve height and width, rounded up, with leaky ReLU.
 
-    norm: after each convolution but the first; "layer" for WGAN-GP, whose penalty is of single rows (Gulrajani et al. 2017).
+    Args:
+        image_shape: (channels, height, width).
+        num_classes: of a conditional model; 0: unconditional.
+        channels: of the convolutions.
+        norm: after each convolution but the first; "layer" for WGAN-GP, whose penalty applies to single samples (Gulrajani
+            et al. 2017, arXiv:1704.00028).
+        spectral_norm: see `Discriminator`.
+        dropout: of whole maps after each convolution.
     """
 
     def __init__(
@@ -74,7 +102,9 @@ class ConvDiscriminator(Discriminator):
         for _ in channels:
             size = [-(-side // 2) for side in size]
         super().__init__(channels[-1] * math.prod(size), num_classes, spectral_norm)
-        wrap, layers, width = spectral if spectral_norm else lambda layer: layer, [], depth
+        wrap = spectral if spectral_norm else lambda layer: layer
+        layers: list[nn.Module] = []
+        width = depth
         for place, next_width in enumerate(channels):
             layers.append(wrap(nn.Conv2d(width, next_width, 3, stride=2, padding=1)))
             if place and norm != "none":
@@ -84,4 +114,5 @@ class ConvDiscriminator(Discriminator):
         self.body = nn.Sequential(*layers)
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """(batch, channels, height, width), and classes (batch,) of a conditional model -> (batch,)."""
         return self.score(self.body(x).flatten(1), label)

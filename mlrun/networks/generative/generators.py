@@ -1,4 +1,4 @@
-"""Networks from a code to data: generators of GANs, decoders of autoencoders."""
+"""From codes to data: generators of GANs, decoders of autoencoders."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ Activation = Literal["sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "si
 
 
 class Generator(nn.Module):
-    """Codes (batch, latent_size), and classes (batch,) where there are `num_classes`, -> (batch, *output shape).
+    """From codes to data; conditional models append the class to the code, one-hot (Mirza and Osindero 2014, arXiv:1411.1784).
 
-    A class is told as further numbers beside the code, one-hot (Mirza and Osindero 2014).
+    Args:
+        latent_size: width of the code.
+        num_classes: of a conditional model; 0: unconditional.
     """
 
     def __init__(self, latent_size: int, num_classes: int = 0):
@@ -25,17 +27,29 @@ class Generator(nn.Module):
         self.latent_size, self.num_classes = latent_size, num_classes
 
     def joined(self, code: Tensor, label: Tensor | None) -> Tensor:
+        """The input of the first layer: (batch, latent_size) and classes (batch,) int64 -> (batch, latent_size + num_classes).
+
+        Raises:
+            ValueError: if a conditional model gets no classes.
+        """
         if not self.num_classes:
             return code
         if label is None:
-            raise ValueError(f"this network makes {self.num_classes} classes: say which")
+            raise ValueError(f"a generator of {self.num_classes} classes needs the class of each sample")
         return torch.cat([code, nn.functional.one_hot(label, self.num_classes).to(code.dtype)], dim=1)
 
 
 class DenseGenerator(Generator):
-    """Linear layers. -> (batch, *input_shape).
+    """A generator of linear layers.
 
-    norm: batch normalization after each hidden layer. output: "identity", "tanh" for data in [-1, 1], "sigmoid" for [0, 1].
+    Args:
+        input_shape: of one sample of the data, which this network generates.
+        latent_size: width of the code.
+        num_classes: of a conditional model; 0: unconditional.
+        hidden: widths of the hidden layers.
+        activation: after each hidden layer.
+        norm: batch normalization in each hidden layer.
+        output: "identity", "tanh" for data in [-1, 1], "sigmoid" for data in [0, 1].
     """
 
     def __init__(
@@ -50,7 +64,8 @@ class DenseGenerator(Generator):
     ):
         super().__init__(latent_size, num_classes)
         self.input_shape = list(input_shape)
-        layers, width = [], latent_size + num_classes
+        layers: list[nn.Module] = []
+        width = latent_size + num_classes
         for next_width in hidden:
             layers += [
                 nn.Linear(width, next_width),
@@ -61,13 +76,24 @@ class DenseGenerator(Generator):
         self.layers = nn.Sequential(*layers, nn.Linear(width, math.prod(input_shape)), make_activation(output))
 
     def forward(self, code: Tensor, label: Tensor | None = None) -> Tensor:
+        """(batch, latent_size), and classes (batch,) of a conditional model -> (batch, *input_shape)."""
         return self.layers(self.joined(code, label)).unflatten(1, self.input_shape)
 
 
 class ConvGenerator(Generator):
-    """DCGAN's generator (Radford et al. 2016): a linear layer to small maps, then transposed convolutions that double them.
+    """DCGAN's generator (Radford et al. 2016, arXiv:1511.06434): a linear layer to small maps, then transposed convolutions.
 
-    -> (batch, *image_shape). channels: of the maps, the first are image size / 2^len(channels) (rounded up, the last cut to size).
+    Each convolution doubles the height and width of the maps, which start at image size / 2^len(channels), rounded up; the
+    last maps are cropped to the image size.
+
+    Args:
+        image_shape: (channels, height, width).
+        latent_size: width of the code.
+        num_classes: of a conditional model; 0: unconditional.
+        channels: of the maps.
+        activation: after each layer but the last.
+        norm: batch normalization in each layer but the last; weights are then initialized as in the paper.
+        output: "identity", "tanh" for data in [-1, 1], "sigmoid" for data in [0, 1].
     """
 
     def __init__(
@@ -85,7 +111,7 @@ class ConvGenerator(Generator):
         start = [-(-side // 2 ** len(channels)) for side in self.size]
         self.start = (channels[0], *start)
         self.project = nn.Linear(latent_size + num_classes, math.prod(self.start), bias=not norm)
-        layers = [*([nn.BatchNorm2d(channels[0])] if norm else []), make_activation(activation)]
+        layers: list[nn.Module] = [*([nn.BatchNorm2d(channels[0])] if norm else []), make_activation(activation)]
         for width, next_width in zip(channels, channels[1:]):
             layers += [
                 nn.ConvTranspose2d(width, next_width, 4, stride=2, padding=1, bias=not norm),
@@ -97,8 +123,9 @@ class ConvGenerator(Generator):
         )
         for layer in self.modules():
             if norm and isinstance(layer, (nn.ConvTranspose2d, nn.Linear)):
-                nn.init.normal_(layer.weight, std=0.02)  # the paper's
+                nn.init.normal_(layer.weight, std=0.02)  # as in the paper
 
     def forward(self, code: Tensor, label: Tensor | None = None) -> Tensor:
+        """(batch, latent_size), and classes (batch,) of a conditional model -> (batch, channels, height, width)."""
         maps = self.project(self.joined(code, label)).unflatten(1, self.start)
         return self.layers(maps)[..., : self.size[0], : self.size[1]]
