@@ -10,14 +10,14 @@ import torch
 
 from mlrun.generation.diffusion import (
     alpha_bars,
+    ddim_step,
     denoised,
     diffuse,
     guided,
-    implicit,
     posterior,
-    spread_times,
+    sampling_times,
+    stratified_times,
     target,
-    visited,
 )
 
 
@@ -115,7 +115,7 @@ def test_ddim_with_eta_1_is_ddpm():
     alpha_bar = torch.rand(40, dtype=torch.float64) * 0.9 + 0.01
     before = alpha_bar + (1 - alpha_bar) * torch.rand(40, dtype=torch.float64)
     xt = diffuse(x0, noise, alpha_bar)
-    for ours, paper in zip(implicit(x0, noise, alpha_bar, before, eta=1.0), posterior(x0, xt, alpha_bar, before)):
+    for ours, paper in zip(ddim_step(x0, noise, alpha_bar, before, eta=1.0), posterior(x0, xt, alpha_bar, before)):
         torch.testing.assert_close(ours, paper)
 
 
@@ -123,21 +123,21 @@ def test_ddim_goes_straight_where_the_data_are_known():
     """With the true noise every step lands on the same line from x_0 to the noise, whatever steps are left out."""
     x0, noise = torch.randn(2, 5, 3, dtype=torch.float64)
     alpha_bar = alpha_bars("cosine", 100)
-    mean, variance = implicit(x0, noise, alpha_bar[80], alpha_bar[13])
+    mean, variance = ddim_step(x0, noise, alpha_bar[80], alpha_bar[13])
     torch.testing.assert_close(mean, diffuse(x0, noise, alpha_bar[13]))
     assert float(variance) == 0
-    last, variance = implicit(x0, noise, alpha_bar[0], torch.ones((), dtype=torch.float64), eta=1.0)
+    last, variance = ddim_step(x0, noise, alpha_bar[0], torch.ones((), dtype=torch.float64), eta=1.0)
     torch.testing.assert_close(last, x0)
     assert float(variance) == 0
 
 
 def test_visited_times():
-    assert visited(5, None) == [4, 3, 2, 1, 0]
-    assert visited(1000, 3) == [999, 500, 0]
-    assert visited(10, 50) == list(range(9, -1, -1))
-    assert len(set(visited(1000, 50))) == 50
+    assert sampling_times(5, None) == [4, 3, 2, 1, 0]
+    assert sampling_times(1000, 3) == [999, 500, 0]
+    assert sampling_times(10, 50) == list(range(9, -1, -1))
+    assert len(set(sampling_times(1000, 50))) == 50
     with pytest.raises(ValueError, match="at least 1"):
-        visited(10, 0)
+        sampling_times(10, 0)
 
 
 def test_guidance_starts_at_the_unconditional_and_passes_the_conditional():
@@ -148,7 +148,7 @@ def test_guidance_starts_at_the_unconditional_and_passes_the_conditional():
 def test_times_of_a_batch_are_spread():
     """Each uniform on its own, and together with one in every stretch of steps / count."""
     generator = torch.Generator().manual_seed(0)
-    drawn = torch.stack([spread_times(50, 200, generator) for _ in range(400)])
+    drawn = torch.stack([stratified_times(50, 200, generator) for _ in range(400)])
     assert (drawn.sort(1).values.diff(dim=1) - 4).abs().max() <= 1
     counts = torch.bincount(drawn.flatten(), minlength=200)
     assert counts.min() > 50 and counts.max() < 160  # 100 each
