@@ -13,8 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from mlrun.config.compose import CONF, register_resolvers
 
 if TYPE_CHECKING:
-    from hydra.core.utils import JobReturn
-
+    from mlrun.config.hydra_internals import JobReturn
     from mlrun.sweep.job import Job
     from mlrun.sweep.sweep import Sweep
 

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import atexit
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from omegaconf import OmegaConf, open_dict, read_write
 
+from mlrun.config.hydra_internals import job_return, register_hydra_resolvers
 from mlrun.errors import SweepFailed, UserError
 from mlrun.sweep import job as states
 from mlrun.sweep.job import Job
 from mlrun.sweep.sweep import Sweep, grid_of
 
-
-class Return(JobReturn):
-    """Hydra's own prints to stderr when a failed job's value is asked for; here that was said long before."""
-
-    @property
-    def return_value(self):
-        if self.status != JobStatus.COMPLETED:
-            raise self._return_value
-        return self._return_value
+if TYPE_CHECKING:
+    from mlrun.config.hydra_internals import JobReturn
 
 
 def prepare(launcher, job_overrides) -> None:
@@ -36,7 +30,7 @@ def prepare(launcher, job_overrides) -> None:
     launcher.prepared = dict(enumerate(jobs))
 
 
-def launch(launcher, job_overrides, initial_job_idx: int) -> list[Return]:
+def launch(launcher, job_overrides, initial_job_idx: int) -> list[JobReturn]:
     """Runs one batch. The sweep stays for further batches."""
     sweep = _sweep(launcher)
     try:
@@ -78,13 +72,13 @@ def search(launcher, settings, arguments: list[str]) -> float | None:
 
 def _sweep(launcher) -> Sweep:
     if launcher.sweep is None:
-        setup_globals()
+        register_hydra_resolvers()
         launcher.sweep = Sweep(launcher.settings, launcher.hydra_context, launcher.task_function, launcher.config)
         atexit.register(launcher.sweep.close)
     return launcher.sweep
 
 
-def as_return(job: Job) -> Return:
+def as_return(job: Job) -> JobReturn:
     config = job.config
     with read_write(config), open_dict(config):
         config.hydra.runtime.output_dir = str(job.directory)
@@ -92,18 +86,13 @@ def as_return(job: Job) -> Return:
     with read_write(task), open_dict(task):
         del task["hydra"]
     hydra = OmegaConf.masked_copy(config, ["hydra"])
-    done = Return(
+    finished = job.state == states.FINISHED
+    return job_return(
+        job.returned if finished else None,
+        None if finished else SweepFailed(f"job {job.number}: {job.state} {job.reason}".rstrip()),
         overrides=OmegaConf.to_container(config.hydra.overrides.task),
         cfg=task,
         hydra_cfg=hydra,
         working_dir=job.result.get("working_dir") or str(Path.cwd()),
         task_name=job.result.get("task_name") or config.hydra.job.name,
     )
-    if job.state == states.FINISHED:
-        done.status, done._return_value = JobStatus.COMPLETED, job.returned
-    else:
-        done.status, done._return_value = (
-            JobStatus.FAILED,
-            SweepFailed(f"job {job.number}: {job.state} {job.reason}".rstrip()),
-        )
-    return done

@@ -12,12 +12,13 @@ In YAML a mapping `when KEY=VALUE: {...}` holds settings that exist only with th
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
-
+from mlrun.config.hydra_internals import parse_override
 from mlrun.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mlrun.config.hydra_internals import Override
 
 TAGS = {"log", "one_minus_log"}
 WHEN = "when "
@@ -106,13 +107,12 @@ class Space:
 
 def parse_space(params: dict[str, Any], arguments: list[str]) -> Space:
     """From `hydra.sweeper.params` and the command line, which wins. Raises ConfigError."""
-    parser = OverridesParser.create()
     space = Space()
-    given = [parser.parse_override(text) for text in arguments]
+    given = [parse_override(text) for text in arguments]
     own = {override.get_key_element() for override in given}
     for override in given:
         _add(space, override, ())
-    _read(space, params or {}, (), own, parser)
+    _read(space, params or {}, (), own)
     fixed = dict(text.partition("=")[::2] for text in space.fixed)
     known = {setting.key: setting for setting in space.settings}
     kept = []
@@ -131,16 +131,16 @@ def parse_space(params: dict[str, Any], arguments: list[str]) -> Space:
     return space
 
 
-def _read(space: Space, params: dict, condition: tuple, own: set[str], parser) -> None:
+def _read(space: Space, params: dict, condition: tuple, own: set[str]) -> None:
     for key, value in params.items():
         if str(key).startswith(WHEN):
             other, _, choice = str(key)[len(WHEN) :].partition("=")
             if not choice or not isinstance(value, dict):
                 raise ConfigError(f"hydra.sweeper.params: '{key}' must be `when KEY=VALUE:` above a mapping")
-            _read(space, value, (*condition, (other.strip(), choice.strip())), own, parser)
+            _read(space, value, (*condition, (other.strip(), choice.strip())), own)
         elif key not in own:
             text = str(value).lower() if isinstance(value, bool) else "null" if value is None else str(value)
-            _add(space, parser.parse_override(f"{key}={text}"), condition)
+            _add(space, parse_override(f"{key}={text}"), condition)
 
 
 def _add(space: Space, override: Override, condition: tuple) -> None:
@@ -157,7 +157,7 @@ def _add(space: Space, override: Override, condition: tuple) -> None:
     unknown = set(sweep.tags) - TAGS
     if unknown:
         raise ConfigError(f"{key}: there is no tag '{', '.join(sorted(unknown))}' (tags are {', '.join(sorted(TAGS))})")
-    if isinstance(sweep, IntervalSweep):
+    if override.is_interval_sweep():
         kind = "int" if isinstance(sweep.start, int) and isinstance(sweep.end, int) else "float"
         log, one_minus = "log" in sweep.tags, "one_minus_log" in sweep.tags
         if not sweep.start < sweep.end:
@@ -167,7 +167,7 @@ def _add(space: Space, override: Override, condition: tuple) -> None:
         if one_minus and sweep.end >= 1:
             raise ConfigError(f"{key}: an interval with one_minus_log must end below 1")
         setting = Setting(key, kind, low=sweep.start, high=sweep.end, log=log, one_minus=one_minus, condition=condition)
-    elif isinstance(sweep, RangeSweep) and len(values := list(sweep.range())) > 1:
+    elif override.is_range_sweep() and len(values := list(sweep.range())) > 1:
         kind = "int" if all(isinstance(value, int) for value in values) else "float"
         setting = Setting(key, kind, low=min(values), high=max(values), step=abs(sweep.step), condition=condition)
     else:

@@ -109,16 +109,16 @@ def run_job(request: Request, report, turn, task_function, hydra_context) -> int
     """Hydra's job, as if `argv` had been typed; the user's function is called when it is the job's turn. Returns the exit status."""
     import signal
 
-    from hydra.core.utils import JobStatus, setup_globals
-    from hydra.core.utils import run_job as hydra_job
     from hydra.types import RunMode
     from omegaconf import open_dict, read_write
+
+    from mlrun.config.hydra_internals import failure_of, register_hydra_resolvers, run_hydra_job
 
     global current
     current = Worker(request, report)
     signal.signal(signal.SIGUSR1, current.prune)
     config = request.config
-    setup_globals()
+    register_hydra_resolvers()
     with read_write(config), open_dict(config):
         config.hydra.mode = RunMode.RUN
         config.hydra.run.dir = request.directory
@@ -128,20 +128,13 @@ def run_job(request: Request, report, turn, task_function, hydra_context) -> int
         return task_function(cfg)
 
     try:
-        done = hydra_job(
-            hydra_context=hydra_context,
-            task_function=begin,
-            config=config,
-            job_dir_key="hydra.run.dir",
-            job_subdir_key=None,
-        )
+        done = run_hydra_job(hydra_context, begin, config)
     except BaseException as error:
         report(
             "interrupted" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "failed", reason_of_error(error)
         )
         raise
-    if done.status is not JobStatus.COMPLETED:
-        error = done._return_value
+    if (error := failure_of(done)) is not None:
         report("pruned" if isinstance(error, Pruned) else "failed", reason_of_error(error))
         return 1
     for stream in (sys.stdout, sys.stderr):

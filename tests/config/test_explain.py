@@ -86,15 +86,15 @@ def test_config_directory(tmp_path):
     ],
 )
 def test_words_of_any_letters_need_no_quotes(text, value):
-    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    parse = OverridesParser.create().parse_override
+    from mlrun.config.hydra_internals import parse_override
+
     if value is None:  # parentheses do need them
         with pytest.raises(HydraException):
-            parse(quoted(text))
+            parse_override(quoted(text))
         return
-    assert parse(quoted(text)).value() == value
+    assert parse_override(quoted(text)).value() == value
 
 
 def test_a_file_that_is_no_yaml_is_named(tmp_path):
