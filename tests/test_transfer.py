@@ -197,9 +197,10 @@ def test_learning_rates_and_no_decay_of_a_language_model_multiply(tmp_path):
         "model.network.layers=1", "model.network.width=16", "model.network.bias=true",
     )  # fmt: skip
     task = make_learner(cfg, data).task
+    groups = task.adaptation.parameter_groups(task, 0.01, steps=task.own_steps())
     found = {
         (group["lr"], group["weight_decay"]): {parameter.ndim for parameter in group["params"]}
-        for group in task.optimization.optimizer(task.parameter_groups()).param_groups
+        for group in task.optimization.optimizer(groups).param_groups
     }
     assert found == {(0.01, 0.1): {2}, (0.01, 0.0): {1}, (0.005, 0.1): {2}}
 
@@ -222,5 +223,21 @@ def test_the_presets(tmp_path):
     first, _ = trained(tmp_path / "a", "experiment=transfer_source", "trainer.max_epochs=8")
     first.save(tmp_path / "a" / "model")
     second, data = trained(tmp_path / "b", "experiment=transfer", f"model.init_from={tmp_path / 'a'}")
-    assert data.spec.labels == [5, 6, 7, 8, 9]
-    assert second.evaluate(data, "test")["accuracy"] >= 0.94
+    assert data.target.classes == [5, 6, 7, 8, 9]
+    assert second.evaluate(data, "test").metrics["accuracy"] >= 0.94
+
+
+def test_a_language_model_starts_with_the_vocabulary_of_its_source(tmp_path):
+    """Texts of as many different letters: every weight has the same shape, and belongs to other letters."""
+    for name, letters in (("first", "abcdefgh"), ("second", "stuvwxyz")):
+        lines = [" ".join(letters[i % 8 :] + letters[: i % 8]) for i in range(200)]
+        (tmp_path / f"{name}.txt").write_text("\n".join(lines), encoding="utf-8")
+    small = ["model=window_lm", "model.network.hidden=8", "dataset.tokenizer.kind=characters", "trainer.max_epochs=1"]
+    learner, _ = trained(tmp_path / "run", *small, f"dataset.path={tmp_path / 'first.txt'}")
+    learner.save(tmp_path / "run" / "model")
+    second = [*small, f"dataset.path={tmp_path / 'second.txt'}", f"model.init_from={tmp_path / 'run'}"]
+    other = make_learner(*prepared(*second))
+    assert other.preprocessor.tokenizer.vocabulary == learner.preprocessor.tokenizer.vocabulary
+    assert torch.equal(other.task.network.embedding.weight, learner.task.network.embedding.weight)
+    with pytest.raises(ConfigError, match="as many tokens as this one .*but other tokens.*embedding.weight"):
+        make_learner(*prepared(*second, "+model.inherit_preprocessor=false"))

@@ -59,6 +59,15 @@ def recipe_beside(weights: Path) -> dict[str, Any]:
     return {}
 
 
+def classes_of(recipe: Mapping[str, Any]) -> list[Any] | None:
+    """The classes for which a model was trained, in the order of its outputs; empty for other problems, None if not recorded."""
+    if "labels" in recipe:  # as earlier versions stored them
+        return recipe["labels"]
+    if "targets" not in recipe:
+        return None
+    return next((feature["classes"] for feature in recipe["targets"].values() if "classes" in feature), [])
+
+
 def stored_tensors(weights: Path, target: Target, trust: bool = False) -> dict[str, Tensor]:
     """The tensors by name of a Lightning checkpoint, of a task's state, or of the state of a bare network.
 

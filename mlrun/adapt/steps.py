@@ -17,6 +17,7 @@ from torch import nn
 from mlrun.adapt.sources import (
     TORCHVISION,
     Find,
+    classes_of,
     find_weights,
     recipe_beside,
     stored_tensors,
@@ -181,7 +182,7 @@ class Start(Step):
             for pattern in self.only:
                 if not any(matches(name, pattern) for name in names):
                     raise ConfigError(f"{self._only_key}: {_no_such_part(pattern, target)}")
-        trained_for = recipe.get("labels")
+        trained_for = classes_of(recipe)
         other_classes = context.labels is not None and trained_for not in (None, list(context.labels))
         heads = tuple(f"{network}.{HEAD}." for network in target.networks)
         for full, tensor in own.items():

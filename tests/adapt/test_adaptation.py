@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from mlrun.adapt.adaptation import Adaptation
+from mlrun.adapt.sources import classes_of
 from mlrun.adapt.steps import Freeze, LearningRates, NoDecay, Start
 from mlrun.adapt.target import Target, layers, matches, without_gradients
 from mlrun.adapt.vocabulary import misleading_sizes, same_vocabulary, source_preprocessor, vocabularies
@@ -354,6 +355,19 @@ def test_a_run_is_found_by_the_function_given(tmp_path):
 def test_published_weights_are_for_one_network():
     with pytest.raises(ConfigError, match="a model with one network, this one has 2"):
         Adaptation([Start("torchvision:resnet18")]).apply(pair())
+
+
+@pytest.mark.parametrize(
+    "recipe, expected",
+    [
+        ({"labels": ["a", "b"]}, ["a", "b"]),
+        ({"targets": {"label": {"_target_": "mlrun.data.features.Label", "classes": ["a", "b"]}}}, ["a", "b"]),
+        ({"targets": {"value": {"_target_": "mlrun.data.features.Value"}}}, []),
+        ({}, None),
+    ],
+)
+def test_classes_in_a_recipe(recipe, expected):
+    assert classes_of(recipe) == expected
 
 
 # --- vocabularies --------------------------------------------------------------------------------------------------
