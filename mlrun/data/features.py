@@ -136,7 +136,7 @@ class Row(Feature):
 
 @dataclass(frozen=True)
 class Text(Feature):
-    """Column: (rows,) str objects."""
+    """Column: (rows,) str objects. Of a target, a list with a list of references for each row: all of them are right, and the first is learned."""
 
     kind: ClassVar[str] = "text"
     encoder: ClassVar[str | None] = "mlrun.data.preprocess.text.TextEncoder"
@@ -262,12 +262,18 @@ class Span(Feature):
 
 @dataclass(frozen=True)
 class Observation(Feature):
-    """What an environment shows: (rows, *shape) numbers, or (rows,) states where there are `num_states` of them."""
+    """What an agent observes of an environment. Column: (rows, *shape) numbers, or (rows,) states, numbered from 0, where there are
+    `num_states` of them (`shape` is then empty)."""
 
     kind: ClassVar[str] = "observation"
     encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.ObservationEncoder"
     shape: list[int]
     num_states: int | None = None
+
+    def columns(self, name: str) -> list[tuple[str, str]]:
+        if self.num_states is not None:
+            return [("state", NUMBER)]
+        return [(f"{name}_{place}", NUMBER) for place in range(self.shape[0])] if len(self.shape) == 1 else []
 
 
 def restore(state: Mapping[str, Any]) -> Feature:

@@ -74,6 +74,8 @@ def _single(given: Any, name: str, feature: Feature) -> Any:
     if isinstance(feature, Row):
         return as_columns(_frame(given, feature), [tuple(kind) for kind in feature.kinds])
     if isinstance(feature, Text):
+        if hasattr(given, "columns") and name in given.columns:  # of a table with more columns than the model reads
+            given = given[name]
         texts = np.empty(len(found := as_texts(given)), dtype=object)
         texts[:] = found
         return texts
@@ -85,7 +87,7 @@ def _single(given: Any, name: str, feature: Feature) -> Any:
     if values.dtype == object:
         values = np.array([np.asarray(value) for value in values])
     shape = getattr(feature, "shape", None)
-    return values if not shape or getattr(feature, "num_states", None) else values.reshape(len(values), *shape)
+    return values.reshape(len(values), *shape) if shape else values
 
 
 def _frame(given: Any, feature: Row) -> pd.DataFrame:

@@ -6,12 +6,12 @@ from mlrun.estimators.tabular import TabularControl
 
 
 class QLearning(TabularControl):
-    """Q(s, a) += alpha * (r + discount * max_b Q(s', b) - Q(s, a)), the maximum 0 after a terminal step.
+    """Q(s, a) += alpha * (r + discount * max_b Q(s', b) - Q(s, a)), where the maximum is 0 after a terminal step.
 
-    A truncated episode (a time limit) is not over: its last state is still bootstrapped from.
+    A time limit is not a terminal step: the last state of a truncated episode is bootstrapped from.
     """
 
-    def learn_episode(self, epsilon):
+    def learn_episode(self, epsilon: float) -> float:
         world, q, discount = self.world, self.q, self.discount
         state, earned, over = world.reset(), 0.0, False
         while not over:

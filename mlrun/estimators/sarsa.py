@@ -6,9 +6,9 @@ from mlrun.estimators.tabular import TabularControl
 
 
 class Sarsa(TabularControl):
-    """Q(s, a) += alpha * (r + discount * Q(s', a') - Q(s, a)), a' the action that is really taken next; 0 after a terminal step."""
+    """Q(s, a) += alpha * (r + discount * Q(s', a') - Q(s, a)), where a' is the action taken next, and Q(s', a') is 0 after a terminal step."""
 
-    def learn_episode(self, epsilon):
+    def learn_episode(self, epsilon: float) -> float:
         world, q, discount = self.world, self.q, self.discount
         state, earned, over = world.reset(), 0.0, False
         action = self.explore(state, epsilon)

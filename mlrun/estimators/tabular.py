@@ -6,23 +6,31 @@ import random
 from bisect import bisect_right
 from collections.abc import Callable
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 
+from mlrun.data.environments.environment import Environment, TransitionTable
+
 
 class TabularControl:
-    """A table Q(state, action), and a loop over epochs of acting and learning.
+    """A table Q(state, action), and a loop over epochs of acting and learning. A subclass writes `learn_episode`.
 
     Args:
-        num_states, num_actions: facts of the environment.
-        seed: of exploration and, where the environment states its transition probabilities, of its chance.
+        num_states, num_actions: of the environment.
+        seed: of exploration and, where the environment publishes its transition probabilities, of its chance.
+        epsilon: share of the training that is over -> probability of a random action.
         discount: of a reward one step later.
-        max_epochs, steps_per_epoch: the budget; an epoch ends with the first episode that reaches its number of steps.
-        epsilon: share of the training that is over -> share of random actions.
+        epochs, steps_per_epoch: the budget; an epoch ends with the first episode that reaches its number of steps.
         step_size, step_size_decay: alpha = step_size / n ** step_size_decay at the n-th update of a state and action;
-            a decay in (0.5, 1] converges under chance (Even-Dar and Mansour 2003), 0 suits an environment without.
+            a decay in (0.5, 1] converges in stochastic environments (Even-Dar and Mansour 2003), 0 suits deterministic ones.
         initial_value: of every entry.
+
+    Raises:
+        ValueError: `discount` lies outside of [0, 1].
     """
+
+    world: SimulatedTable | Acted  # set by `begin`
 
     def __init__(
         self,
@@ -43,18 +51,18 @@ class TabularControl:
         self.epsilon, self.discount = epsilon, discount
         self.epochs, self.steps_per_epoch = epochs, steps_per_epoch
         self.step_size, self.step_size_decay = step_size, step_size_decay
-        # Lists: reading one number of a NumPy array takes longer than a whole update.
+        # lists: reading one number of a NumPy array takes longer than a whole update
         self.q = [[float(initial_value)] * num_actions for _ in range(num_states)]
         self.updates = [[0] * num_actions for _ in range(num_states)]
         self.random = random.Random(seed)
         self.steps, self.epoch = 0, 0
 
-    def begin(self, data) -> None:
-        """data: an `Environment`. Before the first epoch, also when going on with a restored state."""
+    def begin(self, data: Environment) -> None:
+        """Prepares acting; called before the first epoch and before `restore`."""
         self.world = SimulatedTable(data.table, data.limit, self.random) if data.table is not None else Acted(data)
 
     def learn_epoch(self) -> dict[str, float]:
-        """One epoch of acting and learning. Returns what was earned while learning."""
+        """One epoch of acting and learning. Returns the mean return and length of its episodes, and the last epsilon."""
         self.epoch += 1
         begin, end = self.steps, self.epoch * self.steps_per_epoch
         returns = []
@@ -69,11 +77,11 @@ class TabularControl:
         }
 
     def learn_episode(self, epsilon: float) -> float:
-        """One episode. Returns its undiscounted return."""
+        """Acts for one episode and learns from it. Returns its undiscounted return."""
         raise NotImplementedError
 
     def explore(self, state: int, epsilon: float) -> int:
-        """epsilon-greedy."""
+        """An epsilon-greedy action."""
         if self.random.random() < epsilon:
             return int(self.random.random() * self.num_actions)
         row = self.q[state]
@@ -90,15 +98,16 @@ class TabularControl:
         """Q, (states, actions) float64."""
         return np.asarray(self.q)
 
-    def state(self) -> dict:
-        """All that learning goes on from, as plain containers."""
+    def state(self) -> dict[str, Any]:
+        """Everything that learning resumes from, as plain containers."""
         version, words, gauss = self.random.getstate()
         return {
             "q": self.q, "updates": self.updates, "steps": self.steps, "epoch": self.epoch,
             "random": [version, list(words), gauss], "world": self.world.state(),
         }  # fmt: skip
 
-    def restore(self, state: dict) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes what `state` returned."""
         self.q, self.updates = [list(row) for row in state["q"]], [list(row) for row in state["updates"]]
         self.steps, self.epoch = state["steps"], state["epoch"]
         version, words, gauss = state["random"]
@@ -107,20 +116,25 @@ class TabularControl:
 
 
 class SimulatedTable:
-    """Acts by drawing from the environment's own transition table: the same process as the environment, at a tenth of its cost."""
+    """Acts by drawing from the environment's own transition table: the same process as the environment, ten times as fast.
 
-    def __init__(self, table, limit: int | None, generator: random.Random):
+    Args:
+        table: the transitions. limit: steps after which an episode is truncated. generator: of the environment's chance.
+    """
+
+    def __init__(self, table: TransitionTable, limit: int | None, generator: random.Random):
         self.draw, self.limit = generator.random, limit or float("inf")
         self.starts = list(accumulate(table.start.tolist()))
         states, actions, _ = table.probability.shape
         self.outcomes = [[_outcomes(table, s, a) for a in range(actions)] for s in range(states)]
 
     def reset(self) -> int:
+        """Begins an episode. Returns its first state."""
         self.length = 0
         return min(bisect_right(self.starts, self.draw() * self.starts[-1]), len(self.starts) - 1)
 
     def step(self, state: int, action: int) -> tuple[int, float, bool, bool]:
-        """next state, reward, terminated, truncated."""
+        """Returns next state, reward, terminated, truncated."""
         self.length += 1
         cumulative, results = self.outcomes[state][action]
         next_state, reward, terminated = (
@@ -128,14 +142,15 @@ class SimulatedTable:
         )
         return next_state, reward, terminated, self.length >= self.limit and not terminated
 
-    def state(self) -> dict:
-        return {}  # between episodes there is none but the generator's
+    def state(self) -> dict[str, Any]:
+        """Empty: between episodes there is only the state of the generator."""
+        return {}
 
-    def restore(self, state: dict) -> None:
-        pass
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes what `state` returned."""
 
 
-def _outcomes(table, state: int, action: int) -> tuple[list[float], list[tuple[int, float, bool]]]:
+def _outcomes(table: TransitionTable, state: int, action: int) -> tuple[list[float], list[tuple[int, float, bool]]]:
     """Cumulative probabilities of the possible outcomes, and the outcomes."""
     probabilities = table.probability[state, action]
     possible = np.flatnonzero(probabilities > 0)
@@ -148,23 +163,27 @@ def _outcomes(table, state: int, action: int) -> tuple[list[float], list[tuple[i
 class Acted:
     """Acts in the environment itself, where its transition probabilities are not known."""
 
-    def __init__(self, data):
+    def __init__(self, data: Environment):
         self.environment = data.make()
-        self.seed = data.seeds("train", 1)[0]
+        self.seed: int | None = data.seeds("train", 1)[0]
 
     def reset(self) -> int:
+        """Begins an episode. Returns its first state."""
         observation, _ = self.environment.reset(seed=self.seed)
-        self.seed = None  # from now on its generator goes on
+        self.seed = None  # only the first episode is seeded
         return int(observation)
 
     def step(self, state: int, action: int) -> tuple[int, float, bool, bool]:
+        """Returns next state, reward, terminated, truncated."""
         observation, reward, terminated, truncated, _ = self.environment.step(action)
         return int(observation), float(reward), terminated, truncated
 
-    def state(self) -> dict:
+    def state(self) -> dict[str, Any]:
+        """The state of the environment's generator."""
         generator = self.environment.unwrapped.np_random.bit_generator
         return {"generator": generator.state, "seed": self.seed}
 
-    def restore(self, state: dict) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes what `state` returned."""
         self.seed = state["seed"]
         self.environment.unwrapped.np_random.bit_generator.state = state["generator"]

@@ -1,16 +1,26 @@
-"""Value iteration: the optimal table of an environment that states its transition probabilities (Bellman 1957)."""
+"""Value iteration: the optimal table of an environment that publishes its transition probabilities (Bellman 1957)."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from mlrun.data.environments.environment import Environment
 from mlrun.errors import ConfigError
 
 
 class ValueIteration:
-    """Q(s, a) <- sum over s' of p(s' | s, a) * (r + discount * max_b Q(s', b)), until no entry moves by more than `tolerance`.
+    """Q(s, a) <- sum over s' of p(s' | s, a) * (r + discount * max_b Q(s', b)), the reference for methods that learn by acting.
 
-    The reference for methods that learn by acting. Raises ConfigError where the environment has no transition table.
+    Args:
+        num_states, num_actions: of the environment.
+        discount: of a reward one step later.
+        tolerance: largest change of an entry at which it stops.
+        max_sweeps: it stops at the latest after so many.
+
+    Raises:
+        ValueError: `discount` lies outside of [0, 1].
     """
 
     def __init__(
@@ -27,7 +37,8 @@ class ValueIteration:
         self.table = np.zeros((num_states, num_actions))
         self.epochs, self.epoch, self.sweeps = 1, 0, 0
 
-    def begin(self, data) -> None:
+    def begin(self, data: Environment) -> None:
+        """Reads the transitions. Raises ConfigError where the environment does not publish them."""
         if data.table is None:
             raise ConfigError(
                 f"dataset={data.name}: {data.id} does not state its transition probabilities (env.unwrapped.P), which value "
@@ -37,7 +48,7 @@ class ValueIteration:
 
     def learn_epoch(self) -> dict[str, float]:
         """All sweeps. Returns their number and the last change."""
-        t, change = self.transitions, np.inf
+        t, change = self.transitions, float("inf")
         expected_reward = (t.probability * t.reward).sum(axis=2)
         onward = t.probability * ~t.terminated * self.discount
         while change > self.tolerance and self.sweeps < self.max_sweeps:
@@ -48,8 +59,10 @@ class ValueIteration:
         self.epoch = 1
         return {"sweeps": self.sweeps, "change": change}
 
-    def state(self) -> dict:
+    def state(self) -> dict[str, Any]:
+        """Everything that it resumes from, as plain containers."""
         return {"table": self.table.tolist(), "epoch": self.epoch, "sweeps": self.sweeps}
 
-    def restore(self, state: dict) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes what `state` returned."""
         self.table, self.epoch, self.sweeps = np.asarray(state["table"]), state["epoch"], state["sweeps"]

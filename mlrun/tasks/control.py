@@ -3,34 +3,46 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from mlrun.data.batches import Batch
+from mlrun.data.environments.environment import Environment, Stream
 from mlrun.data.environments.state import decode, encode
 from mlrun.errors import ConfigError
-from mlrun.tasks.task import Task
+from mlrun.evaluation.evaluator import Better
+from mlrun.tasks.task import Outputs, Task
 
 
 class Control(Task):
-    """One Lightning step is a whole round: act for a while, then learn from what was seen, so that small networks do not wait for the loop.
+    """One Lightning step is a whole round of acting and then learning from it, so that small networks do not wait for the loop.
 
-    An epoch is a number of environment steps (an episode's reset counts as one). After each the greedy policy plays the
-    validation episodes. A subclass writes `scores`, `act` and `learn`.
+    An epoch is a number of environment steps (the reset between two episodes counts as one). After each epoch an evaluator plays
+    the validation episodes. A subclass writes `act` and `learn`, and `scores` if the network does not rank the actions itself.
+
+    A checkpoint holds everything that training resumes from: weights, optimizer, random generators, the state of the
+    environments, and what `memory` of the subclass adds.
 
     Args:
         steps_per_epoch: environment steps, of all environments together.
         steps_per_round: how many of them are taken before learning.
-        max_grad_norm: the gradient is scaled down to this norm; None: never.
+        max_grad_norm: larger gradients are scaled down to this norm; None: never.
 
-    A checkpoint holds what training goes on from: weights, optimizer, random generators, the state of the environments, and what the
-    subclass adds.
+    Raises:
+        ValueError: fewer than one step.
     """
 
-    monitor, mode = "val/return", "max"
+    metrics: ClassVar[dict[str, Better]] = {}  # the validation part is measured by evaluators alone
+    monitor = "return"
     supports_mid_epoch_resume = False
-    network: torch.nn.Module
+    queries = {"episodes": "mlrun.predictions.episodes.Episodes"}
+    data: Environment
+    network: nn.Module
+    stream: Stream | None = None  # the environments in which it learns
 
     def __init__(self, steps_per_epoch: int, steps_per_round: int, max_grad_norm: float | None = None):
         super().__init__()
@@ -40,12 +52,13 @@ class Control(Task):
                 raise ValueError(f"{name}={value}: must be at least 1")
         self.steps_per_epoch, self.steps_per_round, self.max_grad_norm = steps_per_epoch, steps_per_round, max_grad_norm
         self.steps = 0  # of all environments since training began
-        self._restored = None
+        self._restored: dict[str, Any] | None = None  # part of a checkpoint, until there are environments to restore
+        self._started: float | None = None
 
-    # --- what a subclass says -------------------------------------------------------------------------------------
+    # --- what a subclass defines ----------------------------------------------------------------------------------
 
     def scores(self, observations: Tensor) -> Tensor:
-        """(rows, *input_shape) -> (rows, actions): the greedy action is the largest."""
+        """(rows, *input_shape) -> (rows, actions): the greedy action is the one with the largest score."""
         return self.network(observations)
 
     def act(self) -> None:
@@ -53,31 +66,45 @@ class Control(Task):
         raise NotImplementedError
 
     def learn(self) -> dict[str, Tensor]:
-        """Updates the networks by `descend`. Returns means over the updates, "loss" among them, without gradient."""
+        """Updates the networks by `descend`. Returns means over the updates, "loss" among them, without gradient; empty if there were none."""
         raise NotImplementedError
+
+    def begin(self) -> None:
+        """Prepares the first step: memory for transitions, copies of networks. `self.stream` is there."""
+
+    def memory(self) -> dict[str, Any]:
+        """What else training resumes from: plain containers and tensors."""
+        return {}
+
+    def remember(self, state: dict[str, Any]) -> None:
+        """Takes what `memory` returned."""
+
+    # --- predictions ----------------------------------------------------------------------------------------------
+
+    def predict(self, batch: Batch) -> Outputs:
+        """`actions` (rows,), the greedy ones, and their `scores` (rows, actions)."""
+        scores = self.scores(next(iter(batch.values())))
+        return {"actions": scores.argmax(1), "scores": scores}
 
     # --- training -------------------------------------------------------------------------------------------------
 
-    def train_loader(self, data, device, shard):
+    def train_loader(self, data: Environment, device: torch.device, shard: tuple[int, int]) -> Rounds:  # type: ignore[override]
         if shard[1] > 1:
             raise ConfigError("trainer: reinforcement learning runs in one process; set trainer.devices=1")
         return Rounds(max(1, self.steps_per_epoch // self.steps_per_round))
 
-    def on_fit_start(self):
-        self.stream = self.data.stream()
+    def on_fit_start(self) -> None:
+        self.stream = self.data.stream(self.preprocessor)
         seed = self.data.seeds("train", 2)[1]
         self.random = np.random.default_rng(seed)
         self.generator = torch.Generator().manual_seed(seed)
         self._trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         self.begin()
         if self._restored is not None:
-            self._continue(self._restored)
+            self._resume(self._restored)
             self._restored = None
 
-    def begin(self) -> None:
-        """Before the first step: room for what is seen, copies of networks. `self.stream` is there."""
-
-    def on_train_epoch_start(self):
+    def on_train_epoch_start(self) -> None:
         self._steps_before, self._started, self._paused = self.steps, time.perf_counter(), 0.0
 
     @property
@@ -85,11 +112,11 @@ class Control(Task):
         """Share of the training that is over."""
         return min(1.0, self.steps / (self.steps_per_epoch * self.trainer.max_epochs))
 
-    def training_step(self, batch, batch_index):
+    def training_step(self, batch: Any, batch_index: int) -> dict[str, Tensor]:  # type: ignore[override]
         self.act()
         means = self.learn()
         self.trainer.optimizers[0].zero_grad(set_to_none=True)
-        self.optimizers().step()  # the updates were made past Lightning: without gradients this only counts a step
+        self.optimizers().step()  # `descend` bypasses Lightning; without gradients this only counts a step
         if not means:
             return {"loss": torch.zeros(())}
         self.tally("train", 1, **means)
@@ -99,7 +126,7 @@ class Control(Task):
         return {"loss": means["loss"]}
 
     def descend(self, loss: Tensor) -> None:
-        """One update of all parameters. The optimizer is torch's own: a step through Lightning's takes longer than that of a small network."""
+        """One update of all parameters. The optimizer is torch's: a step through Lightning's takes longer than that of a small network."""
         optimizer = self.trainer.optimizers[0]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -108,16 +135,16 @@ class Control(Task):
             torch.nn.utils.clip_grad_norm_(self._trained, self.max_grad_norm, foreach=True)
         optimizer.step()
 
-    def on_before_optimizer_step(self, optimizer):
-        pass  # penalties are added in `descend`
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        pass  # `descend` adds the penalties
 
-    def on_train_epoch_end(self):
+    def on_train_epoch_end(self) -> None:
         for config in self.trainer.lr_scheduler_configs:
             if config.interval == "epoch":
                 watched = (self.trainer.callback_metrics[config.monitor],) if config.monitor else ()
                 config.scheduler.step(*watched)
 
-    def epoch_metrics(self, stage):
+    def epoch_metrics(self, stage: str) -> dict[str, float]:
         metrics = super().epoch_metrics(stage)
         if stage == "train":
             seconds = time.perf_counter() - self._started - self._paused
@@ -128,52 +155,24 @@ class Control(Task):
                 self.stream.finished = []
         return metrics
 
-    # --- measuring ------------------------------------------------------------------------------------------------
+    # --- validation: not part of the time of a step ------------------------------------------------------------------
 
-    def on_validation_start(self):
+    def on_validation_start(self) -> None:
         self._validation_started = time.perf_counter()
 
-    def on_validation_end(self):
-        if getattr(self, "_started", None) is not None:
+    def validation_step(self, batch: Any, batch_index: int) -> None:
+        """Hands the episodes to the evaluators."""
+        if self.validation is not None:
+            self.validation.update(batch)
+
+    def on_validation_end(self) -> None:
+        if self._started is not None:
             self._paused += time.perf_counter() - self._validation_started
-
-    @torch.inference_mode()
-    def predict_step(self, batch, batch_index=0):
-        """Scores (rows, actions) of network-ready observations."""
-        return self.scores(batch[0])
-
-    def greedy(self, data):
-        """A policy: observations as the environment gives them (rows, ...) -> actions (rows,)."""
-        transform, device = data.transform, self.device
-
-        @torch.inference_mode()
-        def policy(observations: np.ndarray) -> np.ndarray:
-            return self.scores(torch.from_numpy(transform(observations)).to(device)).argmax(1).cpu().numpy()
-
-        return policy
-
-    def validation_step(self, batch, batch_index):
-        metrics = batch.play(self.greedy(batch.data)).metrics()
-        self.tally("val", 1, **{name: torch.tensor(value, device=self.device) for name, value in metrics.items()})
-
-    def evaluate(self, loader, data):
-        (episodes,) = loader
-        self.outcome = episodes.play(self.greedy(data))
-        return self.outcome.metrics()
-
-    def figures(self, data, part):
-        from mlrun.report.control import control_figures
-
-        yield from control_figures(data, self.outcome, self.greedy(data), values=self.values(data))
-
-    def values(self, data):
-        """A function from observations (rows, ...) to action values (rows, actions) to draw, or None."""
-        return None
 
     # --- checkpoints ----------------------------------------------------------------------------------------------
 
-    def on_save_checkpoint(self, checkpoint):
-        if getattr(self, "stream", None) is not None:
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.stream is not None:
             checkpoint["control"] = {
                 "steps": self.steps,
                 "stream": self.stream.state(),
@@ -182,23 +181,16 @@ class Control(Task):
                 **self.memory(),
             }
 
-    def on_load_checkpoint(self, checkpoint):
-        self._restored = checkpoint.get("control")  # used once there are environments
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._restored = checkpoint.get("control")
 
-    def _continue(self, state: dict) -> None:
+    def _resume(self, state: dict[str, Any]) -> None:
         self.steps = state["steps"]
         self.stream.restore(state["stream"])
         self.stream.finished = []  # of the epoch that was reported
         decode(state["random"], self.random)
         self.generator.set_state(state["generator"].cpu())
         self.remember(state)
-
-    def memory(self) -> dict:
-        """What else training goes on from: plain containers and tensors."""
-        return {}
-
-    def remember(self, state: dict) -> None:
-        """Puts back what `memory` gave."""
 
 
 class Rounds:
@@ -207,8 +199,8 @@ class Rounds:
     def __init__(self, count: int):
         self.count = count
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.count
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[int]:
         return iter(range(self.count))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,16 +20,21 @@ class DQN(Control):
 
     Args:
         network: maps observations (batch, *input_shape) to action values (batch, num_actions).
-        epsilon: share of the training that is over -> share of random actions.
+        epsilon: share of the training that is over -> probability of a random action.
+        discount: of a reward one step later.
+        steps_per_epoch, steps_per_round, max_grad_norm: see `Control`.
         updates_per_round: gradient steps after each round of acting.
         batch_size: transitions of one update.
-        replay_size: transitions kept; as small as a round, it is no replay.
+        replay_size: transitions kept; as small as a round, the replay has no effect.
         learning_starts: environment steps before the first update.
         target_period: environment steps between copies of the network into the target network, in whole rounds; None: no
             target network, the targets come from the network that is being trained.
         n_step: rewards summed before the value of the state reached.
-        double: the network chooses the action of s', the target network says what it is worth.
+        double: the network chooses the action of s', the target network gives its value.
         save_replay: whether checkpoints hold the replay; without it a resumed run fills a new one.
+
+    Raises:
+        ValueError: `n_step` is less than 1.
     """
 
     def __init__(
@@ -56,24 +62,25 @@ class DQN(Control):
         self.replay_size, self.learning_starts = replay_size, learning_starts
         self.target_period, self.n_step, self.double, self.save_replay = target_period, n_step, double, save_replay
 
-    def begin(self):
-        shape = self.data.spec.facts["input_shape"]
-        self.replay = Replay(self.replay_size, self.stream.num_envs, shape, self.device)
-        self.replay.begin(self.stream.observations)
-        # Hidden from Lightning: a copy is neither trained nor part of the model.
+    def begin(self) -> None:
+        stream = self.stream
+        self.replay = Replay(self.replay_size, stream.num_envs, stream.observations.shape[1:], self.device)
+        self.replay.begin(stream.observations)
+        # in a list, so that Lightning does not see it: the copy is neither trained nor part of the model
         self._target = [copy.deepcopy(self.network).requires_grad_(False)]
         self._target_age = 0
 
     @property
     def target(self) -> nn.Module:
+        """The network that values the next observations."""
         return self._target[0] if self.target_period is not None else self.network
 
     @torch.inference_mode()
-    def act(self):
-        stream, count = self.stream, self.stream.num_envs
+    def act(self) -> None:
+        stream, count, num_actions = self.stream, self.stream.num_envs, self.data.spec["num_actions"]
         for _ in range(max(1, self.steps_per_round // count)):
             epsilon = self.epsilon(self.progress)
-            actions = self.random.integers(0, self.data.spec.facts["num_actions"], size=count)
+            actions = self.random.integers(0, num_actions, size=count)
             greedy = self.random.random(count) >= epsilon
             if greedy.any():
                 scores = self.scores(torch.from_numpy(stream.observations).to(self.device))
@@ -83,25 +90,24 @@ class DQN(Control):
             self.steps += count
             self._target_age += count
 
-    def learn(self):
+    def learn(self) -> dict[str, Tensor]:
         if self.steps < self.learning_starts or self.replay.size < self.n_step:
             return {}
         if self.target_period is not None and self._target_age >= self.target_period:
             self.target.load_state_dict(self.network.state_dict())
             self._target_age = 0
-        # Everything of a round at once: neither the replay nor the target network change while the updates are made.
-        seen = self.replay.sample(self.updates_per_round * self.batch_size, self.n_step, self.discount, self.random)
-        still = self.target_period is not None and not self.double
-        targets = self.targets(seen.returns, seen.next_observations, seen.weights) if still else None
+        # all transitions of a round at once: neither the replay nor the target network changes between its updates
+        drawn = self.replay.sample(self.updates_per_round * self.batch_size, self.n_step, self.discount, self.random)
+        constant = self.target_period is not None and not self.double
+        targets = self.targets(drawn.returns, drawn.next_observations, drawn.weights) if constant else None
         losses, values = [], []
-        for start in range(0, len(seen.actions), self.batch_size):
+        for start in range(0, len(drawn.actions), self.batch_size):
             rows = slice(start, start + self.batch_size)
-            target = (
-                targets[rows]
-                if still
-                else self.targets(seen.returns[rows], seen.next_observations[rows], seen.weights[rows])
-            )
-            q = self.network(seen.observations[rows]).gather(1, seen.actions[rows, None]).squeeze(1)
+            if targets is not None:
+                target = targets[rows]
+            else:
+                target = self.targets(drawn.returns[rows], drawn.next_observations[rows], drawn.weights[rows])
+            q = self.network(drawn.observations[rows]).gather(1, drawn.actions[rows, None]).squeeze(1)
             loss = F.smooth_l1_loss(q, target)
             self.descend(loss)
             losses.append(loss.detach())
@@ -114,7 +120,7 @@ class DQN(Control):
 
     @torch.no_grad()
     def targets(self, returns: Tensor, next_observations: Tensor, weights: Tensor) -> Tensor:
-        """(rows,): returns + weights * value of the next observations."""
+        """returns + weights * value of the next observations, (rows,). Arguments as in `Transitions`."""
         following = self.target(next_observations)
         if self.double:
             value = following.gather(1, self.network(next_observations).argmax(1, keepdim=True)).squeeze(1)
@@ -122,16 +128,11 @@ class DQN(Control):
             value = following.max(1).values
         return returns + weights * value
 
-    def values(self, data):
-        return lambda observations: (
-            self.predict_step((torch.from_numpy(data.transform(observations)).to(self.device),)).cpu().numpy()
-        )
-
-    def memory(self):
+    def memory(self) -> dict[str, Any]:
         kept = {"target": self.target.state_dict(), "target_age": self._target_age}
         return {**kept, "replay": self.replay.state()} if self.save_replay else kept
 
-    def remember(self, state):
+    def remember(self, state: dict[str, Any]) -> None:
         self._target[0].load_state_dict(state["target"])
         self._target_age = state["target_age"]
         if "replay" in state:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
 
 from mlrun.data.environments.environment import Environment
+from mlrun.data.preprocess.preprocessor import make_preprocessor
 
 
 class Corridor(gymnasium.Env):
@@ -55,6 +58,12 @@ def environment():
         return data
 
     return make
+
+
+@pytest.fixture
+def preprocessor():
+    """Makes the preprocessor that feeds a network with the observations of a data module."""
+    return partial(make_preprocessor, None)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -39,6 +40,44 @@ def test_evaluate_and_predict(lake, workplace, capsys):
     assert rows[5]["next_state"] == "15" and rows[5]["terminated"] == "True" and float(rows[5]["reward"]) == 1
     assert rows[1]["state"] == rows[0]["next_state"]
     assert Image.open(workplace / "played" / "episode.gif").n_frames == 7
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        ["model=value_iteration"],
+        ["model=dqn", "dataset=cartpole", "model.steps_per_epoch=256", "dataset.test_episodes=2"],
+    ],
+)
+def test_actions_for_rows(experiment, workplace, model):
+    """What was done in an episode is what the model answers for its observations: from a file, and through MLflow."""
+    import mlflow
+
+    done = experiment(*model, "trainer.max_epochs=1", "dataset.val_episodes=2")
+    predict.run([str(done.directory), "--episodes", "1", "--output", "played"])
+    rows = list(csv.DictReader(open("played/transitions.csv")))
+    taken = [int(row["action"]) for row in rows]
+    assert predict.run([str(done.directory), "played/transitions.csv", "--output", "actions.csv"]) == 0
+    assert [int(row["prediction"]) for row in csv.DictReader(open("actions.csv"))] == taken
+    names = [name for name in rows[0] if name == "state" or name.startswith("observation_")]
+    observed = np.array([[float(row[name]) for name in names] for row in rows])
+    dtype = int if names == ["state"] else np.float32
+    served = mlflow.pyfunc.load_model(f"runs:/{done.run_id}/model")
+    assert list(served.predict(observed.astype(dtype))) == taken
+
+
+def test_figures_of_action_values(experiment):
+    """On a grid, over two numbers, and as a table of states."""
+    for dataset, figure in {"frozen_lake": "policy", "mountain_car": "values", "taxi": "q_table"}.items():
+        quick = ["model.steps_per_epoch=256", "dataset.val_episodes=1", "dataset.test_episodes=2"]
+        done = experiment("model=dqn", f"dataset={dataset}", "trainer.max_epochs=1", *quick)
+        drawn = {path.stem for path in (done.directory / "figures").glob("*.*")}
+        assert {figure, "test_returns", "episode"} <= drawn
+
+
+def test_what_cannot_be_asked(lake):
+    with pytest.raises(UserError, match="--episodes 0: give at least 1"):
+        predict.run([str(lake.directory), "--episodes", "0"])
 
 
 def test_evaluate_with_other_episodes(experiment, capsys):

@@ -9,9 +9,9 @@ from torch import nn
 
 from mlrun.config.compose import compose
 from mlrun.config.instantiate import build, plain
-from mlrun.data.environments.exploration import Linear
 from mlrun.data.environments.replay import Replay
 from mlrun.errors import ConfigError
+from mlrun.generation.annealing import Linear
 from mlrun.networks.control.dueling import DuelingMLP
 from mlrun.predictions.learner import make_learner
 from mlrun.report import silent
@@ -141,16 +141,16 @@ def test_values_of_a_corridor(tmp_path, options):
     learner, data = learner_of(*SMALL, "dataset.id=test/Corridor-v0", "model.epsilon.end=0.3", *options)
     learner.fit(data, Nobody(), tmp_path, silent.Progress())
     if "model.n_step=3" not in options:  # several steps of an exploring policy are worth less than the best
-        q = learner.task.predict_step((torch.eye(5),)).numpy()
+        q = learner.predict(data.as_examples(np.arange(5))).scores
         np.testing.assert_allclose(q[:4, 1], 0.8 ** np.array([3, 2, 1, 0]), atol=0.04)
-    assert learner.evaluate(data, "test") == {"return": 1.0, "return_std": 0.0, "episode_length": 4.0}
-    assert learner.predict(np.arange(4)).tolist() == [1, 1, 1, 1]
+    assert learner.evaluate(data, "test").metrics == {"return": 1.0, "return_std": 0.0, "episode_length": 4.0}
+    assert learner.predict(data.as_examples(np.arange(4))).answers().tolist() == [1, 1, 1, 1]
 
 
 def test_a_time_limit_is_no_end(tmp_path):
     learner, data = learner_of(*SMALL, "dataset.id=test/Endless-v0", "optim.lr=0.05", "trainer.keep=last")
     learner.fit(data, Nobody(), tmp_path, silent.Progress())
-    assert float(learner.task.predict_step((torch.ones(1, 1),))[0, 1]) == pytest.approx(5.0, abs=0.3)
+    assert learner.predict(data.as_examples(np.zeros(1, dtype=int))).scores[0, 1] == pytest.approx(5.0, abs=0.3)
 
 
 QUICK = ["model=dqn", "trainer.keep=last", "model.network.hidden=[32]", "model.steps_per_epoch=500", "model.learning_starts=200", "model.updates_per_round=20",
@@ -162,8 +162,8 @@ def steady(history):
 
 
 @pytest.mark.parametrize("model", ["dqn", "ppo", "reinforce"])
-def test_a_resumed_training_goes_on_as_if_nothing_had_happened(tmp_path, model):
-    """`last.ckpt` after two of four epochs, taken up by a new learner: the same curve to the last digit."""
+def test_a_resumed_training_is_the_same_as_an_uninterrupted_one(tmp_path, model):
+    """A new learner resumes from `last.ckpt` after two of four epochs: the same curve to the last digit."""
     options = (
         QUICK
         if model == "dqn"

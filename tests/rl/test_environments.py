@@ -2,24 +2,48 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from mlrun.data.environments.environment import Environment, TransitionTable
 from mlrun.data.environments.state import capture, restore
+from mlrun.data.preprocess.preprocessor import load
 from mlrun.errors import DataError
 
 
-def test_facts(environment):
-    assert environment("CartPole-v1").spec.facts == {
+def test_what_networks_and_tables_may_ask_for(environment, preprocessor):
+    cartpole = environment("CartPole-v1")
+    assert {**cartpole.spec, **preprocessor(cartpole).spec} == {
         "num_actions": 2,
         "num_outputs": 2,
         "input_shape": [4],
         "observation_shape": [4],
     }
-    facts = environment("FrozenLake8x8-v1").spec.facts
-    assert (facts["num_states"], facts["num_actions"], facts["input_shape"]) == (64, 4, [64])
+    lake = environment("FrozenLake8x8-v1")
+    spec = {**lake.spec, **preprocessor(lake).spec}
+    assert (spec["num_states"], spec["num_actions"], spec["input_shape"]) == (64, 4, [64])
+
+
+def test_examples_are_first_observations(environment):
+    data = environment("CartPole-v1")
+    for part in ("train", "val", "test"):
+        examples = data.examples(part)
+        assert len(examples) == len(data.sample(part)) == 5 and not data.targets
+        for row, seed in enumerate(data.seeds(part, 5)):
+            assert np.array_equal(examples["observation"][row], data.make().reset(seed=seed)[0])
+    assert environment("FrozenLake-v1").examples("train")["observation"].tolist() == [0] * 5
+
+
+@pytest.mark.parametrize("id", ["CartPole-v1", "FrozenLake-v1"])
+def test_a_stored_preprocessor_encodes_the_same(environment, preprocessor, id):
+    data = environment(id)
+    examples, fitted = data.examples("test"), preprocessor(data)
+    stored = load(json.loads(json.dumps(fitted.state)))
+    assert np.array_equal(stored.encode(examples)["observations"], fitted.encode(examples)["observations"])
+    assert stored.spec == fitted.spec
 
 
 @pytest.mark.parametrize(
@@ -42,41 +66,42 @@ def test_refusals(environment, options, words):
         assert word in str(refused.value)
 
 
-def test_an_environment_of_ones_own(tmp_path, monkeypatch, environment):
+def test_an_environment_of_ones_own(tmp_path, monkeypatch, environment, preprocessor):
     (tmp_path / "my_world.py").write_text(
         "import gymnasium\nfrom gymnasium.envs.toy_text.frozen_lake import FrozenLakeEnv\n"
         "gymnasium.register('Mine-v0', entry_point=FrozenLakeEnv, max_episode_steps=9)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     data = environment("my_world:Mine-v0", options={"map_name": "8x8"})
-    assert data.spec.facts["num_states"] == 64
-    stream = data.stream()
+    assert data.observation.num_states == 64
+    stream = data.stream(preprocessor(data))
     for _ in range(30):
         stream.step(np.zeros(8, dtype=np.int64))
     assert (
         max(length for _, length in stream.finished) == 9
-        and data.loader("test").play(lambda x: np.zeros(len(x))).lengths.max() == 9
+        and data.episodes("test").play(lambda x: np.zeros(len(x))).lengths.max() == 9
     )
 
 
-def test_one_hot_states(environment):
-    x = environment("FrozenLake-v1").transform(np.array([0, 3]))
+def test_one_hot_states(environment, preprocessor):
+    data = environment("FrozenLake-v1")
+    x = preprocessor(data).encode(data.as_examples(np.array([0, 3])))["observations"]
     assert x.dtype == np.float32 and x.argmax(axis=1).tolist() == [0, 3] and x.sum() == 2
 
 
 def test_episodes_are_the_same_for_everyone_and_differ_between_parts(environment):
     data = environment("FrozenLake-v1", val_episodes=120, test_episodes=120)
     right = lambda states: np.full(len(states), 2)
-    test = data.loader("test")
+    test = data.episodes("test")
     first = test.play(right)
     assert np.array_equal(first.lengths, test.play(right).lengths)
     assert np.array_equal(
-        first.lengths, environment("FrozenLake-v1", test_episodes=120).loader("test").play(right).lengths
+        first.lengths, environment("FrozenLake-v1", test_episodes=120).episodes("test").play(right).lengths
     )
-    assert not np.array_equal(first.lengths, data.loader("val").play(right).lengths)
+    assert not np.array_equal(first.lengths, data.episodes("val").play(right).lengths)
     assert not np.array_equal(
         first.lengths,
-        Environment("FrozenLake-v1", "control", "x", 2, test_episodes=120).loader("test").play(right).lengths,
+        Environment("FrozenLake-v1", "control", "x", 2, test_episodes=120).episodes("test").play(right).lengths,
     )
     seeds = [set(data.seeds(part, 200)) for part in ("train", "val", "test")]
     assert not (seeds[0] & seeds[1] or seeds[1] & seeds[2] or seeds[0] & seeds[2])
@@ -85,7 +110,7 @@ def test_episodes_are_the_same_for_everyone_and_differ_between_parts(environment
 def test_an_episode_is_played_as_by_hand(environment):
     data = environment("CartPole-v1", test_episodes=70)
     lean = lambda x: (x[:, 2] > 0).astype(int)
-    played = data.loader("test").play(lean)
+    played = data.episodes("test").play(lean)
     for episode in (0, 49, 50, 69):
         world = data.make()
         observation, _ = world.reset(seed=data.seeds("test")[episode])
@@ -97,9 +122,10 @@ def test_an_episode_is_played_as_by_hand(environment):
 
 
 @pytest.mark.parametrize("id", ["CartPole-v1", "test/Corridor-v0"])
-def test_stream_says_which_rows_are_transitions(environment, id):
+def test_stream_says_which_rows_are_transitions(environment, preprocessor, id):
     """After an end the last observation stands for one step, which earns nothing and begins a new episode. Both kinds of vectors."""
-    stream = environment(id, num_envs=3).stream()
+    data = environment(id, num_envs=3)
+    stream = data.stream(preprocessor(data))
     ends, earned = 0, np.zeros(3)
     for _ in range(120):
         resets, before = stream.resets.copy(), stream.observations.copy()
@@ -121,11 +147,11 @@ def test_stream_says_which_rows_are_transitions(environment, id):
 @pytest.mark.parametrize(
     "id", ["CartPole-v1", "Acrobot-v1", "MountainCar-v0", "FrozenLake-v1", "Taxi-v4", "CliffWalking-v1"]
 )
-def test_a_restored_stream_goes_on_exactly(environment, tmp_path, id):
+def test_a_restored_stream_resumes_exactly(environment, preprocessor, tmp_path, id):
     data = environment(id, num_envs=3, max_episode_steps=30)
     random = np.random.default_rng(0)
-    actions = random.integers(0, data.spec.facts["num_actions"], size=(90, 3))
-    stream, other = data.stream(), data.stream()
+    actions = random.integers(0, data.spec["num_actions"], size=(90, 3))
+    stream, other = data.stream(preprocessor(data)), data.stream(preprocessor(data))
     for row in actions[:50]:
         stream.step(row)
     torch.save(stream.state(), tmp_path / "state.pt")

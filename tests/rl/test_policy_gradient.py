@@ -93,8 +93,8 @@ def test_the_corridor_is_learned_and_valued(tmp_path, model):
         f"model={model}", *TINY, "dataset.id=test/Corridor-v0", "trainer.max_epochs=12", "trainer.keep=last"
     )
     learner.fit(data, Nobody(), tmp_path, silent.Progress())
-    assert learner.predict(np.arange(4)).tolist() == [1, 1, 1, 1]
-    assert learner.evaluate(data, "test")["episode_length"] == 4
+    assert learner.predict(data.as_examples(np.arange(4))).answers().tolist() == [1, 1, 1, 1]
+    assert learner.evaluate(data, "test").metrics["episode_length"] == 4
     with torch.inference_mode():
         values = learner.task.critic(torch.eye(5))[:4, 0].numpy()
     np.testing.assert_allclose(values, 0.8 ** np.array([3, 2, 1, 0]), atol=0.15)
@@ -112,7 +112,7 @@ def test_a_time_limit_is_no_end(tmp_path, model):
         "model.max_grad_norm=null",
     )
     learner.fit(data, Nobody(), tmp_path, silent.Progress())
-    assert learner.predict(np.zeros(1)).tolist() == [1]
+    assert learner.predict(data.as_examples(np.zeros(1))).answers().tolist() == [1]
     with torch.inference_mode():
         assert float(learner.task.critic(torch.ones(1, 1))) == pytest.approx(5.0, abs=0.4)
 
@@ -121,7 +121,7 @@ def test_ppo_balances_the_pole(tmp_path):
     """15,360 steps: far above the 20 of a random policy."""
     learner, data = learner_of("model=ppo", "trainer.max_epochs=4", "model.steps_per_epoch=3840", "scheduler=none")
     learner.fit(data, Nobody(), tmp_path, silent.Progress())
-    assert learner.evaluate(data, "test")["return"] > 150
+    assert learner.evaluate(data, "test").metrics["return"] > 150
 
 
 @pytest.mark.parametrize("model", ["reinforce", "a2c"])

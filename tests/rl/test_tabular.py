@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlrun.data.environments.exploration import Exponential, Linear
 from mlrun.errors import ConfigError
-from mlrun.estimators.controller import ControllerLearner, Greedy
+from mlrun.estimators.controller import ControllerLearner
 from mlrun.estimators.monte_carlo import MonteCarlo
 from mlrun.estimators.q_learning import QLearning
 from mlrun.estimators.sarsa import Sarsa
 from mlrun.estimators.tabular import SimulatedTable
 from mlrun.estimators.value_iteration import ValueIteration
+from mlrun.evaluation.evaluator import make_evaluators
+from mlrun.generation.annealing import Exponential, Linear
+from mlrun.predictions.learner import features_of
 from mlrun.report import silent
 
 METHODS = (QLearning, Sarsa, MonteCarlo)
@@ -23,17 +25,19 @@ class Nobody:
         return lambda *arguments, **options: None
 
 
+def greedy(table):
+    return lambda states: table.argmax(axis=1)[states]
+
+
 def solved(data, **options):
-    facts = data.spec.facts
-    method = ValueIteration(facts["num_states"], facts["num_actions"], **options)
+    method = ValueIteration(data.observation.num_states, data.spec["num_actions"], **options)
     method.begin(data)
     method.learn_epoch()
     return method.table
 
 
 def learned(method, data, seed=1, epsilon=Linear(1.0, 0.05, 0.5), **options):
-    facts = data.spec.facts
-    controller = method(facts["num_states"], facts["num_actions"], seed, epsilon, **options)
+    controller = method(data.observation.num_states, data.spec["num_actions"], seed, epsilon, **options)
     controller.begin(data)
     online = [controller.learn_epoch() for _ in range(controller.epochs)]
     return controller.table, online
@@ -113,10 +117,10 @@ def test_slippery_lake_as_well_as_value_iteration(environment, success_probabili
 @pytest.mark.parametrize("method, epsilon", [(QLearning, Linear(1.0, 0.05, 0.5)), (Sarsa, Linear(1.0, 0.0, 0.9))])
 def test_taxi_as_well_as_value_iteration(environment, method, epsilon):
     data = environment("Taxi-v4", test_episodes=1000)
-    episodes = data.loader("test")
-    best = episodes.play(Greedy(solved(data))).returns.mean()
+    episodes = data.episodes("test")
+    best = episodes.play(greedy(solved(data))).returns.mean()
     table, _ = learned(method, data, epsilon=epsilon)
-    assert episodes.play(Greedy(table)).returns.mean() >= best - 0.2
+    assert episodes.play(greedy(table)).returns.mean() >= best - 0.2
     assert best > 7.5
 
 
@@ -133,9 +137,9 @@ def test_cliff_q_learning_walks_the_edge_and_sarsa_keeps_away(environment):
     )
     edge, online_edge = learned(QLearning, data, **options)
     safe, online_safe = learned(Sarsa, data, **options)
-    play = data.loader("test").play
-    assert play(Greedy(edge)).returns.tolist() == [-13]
-    assert -19 <= play(Greedy(safe)).returns[0] <= -15
+    play = data.episodes("test").play
+    assert play(greedy(edge)).returns.tolist() == [-13]
+    assert -19 <= play(greedy(safe)).returns[0] <= -15
     assert online_edge[-1]["return"] < -40 < -30 < online_safe[-1]["return"]
 
 
@@ -173,14 +177,16 @@ def test_the_same_seed_learns_the_same(environment):
 
 
 @pytest.mark.parametrize("id", ["FrozenLake-v1", "test/Corridor-v0"])
-def test_a_resumed_training_goes_on_as_if_nothing_had_happened(environment, tmp_path, id):
-    """`last.json` after two of four epochs, taken up by a new learner: the same history and the same table. With and without a table."""
+def test_a_resumed_training_is_the_same_as_an_uninterrupted_one(environment, tmp_path, id):
+    """A new learner resumes from `last.json` after two of four epochs: the same history and the same table. With and without published
+    transitions."""
     data = environment(id, val_episodes=20)
-    facts = data.spec.facts
+    states, actions = data.observation.num_states, data.spec["num_actions"]
 
     def learner():
-        controller = QLearning(facts["num_states"], facts["num_actions"], 1, Linear(), epochs=4, steps_per_epoch=2000)
-        return ControllerLearner(controller, np.array(controller.table), {})
+        controller = QLearning(states, actions, 1, Linear(), epochs=4, steps_per_epoch=2000)
+        recipe = {"model": {}, **features_of(data)}
+        return ControllerLearner(controller, np.array(controller.table), make_evaluators(["episodes"]), recipe)
 
     class Stops(silent.Progress):
         def epoch(self, epoch, metrics):

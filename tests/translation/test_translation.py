@@ -183,7 +183,7 @@ def test_guided_attention_and_scheduled_sampling_in_training(model, tmp_path):
         tmp_path,
         f"model={model}",
         *few,
-        "model.teacher_forcing={_target_: mlrun.data.environments.exploration.Linear, start: 1.0, end: 0.3, fraction: 0.5}",
+        "model.teacher_forcing={_target_: mlrun.generation.annealing.Linear, start: 1.0, end: 0.3, fraction: 0.5}",
         "model.guided_attention=10.0",
     )
     plain, _ = trained(tmp_path, f"model={model}", *few)

@@ -1,33 +1,48 @@
-"""Environments to act in, from gymnasium: data that come by acting. Parts are episodes, each with a seed of its own."""
+"""Environments from gymnasium: data that are collected by acting. The parts of such a dataset are episodes, each with its own seed."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from mlrun.data.examples import Examples
+from mlrun.data.features import Feature, Observation
 from mlrun.data.module import DataModule
-from mlrun.data.spec import Spec
 from mlrun.errors import DataError
 
-STREAMS = {"train": 0, "val": 1, "test": 2}  # seeds of the parts never meet
+if TYPE_CHECKING:
+    import gymnasium
+    import torch
+
+    from mlrun.data.predictions import ActionPredictions
+    from mlrun.data.preprocess.preprocessor import Preprocessor
+
+OBSERVATION = "observation"  # the name of the only feature
+STREAMS = {"train": 0, "val": 1, "test": 2}  # the seeds of the parts never coincide
 TOGETHER = 50  # evaluation episodes that are played side by side
+FIRST = 5  # episodes whose first observations serve as examples of a part
+Policy = Callable[[np.ndarray], np.ndarray]  # raw observations (rows, ...) -> actions (rows,)
 
 
 class Environment(DataModule):
-    """One kind of environment, made anew for training, validation and test.
+    """One environment, created anew for training, validation and test.
 
     Args:
-        id: as gymnasium knows it; "module:Name-v0" imports a module of your own first.
+        id: gymnasium's name; "module:Name-v0" imports a module of your own first.
         options: arguments of the environment, e.g. {is_slippery: false}.
         num_envs: how many are stepped together in training.
-        vectorization: "auto" takes the environment's own vectorized form if it has one, else "sync"; "async" uses processes.
-        max_episode_steps: an episode is cut (truncated) there; null: the environment's own limit.
+        vectorization: "auto" uses the environment's own vectorized form if it has one, else "sync"; "async" uses processes.
+        max_episode_steps: an episode is truncated there; null: the environment's own limit.
         val_episodes, test_episodes: greedy episodes that choose the checkpoint and that give the final metric.
 
-    Raises DataError for an unknown id, unknown options, continuous actions, or observations that are neither numbers nor states.
+    Raises:
+        DataError: unknown id or options, continuous actions, or observations that are neither numbers nor states.
     """
 
     def __init__(
@@ -36,7 +51,7 @@ class Environment(DataModule):
         problem: str,
         name: str,
         seed: int,
-        options: dict | None = None,
+        options: dict[str, Any] | None = None,
         num_envs: int = 8,
         vectorization: Literal["auto", "sync", "async"] = "auto",
         max_episode_steps: int | None = None,
@@ -50,9 +65,10 @@ class Environment(DataModule):
         self.id, self.options = id, dict(options or {})
         self.num_envs, self.vectorization, self.max_episode_steps = num_envs, vectorization, max_episode_steps
         self.episode_counts = {"val": val_episodes, "test": test_episodes}
-        self._facts = None
+        self._observation: Observation | None = None
+        self._episodes: dict[str, Episodes] = {}
 
-    def make(self, **options):
+    def make(self, **options: Any) -> gymnasium.Env:
         """A new environment. Raises DataError."""
         import gymnasium
 
@@ -63,19 +79,22 @@ class Environment(DataModule):
             message = " ".join(str(error).split())
             raise DataError(f"dataset.id={self.id}: gymnasium cannot make this environment: {message}") from error
 
-    def prepare(self):
-        if self._facts is None:
-            environment = self.make()
-            facts, self._registered = self._check(environment), environment.spec
-            self.limit = self._registered.max_episode_steps
-            environment.close()
-            if self.limit is None:
-                raise DataError(
-                    f"dataset.id={self.id}: its episodes have no time limit, so a bad policy might play for ever; set dataset.max_episode_steps=500 or so"
-                )
-            self._facts = facts
+    def prepare(self) -> None:
+        if self._observation is not None:
+            return
+        environment = self.make()
+        self._num_actions, observation = self._check(environment)
+        self._registered = environment.spec
+        self.limit = self._registered.max_episode_steps
+        environment.close()
+        if self.limit is None:
+            raise DataError(
+                f"dataset.id={self.id}: its episodes have no time limit, so a bad policy might play for ever; set dataset.max_episode_steps=500 or so"
+            )
+        self._observation = observation
 
-    def _check(self, environment) -> dict:
+    def _check(self, environment: gymnasium.Env) -> tuple[int, Observation]:
+        """Number of actions, and what is observed."""
         from gymnasium import spaces
 
         actions, observations = environment.action_space, environment.observation_space
@@ -86,71 +105,90 @@ class Environment(DataModule):
             )
         if actions.start != 0 or getattr(observations, "start", 0) != 0:
             raise DataError(f"dataset.id={self.id}: actions and states must be numbered from 0")
-        facts = {"num_actions": int(actions.n), "num_outputs": int(actions.n)}
         if isinstance(observations, spaces.Discrete):
-            shape = [int(observations.n)]
-            facts["num_states"] = int(observations.n)
-        elif isinstance(observations, spaces.Box):
-            shape = [int(size) for size in observations.shape]
-        else:
-            raise DataError(
-                f"dataset.id={self.id}: its observations are {_described(observations)}; arrays of numbers and numbered "
-                f"states can be learned from. Wrap the environment (gymnasium.wrappers.FlattenObservation) and register it."
-            )
-        return {**facts, "input_shape": shape, "observation_shape": shape}
-
-    @cached_property
-    def spec(self):
-        self.prepare()
-        return Spec(self.problem, dict(self._facts), labels=list(range(self._facts["num_actions"])), target="action")
+            return int(actions.n), Observation([], int(observations.n))
+        if isinstance(observations, spaces.Box):
+            return int(actions.n), Observation([int(size) for size in observations.shape])
+        raise DataError(
+            f"dataset.id={self.id}: its observations are {_described(observations)}; arrays of numbers and numbered "
+            f"states can be learned from. Wrap the environment (gymnasium.wrappers.FlattenObservation) and register it."
+        )
 
     @property
-    def sizes(self):
+    def observation(self) -> Observation:
+        """What is observed before each step."""
+        self.prepare()
+        return self._observation
+
+    @property
+    def features(self) -> dict[str, Feature]:
+        return {OBSERVATION: self.observation}
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        self.prepare()
+        return {"num_actions": self._num_actions, "num_outputs": self._num_actions}
+
+    @property
+    def sizes(self) -> dict[str, int]:
         """Part -> number of greedy episodes."""
         return dict(self.episode_counts)
 
     @property
-    def source(self):
+    def source(self) -> str:
         import gymnasium
 
         return f"gymnasium {gymnasium.__version__} {self.id}"
 
     @property
-    def digest(self):
-        """Hash of what the environment is, its version included."""
-        import hashlib
-        import json
+    def digest(self) -> str:
+        """Hash of the environment's name, version and settings."""
+        description = json.dumps([self.source, self.options, self.max_episode_steps], sort_keys=True, default=str)
+        return hashlib.blake2b(description.encode(), digest_size=8).hexdigest()
 
-        told = json.dumps([self.source, self.options, self.max_episode_steps], sort_keys=True, default=str)
-        return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
-
-    @property
-    def transform(self):
-        return Observations(self.spec.facts["input_shape"], self.spec.facts.get("num_states"))
-
-    def example(self, part):
-        """The first observations of some episodes, (rows, ...) as the environment gives them."""
+    def examples(self, part: str) -> Examples:
+        """The first observations of some episodes of a part."""
         environment = self.make()
-        rows = np.stack([np.asarray(environment.reset(seed=seed)[0]) for seed in self.seeds(part, 5)])
+        rows = np.stack([np.asarray(environment.reset(seed=seed)[0]) for seed in self.seeds(part, FIRST)])
         environment.close()
-        return rows
+        return self.as_examples(rows)
 
-    def seeds(self, part, count=None) -> list[int]:
+    def as_examples(self, observations: np.ndarray) -> Examples:
+        """Raw observations (rows, ...) in the form in which a learner is asked."""
+        return Examples({OBSERVATION: observations}, self.features)
+
+    def policy(self, predict: Callable[[Examples], ActionPredictions]) -> Policy:
+        """The greedy policy of a learner, by its `predict`."""
+        return lambda observations: predict(self.as_examples(observations)).actions
+
+    def seeds(self, part: str, count: int | None = None) -> list[int]:
         """A seed for each episode of a part."""
         sequence = np.random.SeedSequence([self.seed, STREAMS[part]])
         return [int(word) for word in sequence.generate_state(count or self.episode_counts[part])]
 
-    def loader(self, part, device="cpu", shuffle=False, shard=(0, 1)):
-        """The part's `Episodes` as the only batch; training is fed by a `stream` of the task's."""
+    def episodes(self, part: str) -> Episodes:
+        """The episodes of "val" or "test"; the same object at each call, which keeps its environments."""
         self.prepare()
-        return None if part == "train" else Episodes(self, self.seeds(part))
+        return self._episodes.setdefault(part, Episodes(self, self.seeds(part)))
 
-    def stream(self) -> Stream:
-        """Environments for training, seeded."""
+    def loader(  # type: ignore[override]
+        self,
+        part: str,
+        preprocessor: Preprocessor,
+        device: torch.device | str = "cpu",
+        shuffle: bool = False,
+        shard: tuple[int, int] = (0, 1),
+    ) -> Episodes | None:
+        """The part's `Episodes` as the only batch; None for training, which a task feeds from a `stream`."""
+        return None if part == "train" else self.episodes(part)
+
+    def stream(self, preprocessor: Preprocessor) -> Stream:
+        """Seeded environments for training."""
         self.prepare()
-        return Stream(self)
+        return Stream(self, preprocessor)
 
-    def make_vector(self):
+    def make_vector(self) -> gymnasium.vector.VectorEnv:
+        """`num_envs` new environments that are stepped together. Raises DataError."""
         import gymnasium
 
         limit = {} if self.max_episode_steps is None else {"max_episode_steps": self.max_episode_steps}
@@ -170,76 +208,44 @@ class Environment(DataModule):
 
     @cached_property
     def table(self) -> TransitionTable | None:
-        """The environment's own transition probabilities, where it states them all."""
+        """The environment's transition probabilities, where it publishes all of them."""
         environment = self.make()
         inner = environment.unwrapped
-        known = hasattr(inner, "P") and hasattr(inner, "initial_state_distrib") and "num_states" in self.spec.facts
-        if not known or getattr(inner, "fickle_passenger", False):  # Taxi's fickle passenger is not in its table
+        known = hasattr(inner, "P") and hasattr(inner, "initial_state_distrib")
+        fickle = getattr(inner, "fickle_passenger", False)  # Taxi's fickle passenger is not in its table
+        if not known or fickle or self.observation.num_states is None:
             return None
         return TransitionTable.read(inner.P, inner.initial_state_distrib)
 
 
-class Observations:
-    """From what an environment gives to what a network is fed: numbers as float32, a state as one-hot row.
-
-    shape: of one row for the network; num_states: how many states there are, None where observations are arrays.
-    """
-
-    target_mean, target_std = 0.0, 1.0
-
-    def __init__(self, shape, num_states=None):
-        self.shape, self.num_states = list(shape), num_states
-
-    def __call__(self, x):
-        """(rows, ...) -> (rows, *shape) float32."""
-        x = np.asarray(x)
-        if self.num_states is None:
-            return np.ascontiguousarray(x.reshape(len(x), *self.shape), dtype=np.float32)
-        rows = np.zeros((len(x), self.num_states), dtype=np.float32)
-        rows[np.arange(len(x)), x.reshape(len(x), -1)[:, 0].astype(np.int64)] = 1.0
-        return rows
-
-    @property
-    def state(self):
-        return {"kind": "observations", "shape": self.shape, "num_states": self.num_states}
-
-
 @dataclass(frozen=True)
 class Played:
-    """Episodes that were played to their end: (episodes,) each."""
+    """Finished episodes. returns: (episodes,) undiscounted; lengths: (episodes,) steps."""
 
     returns: np.ndarray
     lengths: np.ndarray
 
-    def metrics(self) -> dict[str, float]:
-        """Mean and spread of the undiscounted return, and the mean number of steps."""
-        return {
-            "return": float(self.returns.mean()),
-            "return_std": float(self.returns.std()),
-            "episode_length": float(self.lengths.mean()),
-        }
-
 
 class Episodes:
-    """Episodes with given seeds: the same starts and the same chance for whoever plays them. As a loader it yields itself, once."""
+    """Episodes with fixed seeds: every policy meets the same starts and the same chance. As a loader it yields itself, once."""
 
     def __init__(self, data: Environment, seeds: list[int]):
         self.data, self.seeds = data, seeds
-        self._environments = []
+        self._environments: list[gymnasium.Env] = []
 
-    def __len__(self):
+    def __len__(self) -> int:
         return 1
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Episodes]:
         yield self
 
-    def play(self, policy) -> Played:
-        """policy: observations (rows, ...) as the environment gives them -> actions (rows,). One episode per seed."""
+    def play(self, policy: Policy) -> Played:
+        """Plays one episode per seed to its end."""
         while len(self._environments) < min(TOGETHER, len(self.seeds)):
             self._environments.append(self.data.make())
         returns, lengths = np.zeros(len(self.seeds)), np.zeros(len(self.seeds), dtype=np.int64)
         waiting = iter(enumerate(self.seeds))
-        playing = []  # [environment, episode, observation]
+        playing: list[list[Any]] = []  # [environment, episode, observation]
         for environment in self._environments:
             episode, seed = next(waiting)
             playing.append([environment, episode, environment.reset(seed=seed)[0]])
@@ -264,27 +270,30 @@ class Episodes:
 class Stream:
     """Environments stepped together without end, as a learner meets them in training.
 
-    `observations`: (num_envs, *input_shape) float32, valid until the next `step`. `resets`: (num_envs,) bool, where an episode is
-    over, `observations` holds its last observation, and the next step does nothing but begin a new one: such a row is no
-    transition. (gymnasium's NEXT_STEP mode: the last observation of a truncated episode is there to bootstrap from.)
+    Attributes:
+        observations: (num_envs, *input_shape) float32, what the network is fed; valid until the next `step`.
+        resets: (num_envs,) bool. Where an episode has ended, `observations` holds its last observation, and the next step only
+            begins a new episode: such a row is no transition. (gymnasium's NEXT_STEP mode: the last observation of a truncated
+            episode is there to bootstrap from.)
+        finished: (return, length) of episodes that ended since the list was last cleared.
     """
 
-    def __init__(self, data: Environment):
-        self.transform, self.num_envs = data.transform, data.num_envs
+    def __init__(self, data: Environment, preprocessor: Preprocessor):
+        self.data, self.preprocessor, self.num_envs = data, preprocessor, data.num_envs
         self.vector = data.make_vector()
         self.returns, self.lengths = np.zeros(self.num_envs), np.zeros(self.num_envs, dtype=np.int64)
-        self.finished: list[tuple[float, int]] = []  # (return, length) of episodes that ended since last cleared
+        self.finished: list[tuple[float, int]] = []
         self.begin(seed=data.seeds("train", 1)[0])
 
     def begin(self, seed: int | None = None) -> None:
-        """New episodes everywhere; without a seed the environments' generators go on."""
+        """Begins new episodes in all environments. seed: of their random generators; None: they keep their state."""
         self._see(self.vector.reset(seed=seed)[0])
         self.resets = np.zeros(self.num_envs, dtype=bool)
         self.returns[:], self.lengths[:] = 0, 0
 
-    def _see(self, observations) -> None:
+    def _see(self, observations: np.ndarray) -> None:
         self.raw = observations
-        self.observations = self.transform(observations)
+        self.observations = next(iter(self.preprocessor.encode(self.data.as_examples(observations)).values()))
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """actions (num_envs,) -> rewards float32, terminated, truncated (num_envs,); all zero in a row that reset."""
@@ -299,26 +308,27 @@ class Stream:
             self.returns[self.resets], self.lengths[self.resets] = 0, 0
         return np.asarray(rewards, dtype=np.float32), terminated, truncated
 
-    def state(self) -> dict:
-        """Plain containers and tensors, from which `restore` goes on exactly."""
-        from mlrun.data.environments.state import capture, encode
+    def state(self) -> dict[str, Any]:
+        """Plain containers and tensors, from which `restore` resumes exactly."""
+        from mlrun.data.environments.state import capture, encode  # imports torch, which tables do without
 
         own = {name: encode(np.asarray(getattr(self, name))) for name in ("raw", "resets", "returns", "lengths")}
         return {"vector": capture(self.vector), "own": own, "finished": [list(pair) for pair in self.finished]}
 
-    def restore(self, state: dict) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
+        """Resumes where `state` was taken."""
         from mlrun.data.environments.state import decode, restore
 
         restore(self.vector, state["vector"])
         self._see(decode(state["own"]["raw"], None))
         for name in ("resets", "returns", "lengths"):
             setattr(self, name, decode(state["own"][name], None))
-        self.finished = [tuple(pair) for pair in state["finished"]]
+        self.finished = [(earned, length) for earned, length in state["finished"]]
 
 
 @dataclass(frozen=True)
 class TransitionTable:
-    """What happens in a finite environment: outcome k of action a in state s.
+    """The dynamics of a finite environment: outcome k of action a in state s.
 
     probability, reward: (states, actions, outcomes) float64; next_state: int64; terminated: bool; start: (states,) probabilities.
     Unused outcomes have probability 0.
@@ -331,7 +341,9 @@ class TransitionTable:
     start: np.ndarray
 
     @classmethod
-    def read(cls, transitions: dict[int, dict[int, list[tuple]]], start: Any) -> TransitionTable:
+    def read(
+        cls, transitions: dict[int, dict[int, list[tuple[float, int, float, bool]]]], start: Any
+    ) -> TransitionTable:
         """From gymnasium's `env.unwrapped.P[state][action] = [(probability, next state, reward, terminated), ...]`."""
         states, actions = len(transitions), len(transitions[0])
         outcomes = max(len(cell) for row in transitions.values() for cell in row.values())
@@ -351,7 +363,7 @@ class TransitionTable:
         return table
 
 
-def _described(space) -> str:
+def _described(space: gymnasium.Space) -> str:
     kind = type(space).__name__
     return f"continuous ({space})" if kind == "Box" else f"of the kind {kind}"
 

@@ -1,8 +1,8 @@
 """The state of environments as plain containers and tensors, so that checkpoints load with `weights_only=True`.
 
-What is kept: numbers, text, arrays, sequences and random generators among the attributes of an environment, of its wrappers, and of
-the environments of a vector. What is not kept (spaces, functions, windows, tables with other keys than text) is taken
-to be constant; an environment that changes such an attribute during an episode goes on with the value it has.
+Saved are numbers, text, arrays, sequences and random generators among the attributes of an environment, of its wrappers, and of
+the environments of a vector. Everything else (spaces, functions, windows, dicts whose keys are not text) is assumed to be
+constant: an environment that changes such an attribute during an episode resumes with the value that a new one has.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import torch
 _SKIP = object()
 
 
-def capture(environment: Any) -> dict:
+def capture(environment: Any) -> dict[str, Any]:
     """State of a gymnasium environment, wrapper or vector environment."""
-    kept = {}
+    kept: dict[str, Any] = {}
     for name, value in vars(environment).items():
         if name == "env":
             kept[name] = capture(value)
@@ -28,8 +28,8 @@ def capture(environment: Any) -> dict:
     return kept
 
 
-def restore(environment: Any, state: dict) -> None:
-    """Puts back what `capture` kept. The environment must be of the same kind."""
+def restore(environment: Any, state: dict[str, Any]) -> None:
+    """Restores what `capture` returned, in an environment of the same kind."""
     for name, value in state.items():
         if name == "env":
             restore(environment.env, value)
@@ -41,8 +41,8 @@ def restore(environment: Any, state: dict) -> None:
 
 
 def encode(value: Any) -> Any:
-    """A value as plain containers and tensors; `_SKIP` where it is of no kind that is kept."""
-    if isinstance(value, np.generic):  # asked first: a np.float64 is a float, too
+    """A value as plain containers and tensors; `_SKIP` for a value of a kind that is not saved."""
+    if isinstance(value, np.generic):  # first, because np.float64 is a subclass of float
         return {"scalar": torch.from_numpy(np.array([value]))} if value.dtype.kind in "biuf" else _SKIP
     if value is None or isinstance(value, (bool, int, float, str)):
         return {"plain": value}
@@ -54,13 +54,13 @@ def encode(value: Any) -> Any:
         items = [encode(item) for item in value]
         return _SKIP if _SKIP in items else {type(value).__name__: items} if type(value) in (list, tuple) else _SKIP
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        items = {key: encode(item) for key, item in value.items()}
-        return _SKIP if _SKIP in items.values() else {"dict": items}
+        named = {key: encode(item) for key, item in value.items()}
+        return _SKIP if _SKIP in named.values() else {"dict": named}
     return _SKIP
 
 
-def decode(encoded: dict, present: Any) -> Any:
-    """The value again; an array or a generator of the same form as `present` is changed in place."""
+def decode(encoded: dict[str, Any], present: Any) -> Any:
+    """The value that `encode` was given; an array or generator of the same form as `present` is changed in place."""
     ((kind, value),) = encoded.items()
     if kind == "plain":
         return value

@@ -277,7 +277,7 @@ class ObservationEncoder(Encoder):
     @property
     def spec(self) -> dict[str, Any]:
         states = self.feature.num_states
-        shape = list(self.feature.shape)
+        shape = list(self.feature.shape) if states is None else [states]
         known = {"input_shape": shape, "observation_shape": shape}
         return known if states is None else {**known, "num_states": states}
 

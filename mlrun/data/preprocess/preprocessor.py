@@ -36,7 +36,6 @@ GENERAL = {  # outputs that need no target to be understood
     "vectors": VectorPredictions,
     "groups": GroupPredictions,
     "scores": ScorePredictions,
-    "actions": ActionPredictions,
     "pixels": PicturePredictions,
 }
 
@@ -312,6 +311,9 @@ class FeaturePreprocessor(Preprocessor):
 
 def decode_general(outputs: Mapping[str, Any]) -> Predictions:
     """Predictions of outputs that need no target to be understood, such as codes or clusters. Raises ValueError for others."""
+    if "actions" in outputs:
+        scores = outputs.get("scores")
+        return ActionPredictions(np.asarray(outputs["actions"]), None if scores is None else np.asarray(scores))
     for name, kind in GENERAL.items():
         if name in outputs:
             return kind(np.asarray(outputs[name]))

@@ -1,0 +1,42 @@
+"""The values of all actions over the state space, where it can be drawn: a grid, a table of states, or two numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlrun.data.environments.environment import Environment
+from mlrun.data.module import DataModule
+from mlrun.report.view import View
+
+if TYPE_CHECKING:
+    from mlrun.predictions.learner import Evaluation, Learner
+
+STATES = 1000  # a table of more would be unreadable
+
+
+class ActionValues(View):
+    """Of models whose action scores are values (Q), such as a table or a DQN."""
+
+    def draw(self, learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
+        from mlrun.report.control import grid_layout, grid_policy, q_table, state_grid, value_map
+
+        if not isinstance(data, Environment):
+            return
+        states = data.observation.num_states
+        if states is not None:
+            values = learner.predict(data.as_examples(np.arange(states))).scores
+            layout = grid_layout(data)
+            if layout is not None:
+                yield "policy", grid_policy(values, *layout)
+            elif states <= STATES:
+                yield "q_table", q_table(values)
+        elif data.observation.shape == [2]:
+            environment = data.make()
+            low, high = environment.observation_space.low, environment.observation_space.high
+            environment.close()
+            if np.isfinite(low).all() and np.isfinite(high).all():
+                values = learner.predict(data.as_examples(state_grid(low, high))).scores
+                yield "values", value_map(values, low, high)
