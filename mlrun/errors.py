@@ -1,14 +1,18 @@
-"""Errors that a user can mend: shown as one message, without a traceback, with exit status 2."""
+"""Errors that the user can correct: shown as one message, without a traceback, with exit status 2."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """Something the user gave is wrong. The message says what, where, and what to do."""
+    """An invalid command, setting or file. The message says what is wrong, where, and what to do."""
 
 
 class ConfigError(UserError):
-    """The configuration is wrong; `problems` lists everything that is, one line each."""
+    """An invalid configuration.
+
+    Args:
+        problems: everything that is wrong with it, one line each; the key comes first.
+    """
 
     def __init__(self, problems: list[str] | str):
         self.problems = [problems] if isinstance(problems, str) else list(problems)
@@ -20,8 +24,8 @@ class DataError(UserError):
 
 
 class Pruned(Exception):
-    """A search has ended this run early: its first epochs promised too little."""
+    """A search stopped this run early, because its first epochs compare badly with those of other runs."""
 
 
 class SweepFailed(Exception):
-    """Some jobs of a sweep did not finish. Which and why was said before this is raised."""
+    """Some jobs of a sweep did not finish. The sweep prints which and why before it raises this."""

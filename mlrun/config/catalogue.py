@@ -1,4 +1,4 @@
-"""What there is to choose from: the YAML files of every group, read as plain files (packaged, ./conf, --config-dir)."""
+"""The choices of every group: YAML files of the package, of ./conf and of --config-dir, read without composing them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,24 @@ import yaml
 from mlrun.config.compose import CONF, user_conf
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-HIDDEN = ("hydra",)  # Hydra's own group: searchable by Hydra, not a choice of method
+HIDDEN = ("hydra",)  # Hydra's own group: launchers and sweepers, not methods
 
 
 @dataclass(frozen=True)
 class Entry:
+    """One choice of a group.
+
+    Args:
+        group: `model`, `dataset` ...
+        name: below its group, `fashion_mnist/softmax` when nested.
+        path: its YAML file.
+        own: whether it is the user's, not part of the package.
+    """
+
     group: str
-    name: str  # below its group, `fashion_mnist/softmax` when nested
+    name: str
     path: Path
-    own: bool = False  # the user's, not packaged
+    own: bool = False
 
     @cached_property
     def head(self) -> str:
@@ -36,6 +45,7 @@ class Entry:
 
     @property
     def summary(self) -> str:
+        """The first line of the head."""
         return self.head.partition("\n")[0]
 
     @cached_property
@@ -51,15 +61,16 @@ class Entry:
 
     @property
     def body(self) -> dict[str, Any]:
-        """The YAML as written, interpolations as text; empty where it cannot be read, and `fault` says why."""
+        """The YAML as written, interpolations as text; empty if it is invalid, see `fault`."""
         return self._read[0]
 
     @property
     def fault(self) -> str | None:
+        """Why the file is not valid YAML; None if it is."""
         return self._read[1]
 
     def get(self, key: str, default: Any = None) -> Any:
-        """A top-level value, its own or that of the entry of the same group which its defaults list builds on."""
+        """A top-level value, its own or inherited from the entry of the same group that its defaults list names."""
         if key in self.body:
             return self.body[key]
         for item in self.body.get("defaults") or []:
@@ -71,7 +82,7 @@ class Entry:
 
     @property
     def dataset(self) -> str | None:
-        """The dataset that a model or an experiment brings by its defaults list."""
+        """The dataset that the defaults list of a model or an experiment selects."""
         for item in self.body.get("defaults") or []:
             if isinstance(item, dict):
                 for key, choice in item.items():
@@ -81,13 +92,13 @@ class Entry:
 
 
 def roots(config_dir: str | Path | None = None) -> list[Path]:
-    """Directories that hold groups; later ones are the user's."""
+    """Directories that contain groups: the package's, then the user's."""
     own = [user_conf(), Path(config_dir) if config_dir else None]
     return [CONF, *dict.fromkeys(path.resolve() for path in own if path is not None and path.is_dir())]
 
 
 def groups(config_dir: str | Path | None = None) -> list[str]:
-    """Directories with YAML files, and whatever config.yaml chooses from."""
+    """Names of all groups: directories with YAML files, and the groups in the defaults list of config.yaml."""
     found = {d.name for root in roots(config_dir) for d in root.iterdir() if d.is_dir() and any(d.rglob("*.yaml"))}
     for item in Entry("", "config", CONF / "config.yaml").body.get("defaults") or []:
         found |= {key for key in item if not key.startswith("override")} if isinstance(item, dict) else set()
@@ -95,7 +106,7 @@ def groups(config_dir: str | Path | None = None) -> list[str]:
 
 
 def entries(group: str, config_dir: str | Path | None = None) -> list[Entry]:
-    """All choices of a group by name. Where a name occurs twice the packaged one counts, as it does for Hydra."""
+    """All choices of a group, sorted by name. Of two with the same name the packaged one counts, as it does for Hydra."""
     found: dict[str, Entry] = {}
     for root in roots(config_dir):
         for path in sorted((root / group).rglob("*.yaml")):
@@ -105,26 +116,34 @@ def entries(group: str, config_dir: str | Path | None = None) -> list[Entry]:
 
 
 def hidden() -> list[str]:
-    """The user's files in ./conf that have no effect, because a packaged file of that name comes first."""
+    """The user's files in ./conf that have no effect, because the package has a file of the same name."""
     own = user_conf()
     names = [path.relative_to(own).as_posix() for path in own.rglob("*.yaml")] if own else []
     return sorted(name for name in names if "/" in name and (CONF / name).is_file())
 
 
 def find(group: str, name: str, config_dir: str | Path | None = None) -> Entry | None:
+    """The choice of this name; None if the group does not have it."""
     return next((entry for entry in entries(group, config_dir) if entry.name == name), None)
 
 
 def suits(problem: str | None, fits: list[str]) -> bool:
-    """Whether a dataset's problem is one that a model fits; `auto` is a table, of which only the file tells which of two it is."""
+    """Whether a model that `fits` these problems fits a dataset's; the file of an `auto` table decides which of two it is."""
     return problem in fits or (problem == "auto" and bool({"classification", "regression"} & set(fits)))
 
 
-def datasets_for(fits: list[str], needs: set[str] | frozenset = frozenset(), config_dir=None) -> list[str]:
-    """Names of the datasets on which a model works: by problem, and by the facts that it needs."""
+def datasets_for(
+    fits: list[str], needs: set[str] | frozenset[str] = frozenset(), config_dir: str | Path | None = None
+) -> list[str]:
+    """Names of the datasets that a model can learn from.
+
+    Args:
+        fits: problems that the model is for.
+        needs: names that the dataset's spec must have, such as `image_shape`.
+        config_dir: of `--config-dir`.
+    """
     suitable = []
     for entry in entries("dataset", config_dir):
-        facts = entry.get("facts") or []
-        if suits(entry.get("problem"), fits) and set(needs) <= set(facts):
+        if suits(entry.get("problem"), fits) and set(needs) <= set(entry.get("facts") or []):
             suitable.append(entry.name)
     return suitable

@@ -1,4 +1,4 @@
-"""Where the configuration lies and how it is composed; shared by the command line, the tests and everything that runs a job from overrides."""
+"""Composes configurations with Hydra: for the command line, for tests, and for every job that is described by overrides."""
 
 from __future__ import annotations
 
@@ -18,25 +18,29 @@ CONFIG_NAME = "config"
 
 
 def user_conf() -> Path | None:
-    """`./conf` of the working directory, which extends every group, unless it is the packaged one."""
+    """`./conf` of the working directory, which extends every group; None if it is absent or the packaged one."""
     here = Path.cwd() / "conf"
     return here if here.is_dir() and here.resolve() != CONF.resolve() else None
 
 
 def _stamp() -> str:
-    """Start time and a random part, so that runs started in the same second write to different directories."""
+    """Start time and a random part, so that runs that start in the same second write to different directories."""
     return f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(2)}"
 
 
 def register_resolvers() -> None:
+    """Makes `${mlrun.stamp:}` known, the unique part of a run's directory."""
     if not OmegaConf.has_resolver("mlrun.stamp"):
         OmegaConf.register_new_resolver("mlrun.stamp", _stamp, use_cache=True)
 
 
 def compose(overrides: list[str], config_dir: str | None = None, config_name: str = CONFIG_NAME) -> DictConfig:
-    """The configuration of one run, as `mlrun OVERRIDES` would compose it, interpolations of `hydra:` resolved.
+    """The configuration of one run, as `mlrun OVERRIDES` composes it, interpolations of `hydra:` resolved.
 
-    Raises Hydra's own exceptions; `mlrun.config.explain` turns them into messages.
+    Raises:
+        ConfigError: `hydra.job.chdir=true`.
+        hydra.errors.HydraException, omegaconf.errors.OmegaConfBaseException, yaml.YAMLError, ValueError: the overrides are
+            invalid; `mlrun.config.explain` turns these into messages.
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
@@ -53,13 +57,15 @@ def compose(overrides: list[str], config_dir: str | None = None, config_name: st
 
 
 def without_hydra(cfg: DictConfig) -> DictConfig:
-    """The job's part of a composed configuration, with the chosen names written in. Raises ConfigError for a setting of Hydra's that cannot work."""
+    """The job's part of a composed configuration, with the names of the chosen model and dataset.
+
+    Raises:
+        ConfigError: `hydra.job.chdir=true`.
+    """
     choices = cfg.hydra.runtime.choices
-    if cfg.hydra.job.chdir:  # every run would make a database of its own, and relative paths would lead elsewhere
+    if cfg.hydra.job.chdir:  # every run would create its own database, and relative paths would lead elsewhere
         raise ConfigError(
-            [
-                "hydra.job.chdir=true: mlflow.db and relative paths belong to the directory where mlrun is started; hydra.run.dir=DIR says where a run writes"
-            ]
+            "hydra.job.chdir=true: mlflow.db and relative paths belong to the directory where mlrun is started; hydra.run.dir=DIR sets where a run writes"
         )
     cfg = cfg.copy()
     with open_dict(cfg):

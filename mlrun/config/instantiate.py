@@ -1,4 +1,4 @@
-"""The one wrapper around Hydra's `instantiate`: objects from YAML, with what only the data know filled in by name."""
+"""The one wrapper around Hydra's `instantiate`: objects from YAML, with arguments that only the data determine filled in by name."""
 
 from __future__ import annotations
 
@@ -30,42 +30,42 @@ def without_metadata(node: DictConfig | dict) -> dict:
     return {key: value for key, value in plain(node).items() if key not in METADATA}
 
 
-def fill(node: Any, facts: Mapping[str, Any], path: str = "") -> Any:
-    """A plain copy of `node` in which every required argument that it does not give is taken from `facts` by name.
+def fill(node: Any, spec: Mapping[str, Any], path: str = "") -> Any:
+    """A plain copy of `node` in which every required argument that it does not give is taken from `spec` by name.
 
     Args:
         node: a node of the configuration.
-        facts: values by name, from the dataset and the runner.
+        spec: values by name: the spec of the dataset, and what the runner adds.
         path: key of the node, for messages.
 
     Raises:
-        ConfigError: neither the node nor the facts give a required argument.
+        ConfigError: neither the node nor the spec gives a required argument.
     """
     node = plain(node)
     if isinstance(node, list):
-        return [fill(item, facts, f"{path}[{index}]") for index, item in enumerate(node)]
+        return [fill(item, spec, f"{path}[{index}]") for index, item in enumerate(node)]
     if not isinstance(node, dict):
         return node
-    filled = {key: fill(value, facts, _below(path, key)) for key, value in node.items()}
+    filled = {key: fill(value, spec, _below(path, key)) for key, value in node.items()}
     if not isinstance(node.get("_target_"), str):
         return filled
     arguments = signature(node["_target_"])
     missing = [p.name for p in arguments.parameters if p.required and p.name not in filled] if arguments else []
-    absent = [name for name in missing if name not in facts]
+    absent = [name for name in missing if name not in spec]
     if absent and not node.get("_partial_"):
         raise ConfigError(
             f"{path or 'config'}: {node['_target_']} needs {', '.join(absent)}, which neither the YAML nor the dataset gives "
-            f"(the dataset gives {', '.join(sorted(facts)) or 'nothing'})."
+            f"(the dataset gives {', '.join(sorted(spec)) or 'nothing'})."
         )
-    filled.update((name, facts[name]) for name in missing if name in facts)
+    filled.update((name, spec[name]) for name in missing if name in spec)
     return filled
 
 
-def build(node: DictConfig | dict | None, facts: Mapping[str, Any] | None = None, path: str = "") -> Any:
-    """`instantiate(fill(node, facts))`; None for an empty node or one whose `_target_` is null."""
+def build(node: DictConfig | dict | None, spec: Mapping[str, Any] | None = None, path: str = "") -> Any:
+    """`instantiate(fill(node, spec))`; None for an empty node or one whose `_target_` is null."""
     if not node or node.get("_target_") is None:
         return None
-    return instantiate(fill(without_metadata(node), facts or {}, path), path)
+    return instantiate(fill(without_metadata(node), spec or {}, path), path)
 
 
 def instantiate(node: Any, path: str = "") -> Any:

@@ -1,5 +1,7 @@
-"""Finds a class or function by its dotted name in Python source, without importing anything: an import of torch costs
-more than the whole answer to a wrong command line may take."""
+"""Finds a class or function by its dotted name in Python source, without importing anything.
+
+An invalid command line must be answered in half a second, and the import of torch alone takes longer.
+"""
 
 from __future__ import annotations
 
@@ -19,20 +21,34 @@ from mlrun.errors import ConfigError
 
 
 class NoSuchTarget(ConfigError):
-    """The dotted name leads nowhere; the message says where it ends and what is near."""
+    """There is no object of this dotted name; the message has the first part that is missing, and the nearest name."""
 
 
 class Opaque(LookupError):
-    """The source does not tell (compiled, built at import, odd): nothing can be said about the name."""
+    """The source does not show what the name stands for: it is compiled, or created when the module is imported."""
 
 
 @dataclass(frozen=True)
 class Definition:
-    """A class, function or assigned expression and the module in whose names it is written."""
+    """A class, a function or an assigned expression.
+
+    Args:
+        module: the module that contains it; its names are those of this module.
+        name: qualified name in the module.
+        node: its syntax tree.
+    """
 
     module: Module
     name: str
     node: ast.AST
+
+
+@dataclass(frozen=True)
+class _Import:
+    """`import module` or `from module import name`."""
+
+    module: str
+    name: str | None = None
 
 
 _LONG = 8000  # characters from which a file is not parsed as a whole
@@ -41,9 +57,10 @@ _NAMED = re.compile(r"^(?:class|def)\s+(\w+)", re.MULTILINE)
 
 
 def _split(text: str) -> tuple[str, dict[str, str]]:
-    """The top-level statements but definitions, and the text of each definition by name."""
+    """The top-level statements except definitions, and the text of each definition by name."""
     starts = [match.start() for match in _STATEMENT.finditer(text)] + [len(text)]
-    rest, blocks, decorators = [text[: starts[0]]], {}, ""
+    rest, decorators = [text[: starts[0]]], ""
+    blocks: dict[str, str] = {}
     for start, end in zip(starts, starts[1:]):
         block = text[start:end]
         if block.startswith("@"):
@@ -58,7 +75,7 @@ def _split(text: str) -> tuple[str, dict[str, str]]:
 
 def _parse(text: str) -> list[ast.stmt]:
     collecting = gc.isenabled()
-    gc.disable()  # a tree is many objects and no garbage: parsing is three times as fast
+    gc.disable()  # three times as fast: a tree consists of many objects, none of them garbage
     try:
         return ast.parse(text).body
     finally:
@@ -67,28 +84,34 @@ def _parse(text: str) -> list[ast.stmt]:
 
 
 class Module:
-    """A module as source: its names, found on demand and parsed once per process."""
+    """A module as source: its names, found on demand and parsed once per process.
+
+    Args:
+        name: dotted name.
+        path: its file; None for a namespace package.
+        directories: where its submodules are, if it is a package.
+    """
 
     def __init__(self, name: str, path: Path | None, directories: tuple[Path, ...] = ()):
         self.name, self.path, self.directories = name, path, directories
-        self._names: dict[str, ast.AST | tuple] | None = None
+        self._names: dict[str, ast.AST | _Import | str] = {}  # a string is the text of a definition
         self._stars: list[str] = []
+        self._is_read = path is None
 
     @property
-    def names(self) -> dict:
-        """Top-level names: a definition node, or ("module", dotted) or ("from", dotted module, name) for imports."""
-        if self._names is None:
-            self._names = {}
-            if self.path is not None:
-                if self.path.suffix != ".py":
-                    raise Opaque(f"{self.name} is compiled")
-                self._read()
+    def names(self) -> dict[str, ast.AST | _Import | str]:
+        """Top-level names and what defines them: a syntax tree, its text, or an import."""
+        if not self._is_read and self.path is not None:
+            if self.path.suffix != ".py":
+                raise Opaque(f"{self.name} is compiled")
+            self._is_read = True
+            self._read(self.path)
         return self._names
 
-    def _read(self) -> None:
-        """Collects the names. Classes and functions of a long file are kept as text until they are asked for."""
+    def _read(self, path: Path) -> None:
+        """Collects the names. Classes and functions of a long file stay text until somebody looks them up."""
         try:
-            text = self.path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8")
             if len(text) > _LONG:
                 try:
                     rest, blocks = _split(text)
@@ -96,13 +119,15 @@ class Module:
                     self._names.update(blocks)
                     return
                 except SyntaxError:  # a line in a string looked like a definition
-                    self._names, self._stars = {}, []
+                    self._names.clear()
+                    self._stars.clear()
             self._collect(_parse(text))
         except (SyntaxError, ValueError, OSError) as error:
             line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-            raise NoSuchTarget(f"{self.path.name} cannot be read as Python: {error.args[0]}{line}") from None
+            raise NoSuchTarget(f"{path.name} cannot be read as Python: {error.args[0]}{line}") from None
 
-    def get(self, name: str) -> ast.AST | tuple | None:
+    def get(self, name: str) -> ast.AST | _Import | None:
+        """What defines a top-level name; None if the module does not have it."""
         found = self.names.get(name)
         if isinstance(found, str):
             try:
@@ -119,14 +144,14 @@ class Module:
             elif isinstance(node, ast.Import):
                 for alias in node.names:
                     dotted = alias.name if alias.asname else alias.name.split(".")[0]
-                    self._names.setdefault(alias.asname or dotted, ("module", dotted))
+                    self._names.setdefault(alias.asname or dotted, _Import(dotted))
             elif isinstance(node, ast.ImportFrom):
                 origin = self._origin(node)
                 for alias in node.names:
                     if alias.name == "*":
                         self._stars.append(origin)
                     else:
-                        self._names.setdefault(alias.asname or alias.name, ("from", origin, alias.name))
+                        self._names.setdefault(alias.asname or alias.name, _Import(origin, alias.name))
             elif isinstance(node, ast.Assign):
                 for target in node.targets:
                     if isinstance(target, ast.Name):
@@ -140,17 +165,19 @@ class Module:
                 self._collect(getattr(node, "orelse", []))
 
     def _origin(self, node: ast.ImportFrom) -> str:
+        """The dotted name of the module of a `from` import, also a relative one."""
         if not node.level:
-            return node.module
+            return node.module or ""
         package = self.name.split(".") if self.directories else self.name.split(".")[:-1]
         package = package[: len(package) - (node.level - 1)]
         return ".".join(package + ([node.module] if node.module else []))
 
     def submodule(self, name: str) -> Module | None:
+        """The submodule of this package; None if it does not exist."""
         return _submodule(self, name)
 
     def known(self) -> list[str]:
-        """All names that one could have meant here."""
+        """All public names, of which the nearest is suggested."""
         below = []
         for directory in self.directories:
             try:
@@ -159,38 +186,38 @@ class Module:
                 pass
         return [name for name in {*self.names, *below} if not name.startswith("_")]
 
-    def lookup(self, name: str, visited: frozenset = frozenset()) -> Definition | Module | None:
-        """The object that `name` stands for, through any number of re-exports; None where there is none."""
+    def lookup(self, name: str, visited: frozenset[tuple[str, str]] = frozenset()) -> Definition | Module | None:
+        """The object of a top-level name, through any number of re-exports; None if the module does not have it."""
         if (self.name, name) in visited:
             return None
         visited = visited | {(self.name, name)}
         found = self.get(name)
-        if isinstance(found, tuple):
-            if found[0] == "module":
-                return resolve(found[1])
-            origin = _module(found[1], os.getcwd())
+        if isinstance(found, _Import):
+            if found.name is None:
+                return resolve(found.module)
+            origin = _module(found.module, os.getcwd())
             if origin is None:
-                raise Opaque(f"{found[1]} is not installed")
-            return origin.lookup(found[2], visited) or origin.submodule(found[2])
+                raise Opaque(f"{found.module} is not installed")
+            return origin.lookup(found.name, visited) or origin.submodule(found.name)
         if found is not None:
             if isinstance(found, (ast.Name, ast.Attribute)):
                 return self.evaluate(found)
             return Definition(self, name, found)
-        silent = "__getattr__" in self.names
+        dynamic = "__getattr__" in self.names
         for star in self._stars:
             try:
                 origin = _module(star, os.getcwd())
-                if origin is not None and (there := origin.lookup(name, visited)) is not None:
-                    return there
+                if origin is not None and (exported := origin.lookup(name, visited)) is not None:
+                    return exported
             except Opaque:
-                silent = True
-        # A name very near to a known one is a slip, also where the module makes some names on demand.
-        if silent and not difflib.get_close_matches(name, self.known(), 1, 0.75):
-            raise Opaque(f"{self.name} makes its names on demand")
+                dynamic = True
+        # A name that is very near to a known one is a typing error, also where some names are created on demand.
+        if dynamic and not difflib.get_close_matches(name, self.known(), 1, 0.75):
+            raise Opaque(f"{self.name} creates names on demand")
         return None
 
     def evaluate(self, expression: ast.expr) -> Definition | Module:
-        """What `a.b.C`, written in this module, stands for."""
+        """The object of `a.b.C`, written in this module."""
         dotted = _dotted(expression)
         if dotted is None:
             raise Opaque("not a plain name")
@@ -216,17 +243,15 @@ def _module(dotted: str, cwd: str) -> Module | None:
         spec = importlib.util.find_spec(head)
     except (ImportError, ValueError, AttributeError):
         spec = None
-    spec = spec or PathFinder.find_spec(head, [cwd])  # a user's own file beside the configuration
+    spec = spec or PathFinder.find_spec(head, [cwd])  # a user's own file in the working directory
     if spec is None:
         return None
     if spec.origin in ("built-in", "frozen"):
         raise Opaque(f"{head} is part of the interpreter")
     path = Path(spec.origin) if spec.origin else None
-    module = Module(head, path, tuple(Path(p) for p in spec.submodule_search_locations or ()))
+    module: Module | None = Module(head, path, tuple(Path(p) for p in spec.submodule_search_locations or ()))
     for part in rest.split(".") if rest else ():
-        module = module.submodule(part)
-        if module is None:
-            return None
+        module = module.submodule(part) if module is not None else None
     return module
 
 
@@ -264,7 +289,7 @@ def _descend(start: Definition | Module, parts: list[str]) -> Definition | Modul
             continue
         below = here.submodule(part)
         if below is not None and position + 1 < len(parts):
-            try:  # the file before the name: torch/__init__.py is long, and torch/optim/ is what is meant
+            try:  # the file before the name of the package: torch/__init__.py is long, and torch/optim/ is meant
                 return _descend(below, parts[position + 1 :])
             except NoSuchTarget:
                 if part not in here.names:
@@ -277,7 +302,12 @@ def _descend(start: Definition | Module, parts: list[str]) -> Definition | Modul
 
 
 def resolve(dotted: str) -> Definition | Module:
-    """The object of a dotted name. Raises NoSuchTarget where it certainly does not exist, Opaque where source is silent."""
+    """The object of a dotted name.
+
+    Raises:
+        NoSuchTarget: it does not exist.
+        Opaque: the source does not show whether it exists.
+    """
     head, *rest = dotted.split(".")
     top = _module(head, os.getcwd())
     if top is None:

@@ -1,16 +1,33 @@
-"""What a configuration value may be. Each kind can judge a plain YAML value and name itself in an error message."""
+"""Kinds of values that a setting can have. Each kind accepts or rejects a plain YAML value, and `str(kind)` names it in messages."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
+
+
+class Kind(Protocol):
+    """A kind of value."""
+
+    def accepts(self, value: Any) -> bool:
+        """Whether a plain YAML value is of this kind."""
+        ...
 
 
 @dataclass(frozen=True)
 class Number:
-    """An interval of integers or of reals; `fractional` means reals that are not written as integers."""
+    """A number in an interval.
+
+    Args:
+        integral: integers only.
+        low: lower end; None for no limit.
+        high: upper end; None for no limit.
+        closed: which ends belong to the interval: "both", "left", "right" or "neither".
+        fractional: reals only: 1.0, but not 1.
+    """
 
     integral: bool = False
     low: float | None = None
@@ -47,7 +64,9 @@ def _short(bound: float) -> str:
 
 @dataclass(frozen=True)
 class Choice:
-    options: tuple
+    """One of some values."""
+
+    options: tuple[Any, ...]
 
     def accepts(self, value: Any) -> bool:
         return any(value == option and isinstance(value, bool) == isinstance(option, bool) for option in self.options)
@@ -58,6 +77,8 @@ class Choice:
 
 @dataclass(frozen=True)
 class Flag:
+    """A boolean."""
+
     def accepts(self, value: Any) -> bool:
         return isinstance(value, bool)
 
@@ -67,6 +88,8 @@ class Flag:
 
 @dataclass(frozen=True)
 class Text:
+    """A string."""
+
     def accepts(self, value: Any) -> bool:
         return isinstance(value, str)
 
@@ -76,6 +99,8 @@ class Text:
 
 @dataclass(frozen=True)
 class Duration:
+    """Days, hours, minutes and seconds, as Lightning reads them."""
+
     def accepts(self, value: Any) -> bool:
         return isinstance(value, str) and re.fullmatch(r"\d+:\d\d:\d\d:\d\d", value) is not None
 
@@ -85,7 +110,7 @@ class Duration:
 
 @dataclass(frozen=True)
 class NotText:
-    """Anything but words: for arguments of which only a number as default is known."""
+    """Anything except a string: for arguments whose default is a number and whose type is unknown."""
 
     def accepts(self, value: Any) -> bool:
         return not isinstance(value, str)
@@ -96,6 +121,8 @@ class NotText:
 
 @dataclass(frozen=True)
 class Null:
+    """Nothing: `null`."""
+
     def accepts(self, value: Any) -> bool:
         return value is None
 
@@ -105,9 +132,14 @@ class Null:
 
 @dataclass(frozen=True)
 class Items:
-    """A list, of `length` items if that is fixed; each item is one of `of` (an empty tuple: anything)."""
+    """A list.
 
-    of: tuple = ()
+    Args:
+        of: kinds of each item; an empty tuple for any.
+        length: number of items; None for any.
+    """
+
+    of: tuple[Kind, ...] = ()
     length: int | None = None
 
     def accepts(self, value: Any) -> bool:
@@ -124,6 +156,8 @@ class Items:
 
 @dataclass(frozen=True)
 class Mapping:
+    """A mapping with any keys."""
+
     def accepts(self, value: Any) -> bool:
         return isinstance(value, dict)
 
@@ -142,20 +176,22 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def fits(kinds: tuple, value: Any) -> bool:
-    """Is the value of one of these kinds? No kinds means that nothing is known: yes. A node with a `_target_` becomes
-    an object of its own, of which nothing can be said here."""
+def fits(kinds: Sequence[Kind], value: Any) -> bool:
+    """Whether the value is of one of these kinds.
+
+    Also true where nothing is known: no kinds, or a node with a `_target_`, which becomes an object.
+    """
     if not kinds or (isinstance(value, dict) and "_target_" in value):
         return True
     return any(kind.accepts(value) for kind in kinds)
 
 
-def describe(kinds: tuple) -> str:
+def describe(kinds: Sequence[Kind]) -> str:
     """`one of gini, entropy`, `a number > 0 or null` ..."""
     words = list(dict.fromkeys(str(kind) for kind in kinds))
     return " or ".join(words)
 
 
-def options(kinds: tuple) -> list[str]:
-    """The words among the choices, for "did you mean"."""
+def options(kinds: Sequence[Kind]) -> list[str]:
+    """The strings among the choices, for "did you mean"."""
     return [o for kind in kinds if isinstance(kind, Choice) for o in kind.options if isinstance(o, str)]
