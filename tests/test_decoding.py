@@ -185,5 +185,5 @@ def test_with_and_without_a_cache():
 
 
 def test_whose_fault():
-    assert decoding.fault(reference=-1.0, written=-2.0) == "search"
-    assert decoding.fault(reference=-2.0, written=-1.0) == "model"
+    assert decoding.fault(reference=-1.0, generated=-2.0) == "search"
+    assert decoding.fault(reference=-2.0, generated=-1.0) == "model"

@@ -8,6 +8,7 @@ import yaml
 
 from mlrun.config.compose import CONF, compose
 from mlrun.config.instantiate import build, plain
+from mlrun.estimators.learner import matrix
 from mlrun.predictions.learner import load_learner, make_learner
 from mlrun.report import silent
 
@@ -47,6 +48,12 @@ def trained(directory, *overrides):
     return learner, data
 
 
+def rows_of(learner, data, part):
+    """(x, y) as scikit-learn takes them."""
+    examples = data.examples(part)
+    return matrix(learner.preprocessor, examples), examples[data.targets[0]]
+
+
 def same(one, other):
     if np.asarray(one).dtype.kind == "f":
         np.testing.assert_array_equal(one, other)
@@ -58,8 +65,8 @@ def same(one, other):
 def test_a_saved_estimator_predicts_the_same(name, tmp_path):
     learner, data = trained(tmp_path, f"model={name}")
     learner.save(tmp_path / "model")
-    x = data.example("test") if data.problem == "language_modeling" else data.arrays("test").x
-    same(learner.predict(x), load_learner(tmp_path / "model").predict(x))
+    x = data.sample("test") if data.problem == "language_modeling" else data.examples("test")
+    same(learner.predict(x).answers(), load_learner(tmp_path / "model").predict(x).answers())
 
 
 def direct(name, estimator_of, x, y, seed):
@@ -95,35 +102,35 @@ def test_metrics_equal_a_direct_call(name, tmp_path):
     from sklearn import metrics
 
     learner, data = trained(tmp_path, f"model={name}", "seed=3")
-    train, test = data.arrays("train"), data.arrays("test")
-    reference = direct(name, None, train.x, train.y, 3)
-    measured = learner.evaluate(data, "test")
+    (train_x, train_y), (test_x, test_y) = (rows_of(learner, data, part) for part in ("train", "test"))
+    reference = direct(name, None, train_x, train_y, 3)
+    measured = learner.evaluate(data, "test").metrics
     if name == "kmeans":
-        scaled = reference[:-1].transform(test.x)
+        scaled = reference[:-1].transform(test_x)
         expected = {
-            "inertia": -reference.score(test.x),
-            "silhouette": metrics.silhouette_score(scaled, reference.predict(test.x)),
-            "ari": metrics.adjusted_rand_score(test.y, reference.predict(test.x)),
+            "inertia": -reference.score(test_x),
+            "silhouette": metrics.silhouette_score(scaled, reference.predict(test_x)),
+            "ari": metrics.adjusted_rand_score(test_y, reference.predict(test_x)),
         }
     elif name == "pca":
-        restored = reference.inverse_transform(reference.transform(test.x))
+        restored = reference.inverse_transform(reference.transform(test_x))
         expected = {
-            "reconstruction_error": np.mean((test.x - restored) ** 2),
+            "reconstruction_error": np.mean((test_x - restored) ** 2),
             "explained_variance": reference[-1].explained_variance_ratio_.sum(),
         }
     elif data.problem == "classification":
-        predicted = reference.predict(test.x)
+        predicted = reference.predict(test_x)
         expected = {
-            "accuracy": metrics.accuracy_score(test.y, predicted),
-            "f1_macro": metrics.f1_score(test.y, predicted, average="macro"),
+            "accuracy": metrics.accuracy_score(test_y, predicted),
+            "f1_macro": metrics.f1_score(test_y, predicted, average="macro"),
         }
         if hasattr(reference, "predict_proba"):
-            expected["log_loss"] = metrics.log_loss(test.y, reference.predict_proba(test.x))
+            expected["log_loss"] = metrics.log_loss(test_y, reference.predict_proba(test_x))
     else:
-        predicted = reference.predict(test.x)
+        predicted = reference.predict(test_x)
         expected = {
-            "rmse": metrics.root_mean_squared_error(test.y, predicted),
-            "r2": metrics.r2_score(test.y, predicted),
+            "rmse": metrics.root_mean_squared_error(test_y, predicted),
+            "r2": metrics.r2_score(test_y, predicted),
         }
     for metric, value in expected.items():
         assert measured[metric] == pytest.approx(value, abs=1e-9, rel=1e-9), metric
@@ -140,18 +147,19 @@ FLOORS = {  # reached by the method, missed on shuffled labels
 def test_estimators_learn_and_not_from_shuffled_labels(name, tmp_path):
     learner, data = trained(tmp_path, f"model={name}")
     metric = "accuracy" if data.problem == "classification" else "r2"
-    assert learner.evaluate(data, "test")[metric] >= FLOORS[name]
+    assert learner.evaluate(data, "test").metrics[metric] >= FLOORS[name]
 
     cfg, data = prepared(f"model={name}")
     shuffle_labels(data)
     learner = make_learner(cfg, data)
     learner.fit(data, Nobody(), tmp_path, silent.Progress())
-    assert learner.evaluate(data, "test")[metric] < FLOORS[name]
+    assert learner.evaluate(data, "test").metrics[metric] < FLOORS[name]
 
 
 def shuffle_labels(data):
     rows = data.rows("train")
-    data.content.y[rows] = np.random.default_rng(0).permutation(data.content.y[rows])
+    column = data.content.columns[data.targets[0]]
+    column[rows] = np.random.default_rng(0).permutation(column[rows])
 
 
 def test_both_forms_of_a_model_by_the_dataset(tmp_path):
@@ -162,7 +170,7 @@ def test_both_forms_of_a_model_by_the_dataset(tmp_path):
         ("knn", "diabetes", "rmse"),
     ]:
         learner, data = trained(tmp_path, f"model={name}", f"dataset={dataset}")
-        assert metric in learner.evaluate(data, "test")
+        assert metric in learner.evaluate(data, "test").metrics
 
 
 def test_an_estimator_of_strings_answers_with_strings(tmp_path):
@@ -173,6 +181,6 @@ def test_an_estimator_of_strings_answers_with_strings(tmp_path):
             tmp_path, f"model={model}", "dataset=csv", f"dataset.path={tmp_path / 'table.csv'}", "optim.lr=0.01"
         )
         learner.save(tmp_path / model)
-        answers = load_learner(tmp_path / model).predict(data.arrays("test").x)
+        answers = load_learner(tmp_path / model).predict(data.examples("test")).answers()
         assert set(answers) == {"yes", "no"}
-        assert learner.evaluate(data, "test")["accuracy"] >= 0.95
+        assert learner.evaluate(data, "test").metrics["accuracy"] >= 0.95

@@ -13,7 +13,7 @@ from tests.test_models import Nobody, prepared, shuffle_labels, trained
 
 
 def accuracy(learner, data):
-    return learner.evaluate(data, "test")["accuracy"]
+    return learner.evaluate(data, "test").metrics["accuracy"]
 
 
 def test_a_saved_network_predicts_the_same(tmp_path):
@@ -24,8 +24,9 @@ def test_a_saved_network_predicts_the_same(tmp_path):
     ):
         learner, data = trained(tmp_path, *overrides, "trainer.max_epochs=2")
         learner.save(tmp_path / "model")
-        x = data.arrays("test").x
-        np.testing.assert_array_equal(learner.predict(x), load_learner(tmp_path / "model").predict(x))
+        x = data.examples("test")
+        again = load_learner(tmp_path / "model").predict(x)
+        np.testing.assert_array_equal(learner.predict(x).answers(), again.answers())
 
 
 def test_the_mlp_learns_digits(tmp_path):
@@ -78,7 +79,8 @@ def test_every_form_of_the_mlp_learns(options, tmp_path):
 def test_classes_by_least_squares(tmp_path):
     learner, data = trained(tmp_path, "model=mlp", "model.loss=mse", "trainer.max_epochs=12")
     assert accuracy(learner, data) >= 0.93
-    np.testing.assert_allclose(learner.task.outcome.probabilities.sum(1), 1, atol=1e-5)
+    predictions = learner.evaluate(data, "test").predictions
+    np.testing.assert_allclose(predictions.probabilities.sum(1), 1, atol=1e-5)
     with pytest.raises(ConfigError, match="cross_entropy"):
         make_learner(*prepared("model=mlp", "model.loss=cross_entropy", "dataset=diabetes"))
 
@@ -87,7 +89,9 @@ def test_classes_by_least_squares(tmp_path):
 def test_the_linear_network_ends_at_the_normal_equation(seed, tmp_path):
     descended, data = trained(tmp_path, "model=linear", "dataset=diabetes", f"seed={seed}")
     solved, _ = trained(tmp_path, "model=linear_regression", "dataset=diabetes", f"seed={seed}")
-    assert descended.evaluate(data, "test")["rmse"] == pytest.approx(solved.evaluate(data, "test")["rmse"], rel=0.01)
+    assert descended.evaluate(data, "test").metrics["rmse"] == pytest.approx(
+        solved.evaluate(data, "test").metrics["rmse"], rel=0.01
+    )
 
 
 def test_same_seed_same_weights(tmp_path):
@@ -103,10 +107,10 @@ def test_the_best_epoch_is_kept_or_the_last(tmp_path):
     options = ["model=mlp", "optim=sgd", "optim.lr=2.0", "trainer.max_epochs=8"]  # too fast: it gets better and worse
     best, data = trained(tmp_path, *options)
     points = dict(best.training.history["val/accuracy"])
-    assert best.evaluate(data, "val")["accuracy"] == pytest.approx(max(points.values()))
+    assert best.evaluate(data, "val").metrics["accuracy"] == pytest.approx(max(points.values()))
     assert points[best.training.best_epoch] == max(points.values())
     last, data = trained(tmp_path, *options, "trainer.keep=last")
-    assert last.evaluate(data, "val")["accuracy"] == pytest.approx(points[8])
+    assert last.evaluate(data, "val").metrics["accuracy"] == pytest.approx(points[8])
 
 
 def test_the_trainers_settings(tmp_path):
@@ -119,7 +123,7 @@ def test_the_trainers_settings(tmp_path):
     debugged, _ = trained(tmp_path, "model=mlp", "trainer=debug")
     assert debugged.trainer.global_step == 1
     accumulated, data = trained(tmp_path, "model=mlp", "trainer.accumulate_grad_batches=4", "trainer.max_epochs=1")
-    assert accumulated.trainer.global_step == -(-len(data.loader("train")) // 4)
+    assert accumulated.trainer.global_step == -(-len(data.loader("train", accumulated.preprocessor)) // 4)
 
 
 @pytest.mark.parametrize("algorithm", ["norm", "value"])
@@ -172,10 +176,10 @@ def test_values_far_from_zero_keep_their_digits(tmp_path):
     learner, data = trained(
         tmp_path, "model=linear", "dataset=csv", f"dataset.path={tmp_path / 'big.csv'}", "trainer.max_epochs=3"
     )
-    x, y = data.arrays("test").x, data.arrays("test").y
-    rmse = float(np.sqrt(np.mean((learner.predict(x) - y) ** 2)))
-    assert learner.evaluate(data, "test")["rmse"] == pytest.approx(rmse, rel=1e-4) and rmse > 0.1
-    assert len(set(learner.predict(x))) == len(x)
+    x = data.examples("test")
+    rmse = float(np.sqrt(np.mean((learner.predict(x).answers() - x["value"]) ** 2)))
+    assert learner.evaluate(data, "test").metrics["rmse"] == pytest.approx(rmse, rel=1e-4) and rmse > 0.1
+    assert len(set(learner.predict(x).answers())) == len(x)
 
 
 @pytest.mark.parametrize("precision", ["64-true", "bf16-true", "bf16-mixed"])
@@ -184,7 +188,7 @@ def test_every_precision_ends_in_a_model(precision, tmp_path):
         tmp_path, "model=mlp", "dataset=iris", f"trainer.precision={precision}", "trainer.max_epochs=30"
     )
     assert accuracy(learner, data) > 0.6
-    assert len(learner.predict(data.arrays("test").x)) == 30
+    assert len(learner.predict(data.examples("test"))) == 30
 
 
 @pytest.mark.parametrize("scheduler", ["plateau", "one_cycle", "warmup_cosine"])

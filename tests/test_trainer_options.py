@@ -115,8 +115,8 @@ def test_the_layout_of_channels(tmp_path, channels_last):
         assert weights(task) and all(
             weight.is_contiguous(memory_format=torch.channels_last) == channels_last for weight in weights(task)
         )
-    x = data.arrays("test").x[:64]
-    assert (learner.answers(x)[1] == loaded.answers(x)[1]).all()
+    x = data.examples("test").take(slice(0, 64))
+    assert (learner.predict(x).probabilities == loaded.predict(x).probabilities).all()
 
 
 FAULTS = """

@@ -241,3 +241,16 @@ def test_a_language_model_starts_with_the_vocabulary_of_its_source(tmp_path):
     assert torch.equal(other.task.network.embedding.weight, learner.task.network.embedding.weight)
     with pytest.raises(ConfigError, match="as many tokens as this one .*but other tokens.*embedding.weight"):
         make_learner(*prepared(*second, "+model.inherit_preprocessor=false"))
+
+
+def test_an_mlflow_run_as_source(experiment):
+    result = experiment("model=mlp", "model.network.hidden=[8]", "trainer.max_epochs=1", "dataset.classes=[0,1,2]")
+    small = ["model=mlp", "model.network.hidden=[8]"]
+    same = make_learner(*prepared(*small, "dataset.classes=[0,1,2]", f"model.init_from={result.run_id}"))
+    other = make_learner(*prepared(*small, "dataset.classes=[3,4,5]", f"model.init_from={result.run_id}"))
+    weights = [learner.task.state_dict() for learner in (same, other)]
+    assert torch.equal(weights[0]["network.body.0.weight"], weights[1]["network.body.0.weight"])
+    assert not torch.equal(weights[0]["network.head.weight"], weights[1]["network.head.weight"]), "the recipe is found too"
+    assert same.recipe["adaptation"] == [{"start": {"source": result.run_id}}]
+    with pytest.raises(ConfigError, match="there is no such run"):
+        make_learner(*prepared(*small, f"model.init_from={'0' * 32}"))

@@ -33,12 +33,14 @@ class Better(str, Enum):
 @dataclass
 class Subject:
     """What is measured. model: the learner; data, part: of which rows; reference_classifier: a function that gives a classifier of the same
-    data, trained when it is first asked for, or None where there are no classes."""
+    data, trained when it is first asked for, or None where there are no classes; in_training: after an epoch, where an evaluator may
+    measure less than of a finished model."""
 
     model: Any
     data: Any
     part: str
     reference_classifier: Callable[[], Any] | None = None
+    in_training: bool = False
 
 
 class Evaluator(ABC):

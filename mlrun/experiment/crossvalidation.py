@@ -20,8 +20,7 @@ from mlrun.data.splits import split_rows
 from mlrun.errors import ConfigError, DataError
 from mlrun.evaluation.evaluator import Subject
 from mlrun.experiment.result import Result, draw, log_model, seed_everything
-from mlrun.experiment.resuming import newest_checkpoint
-from mlrun.experiment.state import RunState
+from mlrun.experiment.state import RunState, newest_checkpoint
 from mlrun.predictions.learner import Evaluation, Learner, load_learner, make_learner
 from mlrun.tracking.directions import as_tag
 from mlrun.tracking.recorder import KEY
@@ -225,7 +224,7 @@ def _fold(
         flatten(relevant(cfg)),
         tracked.id_in_time or str(result.directory.resolve()),
         earlier.get("run_id"),
-        lambda run_id: record.note(run_id=run_id),
+        lambda run_id: record.update(run_id=run_id),
         directory,
     )
     part = Result(result.model, result.dataset, directory)
@@ -248,7 +247,7 @@ def _fold(
         raise
     finally:
         result.refused = run.close(status) or result.refused
-        record.note(status=status, parameters=learner.training.parameters if status == "FINISHED" else None)
+        record.update(status=status, parameters=learner.training.parameters if status == "FINISHED" else None)
     for name, value in part.seconds.items():
         seconds[name] = seconds.get(name, 0.0) + value
     log.info("fold %d: %s", number, ", ".join(f"{name} {value:.6g}" for name, value in metrics.items()))

@@ -111,21 +111,17 @@ def _as_learned(data: DataModule, learner: Learner, cfg: dict[str, Any]) -> None
     """Gives other data the order of the classes that the learner was trained with. Raises UserError where it cannot read them."""
     if not isinstance(data, RowData):
         return
-    content, own, target = data.content, learner.targets, data.target
-    names, theirs = list(learner.inputs), [name for name in content.features if name not in content.targets]
-    if names == theirs and not same_form(learner.inputs, {name: content.features[name] for name in theirs}):
+    content, target = data.content, data.target
+    learned = next(iter(learner.targets.values()), None)
+    if learned is not None and target is not None and learned.kind != target.kind:
         raise UserError(
-            f"{data.title}: holds rows of another form ({_form(content.features[theirs[0]])}) than the model was trained with ({_form(learner.inputs[names[0]])})"
+            f"{data.title}: its problem is {data.problem}, and the model of {cfg['dataset']['name']} predicts a {learned.kind}; "
+            f"set dataset.problem"
         )
-    if names != theirs:
-        raise UserError(f"{data.title}: holds {', '.join(theirs)}, and the model was trained with {', '.join(names)}")
-    learned = next(iter(own.values()), None)
-    if learned is None or target is None:
-        return
-    if learned.kind != target.kind:
-        raise UserError(
-            f"{data.title}: its target is a {target.kind}, and the model of {cfg['dataset']['name']} predicts a {learned.kind}; set dataset.problem"
-        )
+    inputs = {name: content.features[name] for name in content.features if name not in content.targets}
+    if not same_form(learner.inputs, inputs):
+        theirs, own = (", ".join(map(_form, features.values())) for features in (inputs, learner.inputs))
+        raise UserError(f"{data.title}: holds rows of another form ({theirs}) than the model was trained with ({own})")
     if isinstance(learned, Label):
         _sort_classes(data, learned)
 

@@ -21,7 +21,8 @@ from mlrun.data.augment.images import (
     grey,
 )
 from mlrun.data.datasets.images import Digits
-from mlrun.data.preprocess.transform import resize
+from mlrun.data.resizing import resize
+from tests.data.through import encoded, loader, spec
 
 STEPS = [
     Flip(),
@@ -173,7 +174,8 @@ def digits(**options):
 
 
 def batches(data, part="train", shuffle=True):
-    return [(x.clone(), y.clone()) for x, y in data.loader(part, shuffle=shuffle)]
+    found = loader(data, part, shuffle=shuffle)
+    return [(batch["pixel_values"].clone(), batch["labels"].clone()) for batch in found]
 
 
 def test_only_training_batches_change():
@@ -196,17 +198,17 @@ def test_a_step_that_does_nothing_leaves_what_the_network_sees(normalize, size):
 
 def test_augmentation_repeats_with_the_seed_and_after_resuming_in_an_epoch():
     steps = [Crop(1), Noise(0.3), Mixup()]
-    loader = digits(augment=steps).loader("train", shuffle=True)
-    first, second = ([x for x, _ in loader] for _ in range(2))
+    whole = loader(digits(augment=steps), "train", shuffle=True)
+    first, second = ([batch["pixel_values"] for batch in whole] for _ in range(2))
     assert not torch.equal(first[0], second[0])
-    again = digits(augment=steps).loader("train", shuffle=True)
+    again = loader(digits(augment=steps), "train", shuffle=True)
     list(again)
     iterator = iter(again)
     for _ in range(4):
         next(iterator)
-    resumed = digits(augment=steps).loader("train", shuffle=True)
+    resumed = loader(digits(augment=steps), "train", shuffle=True)
     resumed.load_state_dict(again.state_dict())
-    rest = [x for x, _ in resumed]
+    rest = [batch["pixel_values"] for batch in resumed]
     assert len(rest) == len(second) - 4 and all(torch.equal(a, b) for a, b in zip(rest, second[4:]))
 
 
@@ -220,14 +222,14 @@ def test_resizing_by_matrix_products_is_interpolation(size):
 
 def test_images_are_resized_per_batch_as_by_the_transform():
     data = digits(image_size=20)
-    assert data.spec.facts["image_shape"] == [1, 20, 20]
+    assert spec(data)["image_shape"] == [1, 20, 20]
     x, _ = batches(data, "test", False)[0]
     assert x.shape == (100, 1, 20, 20)
-    np.testing.assert_allclose(x.numpy(), data.transform(data.arrays("test").x[:100]), atol=1e-5)
-    assert data.loader("train").x.shape[1:] == (1, 8, 8), "the set as a whole stays small"
+    np.testing.assert_allclose(x.numpy(), encoded(data, "test")["pixel_values"][:100], atol=1e-5)
+    assert loader(data, "train").columns[0].values.shape[1:] == (1, 8, 8), "the set as a whole stays small"
 
 
 def test_only_smaller_images_are_enlarged():
-    assert digits(enlarge_to=6).spec.facts["image_shape"] == [1, 8, 8]
-    assert digits(enlarge_to=16).spec.facts["image_shape"] == [1, 16, 16]
-    assert digits(enlarge_to=16, image_size=12).spec.facts["image_shape"] == [1, 12, 12]
+    assert spec(digits(enlarge_to=6))["image_shape"] == [1, 8, 8]
+    assert spec(digits(enlarge_to=16))["image_shape"] == [1, 16, 16]
+    assert spec(digits(enlarge_to=16, image_size=12))["image_shape"] == [1, 12, 12]

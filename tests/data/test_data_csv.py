@@ -10,8 +10,12 @@ import pandas as pd
 import pytest
 
 from mlrun.data.datasets.csv_file import CsvFile
-from mlrun.data.preprocess.transform import from_state
+from mlrun.data.features import Value
+from mlrun.data.inputs import as_examples
+from mlrun.data.preprocess.encoder import RowEncoder
+from mlrun.data.preprocess.preprocessor import load, make_preprocessor
 from mlrun.errors import DataError
+from tests.data.through import encoded, loader, spec
 
 
 def rows(line, count=40):
@@ -35,46 +39,61 @@ MIXED = "size,colour,rooms,y\n" + rows(
 
 def test_numeric_and_categorical_columns(tmp_path):
     data = table(tmp_path, MIXED)
-    assert (
-        data.spec.problem == data.problem == "classification"
-        and data.spec.labels == ["no", "yes"]
-        and data.spec.target == "y"
+    assert data.target.classes == ["no", "yes"] and data.target.column == "y"
+    kinds = [["size", "number"], ["colour", "category"], ["rooms", "number"]]
+    assert data.problem == "classification" and data.features["row"].kinds == kinds
+    known = {"input_shape": [5], "num_outputs": 2, "num_classes": 2}
+    assert known.items() <= spec(data).items()
+    x = data.examples("train")["row"]
+    assert isinstance(x, pd.DataFrame) and x["rooms"].isna().any() and data.source.endswith("a.csv")
+
+
+def sklearn_encoding(data):
+    """What a user of scikit-learn would write."""
+    from sklearn.compose import ColumnTransformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder
+
+    categories = [name for name, kind in data.features["row"].kinds if kind == "category"]
+    numeric = [name for name, kind in data.features["row"].kinds if kind == "number"]
+    one_hot = make_pipeline(
+        SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     )
-    assert (data.numeric, data.categories) == (["size", "rooms"], ["colour"]) and data.spec.feature_names == [
-        "size",
-        "colour",
-        "rooms",
-    ]
-    assert data.spec.facts == {"input_shape": [5], "num_outputs": 2, "num_classes": 2}
-    part = data.arrays("train")
-    assert isinstance(part.x, pd.DataFrame) and part.x["rooms"].isna().any() and data.source.endswith("a.csv")
+    median = SimpleImputer(strategy="median", keep_empty_features=True)
+    return ColumnTransformer([("numeric", median, numeric), ("categorical", one_hot, categories)])
 
 
 def test_the_network_sees_what_the_estimator_sees(tmp_path):
     """Own encoding against scikit-learn's imputer and one-hot encoder, missing and unseen values included."""
     data = table(tmp_path, MIXED, normalize="none")
-    train, test = data.arrays("train").x, data.arrays("test").x.copy()
+    train, test = data.examples("train")["row"], data.examples("test")["row"].copy()
     test.iloc[0, 1] = "violet"
-    fitted = data.preprocessor.fit(train)
-    np.testing.assert_allclose(data.transform(test), fitted.transform(test))
-    np.testing.assert_allclose(data.transform(test.convert_dtypes()), fitted.transform(test))
-    np.testing.assert_allclose(
-        from_state(json.loads(json.dumps(data.transform.state)))(test[test.columns[::-1]]), fitted.transform(test)
-    )
+    expected = sklearn_encoding(data).fit(train).transform(test)
+    made = make_preprocessor(None, data)
+    encode = made.encoders["row"].encoding
+    np.testing.assert_allclose(encode(test), expected)
+    np.testing.assert_allclose(encode(test.convert_dtypes()), expected)
+    again = load(json.loads(json.dumps(made.state))).encoders["row"].encoding
+    np.testing.assert_allclose(again(test[test.columns[::-1]]), expected)
+    for_estimators = make_preprocessor(None, data, estimator=True).encoders["row"]
+    assert isinstance(for_estimators, RowEncoder) and for_estimators.encode(test)["features"].dtype == np.float64
+    np.testing.assert_array_equal(for_estimators.encode(test)["features"], expected)
     with pytest.raises(DataError, match="lack the column rooms"):
-        data.transform(test[["size", "colour"]])
+        encode(test[["size", "colour"]])
     with pytest.raises(DataError, match="numeric in training"):
-        data.transform(test.assign(size="large"))
+        encode(test.assign(size="large"))
 
 
 def test_standardization_of_numeric_columns_by_training_rows(tmp_path):
     data = table(tmp_path, MIXED)
-    x = data.transform(data.arrays("train").x)
+    x = encoded(data, "train")["features"]
     np.testing.assert_allclose(x[:, :2].mean(axis=0), 0, atol=1e-6)
     np.testing.assert_allclose(x[:, :2].std(axis=0), 1, atol=1e-6)
     assert set(np.unique(x[:, 2:])) == {0, 1}
-    xs, ys = zip(*data.loader("train"))
-    assert np.array_equal(np.concatenate(xs), x) and np.array_equal(np.concatenate(ys), data.arrays("train").y)
+    xs, ys = zip(*((batch["features"], batch["labels"]) for batch in loader(data, "train")))
+    assert np.array_equal(np.concatenate(xs), x)
+    assert np.array_equal(np.concatenate(ys), data.examples("train")["label"])
 
 
 @pytest.mark.parametrize(
@@ -90,14 +109,29 @@ def test_standardization_of_numeric_columns_by_training_rows(tmp_path):
     ],
 )
 def test_the_problem_is_inferred_from_the_target(tmp_path, target, problem, labels):
-    spec = table(tmp_path, simple("1", target)).spec
-    assert (spec.problem, spec.labels) == (problem, labels)
-    assert [type(label) for label in spec.labels] == [type(label) for label in labels]
+    data = table(tmp_path, simple("1", target))
+    classes = getattr(data.target, "classes", [])
+    assert (data.problem, classes) == (problem, labels) and isinstance(data.target, Value) == (problem == "regression")
+    assert [type(label) for label in classes] == [type(label) for label in labels]
 
 
 def test_the_problem_can_be_told(tmp_path):
-    assert table(tmp_path, simple(target=lambda i: i % 3), problem="regression").spec.facts["num_outputs"] == 1
-    assert table(tmp_path, simple(target=lambda i: i % 2 + 0.5), problem="classification").spec.labels == [0.5, 1.5]
+    assert isinstance(table(tmp_path, simple(target=lambda i: i % 3), problem="regression").target, Value)
+    halves = table(tmp_path, simple(target=lambda i: i % 2 + 0.5), problem="classification")
+    assert halves.target.classes == [0.5, 1.5]
+
+
+def test_several_targets_of_yes_and_no(tmp_path):
+    lines = "size,cat,dog,indoor\n" + rows(lambda i: f"{i},{i % 2},{'true' if i % 3 else 'false'},{int(i > 20)}")
+    data = table(tmp_path, lines, target=["cat", "dog"])
+    assert data.targets == ("labels",) and data.target.classes == ["cat", "dog"]
+    assert data.features["row"].names == ["size", "indoor"]
+    examples = data.examples("train")
+    numbers = examples["row"]["size"].to_numpy()
+    assert (examples["labels"] == np.stack([numbers % 2 == 1, numbers % 3 > 0], axis=1)).all()
+    assert encoded(data, "train")["labels"].dtype == np.float32
+    with pytest.raises(DataError, match="'size' is one of several targets, which must hold 0 and 1"):
+        table(tmp_path, lines, target=["cat", "size"]).prepare()
 
 
 @pytest.mark.parametrize(
@@ -121,13 +155,9 @@ def test_the_problem_can_be_told(tmp_path):
 )
 def test_kinds_of_text_files(tmp_path, content, options):
     data = table(tmp_path, content, **options)
-    assert data.spec.labels == [0, 1] and data.sizes == {"train": 24, "val": 8, "test": 8}
-    part = data.arrays("train").x
-    assert (
-        data.preprocessor.fit_transform(part).shape
-        == data.transform(part).shape
-        == (24, *data.spec.facts["input_shape"])
-    )
+    assert data.target.classes == [0, 1] and data.sizes == {"train": 24, "val": 8, "test": 8}
+    shape = (24, *spec(data)["input_shape"])
+    assert encoded(data, "train")["features"].shape == encoded(data, "train", estimator=True)["features"].shape == shape
 
 
 def test_gzipped_and_parquet_files_give_the_same(tmp_path):
@@ -138,7 +168,7 @@ def test_gzipped_and_parquet_files_give_the_same(tmp_path):
     zipped = table(tmp_path, gzip.compress(MIXED.encode()), "b.csv.gz")
     pd.read_csv(tmp_path / "a.csv").to_parquet(tmp_path / "c.parquet")
     for other in (zipped, CsvFile(tmp_path / "c.parquet", "auto", "csv", 1)):
-        np.testing.assert_array_equal(plain.transform(plain.arrays("val").x), other.transform(other.arrays("val").x))
+        np.testing.assert_array_equal(encoded(plain, "val")["features"], encoded(other, "val")["features"])
 
 
 def test_types_of_parquet(tmp_path):
@@ -155,7 +185,8 @@ def test_types_of_parquet(tmp_path):
     with pytest.raises(DataError, match="'when' \\(dates such as 2020-01-01"):
         CsvFile(tmp_path / "p.parquet", "auto", "csv", 1).prepare()
     data = CsvFile(tmp_path / "p.parquet", "auto", "csv", 1, drop="when")
-    assert data.spec.facts["input_shape"] == [6] and data.numeric == ["n", "f"] and data.categories == ["c"]
+    assert spec(data)["input_shape"] == [6]
+    assert data.features["row"].kinds == [["n", "number"], ["c", "category"], ["f", "number"]]
 
 
 FAULTS = {
@@ -262,9 +293,9 @@ def test_columns_can_be_forced_and_dropped(tmp_path):
     content = "day,who,code,y\n" + rows(lambda i: f"2020-01-{i % 4 + 1:02},person {i},{i % 3},{i}.5")
     data = table(tmp_path, content, drop=["who"], categorical=["day", "code"])
     assert (
-        data.spec.facts["input_shape"] == [7]
-        and data.numeric == []
-        and set(data.arrays("train").x["code"]) == {"0", "1", "2"}
+        spec(data)["input_shape"] == [7]
+        and data.features["row"].kinds == [["day", "category"], ["code", "category"]]
+        and set(data.examples("train")["row"]["code"]) == {"0", "1", "2"}
     )
 
 
@@ -273,32 +304,32 @@ def test_ten_thousand_columns(tmp_path):
     header = ",".join(f"c{i}" for i in range(10_000)) + ",y\n"
     data = table(tmp_path, header + "".join(",".join(map(str, line)) + f",{i % 2}\n" for i, line in enumerate(x)))
     start = time.process_time()
-    assert data.transform(data.arrays("train").x).shape == (36, 10_000) and data.spec.facts["input_shape"] == [10_000]
+    assert encoded(data, "train")["features"].shape == (36, 10_000) and spec(data)["input_shape"] == [10_000]
     assert time.process_time() - start < 10  # far above what it takes: a loop over columns would need minutes
 
 
 @pytest.mark.parametrize("names", ["nan,inf", "NaN,infinity", "1,b", "1_1,1_2"])
 def test_names_that_look_like_numbers_are_names(tmp_path, names):
     data = table(tmp_path, names + ",y\n" + rows(lambda i: f"{i},{i},{i % 2}"))
-    assert ",".join(data.spec.feature_names) == names and data.sizes["train"] == 24
+    assert ",".join(data.features["row"].names) == names and data.sizes["train"] == 24
 
 
 def test_an_array_written_with_its_index_has_a_header(tmp_path):
     pd.DataFrame(np.arange(120).reshape(40, 3) % 2).to_csv(tmp_path / "a.csv")
     data = CsvFile(str(tmp_path / "a.csv"), "auto", "csv", 1)
-    assert data.spec.feature_names == ["0", "1"] and sum(data.sizes.values()) == 40
+    assert data.features["row"].names == ["0", "1"] and sum(data.sizes.values()) == 40
 
 
 def test_columns_are_taken_as_pandas_reads_them(tmp_path):
     """Training columns in other types give the network and the estimator the same numbers; no deprecated calls."""
     data = table(tmp_path, MIXED)
     raw = pd.read_csv(tmp_path / "a.csv").drop(columns="y")
-    expected, fitted = data.transform(raw), data.preprocessor.fit(data.arrays("train").x)
-    assert data.columns == [("size", "number"), ("colour", "category"), ("rooms", "number")]
-    for frame in (raw, raw.astype(object), raw.convert_dtypes(), raw.assign(size=raw["size"].astype(str))):
-        np.testing.assert_array_equal(data.transform(frame), expected)
-        np.testing.assert_array_equal(fitted.transform(frame), fitted.transform(raw))
+    network, estimator = (make_preprocessor(None, data, **options) for options in ({}, {"estimator": True}))
+    for made in (network, estimator):
+        expected = made.encode(as_examples(raw, made.inputs))["features"]
+        for frame in (raw, raw.astype(object), raw.convert_dtypes(), raw.assign(size=raw["size"].astype(str))):
+            np.testing.assert_array_equal(made.encode(as_examples(frame, made.inputs))["features"], expected)
     with pytest.raises(DataError, match="column 'rooms', which was numeric in training, holds 'many' now"):
-        fitted.transform(raw.assign(rooms="many"))
+        as_examples(raw.assign(rooms="many"), network.inputs)
     with pytest.raises(DataError, match="lack the columns colour, rooms"):
-        fitted.transform(raw[["size"]])
+        as_examples(raw[["size"]], network.inputs)

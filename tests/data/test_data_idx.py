@@ -12,6 +12,7 @@ import pytest
 from mlrun.data.datasets.images import COLLECTIONS, FILES, IdxImages
 from mlrun.data.readers.idx import read_idx, write_idx
 from mlrun.errors import DataError
+from tests.data.through import loader, spec
 
 
 @pytest.mark.parametrize("name", ["images", "images.gz"])
@@ -68,9 +69,10 @@ def test_usual_places_and_the_own_test_files(tmp_path, folder, suffix):
     place = collection(tmp_path, folder, suffix)
     data = mnist(tmp_path)
     assert data.sizes == {"train": 20, "val": 20, "test": 20} and data.source == str(place)
-    assert data.spec.facts == {"input_shape": [1, 4, 4], "image_shape": [1, 4, 4], "num_outputs": 10, "num_classes": 10}
-    assert data.arrays("test").rows.tolist() == list(range(40, 60)) and data.arrays("test").x.dtype == np.uint8
-    assert np.bincount(data.arrays("val").y).tolist() == [2] * 10
+    known = {"input_shape": [1, 4, 4], "image_shape": [1, 4, 4], "num_outputs": 10, "num_classes": 10}
+    assert known.items() <= spec(data).items()
+    assert data.rows("test").tolist() == list(range(40, 60)) and data.examples("test")["image"].dtype == np.uint8
+    assert np.bincount(data.examples("val")["label"]).tolist() == [2] * 10
 
 
 def test_counts_and_parts_that_are_left_out(tmp_path):
@@ -147,10 +149,11 @@ def test_fashion_mnist_as_published():
     )
     assert data.sizes == {"train": 59000, "val": 1000, "test": 10000}
     assert (
-        np.bincount(data.arrays("val").y).tolist() == [100] * 10
-        and np.bincount(data.arrays("test").y).tolist() == [1000] * 10
+        np.bincount(data.examples("val")["label"]).tolist() == [100] * 10
+        and np.bincount(data.examples("test")["label"]).tolist() == [1000] * 10
     )
-    loader = data.loader("test")
-    x, _y = next(iter(loader))
+    x = next(iter(loader(data, "test")))["pixel_values"]
     assert tuple(x.shape) == (64, 1, 28, 28) and 0 <= x.min() and x.max() == 1
-    np.testing.assert_allclose(x.reshape(64, -1), data.arrays("test").x[:64] / np.float32(255), rtol=1e-6)
+    np.testing.assert_allclose(
+        x.reshape(64, -1), data.examples("test")["image"][:64].reshape(64, -1) / np.float32(255), rtol=1e-6
+    )

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from mlrun.data.batches import ResidentBatches, WorkerBatches
+from mlrun.data.batches import ResidentBatches, WorkerBatches, columns_of
+from mlrun.data.features import Image, Label
 from mlrun.data.module import ArrayData, Content
+from mlrun.data.preprocess.preprocessor import make_preprocessor
 
 
 class Bytes(ArrayData):
@@ -16,19 +18,26 @@ class Bytes(ArrayData):
     def read(self):
         x = np.random.default_rng(0).integers(0, 256, (100, 3, 4, 4), dtype=np.uint8)
         x[:, 0, 0, 0] = np.arange(100)
-        return Content(x, np.arange(100) % 5, "made", list(range(5)))
+        features = {"image": Image([3, 4, 4]), "label": Label(list(range(5)))}
+        return Content({"image": x, "label": np.arange(100) % 5}, features, "made")
 
 
 def data(**options):
     return Bytes("classification", "bytes", 1, batch_size=8, **options)
 
 
+def loader_of(part, module=None, **options):
+    module = module or data(**options.pop("data", {}))
+    return module.loader(part, make_preprocessor(None, module), **options)
+
+
 def seen(loader):
-    return [y.tolist() for _, y in loader]
+    return [batch["labels"].tolist() for batch in loader]
 
 
 def rows(size=23, **options):
-    return ResidentBatches(torch.arange(size), torch.arange(size), options.pop("batch_size", 4), **options)
+    columns = columns_of({"values": np.arange(size), "labels": np.arange(size)})
+    return ResidentBatches(columns, size, options.pop("batch_size", 4), **options)
 
 
 def test_every_row_once_in_a_new_order_each_epoch():
@@ -56,7 +65,7 @@ def test_restored_state_goes_on_where_it_was(epochs, batches):
         next(reader)
     state = loader.state_dict()
     torch.save(state, buffer := __import__("io").BytesIO())
-    rest = [y.tolist() for _, y in reader] if batches else []
+    rest = seen(reader) if batches else []
     expected = (rest if batches and rest else []) + seen(loader) + seen(loader)
     restored = rows(shuffle=True, seed=99)
     buffer.seek(0)
@@ -75,46 +84,51 @@ def test_ranks_share_an_epoch():
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("normalize", ["standardize", "unit", "none"])
 def test_worker_batches_equal_resident_batches(workers, normalize, monkeypatch):
-    resident = data(normalize=normalize)
-    monkeypatch.setattr("mlrun.data.module.FLOAT_LIMIT", 0)  # bytes, normalized per batch
+    limit, options = "mlrun.data.preprocess.encoder.FLOAT_LIMIT", {"normalize": normalize}
     for part, shuffle in (("train", True), ("test", False)):
-        monkeypatch.setattr("mlrun.data.module.FLOAT_LIMIT", 2**20)
-        a = resident.loader(part, shuffle=shuffle)
-        monkeypatch.setattr("mlrun.data.module.FLOAT_LIMIT", 0)
-        b = data(normalize=normalize).loader(part, shuffle=shuffle)
-        c = data(normalize=normalize, resident_limit=10, num_workers=workers).loader(part, shuffle=shuffle)
-        assert a.x.dtype == torch.float32 and b.x.dtype == torch.uint8 and isinstance(c, WorkerBatches)
+        monkeypatch.setattr(limit, 2**20)
+        a = loader_of(part, data=options, shuffle=shuffle)
+        monkeypatch.setattr(limit, 0)  # bytes, normalized per batch
+        b = loader_of(part, data=options, shuffle=shuffle)
+        c = loader_of(part, data={**options, "resident_limit": 10, "num_workers": workers}, shuffle=shuffle)
+        assert a.columns[0].values.dtype == torch.float32 and b.columns[0].values.dtype == torch.uint8
+        assert isinstance(c, WorkerBatches)
         for _ in range(2):
-            for (xa, ya), (xb, yb), (xc, yc) in zip(a, b, c, strict=True):
-                assert torch.equal(ya, yb) and torch.equal(ya, yc)
-                assert torch.equal(xa, xb) and torch.equal(xa, xc) and xa.dtype == torch.float32
+            for one, other, third in zip(a, b, c, strict=True):
+                assert torch.equal(one["labels"], other["labels"]) and torch.equal(one["labels"], third["labels"])
+                x = one["pixel_values"]
+                assert torch.equal(x, other["pixel_values"]) and torch.equal(x, third["pixel_values"])
+                assert x.dtype == torch.float32
+                assert torch.equal(one.rows, other.rows) and torch.equal(one.rows, third.rows)
 
 
 def test_worker_state_does_not_count_batches_read_ahead():
-    loader = data(resident_limit=10, num_workers=1).loader("train", shuffle=True)
+    loader = loader_of("train", data={"resident_limit": 10, "num_workers": 1}, shuffle=True)
     reader = iter(loader)
     next(reader), next(reader)
     state = loader.state_dict()
-    rest = [y.tolist() for _, y in reader]
-    other = data(resident_limit=10).loader("train", shuffle=True)
+    rest = seen(reader)
+    other = loader_of("train", data={"resident_limit": 10}, shuffle=True)
     other.load_state_dict(state)
     assert seen(other) == rest
 
 
 def test_batches_belong_to_their_rows():
     module = data(normalize="none")
-    loader = module.loader("train", shuffle=True)
-    numbers = [x[:, 0, 0, 0].long() for x, y in loader]
+    loader = loader_of("train", module, shuffle=True)
+    numbers = [batch["pixel_values"][:, 0, 0, 0].long() for batch in loader]
     assert sorted(torch.cat(numbers).tolist()) == sorted(module.rows("train"))
-    for x, y in loader:
-        assert torch.equal(x[:, 0, 0, 0].long() % 5, y)
+    for batch in loader:
+        first = batch["pixel_values"][:, 0, 0, 0].long()
+        assert torch.equal(first % 5, batch["labels"])
+        assert first.tolist() == module.rows("train")[batch.rows].tolist()
 
 
 def test_an_empty_part_has_no_loader():
     module = data(split={"train": 80, "val": 0, "test": 20})
     assert (
-        module.loader("val") is None
-        and len(module.arrays("val").x) == 0
+        loader_of("val", module) is None
+        and len(module.examples("val")) == 0
         and module.sizes == {"train": 80, "val": 0, "test": 20}
     )
 
@@ -123,7 +137,7 @@ def test_the_loader_leaves_the_global_generator_alone():
     torch.manual_seed(0)
     before = torch.get_rng_state()
     for options in ({}, {"resident_limit": 10}):
-        seen(data(**options).loader("train", shuffle=True))
+        seen(loader_of("train", data=options, shuffle=True))
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -139,7 +153,7 @@ def test_lightning_continues_an_epoch_where_the_checkpoint_was_written(step, tmp
             self.weight, self.seen = torch.nn.Parameter(torch.zeros(1)), []
 
         def training_step(self, batch, index):
-            self.seen.append(batch[1].tolist())
+            self.seen.append(batch["labels"].tolist())
             return self.weight.sum()
 
         def configure_optimizers(self):
@@ -156,7 +170,7 @@ def test_lightning_continues_an_epoch_where_the_checkpoint_was_written(step, tmp
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        loader = data(split={"train": 80, "val": 10, "test": 10}).loader("train", shuffle=True)
+        loader = loader_of("train", data={"split": {"train": 80, "val": 10, "test": 10}}, shuffle=True)
         trainer.fit(model, loader, ckpt_path=checkpoint)
         return model.seen
 

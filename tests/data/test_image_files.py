@@ -13,7 +13,9 @@ from PIL import Image
 
 from mlrun.data.datasets.cifar import Cifar
 from mlrun.data.datasets.image_folder import ImageFolder
+from mlrun.data.preprocess.preprocessor import make_preprocessor
 from mlrun.errors import DataError
+from tests.data.through import spec
 
 
 @pytest.fixture
@@ -40,10 +42,10 @@ def test_cifar10_binary(tmp_path, rows):
     x, y = rows
     write_binary(tmp_path / "cifar-10-batches-bin", x, y)
     data = cifar(tmp_path)
-    np.testing.assert_array_equal(data.content.x, x)
-    np.testing.assert_array_equal(data.content.y, y)
-    assert data.sizes == {"train": 40, "val": 10, "test": 10} and data.spec.facts["image_shape"] == [3, 32, 32]
-    assert data.spec.class_names[3] == "cat"
+    np.testing.assert_array_equal(data.content.columns["image"], x)
+    np.testing.assert_array_equal(data.content.columns["label"], y)
+    assert data.sizes == {"train": 40, "val": 10, "test": 10} and spec(data)["image_shape"] == [3, 32, 32]
+    assert data.target.names[3] == "cat"
 
 
 def test_cifar10_pickled_and_in_an_archive(tmp_path, rows):
@@ -54,13 +56,13 @@ def test_cifar10_pickled_and_in_an_archive(tmp_path, rows):
         part = slice(10 * at, 10 * at + 10)
         with open(folder / file, "wb") as out:
             pickle.dump({b"data": x[part].reshape(10, -1), b"labels": y[part].tolist()}, out, protocol=2)
-    np.testing.assert_array_equal(cifar(tmp_path / "a").content.x, x)
+    np.testing.assert_array_equal(cifar(tmp_path / "a").content.columns["image"], x)
     write_binary(tmp_path / "made" / "cifar-10-batches-bin", x, y)
     with tarfile.open(tmp_path / "cifar-10-binary.tar.gz", "w:gz") as archive:
         archive.add(tmp_path / "made" / "cifar-10-batches-bin", "cifar-10-batches-bin")
     (tmp_path / "b").mkdir()
     (tmp_path / "cifar-10-binary.tar.gz").rename(tmp_path / "b" / "cifar-10-binary.tar.gz")
-    np.testing.assert_array_equal(cifar(tmp_path / "b").content.y, y)
+    np.testing.assert_array_equal(cifar(tmp_path / "b").content.columns["label"], y)
 
 
 def test_a_pickle_that_runs_something_is_refused(tmp_path, rows):
@@ -84,8 +86,8 @@ def test_cifar100_takes_the_fine_label(tmp_path, rows):
         "\n".join(f"thing{at}" for at in range(100))
     )
     data = cifar(tmp_path, "cifar100", classes=[0, 1, 2])
-    assert data.spec.class_names == ["thing0", "thing1", "thing2"] and data.sizes["test"] == 3
-    np.testing.assert_array_equal(data.content.x, x[y < 3])
+    assert data.target.names == ["thing0", "thing1", "thing2"] and data.sizes["test"] == 3
+    np.testing.assert_array_equal(data.content.columns["image"], x[y < 3])
 
 
 def test_damaged_cifar_is_refused(tmp_path, rows):
@@ -114,10 +116,10 @@ def images(path, **options):
 
 def test_a_folder_for_each_class(folder):
     data = images(folder)
-    assert data.spec.labels == ["cat", "dog"] and data.sizes == {"train": 6, "val": 6, "test": 4}
-    assert data.content.x.shape == (16, 3, 16, 16) and data.content.x.dtype == np.uint8
-    assert (data.content.x[:, 0] == 200 * data.content.y[:, None, None]).all()
-    assert images(folder, grey=True).spec.facts["image_shape"] == [1, 16, 16]
+    assert data.target.classes == ["cat", "dog"] and data.sizes == {"train": 6, "val": 6, "test": 4}
+    assert data.content.columns["image"].shape == (16, 3, 16, 16) and data.content.columns["image"].dtype == np.uint8
+    assert (data.content.columns["image"][:, 0] == 200 * data.content.columns["label"][:, None, None]).all()
+    assert spec(images(folder, grey=True))["image_shape"] == [1, 16, 16]
     alone = ImageFolder(
         str(folder / "train"),
         "classification",
@@ -144,18 +146,21 @@ def test_images_beyond_the_limit_are_read_from_the_disk(tmp_path):
         )  # fmt: skip
         tracemalloc.start()
         data.prepare()
-        state, examples = data.transform.state, data.example("test")
+        made = make_preprocessor(None, data)
         digest = hashlib.sha256()
-        for x, y in data.loader("train", shuffle=True):
-            digest.update(x.numpy().tobytes() + y.numpy().tobytes())
+        for batch in data.loader("train", made, shuffle=True):
+            digest.update(batch["pixel_values"].numpy().tobytes() + batch["labels"].numpy().tobytes())
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        return data, (data.digest, state, examples.tolist(), digest.hexdigest()), peak
+        sample = np.asarray(data.sample("test")["image"]).tolist()
+        return data, (data.digest, made.state, sample, digest.hexdigest()), peak
 
     resident, expected, much = fed(2**30, 0)
     streamed, found, little = fed(2**20, 0)
     assert found == expected and fed(2**20, 2)[1] == expected
-    assert isinstance(streamed.content.x, np.memmap) and not isinstance(resident.content.x, np.memmap)
+    assert isinstance(streamed.content.columns["image"], np.memmap) and not isinstance(
+        resident.content.columns["image"], np.memmap
+    )
     assert little < 3 * 2**23 < much  # slices of a million values, as float64, for the normalization
 
 

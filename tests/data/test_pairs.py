@@ -9,6 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from mlrun.data.preprocess.transform import from_state
 
 from mlrun.config.compose import compose
 from mlrun.config.instantiate import build, plain
@@ -16,7 +17,6 @@ from mlrun.data.datasets.dates import Dates, unambiguous
 from mlrun.data.datasets.parallel_text import Multi30k, ParallelText
 from mlrun.data.pair_batches import PairBatches, Ragged
 from mlrun.data.preprocess.tokenizer import BOS, EOS, PAD
-from mlrun.data.preprocess.transform import from_state
 from mlrun.errors import DataError
 
 WORDS = {"kind": "words"}

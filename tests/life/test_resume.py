@@ -17,6 +17,9 @@ DROPOUT = [
     "dataset=wine", "model.network.hidden=[16,16]", "model.network.dropout=0.3", "optim=momentum", "optim.lr=0.02", "scheduler=one_cycle", "scheduler.interval=step",
     "trainer.max_epochs=60", "trainer.gradient_clip_val=1", "dataset.batch_size=16",
 ]  # fmt: skip
+UPDATES = [option for option in DROPOUT if "max_epochs" not in option]  # seven to an epoch
+AT_LEAST = [*UPDATES, "trainer.max_epochs=2", "trainer.min_steps=420"]
+AT_MOST = [*UPDATES, "trainer.max_epochs=900", "trainer.max_steps=416"]  # ends within an epoch
 STOPPED = ["trainer.max_epochs=60", "model.network.hidden=[64]", "trainer.early_stopping_patience=2", "optim.lr=0.02"]
 
 DQN = [
@@ -67,8 +70,8 @@ def same(workplace, one, other):
 
 @pytest.mark.parametrize(
     "options",
-    [MLP, DROPOUT, STOPPED, DQN, DIFFUSION, GPT, GRU],
-    ids=["mlp", "dropout", "stopped", "dqn", "diffusion", "gpt", "gru"],
+    [MLP, DROPOUT, AT_LEAST, AT_MOST, STOPPED, DQN, DIFFUSION, GPT, GRU],
+    ids=["mlp", "dropout", "min_steps", "max_steps", "stopped", "dqn", "diffusion", "gpt", "gru"],
 )
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(workplace, begin, resume, options):
     (workplace / "words.txt").write_text(
@@ -135,11 +138,15 @@ def test_folds_that_were_finished_are_not_trained_again(workplace, begin, resume
         assert database.execute("select count(*) from runs").fetchone() == (2 * (1 + 3),)
 
 
-@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_leaves_a_checkpoint_within_the_epoch(workplace, begin, resume, number, status):
-    """The whole run takes two epochs of 1,079 batches; the rest of the one that was interrupted gives the same weights."""
+@pytest.mark.parametrize(
+    "number, status, length",
+    [(signal.SIGTERM, 143, "max_epochs=2"), (signal.SIGINT, 130, "max_epochs=2"), (signal.SIGTERM, 143, "max_steps=2000")],
+)
+def test_a_signal_leaves_a_checkpoint_within_the_epoch(workplace, begin, resume, number, status, length):
+    """The whole run takes two epochs of 1,079 batches, the second one perhaps not to its end; the rest of the one that was interrupted
+    gives the same weights."""
     options = [
-        "trainer.max_epochs=2",
+        f"trainer.{length}",
         "dataset.batch_size=1",
         "model.network.dropout=0.2",
         "model.network.hidden=[64,64]",

@@ -10,10 +10,13 @@ import torch
 from torch.nn import functional as F
 
 from mlrun.config.compose import CONF, compose
+from mlrun.data.batches import Batch
 from mlrun.networks.vision.googlenet import GoogLeNet
 from mlrun.predictions.learner import load_learner, make_learner
 from mlrun.report import silent
+from mlrun.report.view import figures
 from mlrun.tasks.supervised import Supervised
+from tests.data.through import spec
 from tests.test_models import Nobody, prepared, trained
 
 TINY = {  # sizes at which a single epoch takes a second
@@ -35,12 +38,13 @@ TINY = {  # sizes at which a single epoch takes a second
 def test_a_saved_network_predicts_the_same(name, tmp_path):
     learner, data = trained(tmp_path, f"model={name}", *TINY[name], "trainer.max_epochs=1")
     learner.save(tmp_path / "model")
-    x = data.take(data.rows("test"))[:20]
-    predicted = load_learner(tmp_path / "model").predict(x)
-    np.testing.assert_array_equal(learner.predict(x), predicted)
-    loader = data.loader("test")
-    shown = torch.cat([learner.task.predict_step(batch) for batch in loader])[:20]
-    np.testing.assert_array_equal(np.asarray(data.spec.labels)[shown.argmax(1)], predicted)  # resizing included
+    x = data.examples("test").take(slice(0, 20))
+    predicted = load_learner(tmp_path / "model").predict(x).answers()
+    np.testing.assert_array_equal(learner.predict(x).answers(), predicted)
+    with torch.inference_mode():
+        loader = data.loader("test", learner.preprocessor)
+        shown = torch.cat([learner.task.predict(batch)["probabilities"] for batch in loader])[:20]
+    np.testing.assert_array_equal(np.asarray(data.target.classes)[shown.argmax(1)], predicted)  # resizing included
     layers = (tmp_path / "figures" / "layers.txt").read_text()
     assert f"{learner.training.parameters:,}" in layers.splitlines()[-1]
 
@@ -49,18 +53,18 @@ def test_a_saved_network_predicts_the_same(name, tmp_path):
 def test_the_small_network_learns_digits_and_needs_its_gradient(seed, tmp_path):
     options = ["model=cnn", "trainer.max_epochs=5", f"seed={seed}"]
     learner, data = trained(tmp_path / "whole", *options)
-    assert learner.evaluate(data, "test")["accuracy"] >= 0.96
+    assert learner.evaluate(data, "test").metrics["accuracy"] >= 0.96
     cfg, data = prepared(*options)
     broken = make_learner(cfg, data)
     network = broken.task.network
     network.forward = lambda x: network.head(network.classifier(network.body(x)).detach())
     broken.fit(data, Nobody(), tmp_path / "broken", silent.Progress())
-    assert broken.evaluate(data, "test")["accuracy"] < 0.96
+    assert broken.evaluate(data, "test").metrics["accuracy"] < 0.96
 
 
 def test_three_dimensions_and_series_learn(tmp_path):
     learner, data = trained(tmp_path / "a", "model=series_fcn", "trainer.max_epochs=4")
-    assert learner.evaluate(data, "test")["accuracy"] >= 0.93
+    assert learner.evaluate(data, "test").metrics["accuracy"] >= 0.93
     learner, data = trained(
         tmp_path / "b",
         "model=cnn3d",
@@ -69,27 +73,27 @@ def test_three_dimensions_and_series_learn(tmp_path):
         "dataset.noise=0.1",
         "trainer.max_epochs=8",
     )
-    assert learner.evaluate(data, "test")["accuracy"] >= 0.8
+    assert learner.evaluate(data, "test").metrics["accuracy"] >= 0.8
 
 
 @pytest.mark.parametrize("augment", ["crop_flip", "affine", "strong", "degrade", "fancy_pca", "mixup", "cutmix"])
 def test_every_augmentation_trains_and_is_shown(augment, tmp_path):
     learner, data = trained(tmp_path, "model=cnn", *TINY["cnn"], f"augment={augment}", "trainer.max_epochs=1")
     assert 0 < learner.training.history["train/loss"][0][1] < 4
-    learner.evaluate(data, "test")
-    assert {"augmented", "filters", "feature_maps", "grad_cam"} <= {name for name, _ in learner.figures(data, "test")}
+    drawn = figures(learner, data, learner.evaluate(data, "test"))
+    assert {"augmented", "filters", "feature_maps", "grad_cam"} <= {name for name, _ in drawn}
 
 
 def test_images_come_at_the_size_that_the_model_asks_for_or_the_user():
     def shape(*overrides):
-        return prepared(*overrides)[1].spec.facts["image_shape"]
+        return spec(prepared(*overrides)[1])["image_shape"]
 
     assert shape("model=cnn") == [1, 8, 8] and shape("model=vgg") == [1, 32, 32]
     assert shape("model=vgg", "dataset.image_size=40") == [1, 40, 40]
 
 
 def task(network=None, **options):
-    made = Supervised(network or torch.nn.Linear(4, 3), "classification", 1.0, **options)
+    made = Supervised(network or torch.nn.Linear(4, 3), "label", 1.0, **options)
     made.tally = lambda *arguments, **sums: made.__dict__.update(sums=sums)
     return made
 
@@ -113,7 +117,7 @@ def test_auxiliary_heads_add_their_losses_and_are_not_measured():
     torch.manual_seed(0)
     scores = supervised.network(x)
     torch.manual_seed(0)
-    loss = supervised.training_step((x, y), 0)
+    loss = supervised.training_step(Batch(pixel_values=x, labels=y), 0)
     losses = [F.cross_entropy(s, y) for s in scores]
     torch.testing.assert_close(loss, losses[0] + 0.3 * (losses[1] + losses[2]), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(supervised.sums["loss"], losses[0].detach() * 4, atol=1e-4, rtol=1e-4)

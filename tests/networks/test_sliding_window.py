@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mlrun.networks.vision.sliding_window import SlidingWindow
 from mlrun.networks.vision.cnn import CNN
 from mlrun.networks.vision.lenet import LeNet
 from mlrun.networks.vision.resnet import ResNet
+from mlrun.networks.vision.sliding_window import SlidingWindow
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from mlrun.cli import dispatch
+from mlrun.data.predictions import LabelPredictions, ValuePredictions
 from mlrun.errors import UserError
 from mlrun.evaluation.diagnosis import diagnose
 from mlrun.evaluation.error_analysis import likely_mislabelled
-from mlrun.evaluation.outcome import Outcome
 from tests.practice.conftest import ESTIMATOR, IMAGES, NETWORK
 
 
@@ -177,6 +177,6 @@ def test_errors_of_images_are_drawn(finished, capsys):
 def test_mislabelled_needs_confidence_in_another_class():
     shares = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8], [0.05, 0.95], [0.45, 0.55]])
     y = np.array([0, 0, 1, 1, 0, 0])
-    assert likely_mislabelled(Outcome("classification", y, shares.argmax(1), shares, 2)).tolist() == [4]
+    assert likely_mislabelled(LabelPredictions([0, 1], shares.argmax(1), shares), y).tolist() == [4]
     values = np.r_[np.sin(np.arange(99.0)), 50.0]
-    assert likely_mislabelled(Outcome("regression", values, np.zeros(100))).tolist() == [99]
+    assert likely_mislabelled(ValuePredictions(np.zeros(100)), values).tolist() == [99]

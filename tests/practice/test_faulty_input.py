@@ -17,6 +17,7 @@ from mlrun.config.compose import compose, register_resolvers
 from mlrun.config.explain import COMPOSITION_ERRORS, explain
 from mlrun.config.hydra_internals import parse_command_line
 from mlrun.config.instantiate import build
+from mlrun.data.preprocess.preprocessor import make_preprocessor
 from mlrun.errors import ConfigError, UserError
 
 BASES = [
@@ -144,7 +145,8 @@ def prepare(*overrides):
     try:
         data = build(cfg.dataset, {"seed": 1, "data_dir": None, "name": "own"}, "dataset")
         data.prepare()
-        data.transform(data.example("train"))
+        made = make_preprocessor(None, data)
+        made.encode(data.sample("train"))
         data.digest
     except UserError as error:
         return str(error)

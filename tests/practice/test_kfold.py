@@ -10,6 +10,7 @@ import yaml
 
 from mlrun.config.compose import CONF, compose
 from mlrun.config.instantiate import build, plain
+from mlrun.data.preprocess.text_features import TextFeatures
 from mlrun.errors import DataError
 from mlrun.experiment.crossvalidation import cross_validate, folds
 from mlrun.experiment.run import Result, run
@@ -71,10 +72,10 @@ def test_texts_equal_cross_val_score(monkeypatch, tmp_path):
     from sklearn.pipeline import make_pipeline
 
     cfg, data, result = unrecorded(monkeypatch, tmp_path, "model=multinomial_nb", "dataset=language_id", "seed=3")
-    pipeline = make_pipeline(data.preprocessor, build(cfg["model"]["classifier"], {"seed": 3}))
-    scores = cross_val_score(
-        pipeline, data.content.x, data.content.y, cv=StratifiedKFold(5, shuffle=True, random_state=3)
-    )
+    features = TextFeatures(**cfg["dataset"]["features"])
+    pipeline = make_pipeline(features, build(cfg["model"]["classifier"], {"seed": 3}))
+    x, y = (data.content.columns[name] for name in ("text", "label"))
+    scores = cross_val_score(pipeline, x, y, cv=StratifiedKFold(5, shuffle=True, random_state=3))
     assert 0.5 < scores.mean() < 1 and scores.std() > 0
     assert result.metrics["cv/accuracy"] == pytest.approx(scores.mean(), abs=1e-9)
     assert result.metrics["cv_std/accuracy"] == pytest.approx(scores.std(), abs=1e-9)
@@ -84,9 +85,9 @@ def test_text_networks_are_folded(monkeypatch, tmp_path):
     _, data, result = unrecorded(
         monkeypatch, tmp_path, "model=text_bag", "dataset=language_id", "trainer.folds=2", "trainer.max_epochs=3"
     )
-    assert result.metrics["cv/accuracy"] > 3 / len(data.spec.labels)
+    assert result.metrics["cv/accuracy"] > 3 / len(data.target.classes)
     with open(tmp_path / "out_of_fold.csv", newline="") as file:
-        assert sorted(int(row["row"]) for row in csv.DictReader(file)) == list(range(len(data.content.x)))
+        assert sorted(int(row["row"]) for row in csv.DictReader(file)) == list(range(len(data.content)))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ import pytest
 
 from mlrun.config.compose import compose
 from mlrun.config.instantiate import build
-from mlrun.data.datasets.image_folder import ImageFolder, read_image
+from mlrun.data.datasets.image_folder import ImageFolder
+from mlrun.data.readers.images import read_image
 from mlrun.errors import DataError
 
 
@@ -66,7 +67,7 @@ def test_corrupt_images_are_all_named_or_left_out(tmp_path, capsys):
     assert sum(data.sizes.values()) == 20
     assert capsys.readouterr().err.count("torn.png") == 1
     for row in data.rows("val"):
-        assert (data.content.x[row] == read_image(tmp_path / data.content.names[row], (16, 16))).all()
+        assert (data.content.columns["image"][row] == read_image(tmp_path / data.content.names[row], (16, 16))).all()
 
 
 @pytest.mark.parametrize(
@@ -129,8 +130,8 @@ def test_hub_tables(hub, kind, experiment):
     data = opened(*given)
     assert (
         data.sizes == {"train": 210, "val": 45, "test": 45}
-        and data.spec.labels == ["a", "b"]
-        and data.columns == [("size", "number"), ("colour", "category")]
+        and data.target.classes == ["a", "b"]
+        and data.features["row"].kinds == [["size", "number"], ["colour", "category"]]
     )
     if kind == "parquet":
         assert experiment("model=decision_tree", "dataset=huggingface", *given).metrics["test/accuracy"] > 0.95
@@ -146,9 +147,12 @@ def test_hub_images(hub):
         "dataset.side=16",
     )
     assert data.sizes["test"] == 8 and data.sizes["train"] + data.sizes["val"] == 20
-    assert data.spec.facts["image_shape"] == [3, 16, 16] and data.spec.labels == ["bright", "dark"]
-    dark = data.content.x[data.content.y == 1][:, :, 6:10, 6:10].mean()
-    assert dark < 60 < 190 < data.content.x[data.content.y == 0][:, :, 6:10, 6:10].mean()
+    assert data.features["image"].shape == [3, 16, 16] and data.target.classes == ["bright", "dark"]
+    pixels, labels = (
+        data.content.columns[name][..., 6:10, 6:10] if name == "image" else data.content.columns[name]
+        for name in ("image", "label")
+    )
+    assert pixels[labels == 1].mean() < 60 < 190 < pixels[labels == 0].mean()
 
 
 def test_hub_without_the_set_or_the_library(hub, monkeypatch):

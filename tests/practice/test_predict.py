@@ -14,6 +14,7 @@ import pytest
 
 from mlrun.cli import dispatch
 from mlrun.data.datasets.tables import FEATURES, read_bundled
+from mlrun.data.inputs import as_examples
 from mlrun.errors import DataError, UserError
 from mlrun.experiment.stored import open_run
 from tests.conftest import REPOSITORY
@@ -45,9 +46,9 @@ def test_same_answers_from_all_formats(finished, tmp_path, overrides, suffix, ca
     assert dispatch(["predict", str(run), str(source), "--output", str(output)]) == 0
     found = pd.read_parquet(output)
     learner = open_run(str(run))[1]
-    answers, probabilities = learner.answers(table.to_numpy())
-    assert found["prediction"].tolist() == answers.tolist()
-    assert np.allclose(found[[f"probability_{label}" for label in range(3)]], probabilities, atol=1e-6)
+    predictions = learner.predict(as_examples(table.to_numpy(), learner.inputs))
+    assert found["prediction"].tolist() == predictions.answers().tolist()
+    assert np.allclose(found[[f"probability_{label}" for label in range(3)]], predictions.probabilities, atol=1e-6)
     assert found["row"].tolist() == list(range(2, 152) if suffix.startswith("csv") else range(1, 151))
 
 

@@ -45,7 +45,7 @@ def test_the_slow_run_is_left_out(finished, capsys, monkeypatch):
     )
     rows = [line for line in capsys.readouterr().out.splitlines() if ",iris," in line]
     assert [row.split(",")[0] for row in rows] == [fast] and "val/accuracy" in rows[0]
-    with pytest.raises(UserError, match="no run is good enough .predict_ms is"):
+    with pytest.raises(UserError, match="no run is within the limits .predict_ms is"):
         dispatch(["leaderboard", "select.subject_to=predict_ms<0"])
 
 

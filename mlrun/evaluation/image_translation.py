@@ -1,0 +1,89 @@
+"""How well images of two domains are translated into each other."""
+
+from __future__ import annotations
+
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from mlrun.evaluation import fidelity
+from mlrun.evaluation.evaluator import Better, Evaluator, Subject
+
+CHUNK = 256  # images translated at once
+
+
+class ImageTranslation(Evaluator):
+    """Of a `CycleGAN` task on data of two domains, the mean of both directions.
+
+    `cycle_l1`: distance of images from themselves after both translations, and, where the data know how a translation should look, `l1`
+    from that; means over pixels, relative to their range. With classes: `class_kept`, the share of translations in which a reference
+    classifier sees the class of the original image, its `reference_accuracy` on the originals, and `frechet` between translations and the
+    real images of their domain (`frechet_real` between as many training images and those).
+    """
+
+    metrics = {
+        "cycle_l1": Better.SMALLER,
+        "l1": Better.SMALLER,
+        "class_kept": Better.LARGER,
+        "reference_accuracy": Better.LARGER,
+        "frechet": Better.SMALLER,
+        "frechet_real": Better.SMALLER,
+    }
+    every_epoch = False  # the task measures `cycle_l1` in training
+    needs_predictions = False
+
+    def begin(self, subject: Subject) -> None:
+        super().begin(subject)
+        # domain -> its images, their translations and these translated back: pixels (rows, channels, height, width) from 0 to 1
+        self.images: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+
+    def compute(self) -> dict[str, float]:
+        task, data, part = self.subject.model.task, self.subject.data, self.subject.part
+        for letter, domain, there, back in zip(
+            "AB", data.domains(part), (task.to_b, task.to_a), (task.to_a, task.to_b)
+        ):
+            self.images[letter] = self._translated(domain.x, there, back)
+        found = {"cycle_l1": fmean(np.abs(returned - image).mean() for image, _, returned in self.images.values())}
+        distances = [
+            np.abs(translated - counterpart).mean()
+            for (image, translated, _), to in zip(self.images.values(), "BA")
+            if (counterpart := data.counterpart(image, to)) is not None
+        ]
+        if distances:
+            found["l1"] = fmean(distances)
+        return found | (self._classified() if self.subject.reference_classifier is not None else {})
+
+    def _translated(self, images: np.ndarray, there: Any, back: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Raw images -> the same, translated, and translated back, as pixels from 0 to 1. there, back: translators."""
+        import torch
+
+        device = self.subject.model.task.device
+        scale = self.subject.model.preprocessor.scaling.on_device(device)
+        parts: list[list[Any]] = [[], [], []]
+        with torch.inference_mode():
+            for some in torch.from_numpy(np.ascontiguousarray(images)).split(CHUNK):
+                image = scale(some.to(device))
+                translated = there(image)
+                for part, values in zip(parts, (image, translated, back(translated))):
+                    part.append(values.float().add(1).div(2).cpu())
+        first, second, third = (torch.cat(part).numpy() for part in parts)
+        return first, second, third
+
+    def _classified(self) -> dict[str, float]:
+        data = self.subject.data
+        classifier = self.subject.reference_classifier()
+        domains, train = data.domains(self.subject.part), data.domains("train")
+        of_real = [classifier.classify(self.images[letter][0]) for letter in "AB"]
+        count = len(domains[0].x)
+        found: dict[str, list[float]] = {
+            name: [] for name in ("class_kept", "reference_accuracy", "frechet", "frechet_real")
+        }
+        for here, there in ((0, 1), (1, 0)):
+            features, predicted = classifier.classify(self.images["AB"[here]][1])
+            pixels = train[there].x[:count] / np.float32(data.value_range)
+            found["class_kept"].append((predicted == domains[here].y).mean())
+            found["reference_accuracy"].append((of_real[here][1] == domains[here].y).mean())
+            found["frechet"].append(fidelity.frechet(of_real[there][0], features))
+            found["frechet_real"].append(fidelity.frechet(of_real[there][0], classifier.classify(pixels)[0]))
+        return {name: fmean(values) for name, values in found.items()}

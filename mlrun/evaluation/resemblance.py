@@ -1,0 +1,130 @@
+"""How much samples of a generative model resemble data that it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlrun.data.examples import Examples
+from mlrun.data.predictions import Predictions
+from mlrun.evaluation import fidelity
+from mlrun.evaluation.evaluator import Better, Evaluator, Subject
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SEED = 2  # of the noise that the measured samples are made from
+MEASURED, COMPARED = 4000, 10_000  # samples of a finished model, and training rows that they are compared with, at most
+IN_TRAINING = 500  # samples after an epoch, at most
+TESTED = 1000  # rows of each side of the MMD test and of `novelty`, at most
+PERMUTATIONS = 200
+
+
+class Resemblance(Evaluator):
+    """Of a `Generation` task. Points are compared as they are, images by the features of a reference classifier too.
+
+    Always: `mmd` and `mmd_p`, the level of its test; `novelty`: median distance to the nearest training row, relative to that of fresh
+    rows. Of mixtures of points: `modes`, `good`. Of images with classes: `precision`, `recall`, `density`, `coverage`, `frechet` (and
+    `frechet_real` of as many training rows), `reference_accuracy` of the classifier on the same rows; where the model is conditional,
+    `classified_as_asked` and `diversity` (by class, of features, relative to the real data's). See `fidelity`.
+
+    After an epoch only `mmd`, in the scale that the network sees.
+
+    Args:
+        every_epoch: whether to measure after every epoch, which takes samples.
+    """
+
+    metrics = {
+        "mmd": Better.SMALLER,
+        "mmd_p": Better.LARGER,
+        "novelty": Better.LARGER,
+        "modes": Better.LARGER,
+        "good": Better.LARGER,
+        "precision": Better.LARGER,
+        "recall": Better.LARGER,
+        "density": Better.LARGER,
+        "coverage": Better.LARGER,
+        "frechet": Better.SMALLER,
+        "frechet_real": Better.SMALLER,
+        "reference_accuracy": Better.LARGER,
+        "classified_as_asked": Better.LARGER,
+        "diversity": Better.LARGER,
+    }
+    needs_predictions = False
+
+    def __init__(self, every_epoch: bool = False):
+        self.every_epoch = every_epoch
+        # what was compared, for figures: samples and training rows in the unit of the data, and the reference classifier
+        self.samples: np.ndarray | None = None
+        self.training_rows: np.ndarray | None = None
+        self.reference: Any = None
+
+    def begin(self, subject: Subject) -> None:
+        super().begin(subject)
+        self._rows: list[Tensor] = []
+        self._labels: list[Tensor] = []
+
+    def update(self, batch: Mapping[str, Any], examples: Examples | None, predictions: Predictions | None) -> None:
+        self._rows.append(next(iter(batch.values())))
+        if "labels" in batch:
+            self._labels.append(batch["labels"])
+
+    def compute(self) -> dict[str, float]:
+        import torch
+
+        task, real = self.subject.model.task, torch.cat(self._rows)
+        if self.subject.in_training:
+            real = real[:IN_TRAINING]
+            samples, _ = task.draw(len(real), SEED)
+            return fidelity.mmd(samples.cpu().numpy(), real.cpu().numpy())
+        samples, labels = task.draw(min(len(real), MEASURED), SEED)
+        made, fresh, known = (task.natural(rows) for rows in (samples, real, self._training_rows()))
+        self.samples, self.training_rows = made, known
+        made_flat, fresh_flat, known_flat = (rows.reshape(len(rows), -1) for rows in (made, fresh, known))
+        found = fidelity.mmd(made_flat[:TESTED], fresh_flat[:TESTED], PERMUTATIONS)
+        found["novelty"] = fidelity.memorization(made_flat[:TESTED], known_flat, fresh_flat[:TESTED])
+        centers = getattr(self.subject.data, "centers", None)
+        if centers is not None:
+            found |= fidelity.modes(made, centers, self.subject.data.noise)
+        if task.makes_images and self.subject.reference_classifier is not None:
+            found |= self._by_features(made, labels, fresh, torch.cat(self._labels).cpu().numpy(), known)
+        return found
+
+    def _by_features(
+        self, made: np.ndarray, labels: Tensor | None, fresh: np.ndarray, classes: np.ndarray, known: np.ndarray
+    ) -> dict[str, float]:
+        """Metrics on the features and answers of the reference classifier. made, fresh, known: samples, fresh and training images; labels: of the
+        samples; classes: of the fresh images."""
+        self.reference = self.subject.reference_classifier()
+        features, predicted = self.reference.classify(made)
+        fresh_features, fresh_predicted = self.reference.classify(fresh)
+        known_features, _ = self.reference.classify(known)
+        found = fidelity.neighbourhoods(fresh_features[: len(features)], features)
+        found["frechet"] = fidelity.frechet(fresh_features, features)
+        found["frechet_real"] = fidelity.frechet(fresh_features, known_features[: len(features)])
+        found["reference_accuracy"] = float((fresh_predicted == classes).mean())
+        if labels is not None:
+            wanted = labels.cpu().numpy()
+            found["classified_as_asked"] = float((predicted == wanted).mean())
+            found["diversity"] = fidelity.diversity(features, wanted, fresh_features, classes)
+        return found
+
+    def _training_rows(self) -> Tensor:
+        return first_training_rows(self.subject, COMPARED)[0]
+
+
+def first_training_rows(subject: Subject, count: int) -> tuple[Tensor, Tensor | None]:
+    """The first training rows as the network sees them, (at most count, ...), and their labels, or None where there are none."""
+    import torch
+
+    task, rows, labels, found = subject.model.task, [], [], 0
+    for batch in subject.data.loader("train", subject.model.preprocessor, task.device):
+        rows.append(next(iter(batch.values())))
+        if "labels" in batch:
+            labels.append(batch["labels"])
+        found += len(rows[-1])
+        if found >= count:
+            break
+    return torch.cat(rows)[:count], torch.cat(labels)[:count] if labels else None
