@@ -52,7 +52,7 @@ class SequenceColumn(Column):
     """Sequences of different lengths, one after the other on the device; a batch is padded to its longest row."""
 
     def __init__(self, name: str, sequences: Sequences, device: torch.device | str):
-        self.name, self.mask, self.pad = name, sequences.mask, sequences.pad
+        self.name, self.mask, self.pad, self.previous = name, sequences.mask, sequences.pad, sequences.previous
         # on the CPU: the longest row of a batch is looked up without waiting for the device
         self.lengths = torch.from_numpy(sequences.lengths())
         tokens = np.concatenate([np.zeros(0, dtype=np.int32), *sequences.rows, np.zeros(1, dtype=np.int32)])
@@ -65,7 +65,8 @@ class SequenceColumn(Column):
         place = torch.arange(max(1, int(lengths.max())) if len(lengths) else 1, device=self.tokens.device)
         inside = place < self.sizes[there][:, None]
         ids = torch.where(inside, self.tokens[torch.where(inside, self.starts[there][:, None] + place, 0)], self.pad)
-        return {self.name: ids} if self.mask is None else {self.name: ids, self.mask: inside}
+        found = {self.name: ids} if self.previous is None else {self.previous: ids[:, :-1], self.name: ids[:, 1:]}
+        return found if self.mask is None else {**found, self.mask: inside}
 
 
 class ListColumn(Column):

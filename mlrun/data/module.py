@@ -270,7 +270,7 @@ class RowData(DataModule):
                     sizes = part_sizes(self.split, total - count, self.title, ("test",))
                     result.update(divided(count, total, sizes))
         except SmallClass as error:
-            raise error.named(self.target.classes) from None
+            raise error.named(self._content.features[self._content.targets[0]].classes) from None
         return result
 
     def _parted(self) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -330,7 +330,7 @@ class RowData(DataModule):
             return WorkerBatches(read, len(examples), self.batch_size, device, self.num_workers, **options)
         encoded = encode(examples)
         if shuffle:
-            options["lengths"] = _lengths(encoded)
+            options["lengths"] = sequence_lengths(encoded)
         return ResidentBatches(columns_of(encoded, device), len(examples), self.batch_size, device, **options)
 
 
@@ -351,7 +351,7 @@ def _row_bytes(encoded: Mapping[str, Any]) -> int:
     return sum(getattr(values, "nbytes", 0) for values in encoded.values())
 
 
-def _lengths(encoded: Mapping[str, Any]) -> torch.Tensor | None:
+def sequence_lengths(encoded: Mapping[str, Any]) -> torch.Tensor | None:
     """(rows,) of the first sequences, by which batches are put together; None where there are none."""
     import torch
 

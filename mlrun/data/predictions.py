@@ -237,11 +237,14 @@ class ScorePredictions(Predictions):
 
 @dataclass
 class TextPredictions(Predictions):
-    """A text per row. scores: (rows,) log-probabilities that the decoder ranked them by, or None."""
+    """A text per row. scores: (rows,) log-probabilities that the decoder ranked them by, or None. lowercase: the model knows no capital
+    letters, and references are compared in lower case."""
 
     kind: ClassVar[str] = "text"
+    shared: ClassVar[tuple[str, ...]] = ("lowercase",)
     texts: list[str]
     scores: np.ndarray | None = None
+    lowercase: bool = False
 
     def row(self, row: int) -> dict[str, Any]:
         return {"prediction": self.texts[row]}
@@ -254,10 +257,18 @@ class TextPredictions(Predictions):
         answers[:] = self.texts
         return answers
 
+    def references(self, truth: Sequence[str | list[str]]) -> list[list[str]]:
+        """The references of each row as they are compared with its text. truth: one or several of each row."""
+        several = [[one] if isinstance(one, str) else list(one) for one in truth]
+        return [[one.lower() for one in row] for row in several] if self.lowercase else several
+
     def mistakes(self, truth: Sequence[str | list[str]]) -> np.ndarray:
-        """1 where the text equals none of its references."""
-        references = ([one] if isinstance(one, str) else one for one in truth)
-        return np.array([text not in expected for text, expected in zip(self.texts, references)], dtype=np.float64)
+        """1 where the text equals none of its references, white space aside."""
+        pairs = zip(self.texts, self.references(truth))
+        return np.array(
+            [" ".join(text.split()) not in {" ".join(one.split()) for one in expected} for text, expected in pairs],
+            dtype=np.float64,
+        )
 
 
 @dataclass

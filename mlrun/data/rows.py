@@ -64,10 +64,9 @@ def read_rows(
     fields = [pair for name, feature in features.items() for pair in feature.columns(name)]
     if not fields:
         raise DataError(f"{source}: this model does not take rows of a table")
-    alone = [type(feature) for feature in features.values()] == [Text]
     row = next((feature for feature in features.values() if isinstance(feature, Row)), None)
     reading = {} if row is None else {"encoding": row.encoding, "separator": row.separator, "decimal": row.decimal}
-    frames = READERS[kind](source, reading, None if alone else fields, separator)
+    frames = READERS[kind](source, reading, fields, separator)
     folder = Path() if source == "-" else Path(source).parent
     return (partial(_piece, frame, features, fields, folder) for frame in frames)
 

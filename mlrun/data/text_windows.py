@@ -1,42 +1,68 @@
-"""Feeding a language model: windows of a stream of tokens, and the same windows one token later."""
+"""Feeding a language model: windows of a stream of tokens, and the same windows one token later.
+
+A batch holds `input_ids` and `labels` (rows, context) int64, with labels[:, t] = the token after input_ids[:, t].
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
+from torch import Tensor
 
-from mlrun.data.batches import Batches
+from mlrun.data.batches import Batch, Batches
+
+Bounds = list[tuple[int, int]]
 
 
 class RandomWindows(Batches):
-    """`steps` batches an epoch of windows that begin anywhere: x and y (batch, context) int64, y[t] = x[t + 1].
+    """`steps` batches an epoch of windows that begin anywhere.
 
     tokens: (tokens,) as a tensor on the device, or as an array that is read where it is needed (a mapped file).
     """
 
-    def __init__(self, tokens, context, batch_size, steps, device="cpu", seed=0, shard=(0, 1)):
+    def __init__(
+        self,
+        tokens: Tensor | np.ndarray,
+        context: int,
+        batch_size: int,
+        steps: int,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+        shard: tuple[int, int] = (0, 1),
+    ):
         super().__init__(steps * batch_size * shard[1], batch_size, shuffle=True, seed=seed, shard=shard)
         self.tokens, self.context, self.device = tokens, context, device
 
-    def _order(self):
+    def _order(self) -> Tensor:
         rank, ranks = self.shard
         return torch.randint(len(self.tokens) - self.context, (self.rows,), generator=self.generator)[rank::ranks]
 
-    def _read(self, order, bounds):
+    def _read(self, order: Tensor, bounds: Bounds) -> Iterator[Batch]:
         within = torch.arange(self.context + 1)
         for start, end in bounds:
-            window = _gather(self.tokens, order[start:end, None] + within, self.device)
-            yield window[:, :-1], window[:, 1:]
+            yield _shifted(_gather(self.tokens, order[start:end, None] + within, self.device))
 
 
 class ConsecutiveWindows(Batches):
     """The stream cut into `rows` rows that are read side by side, window after window, so that a state can be carried along a row.
 
-    x, y: (rows, at most context) int64. When shuffling, every epoch begins a little further on, and windows fall differently.
+    A window has at most `context` tokens. When shuffling, every epoch begins a little further on, and windows fall differently.
     steps: windows of an epoch, None for all. A stream too short for so many rows has fewer.
     """
 
-    def __init__(self, tokens, context, rows, device="cpu", shuffle=False, seed=0, shard=(0, 1), steps=None):
+    def __init__(
+        self,
+        tokens: Tensor | np.ndarray,
+        context: int,
+        rows: int,
+        device: torch.device | str = "cpu",
+        shuffle: bool = False,
+        seed: int = 0,
+        shard: tuple[int, int] = (0, 1),
+        steps: int | None = None,
+    ):
         rank, ranks = shard
         wanted = rows * ranks if shuffle else rows
         self.height = max(1, min(wanted, (len(tokens) - 1) // context))
@@ -47,16 +73,19 @@ class ConsecutiveWindows(Batches):
         self.tokens, self.context, self.device, self.slack = tokens, context, device, slack
         self.first = torch.arange(self.height)[rank::ranks, None] * self.length
 
-    def _order(self):
+    def _order(self) -> int:
         return int(torch.randint(self.slack + 1, (), generator=self.generator)) if self.slack else 0
 
-    def _read(self, order, bounds):
+    def _read(self, order: int, bounds: Bounds) -> Iterator[Batch]:
         for start, end in bounds:
-            window = _gather(self.tokens, order + self.first + torch.arange(start, end + 1), self.device)
-            yield window[:, :-1], window[:, 1:]
+            yield _shifted(_gather(self.tokens, order + self.first + torch.arange(start, end + 1), self.device))
 
 
-def _gather(tokens, places, device) -> torch.Tensor:
+def _shifted(windows: Tensor) -> Batch:
+    return Batch(input_ids=windows[:, :-1], labels=windows[:, 1:])
+
+
+def _gather(tokens: Tensor | np.ndarray, places: Tensor, device: torch.device | str) -> Tensor:
     """tokens[places] as int64 on the device."""
     if isinstance(tokens, torch.Tensor):
         return tokens[places.to(tokens.device, non_blocking=True)].long()

@@ -17,9 +17,10 @@ from mlrun.data.predictions import Predictions
 from mlrun.data.preprocess.preprocessor import Preprocessor, make_preprocessor
 from mlrun.data.readers.trust import load_pickle, write_pickle
 from mlrun.errors import ConfigError
-from mlrun.estimators.roles import ROLES, role_for
+from mlrun.estimators.roles import ROLES, matrix, role_for
 from mlrun.evaluation.evaluator import Evaluator, Subject, make_evaluators
 from mlrun.predictions.learner import Evaluation, Learner, Training, features_of
+from mlrun.predictions.query import Query, make_queries
 
 ESTIMATOR = "estimator.pkl"
 TRAIN_METRICS_ROWS = 20_000  # predicting more training rows (nearest neighbours!) would take longer than the fit
@@ -50,7 +51,7 @@ class EstimatorLearner(Learner):
 
     def __init__(self, steps: Any, preprocessor: Preprocessor, evaluators: list[Evaluator], recipe: dict[str, Any]):
         self.steps, self.preprocessor, self.evaluators, self.recipe = steps, preprocessor, evaluators, recipe
-        self.role = ROLES[recipe["role"]](next(iter(preprocessor.targets.values()), None))
+        self.role = ROLES[recipe["role"]](preprocessor)
         metric = recipe["model"].get("monitor") or self.role.monitor
         if metric not in self.directions:
             raise ConfigError(
@@ -80,7 +81,7 @@ class EstimatorLearner(Learner):
     def fit(self, data: DataModule, run: Any, directory: Path, progress: Any, resume: Path | None = None) -> None:
         examples = data.examples("train")
         try:
-            self.steps.fit(matrix(self.preprocessor, examples), self.role.target(examples))
+            self.steps.fit(self.role.rows(data, "train"), self.role.target(examples))
             for part in ("train", "val"):
                 if 0 < data.sizes[part] <= (TRAIN_METRICS_ROWS if part == "train" else np.inf):
                     for metric, value in self.evaluate(data, part).metrics.items():
@@ -103,6 +104,10 @@ class EstimatorLearner(Learner):
         return self.steps[:-1].transform(x) if len(self.steps) > 1 else x
 
     @property
+    def queries(self) -> list[Query]:
+        return make_queries(self.role.queries)
+
+    @property
     def feature_names(self) -> list[str] | None:
         """Of the columns that the estimator sees; None where they have no names."""
         names = [one for name in self.preprocessor.inputs for one in self.preprocessor.encoders[name].names]
@@ -123,14 +128,15 @@ class EstimatorLearner(Learner):
         examples = data.examples(part)
         if not len(examples):
             return Evaluation(part, {})
-        predictions = self.predict(examples)
+        predictions = self.predict(examples) if self.role.predicts_examples else None
         batch = {"features": self.seen(examples)} if any(one.needs_batch for one in self.evaluators) else {}
         metrics: dict[str, float] = {}
         for one in self.evaluators:
             one.begin(Subject(self, data, part, reference_classifier))
             one.update(batch, examples, predictions)
             metrics |= one.compute()
-        return Evaluation(part, metrics, examples, predictions, {type(one).__name__: one for one in self.evaluators})
+        evaluators = {type(one).__name__: one for one in self.evaluators}
+        return Evaluation(part, metrics, None if predictions is None else examples, predictions, evaluators)
 
     def predict(self, examples: Examples) -> Predictions:
         return self.role.predict(self.steps, matrix(self.preprocessor, examples))
@@ -173,19 +179,6 @@ def evaluators_of(model: dict[str, Any], role: str) -> list[Any]:
     """What the YAML lists, else what usually measures such an estimator."""
     listed = model.get("evaluators")
     return list(ROLES[role].evaluators) if listed is None else listed
-
-
-def matrix(preprocessor: Preprocessor, examples: Examples) -> Any:
-    """(rows, features) of all inputs side by side; what one input gives stays as it is."""
-    encoded = preprocessor.encode(examples.only([name for name in preprocessor.inputs if name in examples]))
-    parts = list(encoded.values())
-    if len(parts) == 1:
-        return parts[0]
-    if any(hasattr(part, "tocsr") for part in parts):
-        from scipy.sparse import hstack
-
-        return hstack(parts).tocsr()
-    return np.hstack(parts)
 
 
 def learns(preprocessor: Preprocessor) -> bool:

@@ -1,8 +1,9 @@
-"""N-gram language models: counts of token sequences, and how what was never seen gets its share."""
+"""N-gram language models: counts of token sequences, smoothed so that unseen sequences have a probability."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 
@@ -10,10 +11,18 @@ import numpy as np
 class NGram:
     """P(token | the order - 1 tokens before it) from counts.
 
-    smoothing: "kneser_ney": interpolated, absolute discount (Kneser and Ney 1995; Chen and Goodman 1999, section 2.7);
-    "witten_bell": interpolated, a context's share for lower orders grows with its number of different successors (Witten and Bell 1991);
-    "add_k": (count + k) / (count of the context + k * vocab_size), no lower orders (Laplace; k below 1: Lidstone).
-    k: of add_k. sample_length, sample_seed: of continuations.
+    Args:
+        vocab_size: tokens of the vocabulary.
+        order: tokens of the longest sequences that are counted.
+        smoothing: "kneser_ney": interpolated, absolute discount (Kneser and Ney 1995; Chen and Goodman 1999, section 2.7);
+            "witten_bell": interpolated, the weight of lower orders grows with a context's number of different successors (Witten and Bell
+            1991); "add_k": (count + k) / (count of the context + k * vocab_size), no lower orders (Laplace; k below 1: Lidstone).
+        k: of add_k.
+        sample_length: tokens of a continuation.
+        sample_seed: of the generator, anew for each prompt.
+
+    Raises:
+        ValueError: a setting is out of its range.
     """
 
     def __init__(
@@ -36,8 +45,8 @@ class NGram:
 
     # An n-gram of length n is numbered by its place in `keys[n]`, the sorted keys number(first n - 1 tokens) * vocab_size + last token.
 
-    def fit(self, tokens: np.ndarray, y=None) -> NGram:
-        """tokens: (tokens,) ids of one text, not shorter than the order."""
+    def fit(self, tokens: np.ndarray, y: Any = None) -> NGram:
+        """Counts the sequences of one text. tokens: (tokens,) ids, not fewer than the order. Raises ValueError for fewer."""
         tokens = np.asarray(tokens, dtype=np.int64)
         if len(tokens) < self.order:
             raise ValueError(f"{len(tokens)} tokens are fewer than order={self.order}")
@@ -49,7 +58,7 @@ class NGram:
                 number[:-1] * V + tokens[n - 1 :], return_index=True, return_inverse=True, return_counts=True
             )
             self.keys.append(keys), counts.append(count), firsts.append(first), numbers.append(number)
-        # What the text really has of the highest order; below, for Kneser-Ney, in how many different contexts a sequence stood.
+        # Occurrences in the text for the highest order; below, for Kneser-Ney, the number of different contexts of a sequence.
         self.counts = [None, *counts[1:]]
         if self.smoothing == "kneser_ney":
             for n in range(1, self.order):
@@ -85,8 +94,8 @@ class NGram:
             context = np.append(-1, number[:-1])
         return np.log(probability[1:])
 
-    def _mix(self, n: int, context, count, lower):
-        """P of order n from the count of the sequence, and from P of order n - 1 where this kind of smoothing asks for it."""
+    def _mix(self, n: int, context: np.ndarray, count: np.ndarray, lower: np.ndarray) -> np.ndarray:
+        """P of order n from the count of the sequence, and from P of order n - 1 where the smoothing interpolates."""
         total, followers = self.totals[n][context], self.followers[n][context]
         if self.smoothing == "add_k":
             return (count + self.k) / (total + self.k * self.vocab_size)
@@ -97,7 +106,7 @@ class NGram:
             kept, share = np.maximum(count - self.discounts[n], 0), self.discounts[n] * followers / np.maximum(total, 1)
         return np.where(total > 0, kept / np.maximum(total, 1) + share * lower, lower)
 
-    def distribution(self, context: list[int]) -> np.ndarray:
+    def distribution(self, context: Sequence[int]) -> np.ndarray:
         """(vocab_size,) probabilities of the token after `context`."""
         V, result = self.vocab_size, np.full(self.vocab_size, 1 / self.vocab_size)
         context = list(context)[-(self.order - 1) :] if self.order > 1 else []
@@ -111,7 +120,8 @@ class NGram:
             result = self._mix(n, np.full(V, number), count, result)
         return result
 
-    def _look_up(self, sequence) -> int:
+    def _look_up(self, sequence: Sequence[int]) -> int:
+        """The number of a sequence, -1 where it was never seen."""
         number = 0
         for n, token in enumerate(sequence, 1):
             number = int(_find(self.keys[n], np.array([number * self.vocab_size + token]))[0])
@@ -119,9 +129,16 @@ class NGram:
                 return -1
         return number
 
-    def continuation(self, prompt: list[int]) -> list[int]:
+    def predict(self, prompts: Iterable[Sequence[int]]) -> list[list[int]]:
+        """The continuation of each prompt."""
+        return [self.continuation(prompt) for prompt in prompts]
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "keys")
+
+    def continuation(self, prompt: Sequence[int]) -> list[int]:
         """`sample_length` tokens drawn after the prompt; the same ones every time. The special ids 0 to 3 are never drawn."""
-        rng, tokens = np.random.default_rng(self.sample_seed), list(prompt)
+        rng, tokens = np.random.default_rng(self.sample_seed), [int(token) for token in prompt]
         for _ in range(self.sample_length):
             probability = self.distribution(tokens)
             probability[:4] = 0
@@ -130,7 +147,7 @@ class NGram:
 
 
 def _find(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Place of each wanted key in the sorted keys, -1 where it is not there."""
+    """Place of each wanted key in the sorted keys, -1 where it is absent."""
     place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(keys[place] == wanted, place, -1)
 

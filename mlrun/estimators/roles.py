@@ -13,24 +13,34 @@ from mlrun.data.predictions import (
     GroupPredictions,
     LabelPredictions,
     Predictions,
-    TextPredictions,
     ValuePredictions,
     VectorPredictions,
 )
 from mlrun.errors import ConfigError
 
 if TYPE_CHECKING:
+    from mlrun.data.datasets.text_file import TextStream
     from mlrun.data.module import DataModule
+    from mlrun.data.preprocess.preprocessor import Preprocessor
+    from mlrun.data.preprocess.streams import StreamPreprocessor
 
 
 class Role:
-    """Base of all roles. target: the feature that the dataset would have predicted, None where it has none."""
+    """Base of all roles. preprocessor: what feeds the estimator."""
 
     monitor: ClassVar[str]
     evaluators: ClassVar[tuple[str, ...]]
+    queries: ClassVar[Mapping[str, str]] = {}  # name -> dotted path of a `Query`, see `Task.queries`
+    predicts_examples: ClassVar[bool] = True  # False: evaluation asks for no predictions of the examples of a part
 
-    def __init__(self, target: Feature | None):
-        self.feature = target
+    def __init__(self, preprocessor: Preprocessor):
+        self.preprocessor = preprocessor
+        # what the dataset would have predicted, None where it has no target
+        self.feature: Feature | None = next(iter(preprocessor.targets.values()), None)
+
+    def rows(self, data: DataModule, part: str) -> Any:
+        """What the estimator is fitted to, and sees of a part."""
+        return matrix(self.preprocessor, data.examples(part))
 
     def target(self, examples: Examples) -> Any:
         """What the estimator is fitted to besides the rows; None for one that sees no target."""
@@ -111,9 +121,16 @@ class LanguageModel(Role):
     """Learns from the tokens of a text, and continues prompts."""
 
     monitor, evaluators = "perplexity", ("perplexity",)
+    queries = {"prompt": "mlrun.predictions.prompt.Prompt"}
+    predicts_examples = False
+    preprocessor: StreamPreprocessor
 
-    def predict(self, steps: Any, x: Any) -> TextPredictions:
-        return TextPredictions([steps[-1].continuation(prompt) for prompt in x])
+    def rows(self, data: TextStream, part: str) -> np.ndarray:
+        return data.stream(part, self.preprocessor).tokens
+
+    def predict(self, steps: Any, x: list[np.ndarray]) -> Predictions:
+        """x: token ids of prompts (tokens,)."""
+        return self.preprocessor.decode({"sequences": steps[-1].predict(x)})
 
     def parameters(self, estimator: Any) -> int | None:
         return estimator.parameters
@@ -143,3 +160,16 @@ def role_for(model: Mapping[str, Any], data: DataModule) -> str:
         f"model {model.get('name', '')} has {' and '.join(offered) or 'no estimator'}, but the dataset's problem is {data.problem}. "
         f"Choose another model, or set dataset.problem."
     )
+
+
+def matrix(preprocessor: Preprocessor, examples: Examples) -> Any:
+    """(rows, features) of all inputs side by side; what one input gives stays as it is."""
+    encoded = preprocessor.encode(examples.only([name for name in preprocessor.inputs if name in examples]))
+    parts = list(encoded.values())
+    if len(parts) == 1:
+        return parts[0]
+    if any(hasattr(part, "tocsr") for part in parts):
+        from scipy.sparse import hstack
+
+        return hstack(parts).tocsr()
+    return np.hstack(parts)

@@ -1,16 +1,18 @@
-"""Writing a text token by token with any model that scores the next one: greedy, beam search, sampling.
+"""Generating a text token by token with any model that scores the next one: greedy, beam search, sampling.
 
 A model offers
-    start(memory) -> state                  memory: whatever the texts are about (what an encoder gave), None for a language model
-    step(tokens, state) -> (logits, state)  tokens (rows, new) int64: those after what the state has seen; logits (rows, vocabulary) of the next
+    start(memory) -> state                  memory: the output of an encoder, None for a language model
+    step(tokens, state) -> (logits, state)  tokens (rows, new) int64: those after the ones in the state; logits (rows, vocabulary) of the next
     reorder(state, indices) -> state        the state of these rows, in this order; only for beam search
-and what its state keeps (keys and values, a recurrent state) is its own business. All rows are written together, and a row ends at EOS.
+and decides what its state holds (keys and values, a recurrent state). All rows are generated together, and a row ends at EOS.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -20,54 +22,79 @@ from mlrun.data.preprocess.tokenizer import BOS, EOS, PAD
 NEVER = (PAD, BOS)  # tokens that only frame a text
 
 
+class Decoder(Protocol):
+    """A model that scores the next token; `reorder` is needed for beam search only."""
+
+    def start(self, memory: Any) -> Any:
+        """The state before the first token."""
+
+    def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """(rows, new) tokens -> logits (rows, vocabulary) of the next one, and the state that has seen them."""
+
+    def reorder(self, state: Any, indices: Tensor) -> Any:
+        """The state of these rows, in this order."""
+
+
 @dataclass
-class Written:
-    """tokens: (rows, length) int64 without the prompt, each row with EOS where it ended, then PAD;
-    log_probability: (rows,) of a row's tokens, EOS included; score: what its rank comes from, see `normalized`."""
+class GenerationOutput:
+    """Generated texts.
+
+    tokens: (rows, length) int64 without the prompt, each row up to its EOS, then PAD.
+    log_probability: (rows,) of a row's tokens, EOS included.
+    score: (rows,) by which texts are ranked, see `normalized`.
+    """
 
     tokens: Tensor
     log_probability: Tensor
     score: Tensor
 
 
-def normalized(log_probability: Tensor, length, alpha: float) -> Tensor:
+def normalized(log_probability: Tensor, length: int | Tensor, alpha: float) -> Tensor:
     """log P / L^alpha: 0 ranks by probability, which prefers short texts; 1 by the mean per token (Wu et al. 2016, arXiv:1609.08144, without its +5)."""
-    return (
-        log_probability / torch.as_tensor(length, dtype=log_probability.dtype, device=log_probability.device) ** alpha
-    )
+    lengths = torch.as_tensor(length, dtype=log_probability.dtype, device=log_probability.device)
+    return log_probability / lengths**alpha
 
 
 @torch.inference_mode()
-def greedy(model, memory, prompt: Tensor, max_length: int) -> Written:
-    """The most probable token each time. prompt: (rows, tokens), a column of BOS for translation; max_length: tokens to write."""
-    return _write(model, memory, prompt, max_length, lambda log_probabilities: log_probabilities.argmax(-1))
+def greedy(model: Decoder, memory: Any, prompt: Tensor, max_length: int) -> GenerationOutput:
+    """The most probable token each time. prompt: (rows, tokens), a column of BOS for translation; max_length: tokens to generate at most."""
+    return _generate(model, memory, prompt, max_length, lambda log_probabilities: log_probabilities.argmax(-1))
 
 
 @torch.inference_mode()
 def sample(
-    model,
-    memory,
+    model: Decoder,
+    memory: Any,
     prompt: Tensor,
     max_length: int,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
     generator: torch.Generator | None = None,
-) -> Written:
-    """Tokens drawn from softmax(logits / temperature), of which `truncated` leaves the likely ones; temperature 0 is greedy.
+) -> GenerationOutput:
+    """Tokens drawn from softmax(logits / temperature), restricted by `truncated`; temperature 0 is greedy.
 
-    generator: on the model's device. The log probabilities are those of the model itself, at temperature 1.
+    The log probabilities are those of the model itself, at temperature 1.
+
+    Args:
+        model, memory, prompt, max_length: as in `greedy`.
+        temperature: not negative; below 1 prefers probable tokens.
+        top_k, top_p: see `truncated`.
+        generator: on the model's device.
+
+    Raises:
+        ValueError: a setting is out of its range.
     """
     if temperature < 0:
         raise ValueError(f"temperature={temperature}: must not be negative")
     if temperature == 0:
         return greedy(model, memory, prompt, max_length)
 
-    def choose(log_probabilities):
+    def choose(log_probabilities: Tensor) -> Tensor:
         probabilities = truncated(log_probabilities / temperature, top_k, top_p).softmax(-1)
         return torch.multinomial(probabilities, 1, generator=generator).squeeze(1)
 
-    return _write(model, memory, prompt, max_length, choose)
+    return _generate(model, memory, prompt, max_length, choose)
 
 
 def truncated(logits: Tensor, top_k: int | None = None, top_p: float | None = None) -> Tensor:
@@ -83,15 +110,17 @@ def truncated(logits: Tensor, top_k: int | None = None, top_p: float | None = No
             raise ValueError(f"top_p={top_p}: must be above 0 and at most 1")
         ordered, order = logits.sort(-1, descending=True)
         probabilities = ordered.softmax(-1)
-        beyond = probabilities.cumsum(-1) - probabilities >= top_p  # what comes before is enough already
+        beyond = probabilities.cumsum(-1) - probabilities >= top_p  # the more probable ones are enough
         logits = logits.masked_fill(beyond.scatter(-1, order, beyond), -math.inf)
     return logits
 
 
-def _write(model, memory, prompt, max_length, choose) -> Written:
+def _generate(
+    model: Decoder, memory: Any, prompt: Tensor, max_length: int, choose: Callable[[Tensor], Tensor]
+) -> GenerationOutput:
     rows, device = len(prompt), prompt.device
     state, tokens = model.start(memory), prompt
-    written = torch.full((rows, max_length), PAD, dtype=torch.long, device=device)
+    generated = torch.full((rows, max_length), PAD, dtype=torch.long, device=device)
     total, length = torch.zeros(rows, device=device), torch.zeros(rows, device=device)
     open_rows = torch.ones(rows, dtype=torch.bool, device=device)
     for place in range(max_length):
@@ -99,20 +128,19 @@ def _write(model, memory, prompt, max_length, choose) -> Written:
         log_probabilities = next_log_probabilities(logits)
         chosen = choose(log_probabilities)
         gained = log_probabilities.gather(1, chosen[:, None]).squeeze(1)
-        written[:, place] = torch.where(open_rows, chosen, PAD)
+        generated[:, place] = torch.where(open_rows, chosen, PAD)
         total = total + torch.where(open_rows, gained, 0.0)
         length = length + open_rows
         open_rows = open_rows & (chosen != EOS)
-        if place % 4 == 3 and not open_rows.any():  # asking a GPU each time would hold it up
+        if place % 4 == 3 and not open_rows.any():  # a transfer from the GPU in every step would stall it
             break
         tokens = chosen[:, None]
-    return Written(
-        written[:, : place + 1] if max_length else written, total, normalized(total, length.clamp(min=1), 1.0)
-    )
+    tokens = generated[:, : place + 1] if max_length else generated
+    return GenerationOutput(tokens, total, normalized(total, length.clamp(min=1), 1.0))
 
 
 def next_log_probabilities(logits: Tensor) -> Tensor:
-    """(rows, vocabulary) in single precision; PAD and BOS are never written."""
+    """(rows, vocabulary) in single precision; PAD and BOS are never generated."""
     logits = logits.float().clone()
     logits[:, NEVER] = -math.inf
     return logits.log_softmax(-1)
@@ -120,12 +148,27 @@ def next_log_probabilities(logits: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def beam_search(
-    model, memory, prompt: Tensor, max_length: int, width: int = 4, alpha: float = 1.0, return_all: bool = False
-) -> Written | list[Written]:
+    model: Decoder,
+    memory: Any,
+    prompt: Tensor,
+    max_length: int,
+    width: int = 4,
+    alpha: float = 1.0,
+    return_all: bool = False,
+) -> GenerationOutput | list[GenerationOutput]:
     """The text with the highest log P / L^alpha that a beam of `width` texts per row meets.
 
     A text that ends leaves the beam, which is narrower by one from then on (Sutskever et al. 2014); so width 1 is greedy search.
-    A text cut at max_length counts only where none ended. return_all: per row, all that ended (or were cut), best first.
+    A text cut at max_length counts only where none ended.
+
+    Args:
+        model, memory, prompt, max_length: as in `greedy`.
+        width: texts in the beam of a row.
+        alpha: of `normalized`.
+        return_all: give for each row all texts that ended (or were cut), best first.
+
+    Raises:
+        ValueError: width is less than 1.
     """
     if width < 1:
         raise ValueError(f"width={width}: must be at least 1")
@@ -152,8 +195,8 @@ def beam_search(
         done_score[row, slot] = normalized(total[ends], place + 1, alpha)
         ended = ended + ends.sum(1)
         total = total.masked_fill(ends, -math.inf)
-        hopeful = normalized(total.amax(1), max_length if alpha > 0 else place + 1, alpha) > done_score.amax(1)
-        total = total.masked_fill(~hopeful[:, None], -math.inf)  # log P only falls: such a row is decided
+        open_rows = normalized(total.amax(1), max_length if alpha > 0 else place + 1, alpha) > done_score.amax(1)
+        total = total.masked_fill(~open_rows[:, None], -math.inf)  # log P only falls: the other rows are decided
         if place + 1 == max_length or not total.isfinite().any():
             break
         state = model.reorder(state, (first + source).flatten())
@@ -167,16 +210,16 @@ def beam_search(
     done_tokens = done_tokens.gather(1, order[:, :, None].expand_as(done_tokens))[:, :, : place + 1]
     done_total, done_score = done_total.gather(1, order), done_score.gather(1, order)
     if not return_all:
-        return Written(done_tokens[:, 0], done_total[:, 0], done_score[:, 0])
+        return GenerationOutput(done_tokens[:, 0], done_total[:, 0], done_score[:, 0])
     kept = done_score.isfinite()
     return [
-        Written(done_tokens[row, kept[row]], done_total[row, kept[row]], done_score[row, kept[row]])
+        GenerationOutput(done_tokens[row, kept[row]], done_total[row, kept[row]], done_score[row, kept[row]])
         for row in range(rows)
     ]
 
 
 @torch.inference_mode()
-def log_probability(model, memory, prompt: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+def log_probability(model: Decoder, memory: Any, prompt: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
     """log P of given texts (rows, length), each with EOS and then PAD, and their numbers of tokens: (rows,) both."""
     state, given, total = model.start(memory), prompt, torch.zeros(len(tokens), device=tokens.device)
     for place in range(tokens.shape[1]):
@@ -187,7 +230,7 @@ def log_probability(model, memory, prompt: Tensor, tokens: Tensor) -> tuple[Tens
     return total, (tokens != PAD).sum(1)
 
 
-def fault(reference: float, written: float) -> str:
-    """Beam error analysis, given the scores of a reference and of the worse text that was written: the model ranks the reference
-    first and the search missed it ("search"), or it does not ("model")."""
-    return "search" if reference > written else "model"
+def fault(reference: float, generated: float) -> str:
+    """Beam error analysis, given the scores of a reference and of the worse text that was generated: "search" if the model ranks the
+    reference first and the beam missed it, "model" if it does not."""
+    return "search" if reference > generated else "model"

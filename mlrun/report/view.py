@@ -30,7 +30,11 @@ USUAL = (
 
 
 class View:
-    """Figures of one kind. What `draw` and `epoch` yield is written as NAME.png; an object with a `save(path)` of its own is written by that."""
+    """Figures of one kind.
+
+    What `draw` and `epoch` yield is written as NAME.png. An object with a `save(path)` of its own is written by that, which returns the path
+    if it is another.
+    """
 
     of_predictions = False  # True where it draws nothing but predictions, so that those of several folds can be drawn together
 

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-import math
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mlrun.adapt.steps import NoDecay, Step
-from mlrun.data.preprocess.text import as_texts
-from mlrun.data.preprocess.tokenizer import PAD
+from mlrun.data.batches import Batch, Batches
+from mlrun.data.datasets.text_file import TextStream
 from mlrun.evaluation import metrics as measures
+from mlrun.evaluation.evaluator import Better
 from mlrun.generation.decoding import sample
-from mlrun.tasks.task import Task
-
-log = logging.getLogger("mlrun")
+from mlrun.tasks.task import Loss, Outputs, Task
 
 
 class LanguageModeling(Task):
@@ -28,15 +23,19 @@ class LanguageModeling(Task):
 
     Args:
         network: (tokens, state) -> (logits, state), see `mlrun.networks.text.language_models`.
-        reading: "random": windows that begin anywhere, nothing carried over; "consecutive": a text read row by row, the state carried from
-            window to window and the gradient cut between them (truncated back-propagation through time, Williams and Peng 1990).
+        reading: "random": windows that begin anywhere, without a state; "consecutive": the text row by row, the state carried from window
+            to window and the gradient cut between them (truncated back-propagation through time, Williams and Peng 1990).
         decay_matrices_only: weight decay acts on matrices, not on biases and gains.
-        sample_length, temperature, top_k, top_p: of the texts written to figures/samples.txt whenever validation improved, and of answers to
-            prompts; top_k keeps the most probable tokens, top_p the fewest that make up this probability.
-        sample_seed: of those texts: the same weights write the same text.
+        sample_length: tokens of a continuation.
+        temperature: of the softmax that tokens are drawn from; 0 takes the most probable one.
+        top_k: draw among the so many most probable tokens only.
+        top_p: draw among the fewest tokens that together have this probability.
+        sample_seed: of the generator, anew for each prompt: the same weights continue a prompt in the same way.
     """
 
-    monitor, mode = "val/perplexity", "min"
+    metrics = {"loss": Better.SMALLER, "perplexity": Better.SMALLER, "bits_per_character": Better.SMALLER}
+    monitor = "perplexity"
+    queries: ClassVar[Mapping[str, str]] = {"prompt": "mlrun.predictions.prompt.Prompt"}
 
     def __init__(
         self,
@@ -53,118 +52,97 @@ class LanguageModeling(Task):
         self.network, self.reading, self.decay_matrices_only = network, reading, decay_matrices_only
         self.sample_length, self.temperature, self.top_k, self.top_p = sample_length, temperature, top_k, top_p
         self.sample_seed = sample_seed
-        self._state = None  # carried from batch to batch
-        self._best = math.inf
+        self._state: Any = None  # carried from window to window
+        self._state_of_training: Any = None  # kept during a validation
 
-    def train_loader(self, data, device, shard):
+    def train_loader(self, data: TextStream, device: torch.device, shard: tuple[int, int]) -> Batches:
         if self.reading == "random":
-            return data.random_windows(device, shard)
-        return data.loader("train", device, shuffle=True, shard=shard)
+            return data.random_windows(self.preprocessor, device, shard)
+        return super().train_loader(data, device, shard)
 
     def own_steps(self) -> Sequence[Step]:
         return (NoDecay(),) if self.decay_matrices_only else ()
 
-    def _loss(self, batch, state) -> tuple[Tensor, object]:
-        x, y = batch
-        logits, state = self.network(x, state)
-        return F.cross_entropy(logits.flatten(0, 1), y.flatten()), detached(state)
-
-    def on_train_epoch_start(self):
+    def start_text(self) -> None:
+        """Forgets the state: the next batch is the beginning of a text."""
         self._state = None
 
-    def training_step(self, batch, batch_index):
-        loss, state = self._loss(batch, self._state)
+    def loss(self, batch: Batch) -> Loss:
+        """Of a window and, in consecutive reading, the state that the window before it left."""
+        logits, state = self.network(batch["input_ids"], self._state)
         if self.reading == "consecutive":
-            self._state = state
-        self.tally("train", batch[1].numel(), loss=loss.detach().float() * batch[1].numel())
-        return loss
+            self._state = detached(state)
+        labels = batch["labels"]
+        return Loss(F.cross_entropy(logits.flatten(0, 1), labels.flatten()), labels.numel())
 
-    def on_validation_epoch_start(self):
-        self._carried, self._state = self._state, None
+    def on_train_epoch_start(self) -> None:
+        self.start_text()
 
-    def validation_step(self, batch, batch_index):
-        loss, state = self._loss(batch, self._state)
-        if self.reading == "consecutive":
-            self._state = state
-        self.tally("val", batch[1].numel(), loss=loss.float() * batch[1].numel())
+    def on_validation_epoch_start(self) -> None:
+        super().on_validation_epoch_start()
+        self._state_of_training, self._state = self._state, None
 
-    def on_validation_epoch_end(self):
-        self._state = self._carried
-        metrics = self.epoch_metrics("val")
-        self.log_dict(metrics)
-        if metrics.get(self.monitor, math.inf) < self._best and self.trainer.is_global_zero:
-            self._best = metrics[self.monitor]
-            self._write_sample(self._best)
+    def on_validation_epoch_end(self) -> None:
+        self._state, self._state_of_training = self._state_of_training, None
+        super().on_validation_epoch_end()
 
-    def epoch_metrics(self, stage):
-        means = self.means(stage)
-        if not means:
-            return {}
-        metrics = measures.language_modeling(means["loss"], self.data.tokens_per_character(stage))
-        return {f"{stage}/{name}": value for name, value in metrics.items()}
+    def epoch_metrics(self, stage: str) -> dict[str, float]:
+        metrics = super().epoch_metrics(stage)
+        loss = metrics.get(f"{stage}/loss")
+        if loss is None:
+            return metrics
+        ratio = self.data.stream(stage, self.preprocessor).tokens_per_character
+        of_text = measures.language_modeling(loss, ratio)
+        return metrics | {f"{stage}/{name}": value for name, value in of_text.items()}
+
+    def predict(self, batch: Batch) -> Outputs:
+        """`sequences`: the tokens (sample_length,) with which each prompt is continued."""
+        lengths = batch["attention_mask"].sum(1).tolist()
+        prompts = [ids[:length].tolist() for ids, length in zip(batch["input_ids"], lengths)]
+        return {"sequences": [self.continuation(prompt) for prompt in prompts]}
 
     @torch.inference_mode()
-    def evaluate(self, loader, data):
-        total, count, state = torch.zeros((), dtype=torch.float64, device=self.device), 0, None
-        for batch in loader:
-            loss, carried = self._loss(batch, state)
-            state = carried if self.reading == "consecutive" else None
-            total += loss.double() * batch[1].numel()
-            count += batch[1].numel()
-        return measures.language_modeling(total.item() / count, loader.tokens_per_character)
-
-    def _write_sample(self, value: float) -> None:
-        text = self.data.tokenizer.decode(self.continuation(self.data.tokenizer.encode("\n") or [PAD]))
-        heading = f"epoch {self.current_epoch + 1}, validation perplexity {value:.3f}"
-        log.info("sample, %s: %s", heading, text)
-        path = Path(self.trainer.default_root_dir) / "figures" / "samples.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(f"--- {heading}\n{text}\n\n")
-
-    @torch.inference_mode()
-    def continuation(self, prompt: list[int]) -> list[int]:
-        """Tokens that the network goes on with after a prompt of at least one token."""
-        training = self.training
-        self.eval()
+    def continuation(self, prompt: Sequence[int]) -> Tensor:
+        """(sample_length,) tokens after a prompt of at least one token; in evaluation mode the same every time."""
         generator = torch.Generator(self.device).manual_seed(self.sample_seed)
-        prompt = torch.tensor([prompt], device=self.device)
-        written = sample(
-            Writer(self.network), None, prompt, self.sample_length, self.temperature, self.top_k, self.top_p, generator
-        )
-        self.train(training)
-        return written.tokens[0].tolist()
-
-    def answer(self, rows, transform) -> np.ndarray:
-        """(rows,) texts: how the network goes on after each prompt, the same every time it is asked."""
-        tokenizer = transform.tokenizer
-        prompts = [tokenizer.encode(text) or [PAD] for text in as_texts(rows)]
-        return np.array([tokenizer.decode(self.continuation(prompt)) for prompt in prompts], dtype=object)
+        return sample(
+            CachedDecoder(self.network),
+            None,
+            torch.tensor([list(prompt)], device=self.device),
+            self.sample_length,
+            self.temperature,
+            self.top_k,
+            self.top_p,
+            generator,
+        ).tokens[0]
 
 
-def detached(state):
+def detached(state: Any) -> Any:
     """The same state without its history; tuples and lists of tensors, to any depth."""
     if isinstance(state, Tensor):
         return state.detach()
     return None if state is None else type(state)(detached(part) for part in state)
 
 
-class Writer:
-    """A language model as `mlrun.generation.decoding` asks for it. The state: that of the network, how many tokens it holds, all tokens (rows, length).
+class CachedDecoder:
+    """A language model behind the interface of `mlrun.generation.decoding`.
 
-    A network whose context is full reads the second half of it again, from its first position on.
+    Its state: that of the network, how many tokens it holds, and all tokens (rows, length). A network whose context is full starts
+    again with the second half of it, from the first position on.
     """
 
     def __init__(self, network: nn.Module):
         self.network, self.limit = network, getattr(network, "context_length", None)
 
-    def start(self, memory=None):
+    def start(self, memory: Any = None) -> tuple[Any, int, Tensor | None]:
         return self._fresh(), 0, None
 
-    def _fresh(self):
+    def _fresh(self) -> Any:
         return self.network.start() if hasattr(self.network, "start") else None
 
-    def step(self, tokens: Tensor, state):
+    def step(
+        self, tokens: Tensor, state: tuple[Any, int, Tensor | None]
+    ) -> tuple[Tensor, tuple[Any, int, Tensor | None]]:
         inner, held, seen = state
         seen = tokens if seen is None else torch.cat([seen, tokens], 1)
         if self.limit is not None and held + tokens.shape[1] > self.limit:

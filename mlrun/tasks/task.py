@@ -52,6 +52,7 @@ class Task(LightningModule):
         "loss"  # the metric of the validation part that chooses the best epoch, unless the model's YAML names another
     )
     is_thread_safe: bool = True  # whether several threads may call `predict` at once
+    prediction_rows: int | None = None  # rows that `predict` takes at once; None: by the size of a row
     supports_mid_epoch_resume: bool = True  # False where there is state that `on_save_checkpoint` does not keep
     queries: ClassVar[
         Mapping[str, str]
@@ -90,12 +91,17 @@ class Task(LightningModule):
     # --- feeding a network -------------------------------------------------------------------------------------------
 
     def feed(self, batch: Batch) -> Any:
-        """`self.network` on the inputs of a batch: by the names of its `forward`'s arguments, or else the first input alone."""
+        """`self.network` on the inputs of a batch: by the names of its `forward`'s arguments, or else the first input alone.
+
+        Of a `transformers` model, which returns an object, the `logits`.
+        """
         if self._fed is None:
             self._fed = input_names(self.network, batch, self.preprocessor)
         if self._fed:
-            return self.network(**{name: batch[name] for name in self._fed if name in batch})
-        return self.network(next(iter(batch.values())))
+            output = self.network(**{name: batch[name] for name in self._fed if name in batch})
+        else:
+            output = self.network(next(iter(batch.values())))
+        return getattr(output, "logits", output)
 
     # --- training ----------------------------------------------------------------------------------------------------
 

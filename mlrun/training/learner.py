@@ -17,9 +17,9 @@ from mlrun.adapt.adaptation import Adaptation
 from mlrun.adapt.vocabulary import source_preprocessor
 from mlrun.config.identity import lasting_identity
 from mlrun.config.instantiate import fill, instantiate, plain, without_metadata
-from mlrun.data.batches import Batch, columns_of, gather
+from mlrun.data.batches import Batch, Column, columns_of, gather
 from mlrun.data.examples import Examples
-from mlrun.data.module import DataModule
+from mlrun.data.module import DataModule, sequence_lengths
 from mlrun.data.predictions import Predictions
 from mlrun.data.preprocess.preprocessor import Preprocessor, make_preprocessor
 from mlrun.data.preprocess.preprocessor import load as load_preprocessor
@@ -151,7 +151,9 @@ class NetworkLearner(Learner):
         self.task.data = data
         measuring = [one for one in self.evaluators if one.every_epoch]
         if measuring:
-            self.task.validation = Validation(self.task, measuring, Subject(self, data, "val"))
+            self.task.validation = Validation(
+                self.task, measuring, Subject(self, data, "val", in_training=True)
+            )
         if settings.get("channels_last", True):
             lay_out_channels(self.task)
         layers = self._layers(data)
@@ -325,15 +327,33 @@ class NetworkLearner(Learner):
         found: list[Predictions] = []
         for start in range(0, max(len(examples), 1), PREDICT_ROWS):
             some = examples.take(slice(start, start + PREDICT_ROWS))
-            columns = columns_of(self.preprocessor.encode(some), self.task.device)
-            size = self._rows_at_once(gather(columns, slice(0, 1))) if len(some) else 1
-            for at in range(0, max(len(some), 1), size):
-                batch = gather(columns, slice(at, at + size))
-                outputs = as_arrays(self.task.predict(batch))
-                found.append(self.preprocessor.decode(outputs, some.take(slice(at, at + size))))
+            encoded = self.preprocessor.encode(some)
+            lengths = sequence_lengths(encoded)
+            if lengths is not None and len(some) > 1:  # rows of similar length together: less padding
+                order = lengths.argsort(stable=True)
+                answers = self._predict(columns_of(encoded, self.task.device), some, order)
+                found.append(answers.take(order.argsort().numpy()))
+            else:
+                found.append(self._predict(columns_of(encoded, self.task.device), some, None))
+        return found[0].concatenate(found[1:])
+
+    def _predict(self, columns: list[Column], examples: Examples, order: torch.Tensor | None) -> Predictions:
+        """Of all rows, in this order; None: as they are."""
+        found: list[Predictions] = []
+        size = self._rows_at_once(gather(columns, slice(0, 1))) if len(examples) else 1
+        for at in range(0, max(len(examples), 1), size):
+            rows = slice(at, at + size)
+            if order is None:
+                batch, chosen = gather(columns, rows), examples.take(rows)
+            else:
+                batch = gather(columns, order[rows], order[rows].to(self.task.device))
+                chosen = examples.take(order[rows].numpy())
+            found.append(self.preprocessor.decode(as_arrays(self.task.predict(batch)), chosen))
         return found[0].concatenate(found[1:])
 
     def _rows_at_once(self, row: Batch) -> int:
+        if self.task.prediction_rows is not None:
+            return self.task.prediction_rows
         first = next(iter(row.values()))
         width = TOKEN_WIDTH if isinstance(first, torch.Tensor) and first.dtype == torch.int64 else 1
         return rows_at_once(max(1, width * getattr(first, "numel", lambda: 1)()), self.task.device)

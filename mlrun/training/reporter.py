@@ -80,7 +80,8 @@ class Reporter(Callback):
         self.run.metrics(metrics, step=epoch)
         log.info("epoch %d: %s", epoch, ", ".join(f"{key} {value:.6g}" for key, value in metrics.items()))
         self.progress.epoch(epoch, metrics)
-        self._draw(task, epoch, last=epoch == trainer.max_epochs)
+        if trainer.is_global_zero:
+            self._draw(task, epoch, last=epoch == trainer.max_epochs)
 
     def _draw(self, task: LightningModule, epoch: int, last: bool) -> None:
         for name, picture in (one for view in self.views for one in view.epoch(task, epoch, last)):
@@ -89,8 +90,8 @@ class Reporter(Callback):
             path = self.directory / "figures" / f"{name}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             own = getattr(picture, "save", None)
-            own(path) if own else save(picture, path)
-            self.run.artifact(path, "figures")
+            written = own(path) if own else save(picture, path)
+            self.run.artifact(written or path, "figures")
 
     @property
     def state(self) -> dict[str, Any]:

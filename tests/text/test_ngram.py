@@ -40,13 +40,16 @@ def test_kneser_ney_counts_contexts_not_occurrences():
 
 def test_higher_orders_learn_more_of_a_real_text():
     from mlrun.data.datasets.text_file import TextFile
+    from mlrun.data.preprocess.preprocessor import make_preprocessor
 
     data = TextFile(None, "language_modeling", "text_file", 1)
-    train, val = data.tokens("train"), data.tokens("val")
-    losses = [-NGram(len(data.tokenizer), order).fit(train).log_probabilities(val).mean() for order in (1, 2, 3, 5)]
+    preprocessor = make_preprocessor(None, data)
+    train, val = (data.stream(part, preprocessor).tokens for part in ("train", "val"))
+    size = preprocessor.spec["vocab_size"]
+    losses = [-NGram(size, order).fit(train).log_probabilities(val).mean() for order in (1, 2, 3, 5)]
     assert losses[0] > losses[1] + 0.4 > losses[2] + 0.7 > losses[3] + 0.9
     shuffled = np.random.default_rng(0).permutation(train)
-    assert -NGram(len(data.tokenizer), 3).fit(shuffled).log_probabilities(val).mean() > losses[0] - 0.1
+    assert -NGram(size, 3).fit(shuffled).log_probabilities(val).mean() > losses[0] - 0.1
 
 
 @pytest.mark.parametrize("options", [{"order": 0}, {"smoothing": "none"}, {"k": 0}])

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlrun.data.datasets.pairs import PairContent, Pairs
+from mlrun.data.datasets.pairs import PairContent, Pairs, pair_content
 from mlrun.errors import DataError
+
+if TYPE_CHECKING:
+    from babel import Locale
 
 FORMS = ("full", "long", "medium", "short")  # of the Unicode CLDR
 # so that two digits of a year tell the century, as POSIX reads them
@@ -17,16 +22,32 @@ FIRST, LAST = datetime.date(1969, 1, 1), datetime.date(2068, 12, 31)
 class Dates(Pairs):
     """Texts such as "Mittwoch, 5. November 1997" -> "1997-11-05"; all texts differ.
 
-    rows: how many. languages: CLDR locales such as en, de, pt_BR. forms: of the CLDR's date formats, by their names; a form of numbers
-    only that another language reads differently (3/4/99) is left to the language that is named first. data_seed: of the generation.
-    Needs Babel, which brings the CLDR's names and formats (https://cldr.unicode.org).
+    Needs Babel, which brings the names and formats of the CLDR (https://cldr.unicode.org).
+
+    Args:
+        rows: how many.
+        languages: CLDR locales such as en, de, pt_BR.
+        forms: date formats of the CLDR by their names. A form of numbers only that another language reads differently (3/4/99) is left to
+            the language that is named first.
+        data_seed: of the generation.
+        options: of `Pairs`.
     """
 
-    def __init__(self, problem, name, seed, rows=14000, languages=("en", "de"), forms=FORMS, data_seed=0, **options):
+    def __init__(
+        self,
+        problem: str,
+        name: str,
+        seed: int,
+        rows: int = 14000,
+        languages: Sequence[str] = ("en", "de"),
+        forms: Sequence[str] = FORMS,
+        data_seed: int = 0,
+        **options: Any,
+    ):
         super().__init__(problem, name, seed, **options)
         self.count, self.languages, self.forms, self.data_seed = rows, list(languages), list(forms), data_seed
 
-    def read(self):
+    def read(self) -> PairContent:
         from babel.dates import format_date, parse_pattern
 
         patterns = [(locale, parse_pattern(pattern)) for locale, pattern in unambiguous(self._patterns())]
@@ -42,9 +63,9 @@ class Dates(Pairs):
                 found[spaced(pattern.apply(date, locale))] = date.isoformat()
                 if len(found) == self.count:
                     break
-        return PairContent(list(found), list(found.values()), f"Unicode CLDR by Babel: {format_date.__module__}", {})
+        return pair_content(list(found), list(found.values()), f"Unicode CLDR by Babel: {format_date.__module__}")
 
-    def _patterns(self):
+    def _patterns(self) -> Iterator[tuple[Locale, str]]:
         """(locale, pattern) for every language and form."""
         from babel import Locale, UnknownLocaleError
 
@@ -67,8 +88,8 @@ def spaced(text: str) -> str:
     return " ".join(text.split())
 
 
-def unambiguous(patterns):
-    """Those (locale, pattern) of which no text means another date under a pattern before."""
+def unambiguous(patterns: Iterable[tuple[Locale | str, str]]) -> list[tuple[Locale | str, str]]:
+    """Those (locale, pattern) of which no text means another date under an earlier pattern."""
     from babel.dates import parse_pattern
 
     year = [datetime.date(2003, 1, 1) + datetime.timedelta(day) for day in range(365)]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import tarfile
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from mlrun.data.datasets.pairs import PairContent, Pairs
+from mlrun.data.datasets.pairs import PairContent, Pairs, pair_content
 from mlrun.data.readers.download import data_directory, fetch
 from mlrun.data.splits import PARTS
 from mlrun.errors import DataError
@@ -27,26 +29,40 @@ MULTI30K = {
 }
 MULTI30K_ADDRESSES = ["https://raw.githubusercontent.com/neychev/small_DL_repo/master/datasets/Multi30k/"]
 PARTS_OF_ARCHIVE = dict(zip(MULTI30K, PARTS))
+Sides = tuple[list[str], list[str]]  # sources and targets, line by line
 
 
 class ParallelText(Pairs):
-    """path: [source file, target file], line by line; or one file with tabs between its columns; or a folder.
+    """Pairs from files of UTF-8 text, .gz, or a .zip that holds one text with tabs. Pairs with an empty side are left out.
 
-    A folder holds train.de and train.en (languages: [de, en]), and perhaps val and test (or dev, valid, test_2016_flickr ...).
-    val_path, test_path: files of those parts, in the form of `path`. columns: of a tab-separated file, source and target, from 0.
-    Every file may be UTF-8 text, .gz, or a .zip that holds one text of tabs. Pairs with an empty side are left out.
+    Args:
+        path: [source file, target file], line by line; or one file with tabs between its columns; or a folder, which holds train.de and
+            train.en (languages: [de, en]), and perhaps val and test (or dev, valid, test_2016_flickr ...).
+        val_path, test_path: files of those parts, in the form of `path`.
+        languages: endings of a folder's files, source and target.
+        columns: numbers of the source's and the target's column in a file with tabs, from 0.
+        options: of `Pairs`.
     """
 
     def __init__(
-        self, path, problem, name, seed, val_path=None, test_path=None, languages=None, columns=(0, 1), **options
+        self,
+        path: str | list[str] | None,
+        problem: str,
+        name: str,
+        seed: int,
+        val_path: str | list[str] | None = None,
+        test_path: str | list[str] | None = None,
+        languages: Sequence[str] | None = None,
+        columns: Sequence[int] = (0, 1),
+        **options: Any,
     ):
         super().__init__(problem, name, seed, **options)
         self.paths = {"train": path, "val": val_path, "test": test_path}
-        self.languages, self.columns = languages, list(columns)
+        self.languages, self.column_numbers = languages, list(columns)
         if isinstance(path, str):
             self.title = path
 
-    def read(self):
+    def read(self) -> PairContent:
         paths = {part: path for part, path in self.paths.items() if path is not None}
         if isinstance(paths["train"], str) and Path(paths["train"]).expanduser().is_dir():
             paths = {
@@ -55,17 +71,19 @@ class ParallelText(Pairs):
             }
         return self.content_of({part: self._read_part(path) for part, path in paths.items()}, str(self.paths["train"]))
 
-    def content_of(self, pairs: dict[str, tuple[list[str], list[str]]], origin: str) -> PairContent:
-        """parts -> (sources, targets) as one list, with the places of all parts but train's rest."""
-        source, target, parts = [], [], {}
-        for part, (xs, ys) in pairs.items():
-            kept = [(x.strip(), y.strip()) for x, y in zip(xs, ys) if x.strip() and y.strip()]
-            parts[part] = (len(source), len(source) + len(kept))
-            source += [x for x, _ in kept]
-            target += [y for _, y in kept]
-        return PairContent(source, target, origin, {part: bounds for part, bounds in parts.items() if part != "train"})
+    def content_of(self, pairs: Mapping[str, Sides], origin: str) -> PairContent:
+        """part -> (sources, targets) as one list, with the places of all parts but train."""
+        sources: list[str] = []
+        targets: list[str] = []
+        parts = {}
+        for part, sides in pairs.items():
+            kept = [(x.strip(), y.strip()) for x, y in zip(*sides) if x.strip() and y.strip()]
+            parts[part] = (len(sources), len(sources) + len(kept))
+            sources += [x for x, _ in kept]
+            targets += [y for _, y in kept]
+        return pair_content(sources, targets, origin, {part: ends for part, ends in parts.items() if part != "train"})
 
-    def _folder(self, folder: Path) -> dict:
+    def _folder(self, folder: Path) -> dict[str, list[str]]:
         if not self.languages or len(self.languages) != 2:
             raise DataError(f"{folder}: a folder needs the endings of its files, e.g. dataset.languages=[de,en]")
         found = {}
@@ -81,9 +99,9 @@ class ParallelText(Pairs):
             )
         return found
 
-    def _read_part(self, path) -> tuple[list[str], list[str]]:
+    def _read_part(self, path: str | list[str]) -> Sides:
         if isinstance(path, str):
-            return tab_separated(Path(path).expanduser(), self.columns)
+            return tab_separated(Path(path).expanduser(), self.column_numbers)
         if len(path) != 2:
             raise DataError(f"dataset.path={path}: give one file with tabs, a folder, or [source file, target file]")
         files = [Path(side).expanduser() for side in path]
@@ -98,15 +116,24 @@ class ParallelText(Pairs):
 class FrenchEnglish(ParallelText):
     """`fra-eng.zip` or `fra.txt`, in `data_dir` or `data_dir`/fra_eng; else downloaded. Raises DataError."""
 
-    def __init__(self, problem, name, seed, data_dir, columns=(0, 1), **options):
+    def __init__(
+        self,
+        problem: str,
+        name: str,
+        seed: int,
+        data_dir: str | None,
+        columns: Sequence[int] = (0, 1),
+        **options: Any,
+    ):
         super().__init__(None, problem, name, seed, columns=columns, **options)
         self.folder = data_directory(data_dir)
 
-    def read(self):
+    def read(self) -> PairContent:
         for folder in (self.folder, self.folder / "fra_eng"):
             for file in ("fra.txt", "fra-eng.zip"):
                 if (folder / file).is_file():
-                    return self.content_of({"train": tab_separated(folder / file, self.columns)}, str(folder / file))
+                    sides = tab_separated(folder / file, self.column_numbers)
+                    return self.content_of({"train": sides}, str(folder / file))
         fetch(FRA_ENG, FRA_ENG_ADDRESSES, self.folder / "fra_eng", self.name)
         return self.read()
 
@@ -114,11 +141,19 @@ class FrenchEnglish(ParallelText):
 class Multi30k(ParallelText):
     """Files train.de ... test.en (or .gz), or the three archives of WMT 2016, in `data_dir` or `data_dir`/multi30k; else downloaded."""
 
-    def __init__(self, problem, name, seed, data_dir, languages=("de", "en"), **options):
+    def __init__(
+        self,
+        problem: str,
+        name: str,
+        seed: int,
+        data_dir: str | None,
+        languages: Sequence[str] = ("de", "en"),
+        **options: Any,
+    ):
         super().__init__(None, problem, name, seed, languages=list(languages), **options)
         self.folder = data_directory(data_dir)
 
-    def read(self):
+    def read(self) -> PairContent:
         for folder in (self.folder, self.folder / "multi30k"):
             if _existing(folder, f"train.{self.languages[0]}"):
                 return self.content_of(
@@ -130,7 +165,7 @@ class Multi30k(ParallelText):
         fetch(MULTI30K, MULTI30K_ADDRESSES, self.folder / "multi30k", self.name)
         return self.read()
 
-    def _archived(self, archive: Path, part: str):
+    def _archived(self, archive: Path, part: str) -> Sides:
         sides = []
         with tarfile.open(archive) as content:
             members = {Path(member.name).name: member for member in content.getmembers() if member.isfile()}
@@ -148,8 +183,8 @@ def _existing(folder: Path, stem: str) -> Path | None:
     return next((folder / (stem + ending) for ending in ENDINGS if (folder / (stem + ending)).is_file()), None)
 
 
-def tab_separated(path: Path, columns) -> tuple[list[str], list[str]]:
-    """Two columns of a file. Raises DataError naming the line that has too few."""
+def tab_separated(path: Path, columns: Sequence[int]) -> Sides:
+    """Two columns of a file, by their numbers. Raises DataError naming the line that has too few."""
     source, target, needed = [], [], max(columns) + 1
     for number, line in enumerate(lines_of(path), 1):
         cells = line.split("\t")

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlrun.data.features import TEXT
 from mlrun.data.readers.columns import MISSING, NUMBER, as_numbers
 from mlrun.errors import DataError
 
@@ -36,14 +37,17 @@ class Rejected(NamedTuple):
     row: str
 
 
-def _needed(source: str, names: list[str], fields) -> list[tuple[str, str]]:
+Fields = list[tuple[str, str]]  # (column, kind) that a model reads
+
+
+def _needed(source: str, names: list[str], fields: Fields) -> Fields:
     """The columns to read of those that are there. Raises DataError for absent ones and for columns of the same name."""
-    if fields is None:
-        known = [name for name in names if name.lower() in TEXT_NAMES]
-        chosen = known[0] if known else names[0] if len(names) == 1 else None
-        if chosen is None:
-            raise DataError(f"{source}: no column of texts; name it {', '.join(TEXT_NAMES[:-1])} or {TEXT_NAMES[-1]}")
-        fields = [(chosen, "text")]
+    if _is_single_text(fields):
+        column = _text_column(names, fields)
+        if column is None:
+            usual = [fields[0][0], *(name for name in TEXT_NAMES if name != fields[0][0])]
+            raise DataError(f"{source}: no column of texts; name it {', '.join(usual[:-1])} or {usual[-1]}")
+        fields = [(column, TEXT)]
     absent = [name for name, _ in fields if name not in names]
     if absent:
         some = ", ".join(absent[:8]) + (", ..." if len(absent) > 8 else "")
@@ -52,6 +56,18 @@ def _needed(source: str, names: list[str], fields) -> list[tuple[str, str]]:
     if twice:
         raise DataError(f"{source}: the column {twice[0]!r} occurs more than once; rename one of them")
     return fields
+
+
+def _is_single_text(fields: Fields) -> bool:
+    """Whether a model reads one text, whose column may have another name."""
+    return len(fields) == 1 and fields[0][1] == TEXT
+
+
+def _text_column(names: list[str], fields: Fields) -> str | None:
+    """The column of texts: named as in training, by a usual name, or the only one."""
+    own = fields[0][0]
+    known = [name for name in names if name == own] or [name for name in names if name.lower() in TEXT_NAMES]
+    return known[0] if known else names[0] if len(names) == 1 else None
 
 
 # --- text files ------------------------------------------------------------------------------------------------------
@@ -240,11 +256,17 @@ def _json_lines(source, inputs, fields, separator):
             records = (record for record in map(_record, block.split(b"\n")) if record is not None)
             first = next(records, None)
             if first is not None:
-                names = {name for name, _ in fields or []}
-                whole = (record for record in chain([first], records) if names <= record.keys())
+                whole = (record for record in chain([first], records) if _is_whole(list(record), fields))
                 needed = _needed(source, list(next(whole, first)), fields)
         yield partial(_json_block, block, line, needed or [])
         line += block.count(b"\n")
+
+
+def _is_whole(names: list[str], fields: Fields) -> bool:
+    """Whether a record has all that the model reads."""
+    if _is_single_text(fields):
+        return _text_column(names, fields) is not None
+    return {name for name, _ in fields} <= set(names)
 
 
 def _record(text: bytes) -> dict | None:

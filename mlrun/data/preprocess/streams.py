@@ -1,0 +1,166 @@
+"""A long text as a stream of token ids, and prompts as rows of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlrun.data.examples import Examples
+from mlrun.data.features import Feature, restore
+from mlrun.data.predictions import Predictions, TextPredictions
+from mlrun.data.preprocess.preprocessor import Preprocessor, decode_general
+from mlrun.data.preprocess.text import as_texts
+from mlrun.data.preprocess.tokenizer import PAD, Tokenizer
+from mlrun.data.sequences import Sequences
+from mlrun.data.text_pieces import TextPieces
+
+ON_DISK = 2**26  # bytes of text from which on tokens are kept in a file and read from there as they are needed
+
+
+@dataclass
+class TokenStream:
+    """tokens: (tokens,) uint16 or int32, in memory or mapped from a file. characters: of the text that they stand for."""
+
+    tokens: np.ndarray
+    characters: int
+
+    @property
+    def tokens_per_character(self) -> float:
+        return len(self.tokens) / max(1, self.characters)
+
+
+class StreamPreprocessor(Preprocessor):
+    """Tokens of a text of any size, which is read piece by piece; the vocabulary is that of the training part.
+
+    The vocabulary and the tokens of a large file are kept in the user's cache folder, and found there by a later run.
+    Prompts are encoded as `input_ids` and `attention_mask` (batch, tokens), padded with PAD; an empty prompt is a single PAD. Decodes
+    `sequences`, a list of token ids (tokens,) for each row.
+
+    Args:
+        inputs: one text. targets: none.
+        tokenizer: {kind, size, min_frequency, lowercase} of `Tokenizer.train`.
+        estimator: whether an estimator is fed, which takes prompts as a list of arrays (tokens,).
+    """
+
+    def __init__(
+        self,
+        inputs: Mapping[str, Feature],
+        targets: Mapping[str, Feature],
+        tokenizer: Mapping[str, Any] | None = None,
+        estimator: bool = False,
+    ):
+        self.inputs, self.targets = dict(inputs), dict(targets)
+        (self._text,) = self.inputs
+        self.settings, self.estimator = {"kind": "characters", **(tokenizer or {})}, estimator
+        self.tokenizer: Tokenizer
+
+    def fit(self, train: Examples) -> None:
+        texts = train[self._text]
+        if not _is_kept(texts):
+            self.tokenizer = Tokenizer.train(iter(texts), **self.settings)
+            return
+        path = _kept_file(texts, self.settings, ".tokenizer.json")
+        if not path.is_file():
+            state = Tokenizer.train(iter(texts), **self.settings).state
+            _write_aside(path, lambda beside: beside.write_text(json.dumps(state), encoding="utf-8"))
+        self.tokenizer = Tokenizer.from_state(json.loads(path.read_text(encoding="utf-8")))
+
+    def stream(self, texts: Iterable[str]) -> TokenStream:
+        """The tokens of texts, one after the other. Those of a large file are mapped from the disk."""
+        if not _is_kept(texts):
+            pieces, characters = [np.zeros(0, dtype=self._dtype)], 0
+            for text in texts:
+                pieces.append(self.tokenizer.encode_array(text).astype(self._dtype))
+                characters += len(text)
+            return TokenStream(np.concatenate(pieces), characters)
+        tokens, about = (_kept_file(texts, self.tokenizer.state, suffix) for suffix in (".bin", ".json"))
+        if not (tokens.is_file() and about.is_file()):
+            counted = 0
+
+            def write(beside: Path) -> None:
+                nonlocal counted
+                with open(beside, "wb") as file:
+                    for text in texts:
+                        self.tokenizer.encode_array(text).astype(self._dtype).tofile(file)
+                        counted += len(text)
+
+            _write_aside(tokens, write)
+            _write_aside(about, lambda beside: beside.write_text(json.dumps({"characters": counted})))
+        characters = json.loads(about.read_text())["characters"]
+        if not tokens.stat().st_size:  # an empty file cannot be mapped
+            return TokenStream(np.zeros(0, dtype=self._dtype), characters)
+        return TokenStream(np.memmap(tokens, dtype=self._dtype, mode="r"), characters)
+
+    @property
+    def _dtype(self) -> type[np.integer]:
+        return np.uint16 if len(self.tokenizer) <= 2**16 else np.int32
+
+    def encode(self, examples: Examples) -> dict[str, Any]:
+        rows = [self.tokenizer.encode_array(text) for text in as_texts(examples[self._text])]
+        rows = [ids if len(ids) else np.array([PAD], dtype=np.int32) for ids in rows]
+        return {"input_ids": rows if self.estimator else Sequences(rows, PAD, "attention_mask")}
+
+    def decode(self, outputs: Mapping[str, Any], examples: Examples | None = None) -> Predictions:
+        if "sequences" not in outputs:
+            return decode_general(outputs)
+        texts = [self.tokenizer.decode(ids) for ids in outputs["sequences"]]
+        return TextPredictions(texts, lowercase=self.tokenizer.lowercase)
+
+    @property
+    def input_keys(self) -> tuple[str, ...]:
+        return "input_ids", "attention_mask"
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        return {"vocab_size": len(self.tokenizer)}
+
+    @property
+    def state(self) -> dict[str, Any]:
+        kind = type(self)
+        return {
+            "_target_": f"{kind.__module__}.{kind.__qualname__}",
+            "inputs": {name: feature.state() for name, feature in self.inputs.items()},
+            "targets": {name: feature.state() for name, feature in self.targets.items()},
+            "tokenizer": self.tokenizer.state,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> StreamPreprocessor:
+        made = cls(*({name: restore(one) for name, one in state[side].items()} for side in ("inputs", "targets")))
+        made.tokenizer = Tokenizer.from_state(state["tokenizer"])
+        return made
+
+    def inherit(self, state: Mapping[str, Any]) -> list[str]:
+        if state.get("_target_") != self.state["_target_"]:
+            return []
+        self.tokenizer = Tokenizer.from_state(state["tokenizer"])
+        return list(self.inputs)
+
+
+def _is_kept(texts: Any) -> bool:
+    """Whether what is computed from these texts belongs on the disk."""
+    return isinstance(texts, TextPieces) and texts.identity is not None and len(texts.buffer) >= ON_DISK
+
+
+def _kept_file(texts: TextPieces, settings: Mapping[str, Any], suffix: str) -> Path:
+    """Where something is kept that depends on these texts and settings."""
+    from pooch import os_cache
+
+    about = json.dumps([texts.identity, texts.start, texts.end, settings])
+    folder = Path(os_cache("mlrun")) / "tokens"
+    return folder / f"{hashlib.blake2b(about.encode(), digest_size=12).hexdigest()}{suffix}"
+
+
+def _write_aside(path: Path, write: Any) -> None:
+    """Calls `write` with another path, and renames it: several runs may do so at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    write(beside)
+    os.replace(beside, path)

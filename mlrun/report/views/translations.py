@@ -1,0 +1,28 @@
+"""The table of everything that was generated for a part, with its references: translations.csv."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from mlrun.data.module import DataModule
+from mlrun.data.predictions import TextPredictions
+from mlrun.predictions.learner import Evaluation, Learner
+from mlrun.report.view import View
+
+
+class Translations(View):
+    """Of `TextPredictions`."""
+
+    def draw(self, learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
+        from mlrun.report.translation import translations
+
+        predictions = evaluation.predictions
+        if not isinstance(predictions, TextPredictions) or data.target is None:
+            return
+        truth = evaluation.examples[data.targets[0]]
+        sources = list(evaluation.examples[data.inputs[0]])
+        yield (
+            "translations",
+            translations(sources, predictions.texts, predictions.references(truth), predictions.mistakes(truth)),
+        )
