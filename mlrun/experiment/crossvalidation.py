@@ -294,7 +294,7 @@ def _write_out_of_fold(path: Path, done: list[Fold], data: DataModule) -> None:
                 writer.writerow(["row", "repeat", "fold", "true", *names])
             truth = fold.evaluation.examples[data.targets[0]]
             for place, row in enumerate(fold.rows):
-                answer = [_cell(values[place]) for values in columns.values()]
+                answer = [_cell(name, values[place]) for name, values in columns.items()]
                 writer.writerow([row, fold.repeat, fold.number, written(data.target, truth[place]), *answer])
 
 
@@ -310,8 +310,8 @@ def written(target: Feature, value: Any) -> Any:
     return json.dumps(described, ensure_ascii=False) if isinstance(described, (list, dict)) else described
 
 
-def _cell(value: Any) -> Any:
-    return f"{value:.6g}" if isinstance(value, np.float32) else value
+def _cell(name: str, value: Any) -> Any:
+    return f"{value:.6g}" if name.startswith("probability") else value
 
 
 def _draw(learner: Learner, data: DataModule, done: list[Fold], folder: Path, tracked: Run) -> None:
