@@ -1,6 +1,6 @@
-"""From settings to optimizer, learning-rate schedule and L1 / L2 penalty: what turns a loss into steps.
+"""Optimizer, learning-rate schedule, and L1 and L2 penalties from the configuration.
 
-Tasks with several optimizers call `optimizer` and `scheduler` once for each, overriding what differs (`lr=2e-4`).
+Tasks with several optimizers call `optimizer` and `scheduler` once for each, with overrides such as `lr=2e-4`.
 """
 
 from __future__ import annotations
@@ -18,34 +18,48 @@ from mlrun.config.instantiate import build, construct, plain
 from mlrun.errors import ConfigError
 from mlrun.networks.layers.torch_internals import add_each_, norm_each, sign_each
 
-# torch's optimizers with a kernel that updates all parameters at once, and the devices that have it (torch 2.6-2.13).
-FUSED = {
+# torch's optimizers with a kernel that updates all parameters at once, and the devices that support it (torch 2.6-2.13).
+FUSED: dict[type[torch.optim.Optimizer], set[str]] = {
     torch.optim.SGD: {"cpu", "cuda"},
     torch.optim.Adam: {"cpu", "cuda"},
     torch.optim.AdamW: {"cpu", "cuda"},
     torch.optim.Adagrad: {"cpu"},
 }
 
+Parts = nn.Module | Iterable[nn.Parameter] | Iterable[Mapping[str, Any]]  # what an optimizer trains
+
 
 @dataclass(frozen=True)
 class Optimization:
-    """`optim` and `schedule` are the nodes `optim` and `scheduler` of the configuration (mappings with `_target_`)."""
+    """The settings of a training's optimizers.
+
+    Args:
+        optim: the node `optim` of the configuration, a mapping with `_target_`.
+        schedule: the node `scheduler`.
+        l1: adds l1 * sum |w| to the loss.
+        l2: adds l2 / 2 * sum w^2 to the loss.
+        penalize_bias_and_norm: whether the penalties include biases and normalization layers.
+        fused: whether fused kernels may be used. They must not with a gradient scaler (16-mixed on a GPU): a fused step
+            unscales the gradients itself, which is too late for penalties and clipping.
+    """
 
     optim: Mapping[str, Any]
     schedule: Mapping[str, Any] | None = None
-    l1: float = 0.0  # adds l1 * sum |w| to what is minimized
-    l2: float = 0.0  # adds l2 / 2 * sum w^2
+    l1: float = 0.0
+    l2: float = 0.0
     penalize_bias_and_norm: bool = False
-    # False with a gradient scaler (16-mixed on a GPU): a fused step unscales gradients itself, too late for penalties
-    # and clipping.
     fused: bool = True
 
-    def optimizer(self, parts: nn.Module | Iterable, **overrides: Any) -> torch.optim.Optimizer:
-        """A new optimizer for `parts`: a module, parameters, or groups `{"params": module or parameters, "lr": ...}`.
+    def optimizer(self, parts: Parts, **overrides: Any) -> torch.optim.Optimizer:
+        """A new optimizer. Frozen parameters are left out, and so are groups without any other parameter.
 
-        Overrides replace settings of the configuration; None means: as configured. Frozen parameters are left out, and
-        so are groups that are frozen altogether. Raises ConfigError where torch refuses the settings or nothing is left
-        to train.
+        Args:
+            parts: a module, parameters, or groups `{"params": module or parameters, "lr": ...}`, see
+                `mlrun.adapt.adaptation.Adaptation.parameter_groups`.
+            **overrides: settings that replace those of the configuration, except where they are None.
+
+        Raises:
+            ConfigError: if torch rejects the settings, or nothing is left to train.
         """
         groups = _trainable_groups(parts)
         if not groups:
@@ -61,7 +75,7 @@ class Optimization:
         return construct("optim", node["_target_"], make, groups, **settings)
 
     def _kernel(self, target: Any, parameters: list[Tensor]) -> dict[str, bool]:
-        """`fused` where the class has it on these devices, else `foreach`: small networks wait mostly for this."""
+        """`fused` where the class supports it on these devices, else `foreach`: the step takes much of a small network's time."""
         devices = {p.device.type for p in parameters}
         if self.fused and devices <= FUSED.get(target, set()) and all(p.is_floating_point() for p in parameters):
             return {"fused": True}
@@ -77,23 +91,30 @@ class Optimization:
         monitor: str = "val/loss",
         mode: str = "min",
     ) -> dict[str, Any] | None:
-        """The schedule of `optimizer` as Lightning's `lr_scheduler` dictionary; None where none is configured.
+        """The schedule of an optimizer as Lightning's `lr_scheduler` dictionary; None if none is configured.
 
-        `total_steps` and `total_epochs` are Lightning's `trainer.estimated_stepping_batches` and `trainer.max_epochs`;
-        infinite, -1 or None mean an open end, which schedules that need the length refuse. `monitor` and `mode` are
-        what a plateau schedule watches. Raises ConfigError where the settings do not fit.
+        Args:
+            optimizer: whose learning rates it changes.
+            total_steps: Lightning's `trainer.estimated_stepping_batches`; infinite, -1 or None: open-ended, which schedules
+                that need the length reject.
+            total_epochs: Lightning's `trainer.max_epochs`, open-ended as `total_steps`.
+            monitor: metric that a plateau schedule watches.
+            mode: "min" or "max", whichever is better.
+
+        Raises:
+            ConfigError: if the settings do not fit.
         """
         node = dict(plain(self.schedule) or {})
         if node.get("_target_") is None:
             return None
         interval = node.pop("interval", "epoch")
         if interval not in ("epoch", "step"):
-            raise ConfigError(f"scheduler.interval={interval}: it is either epoch or step")
+            raise ConfigError(f"scheduler.interval={interval}: must be epoch or step")
         steps, epochs = _length(total_steps), _length(total_epochs)
         total = steps if interval == "step" else epochs
         facts = {"total": total, "total_steps": steps, "total_epochs": epochs, "mode": mode}
         if total is not None:
-            facts["T_max"] = total  # so CosineAnnealingLR calls it, and takes None only to fail later
+            facts["T_max"] = total  # the name in CosineAnnealingLR, which accepts None and fails later
         make = build(node | {"_partial_": True}, facts, path="scheduler")
         try:
             schedule = construct("scheduler", node["_target_"], make, optimizer, **make.keywords)
@@ -114,9 +135,9 @@ class Optimization:
         if not (self.l1 or self.l2):
             return
         weights = [w for w in self.penalized(module) if w.grad is not None]
+        gradients = [w.grad for w in weights if w.grad is not None]
         if not weights:
             return
-        gradients = [w.grad for w in weights]
         with torch.no_grad():
             if self.l2:
                 add_each_(gradients, weights, alpha=self.l2)
@@ -149,28 +170,29 @@ class Optimization:
 
 
 def _is_norm(layer: nn.Module) -> bool:
-    return "Norm" in type(layer).__name__  # torch's own all say so, and so do people's
+    return "Norm" in type(layer).__name__  # by name, which also finds the normalization layers of other libraries
 
 
-def _trainable_groups(parts: nn.Module | Iterable) -> list[dict[str, Any]]:
+def _trainable_groups(parts: Parts) -> list[dict[str, Any]]:
+    """Groups of the parameters that are not frozen, without empty ones."""
+    groups: list[dict[str, Any]] = [{"params": parts}]
     if not isinstance(parts, nn.Module):
-        parts = list(parts)
-        if parts and isinstance(parts[0], Mapping):
-            groups = [dict(group, params=_trainable(group["params"])) for group in parts]
-            return [group for group in groups if group["params"]]
-    parameters = _trainable(parts)
-    return [{"params": parameters}] if parameters else []
+        items = list(parts)
+        groups = [dict(item) for item in items if isinstance(item, Mapping)] or [{"params": items}]
+    groups = [{**group, "params": _trainable(group["params"])} for group in groups]
+    return [group for group in groups if group["params"]]
 
 
 def _trainable(part: nn.Module | nn.Parameter | Iterable[nn.Parameter]) -> list[nn.Parameter]:
-    if isinstance(part, Tensor):
+    if isinstance(part, nn.Module):
+        part = part.parameters()
+    elif isinstance(part, nn.Parameter):
         part = [part]
-    parameters = part.parameters() if isinstance(part, nn.Module) else part
-    return [p for p in parameters if p.requires_grad]
+    return [parameter for parameter in part if parameter.requires_grad]
 
 
 def _as_tuple(value: Any) -> Any:
-    """torch writes its pairs (`betas`) as tuples of floats, which YAML and configurations do not have."""
+    """torch takes pairs such as `betas` as tuples of floats, which YAML lacks."""
     if isinstance(value, (list, tuple)):
         return tuple(float(v) if isinstance(v, int) and not isinstance(v, bool) else v for v in value)
     return value
