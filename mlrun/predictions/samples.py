@@ -1,84 +1,136 @@
-"""Samples of a stored generative model, written as a picture or as numbers."""
+"""What a stored generative model can be asked for: samples, or translations of images, as a picture or as numbers."""
 
 from __future__ import annotations
 
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from mlrun.data.features import Label
+from mlrun.data.module import DataModule
 from mlrun.errors import UserError
+from mlrun.predictions.learner import Learner
+from mlrun.predictions.query import Query
 
 FORMATS = (".png", ".npz")
+OUTPUT = "samples.png"  # where --output is not given
+MOST_COLUMNS = 16  # classes up to which a picture has a column for each
 
 
-def write_samples(cfg: dict, learner, count: int, output: Path, labels: list[str] | None = None, seed: int = 0) -> str:
-    """Draws `count` samples, of these classes in turn (None: of all), and writes a grid (.png) or `samples` and `labels` (.npz).
+class Samples(Query):
+    """`--samples N`: samples of a `Generation` task, of the classes of `--labels` in turn."""
 
-    Of a translator between two domains: `count` images of each part's first domain and their translations, one row below the other.
-    Returns what was written. Raises UserError for a model that makes nothing, an unknown class or format.
-    """
-    from mlrun.experiment.stored import open_data
-    from mlrun.tasks.generation import Generation
+    name = "samples"
 
-    task = getattr(learner, "task", None)
-    if output.suffix.lower() not in FORMATS:
-        raise UserError(f"--output {output}: give a file ending in {' or '.join(FORMATS)}")
-    if count < 1:
-        raise UserError(f"--samples {count}: give at least 1")
-    if hasattr(task, "translate"):
-        if labels:
-            raise UserError("--labels: this model translates images and takes no classes")
+    def add_options(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--samples", type=int, help=f"how many to draw, into --output (default: {OUTPUT}) or FILE.npz"
+        )
+        parser.add_argument(
+            "--labels", help="their classes, where the model is conditional: 3,7 (default: all in turn)"
+        )
+        parser.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
+
+    def answer(
+        self, learner: Learner, cfg: dict[str, Any], arguments: Namespace, open_data: Callable[..., DataModule]
+    ) -> int:
+        import torch
+
+        from mlrun.report.samples import picture
+
+        count, output = checked(arguments)
+        task, names = learner.task, arguments.labels and arguments.labels.split(",")
+        known = _classes(learner, task.num_classes)
+        wanted = _places(known, names)
+        labels = None if wanted is None else torch.tensor(wanted)[torch.arange(count) % len(wanted)]
+        samples, labels = task.draw(count, arguments.seed, labels)
+        if output.suffix.lower() == ".npz":
+            arrays = {"samples": task.natural(samples)}
+            if labels is not None:
+                arrays["labels"] = np.asarray(known)[labels.cpu().numpy()]
+            write_arrays(output, arrays)
+        else:
+            columns = len(wanted) if wanted is not None and 1 < len(wanted) <= MOST_COLUMNS else None
+            drawn = picture(task, open_data(cfg), samples, columns)
+            if drawn is None:
+                raise UserError(
+                    f"--output {output}: these samples are neither images nor points; write them to FILE.npz"
+                )
+            write_picture(output, drawn)
+        print(f"{output}: {count} samples")
+        return 0
+
+
+class Translations(Query):
+    """`--samples N`: images of the first domain of a part of the data, and their translations by a `CycleGAN` task."""
+
+    name = "samples"
+
+    def add_options(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--samples",
+            type=int,
+            help=f"how many images of the data to translate, into --output (default: {OUTPUT}) or FILE.npz",
+        )
+
+    def answer(
+        self, learner: Learner, cfg: dict[str, Any], arguments: Namespace, open_data: Callable[..., DataModule]
+    ) -> int:
+        from mlrun.report.samples import grid
+
+        count, output = checked(arguments)
         data = open_data(cfg)
         part = next((part for part in ("test", "val", "train") if data.sizes[part]), "train")
-        made = task.translate(data.domains(part)[0].x[:count], learner.transform)
-        arrays = dict(zip(("images", "translations"), made))
-        picture, told = None, f"{len(made[0])} images of {part} and their translations"
-    elif isinstance(task, Generation) and type(task).sample is not Generation.sample:  # an autoencoder has none
-        wanted = _classes(learner, task.num_classes, labels)
-        asked = None if wanted is None else _tensor(wanted, count)
-        samples, classes = task.draw(count, seed, asked)
-        data = open_data(cfg)
-        arrays = {"samples": task.natural(samples, data)}
-        if classes is not None:
-            arrays["labels"] = (
-                np.asarray(learner.labels)[classes.cpu().numpy()] if len(learner.labels) else classes.cpu().numpy()
-            )
-        columns = len(wanted) if wanted is not None and 1 < len(wanted) <= 16 else None
-        picture, told = (lambda: task.picture(samples, data, columns)), f"{count} samples"
-    else:
-        raise UserError("--samples: this run's model makes no data; what it answers for rows: mlrun predict RUN FILE")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    if output.suffix.lower() == ".npz":
-        np.savez_compressed(output, **arrays)
-    elif picture is not None:
-        picture().save(output)
-    else:
-        from mlrun.report import samples as report
-
-        report.grid(np.concatenate(made), columns=len(made[0])).save(output)
-    return told
+        images, translations = learner.task.translate(data.domains(part)[0].x[:count])
+        if output.suffix.lower() == ".npz":
+            write_arrays(output, {"images": images, "translations": translations})
+        else:
+            write_picture(output, grid(np.concatenate([images, translations]), columns=len(images)))
+        print(f"{output}: {len(images)} images of {part} and their translations")
+        return 0
 
 
-def _classes(learner, count: int, labels: list[str] | None) -> list[int] | None:
-    """Class indices of labels as the user writes them."""
-    if not count:
-        if labels:
+def checked(arguments: Namespace) -> tuple[int, Path]:
+    """Number of samples and file to write. Raises UserError for values that cannot be used."""
+    output = Path(arguments.output or OUTPUT)
+    if output.suffix.lower() not in FORMATS:
+        raise UserError(f"--output {output}: give a file ending in {' or '.join(FORMATS)}")
+    if arguments.samples < 1:
+        raise UserError(f"--samples {arguments.samples}: give at least 1")
+    return arguments.samples, output
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """An .npz file of named arrays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, **arrays)
+
+
+def write_picture(path: Path, picture: Any) -> None:
+    """A PIL picture."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path)
+
+
+def _classes(learner: Learner, count: int) -> list[Any]:
+    """Classes as the data name them, in the order of the model's; their numbers where the data name others."""
+    label = next((feature for feature in learner.targets.values() if isinstance(feature, Label)), None)
+    return label.classes if label is not None and len(label.classes) == count else list(range(count))
+
+
+def _places(classes: list[Any], wanted: list[str] | None) -> list[int] | None:
+    """Indices of the wanted classes, as the user writes them; of all where none are wanted; None where the model is unconditional."""
+    if not classes:
+        if wanted:
             raise UserError("--labels: this model does not know classes; it draws from all data alike")
         return None
-    known = (
-        [str(label) for label in learner.labels]
-        if len(learner.labels) == count
-        else [str(place) for place in range(count)]
-    )
-    unknown = [label for label in labels or () if label not in known]
+    known = [str(label) for label in classes]
+    unknown = [label for label in wanted or () if label not in known]
     if unknown:
         raise UserError(
-            f"--labels {','.join(labels)}: there is no class {unknown[0]}; the classes are {', '.join(known)}"
+            f"--labels {','.join(wanted)}: there is no class {unknown[0]}; the classes are {', '.join(known)}"
         )
-    return [known.index(label) for label in labels] if labels else list(range(count))
-
-
-def _tensor(classes: list[int], count: int):
-    import torch
-
-    return torch.tensor(classes)[torch.arange(count) % len(classes)]
+    return [known.index(label) for label in wanted] if wanted else list(range(len(known)))

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from mlrun.report.style import BLUE, GREY, ORANGE, bare, new_axes, new_figure, styled
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 @styled
-def point_strip(states, data, captions, title="From noise to data"):
-    """states: clouds of points (points, 2) side by side in one frame, each under its caption; data: (rows, 2) real points, behind the last one."""
+def point_strip(
+    states: Sequence[np.ndarray], data: np.ndarray, captions: Sequence[str], title: str = "From noise to data"
+) -> Figure:
+    """Clouds of points side by side, in one frame of coordinates.
+
+    Args:
+        states: (points, 2) each.
+        data: (rows, 2) real points, drawn behind the last cloud.
+        captions: one over each cloud.
+        title: of the figure.
+    """
     columns = len(states)
     side = min(2.1, 10.5 / columns)
     figure = new_figure(columns * side + 0.3, side + 0.85, title)

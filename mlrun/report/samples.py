@@ -2,16 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from mlrun.report.control import Film
+from mlrun.data.features import Vector
+from mlrun.report.film import Film
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from mlrun.data.module import DataModule
+    from mlrun.tasks.generation import Unsupervised
 
 SIDE, GAP = 360, 1  # pixels of a picture, about; between images, before they are enlarged
+MANY_CLASSES = 16  # up to which a picture has a column for each class
+REAL_POINTS = 4000  # drawn behind samples, at most
+PAUSE = 4  # how many times a film shows its last picture again
 BLUE, GREY = (0, 114, 178), (200, 200, 200)
 
 
-def grid(images, columns: int | None = None):
-    """(rows, channels, height, width) from 0 to 1 -> a PIL picture of all, row by row, enlarged without smoothing."""
+def picture(task: Unsupervised, data: DataModule, x: Tensor, columns: int | None = None) -> Image | None:
+    """Rows as the network sees them as a grid of images, or as points over the data; None for rows of another kind.
+
+    Args:
+        task: converts rows to the unit of the data.
+        data: what it learned from.
+        x: (rows, *input_shape).
+        columns: of the grid; None: one for each of a conditional model's classes, or about as many as rows.
+    """
+    if task.makes_images:
+        classes = getattr(task, "num_classes", 0)
+        return grid(task.natural(x), columns or (classes if 1 < classes <= MANY_CLASSES else None))
+    (name, *_) = data.inputs
+    feature = data.features[name]
+    if not isinstance(feature, Vector) or len(feature.names) < 2:
+        return None
+    return scatter(task.natural(x), points_of(data))
+
+
+def points_of(data: DataModule) -> np.ndarray:
+    """All rows of the first input, (rows, components), in the order of the data."""
+    return np.asarray(data.content.columns[data.inputs[0]])
+
+
+def grid(images: np.ndarray, columns: int | None = None) -> Image:
+    """(rows, channels, height, width) from 0 to 1 -> a picture of all, row by row, enlarged without smoothing."""
     from PIL import Image
 
     images = (255 * np.asarray(images).clip(0, 1)).round().astype(np.uint8)
@@ -27,16 +65,16 @@ def grid(images, columns: int | None = None):
     return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
 
 
-def scatter(points, real):
-    """Points (rows, 2) in blue over real ones in grey, in the frame of the real ones."""
+def scatter(points: np.ndarray, real: np.ndarray) -> Image:
+    """The first two components of points (rows, components) in blue over real ones in grey, in the frame of the real ones."""
     from PIL import Image
 
+    points, real = (np.asarray(rows)[:, :2] for rows in (points, real))
     low, high = real.min(axis=0), real.max(axis=0)
     margin = 0.1 * (high - low)
     low, high = low - margin, high + margin
     canvas = np.full((SIDE, SIDE, 3), 255, dtype=np.uint8)
-    for rows, colour in ((real[:4000], GREY), (points, BLUE)):
-        rows = np.asarray(rows)[:, :2]
+    for rows, colour in ((real[:REAL_POINTS], GREY), (points, BLUE)):
         places = ((rows - low) / (high - low) * (SIDE - 1)).round()
         inside = ((places >= 0) & (places < SIDE - 1)).all(axis=1)
         x, y = places[inside].astype(int).T
@@ -46,14 +84,14 @@ def scatter(points, real):
     return Image.fromarray(canvas)
 
 
-def film(frames, rate: float = 3.0):
-    """(epoch, picture) in order -> a film that says which epoch it is, and stays on the last."""
+def film(frames: Sequence[tuple[int, Image]], rate: float = 3.0) -> Film:
+    """(epoch, picture) in order -> a film that names the epoch of each picture, and stays on the last. rate: pictures per second."""
     from PIL import Image, ImageDraw
 
     pictures = []
     for epoch, picture in frames:
-        told = Image.new("RGB", (picture.width, picture.height + 16), "white")
-        told.paste(picture, (0, 16))
-        ImageDraw.Draw(told).text((4, 2), f"epoch {epoch}", fill="black")
-        pictures.append(told)
-    return Film([*pictures, *[pictures[-1]] * 4], rate, f"epochs {frames[0][0]} to {frames[-1][0]}")
+        captioned = Image.new("RGB", (picture.width, picture.height + 16), "white")
+        captioned.paste(picture, (0, 16))
+        ImageDraw.Draw(captioned).text((4, 2), f"epoch {epoch}", fill="black")
+        pictures.append(captioned)
+    return Film([*pictures, *[pictures[-1]] * PAUSE], rate, f"epochs {frames[0][0]} to {frames[-1][0]}")

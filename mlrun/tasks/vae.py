@@ -3,39 +3,49 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mlrun.data.batches import Batch
 from mlrun.errors import ConfigError
-from mlrun.tasks.generation import EVALUATION_NOISE, Generation
+from mlrun.evaluation.evaluator import Better
+from mlrun.tasks.generation import Generation, rows_of
+from mlrun.tasks.task import Loss, Outputs
 
 Likelihood = Literal["bernoulli", "gaussian"]
-SHOWN = 10  # rows restored in the figure
 
 
 class VAE(Generation):
-    """Maximizes log p(x|z) - beta KL(q(z|x) || p(z)), z from q by its mean and deviation; with beta 1 this is the ELBO.
+    """Maximizes log p(x|z) - beta KL(q(z|x) || p(z)), z drawn from q; with beta 1 this is the ELBO.
 
-    p(z) is the standard normal distribution. Conditional, p(x|z, class), where the decoder has `num_classes`. All figures are in nats per
+    p(z) is the standard normal distribution. Conditional, p(x|z, class), where the decoder has `num_classes`. All metrics are in nats per
     row: `elbo` = `reconstruction` - `kl` whatever beta, `log_likelihood` the importance-weighted estimate (Burda et al. 2016).
-    `predict` gives mean codes (rows, latent_size).
 
     Args:
         encoder: (batch, *input_shape) -> mean and log-variance of q, (batch, latent_size) each.
         decoder: codes (batch, latent_size), classes or None -> logits of the pixels (bernoulli) or means (gaussian).
+        input_shape: see `Unsupervised`.
         likelihood: "bernoulli", for data in [0, 1], or "gaussian".
         binarize: what is learned: "sampled" draws each pixel anew as 0 or 1 with its grey value as probability (Salakhutdinov and
             Murray 2008), "threshold" cuts at 1/2, "none" keeps grey values, for which the Bernoulli terms are no likelihood.
             Only of the Bernoulli likelihood.
         deviation: of the Gaussian likelihood; None: one number, learned.
-        importance_samples: codes per row of the estimate.
+        beta: weight of the KL divergence (Higgins et al. 2017).
+        importance_samples: codes per row of the estimate of the log-likelihood.
+        show_every: see `Unsupervised`.
     """
 
-    monitor, mode = "val/elbo", "max"
+    metrics: ClassVar[Mapping[str, Better]] = {
+        "loss": Better.SMALLER,
+        "elbo": Better.LARGER,
+        "reconstruction": Better.LARGER,
+        "kl": Better.SMALLER,
+    }
+    monitor = "elbo"
 
     def __init__(
         self,
@@ -55,19 +65,15 @@ class VAE(Generation):
         if deviation is not None and deviation <= 0:
             raise ValueError(f"deviation={deviation}: must be positive, or null to learn it")
         self.encoder, self.decoder, self.num_classes = encoder, decoder, decoder.num_classes
-        self.likelihood, self.binarize, self.beta, self.importance_samples = (
-            likelihood,
-            binarize,
-            beta,
-            importance_samples,
-        )
+        self.likelihood, self.binarize, self.beta = likelihood, binarize, beta
+        self.importance_samples = importance_samples
         if likelihood == "gaussian":
             self.log_deviation = nn.Parameter(torch.tensor(math.log(deviation or 1.0)), requires_grad=deviation is None)
 
     # --- the model ------------------------------------------------------------------------------------------------
 
     def observed(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Rows as the likelihood is of them."""
+        """Rows as the likelihood takes them: binarized, or as they are."""
         if self.likelihood == "gaussian" or self.binarize == "none":
             return x
         if self.binarize == "threshold":
@@ -90,9 +96,8 @@ class VAE(Generation):
         """(log p(x|z) with one z per row, KL(q || p)), (rows,) each."""
         mean, log_variance = self.encoder(x)
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
-        return self.log_p(x, self.decoder(mean + (0.5 * log_variance).exp() * noise, label).float()), divergence(
-            mean, log_variance
-        )
+        decoded = self.decoder(mean + (0.5 * log_variance).exp() * noise, label).float()
+        return self.log_p(x, decoded), divergence(mean, log_variance)
 
     def log_weights(
         self, x: Tensor, label: Tensor | None, samples: int, generator: torch.Generator
@@ -109,68 +114,55 @@ class VAE(Generation):
 
     # --- training -------------------------------------------------------------------------------------------------
 
-    def on_fit_start(self):
+    def on_fit_start(self) -> None:
         super().on_fit_start()
         if self.likelihood == "bernoulli":
-            x, _ = next(iter(self.data.loader("train", self.device)))
+            x = rows_of(next(iter(self.data.loader("train", self.preprocessor, self.device))))
             low, high = float(x.min()), float(x.max())
             if low < 0 or high > 1:
                 raise ConfigError(
-                    f"model.likelihood=bernoulli: is of values from 0 to 1, and {self.data.name} has {low:.3g} to {high:.3g}. "
+                    f"model.likelihood=bernoulli: needs values from 0 to 1, and {self.data.name} has {low:.3g} to {high:.3g}. "
                     f"Set model.likelihood=gaussian, or dataset.normalize=unit."
                 )
 
-    def training_step(self, batch, batch_index):
-        return self._step("train", batch, self.random)
-
-    def validation_step(self, batch, batch_index):
-        self._step("val", batch, torch.Generator(self.device).manual_seed(EVALUATION_NOISE + batch_index))
-
-    def on_validation_epoch_end(self):
-        super(Generation, self).on_validation_epoch_end()
-
-    def _step(self, stage: str, batch, generator: torch.Generator) -> Tensor:
-        x = self.observed(batch[0], generator)
-        reconstruction, kl = self.terms(x, batch[1] if self.num_classes else None, generator)
+    def noisy_loss(self, batch: Batch, generator: torch.Generator) -> Loss:
+        x = self.observed(rows_of(batch), generator)
+        reconstruction, kl = self.terms(x, batch["labels"] if self.num_classes else None, generator)
         loss = self.beta * kl - reconstruction
         sums = {"loss": loss, "elbo": reconstruction - kl, "reconstruction": reconstruction, "kl": kl}
-        self.tally(stage, len(x), **{name: values.detach().sum() for name, values in sums.items()})
-        return loss.mean()
+        return Loss(loss.mean(), len(x), {name: values.detach().sum() for name, values in sums.items()})
 
     # --- use ------------------------------------------------------------------------------------------------------
 
-    def sample(self, count, generator, labels=None):
+    def sample(self, count: int, generator: torch.Generator, labels: Tensor | None = None) -> Tensor:
         """Means of p(x|z), z from the prior."""
-        return self.decoded(
-            torch.randn(count, self.decoder.latent_size, generator=generator, device=self.device), labels
-        )
+        code = torch.randn(count, self.decoder.latent_size, generator=generator, device=self.device)
+        return self.decoded(code, labels)
 
     def decoded(self, code: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Means of p(x|z): codes (rows, latent_size) -> (rows, *input_shape)."""
         values = self.decoder(code, labels)
         return values.sigmoid() if self.likelihood == "bernoulli" else values
 
-    @torch.inference_mode()
-    def predict_step(self, batch, batch_index=0):
-        return self.encoder(batch[0])[0]
+    def predict(self, batch: Batch) -> Outputs:
+        """Mean codes: `vectors` (rows, latent_size)."""
+        return {"vectors": self.encoder(rows_of(batch))[0]}
 
-    @torch.inference_mode()
-    def evaluate(self, loader, data):
-        generator = torch.Generator(self.device).manual_seed(EVALUATION_NOISE)
-        sums, rows, seen = {}, 0, []
-        for x, y in loader:
-            seen.append((x, y))
-            for metric, value in self.bounds(x, y, generator).items():
-                sums[metric] = sums.get(metric, 0.0) + value
-            rows += len(x)
-        metrics = {name: value / rows for name, value in sums.items()}
-        return {**metrics, **super().evaluate(seen, data)}
+    def bounds(
+        self, x: Tensor, labels: Tensor | None, generator: torch.Generator, values: int = 2**24
+    ) -> dict[str, float]:
+        """Sums of `elbo`, `reconstruction`, `kl` and `log_likelihood` over rows (rows, *input_shape), all from the same codes.
 
-    def bounds(self, x: Tensor, y: Tensor, generator: torch.Generator, values: int = 2**24) -> dict[str, float]:
-        """Sums over the rows; all terms from the same codes."""
+        Args:
+            x: the rows. labels: (rows,) their classes, for a conditional model.
+            generator: of binarization and codes.
+            values: numbers that are decoded at once.
+        """
         sums = dict.fromkeys(("elbo", "reconstruction", "kl", "log_likelihood"), 0.0)
         size = max(1, values // (self.importance_samples * math.prod(self.input_shape)))
-        for rows, classes in zip(x.split(size), y.split(size)):
-            seen, label = self.observed(rows, generator), classes if self.num_classes else None
+        for start in range(0, len(x), size):
+            seen = self.observed(x[start : start + size], generator)
+            label = labels[start : start + size] if self.num_classes else None
             likelihood, weights = self.log_weights(seen, label, self.importance_samples, generator)
             reconstruction, kl = likelihood.mean(0), divergence(*self.encoder(seen))
             sums["elbo"] += float((reconstruction - kl).double().sum())
@@ -179,49 +171,11 @@ class VAE(Generation):
             sums["log_likelihood"] += float((weights.logsumexp(0) - math.log(self.importance_samples)).double().sum())
         return sums
 
-    # --- figures --------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
-    def figures(self, data, part):
-        yield from super().figures(data, part)
-        if self.makes_images:
-            self.eval()
-            for x, y in data.loader(part, self.device) or ():
-                yield from self._latent_figures(x, y, data)
-                return
+def divergence(mean: Tensor, log_variance: Tensor, by_component: bool = False) -> Tensor:
+    """KL(N(mean, variance) || N(0, I)) of each row (rows,), or of each component of the code (rows, latent_size).
 
-    def _latent_figures(self, x: Tensor, y: Tensor, data, steps: int = 9, side: int = 12):
-        from mlrun.report import samples
-
-        def drawn(code, labels, columns):
-            return samples.grid(self.natural(self.decoded(code, labels), data), columns=columns)
-
-        mean, log_variance = self.encoder(x)
-        label = y if self.num_classes else None
-        restored = self.decoded(mean[:SHOWN], None if label is None else label[:SHOWN])
-        yield "restored", samples.grid(self.natural(torch.cat([x[:SHOWN], restored]), data), columns=len(restored))
-
-        pairs = min(8, len(x) // 2)
-        share = torch.linspace(0, 1, steps, device=x.device)[None, :, None]
-        walk = mean[:pairs, None] * (1 - share) + mean[pairs : 2 * pairs, None] * share
-        labels = None if label is None else label[:pairs].repeat_interleave(steps)
-        yield "interpolation", drawn(walk.flatten(0, 1), labels, steps)
-
-        # the two that say most
-        used = divergence(mean, log_variance, keep=True).mean(0).topk(min(2, mean.shape[1])).indices
-        quantiles = torch.special.ndtri(torch.linspace(0.5 / side, 1 - 0.5 / side, side, device=x.device))
-        plane = torch.zeros(side * side, mean.shape[1], device=x.device)
-        plane[:, used] = torch.cartesian_prod(*[quantiles] * len(used)).reshape(-1, len(used))[: side * side]
-        yield "latent_grid", drawn(plane, None if label is None else label[:1].repeat(len(plane)), side)
-
-        if data.spec.problem == "classification" and label is None:
-            first, second = y.bincount().topk(2).indices
-            way = mean[y == second].mean(0) - mean[y == first].mean(0)
-            walk = mean[y == first][:8, None] + way * torch.linspace(0, 1.5, steps, device=x.device)[None, :, None]
-            yield "latent_arithmetic", drawn(walk.flatten(0, 1), None, steps)
-
-
-def divergence(mean: Tensor, log_variance: Tensor, keep: bool = False) -> Tensor:
-    """KL(N(mean, variance) || N(0, I)) per row, or per row and number (Kingma and Welling 2014, appendix B)."""
+    Kingma and Welling 2014, appendix B.
+    """
     terms = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
-    return terms if keep else terms.sum(-1)
+    return terms if by_component else terms.sum(-1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from mlrun.data.features import Label, Vector
@@ -10,16 +12,32 @@ from mlrun.errors import DataError
 
 
 class Points(ArrayData):
-    """Generated points (rows, 2) with the number of the part of the distribution that each comes from as label.
+    """Generated points (rows, 2), each labelled with the part of the distribution that it comes from. A subclass writes `draw`.
 
-    rows: how many; noise: standard deviation; data_seed: of the generation, whatever the seed of the run.
     `centers` (modes, 2) for mixtures of Gaussians, else None.
+
+    Args:
+        problem, name, seed, options: see `ArrayData`.
+        rows: number of points.
+        noise: standard deviation.
+        data_seed: of the generation, whatever the seed of the run.
+        normalize: see `ArrayData`.
     """
 
-    centers = None
+    centers: np.ndarray | None = None
     splits_by_class = False
 
-    def __init__(self, problem, name, seed, rows=10_000, noise=0.05, data_seed=0, normalize="none", **options):
+    def __init__(
+        self,
+        problem: str,
+        name: str,
+        seed: int,
+        rows: int = 10_000,
+        noise: float = 0.05,
+        data_seed: int = 0,
+        normalize: str | None = "none",
+        **options: Any,
+    ):
         super().__init__(problem, name, seed, normalize=normalize, **options)
         if problem != "generation":
             raise DataError(f"dataset.problem={problem}: {name} is a set for generation")
@@ -27,7 +45,7 @@ class Points(ArrayData):
             raise DataError(f"dataset.rows={rows}: give at least 10")
         self.count, self.noise, self.data_seed = rows, noise, data_seed
 
-    def read(self):
+    def read(self) -> Content:
         x, y = self.draw(self.count, np.random.default_rng(self.data_seed))
         return Content(
             {"point": x.astype(np.float32), "part": y.astype(np.int64)},
@@ -36,21 +54,30 @@ class Points(ArrayData):
             ("part",),
         )
 
-    parts: int
-
-    def draw(self, count, random):
-        """(points (count, 2), parts (count,)) of the distribution: fresh data, as many as wanted."""
+    @property
+    def parts(self) -> int:
+        """Number of parts of the distribution."""
         raise NotImplementedError
+
+    def draw(self, count: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Fresh points (count, 2) of the distribution, and the parts (count,) that they come from."""
+        raise NotImplementedError
+
+    def labelled(self, dataset: dict[str, Any]) -> dict[str, Any] | None:
+        """None: samples are compared with the known distribution, not by a classifier."""
+        return None
 
 
 class Mixture(Points):
     """Equally likely Gaussians of the same deviation around `centers`."""
 
+    centers: np.ndarray
+
     @property
-    def parts(self):
+    def parts(self) -> int:
         return len(self.centers)
 
-    def draw(self, count, random):
+    def draw(self, count: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         y = random.permutation(np.arange(count) % self.parts)
         return self.centers[y] + self.noise * random.standard_normal((count, 2)), y
 
@@ -58,7 +85,16 @@ class Mixture(Points):
 class Ring(Mixture):
     """Gaussians evenly on a circle (Metz et al. 2017, Unrolled GAN: 8 modes, radius 2, deviation 0.02)."""
 
-    def __init__(self, problem, name, seed, modes=8, radius=2.0, noise=0.02, **options):
+    def __init__(
+        self,
+        problem: str,
+        name: str,
+        seed: int,
+        modes: int = 8,
+        radius: float = 2.0,
+        noise: float = 0.02,
+        **options: Any,
+    ):
         super().__init__(problem, name, seed, noise=noise, **options)
         angles = 2 * np.pi * np.arange(modes) / modes
         self.centers = radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
@@ -67,18 +103,29 @@ class Ring(Mixture):
 class Grid(Mixture):
     """side x side Gaussians, `spacing` apart (Srivastava et al. 2017, VEEGAN: side 5, spacing 2, deviation 0.05)."""
 
-    def __init__(self, problem, name, seed, side=5, spacing=2.0, noise=0.05, **options):
+    def __init__(
+        self,
+        problem: str,
+        name: str,
+        seed: int,
+        side: int = 5,
+        spacing: float = 2.0,
+        noise: float = 0.05,
+        **options: Any,
+    ):
         super().__init__(problem, name, seed, noise=noise, **options)
         ticks = spacing * (np.arange(side) - (side - 1) / 2)
         self.centers = np.stack(np.meshgrid(ticks, ticks, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
 class Moons(Points):
-    """Two half circles that interlock, as `sklearn.datasets.make_moons`, moved to a mean of about zero."""
+    """Two interlocking half circles, as `sklearn.datasets.make_moons`, moved to a mean of about zero."""
 
-    parts = 2
+    @property
+    def parts(self) -> int:
+        return 2
 
-    def draw(self, count, random):
+    def draw(self, count: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         y = random.permutation(np.arange(count) % 2)
         angles = random.uniform(0, np.pi, count)
         x = np.where(

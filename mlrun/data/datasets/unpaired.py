@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from mlrun.data.datasets.image_data import ImageData
-from mlrun.data.module import Content, DataModule
-from mlrun.data.preprocess.transform import ImageScaling
+from mlrun.data.datasets.image_data import ImageData, labelled_images
+from mlrun.data.examples import Examples
+from mlrun.data.features import Feature, Image, Label
+from mlrun.data.module import DataModule, RowData, add_to_digest
+from mlrun.data.preprocess.encoder import ImageEncoder
 from mlrun.data.readers.images import read_folder
-from mlrun.data.spec import Spec
 from mlrun.data.splits import PARTS, part_sizes, split_rows
 from mlrun.errors import DataError
+
+if TYPE_CHECKING:
+    import torch
+
+    from mlrun.data.batches import Batches
+    from mlrun.data.preprocess.preprocessor import Preprocessor
 
 
 class Domain(NamedTuple):
@@ -26,77 +34,105 @@ class Domain(NamedTuple):
 
 
 class Unpaired(DataModule):
-    """Two domains, A and B, the images of one size. A subclass reads them: `read() -> part -> (Domain a, Domain b)`.
+    """Two domains, A and B, of images of one size, features `image_a` and `image_b`. A subclass writes `read`.
 
-    A batch is x (batch, 2, channels, height, width) from -1 to 1, an image of A and one of B drawn on their own, and y (batch, 2) int64
-    classes, -1 where there are none. flip: mirror training images at random.
+    A model is asked with images of domain A. Batches hold `pixel_values_a`, `pixel_values_b` (batch, channels, height, width), drawn
+    independently, and `labels_a`, `labels_b` (batch,), -1 where there are no classes.
+
+    Args:
+        problem, name, seed, split: see `DataModule`.
+        batch_size: images of each domain in a batch.
+        flip: mirror training images at random.
     """
 
-    value_range = 255.0
-    names = ("A", "B")
-    class_names: list[str] = []
+    preprocessor = "mlrun.data.preprocess.unpaired.UnpairedPreprocessor"
+    value_range = 255.0  # of the pixels
+    names: Sequence[str] = ("A", "B")  # of the domains, for figures
 
-    def __init__(self, problem, name, seed, split=None, batch_size=1, flip=False):
+    def __init__(
+        self,
+        problem: str,
+        name: str,
+        seed: int,
+        split: Mapping[str, Any] | None = None,
+        batch_size: int = 1,
+        flip: bool = False,
+    ):
         super().__init__(problem, name, seed, split, batch_size)
-        self.flip, self._parts = flip, None
+        self.flip = flip
+        self._parts: dict[str, tuple[Domain, Domain]] | None = None
 
     def read(self) -> dict[str, tuple[Domain, Domain]]:
+        """Part -> domains A and B. Raises DataError."""
         raise NotImplementedError
 
-    def prepare(self):
+    def prepare(self) -> None:
         if self._parts is None:
             self._parts = self.read()
 
-    def domains(self, part) -> tuple[Domain, Domain]:
+    def domains(self, part: str) -> tuple[Domain, Domain]:
+        """Domains A and B of a part."""
         self.prepare()
         return self._parts[part]
 
-    def counterpart(self, x, to):
-        """x (rows, channels, height, width) of the other domain as it would look in domain `to` ("A" or "B"), where that is known, else None."""
+    def counterpart(self, x: np.ndarray, to: str) -> np.ndarray | None:
+        """Images of the other domain as they would look in domain `to`, "A" or "B"; None where that is not known.
+
+        x: pixels (rows, channels, height, width) from 0 to 1.
+        """
         return None
 
     @property
-    def sizes(self):
+    def features(self) -> dict[str, Feature]:
+        image = Image(list(self.domains("train")[0].x.shape[1:]), self.value_range)
+        return {"image_a": image, "image_b": image}
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return ("image_a",)
+
+    @property
+    def sizes(self) -> dict[str, int]:
         """Part -> images of the larger domain, which is how many an epoch sees of each; 0 where one of the two has none."""
         counts = {part: [len(domain.x) for domain in self.domains(part)] for part in PARTS}
         return {part: max(each) if min(each) else 0 for part, each in counts.items()}
 
     @cached_property
-    def digest(self):
+    def digest(self) -> str:
+        """Hash of the raw values, the same for the same data on every machine."""
         digest = hashlib.blake2b(digest_size=8)
         for part in PARTS:
             for domain in self.domains(part):
-                digest.update(f"{domain.x.dtype.str}{domain.x.shape}".encode())
-                digest.update(np.ascontiguousarray(domain.x).data)
+                add_to_digest(digest, domain.x)
         return digest.hexdigest()
 
-    @cached_property
-    def spec(self):
-        shape = list(self.domains("train")[0].x.shape[1:])
-        return Spec(self.problem, {"input_shape": shape, "image_shape": shape}, class_names=list(self.class_names))
+    def examples(self, part: str) -> Examples:
+        """Images of domain A: the domains have no common rows."""
+        return Examples({"image_a": self.domains(part)[0].x}, {"image_a": self.features["image_a"]})
 
-    @cached_property
-    def transform(self):
-        """Pixels -> [-1, 1], the range of tanh."""
-        shape, half = self.spec.facts["image_shape"], self.value_range / 2
-        return ImageScaling(shape, [half] * shape[0], [half] * shape[0], value_range=self.value_range)
-
-    def example(self, part):
-        return self.domains(part)[0].x[:5]
-
-    def loader(self, part, device="cpu", shuffle=False, shard=(0, 1)):
-        import torch
-
-        from mlrun.data.batches import UnpairedBatches
+    def loader(
+        self,
+        part: str,
+        preprocessor: Preprocessor,
+        device: torch.device | str = "cpu",
+        shuffle: bool = False,
+        shard: tuple[int, int] = (0, 1),
+    ) -> Batches | None:
+        from mlrun.data.datasets.unpaired_batches import UnpairedBatches
 
         domains = self.domains(part)
         if not all(len(domain.x) for domain in domains):
             return None
-        x = [torch.from_numpy(np.ascontiguousarray(domain.x)) for domain in domains]
-        y = [torch.full((len(domain.x),), -1) if domain.y is None else torch.from_numpy(domain.y) for domain in domains]
-        flip = self.flip and shuffle and part == "train"
         return UnpairedBatches(
-            x, y, self.transform.on_device(device), self.batch_size, device, shuffle, self.seed, shard, flip
+            [np.ascontiguousarray(domain.x) for domain in domains],
+            [np.full(len(domain.x), -1) if domain.y is None else domain.y for domain in domains],
+            preprocessor.scaling.on_device(device),
+            self.batch_size,
+            device,
+            flip=self.flip and shuffle and part == "train",
+            shuffle=shuffle,
+            seed=self.seed,
+            shard=shard,
         )
 
 
@@ -106,13 +142,23 @@ CHANGES = ("inverted", "coloured", "thickened")
 class Changed(Unpaired):
     """Domain A: half of the images of another set as they are; domain B: the other half, changed. No image is in both.
 
-    images: a data set with classes; its parts are the parts of both domains.
-    change: "inverted" (light on dark becomes dark on light), "coloured" (each image in a colour of its own), "thickened" (strokes wider by
-    a pixel, of small images, else by two).
+    Args:
+        images: a dataset of images with classes; its parts are the parts of both domains.
+        problem, name, seed, options: see `Unpaired`.
+        change: "inverted" (light on dark becomes dark on light), "coloured" (each image in a random colour), "thickened" (strokes wider
+            by a pixel, of images of 16 pixels or more by two).
     """
 
+    value_range = 1.0
+
     def __init__(
-        self, images, problem, name, seed, change: Literal["inverted", "coloured", "thickened"] = "inverted", **options
+        self,
+        images: RowData,
+        problem: str,
+        name: str,
+        seed: int,
+        change: Literal["inverted", "coloured", "thickened"] = "inverted",
+        **options: Any,
     ):
         super().__init__(problem, name, seed, **options)
         if change not in CHANGES:
@@ -120,14 +166,13 @@ class Changed(Unpaired):
         self.images, self.change = images, change
         self.names = ("plain", change)
 
-    def read(self):
+    def read(self) -> dict[str, tuple[Domain, Domain]]:
         self.images.prepare()
-        self.class_names = self.images.spec.class_names
         self.source = self.images.source
         parts = {}
         for part in PARTS:
-            rows = self.images.rows(part)
-            x, y = self._pixels(rows), self.images.content.y[rows]
+            examples = self.images.examples(part)
+            x, y = self._pixels(examples), examples[self.images.targets[0]]
             halves = slice(0, None, 2), slice(1, None, 2)  # rows come in a random order
             parts[part] = (
                 Domain(self._plain(x[halves[0]]), y[halves[0]]),
@@ -135,33 +180,27 @@ class Changed(Unpaired):
             )
         return parts
 
-    value_range = 1.0
+    def _pixels(self, examples: Examples) -> np.ndarray:
+        """(rows, channels, height, width) float32 from 0 to 1, in the size that the dataset of images is set to."""
+        (name,) = self.images.inputs
+        encoder = ImageEncoder(examples.features[name], **{**self.images.preprocessing, "normalize": "unit"})
+        encoder.fit(examples[name])
+        return encoder.encode(examples[name])[encoder.key]
 
-    def _pixels(self, rows):
-        """(rows, channels, height, width) float32 from 0 to 1, at the size that is asked for."""
-        x = self.images.take(rows).astype(np.float32) / np.float32(self.images.content.value_range)
-        if self.images.resized_to is None:
-            return x
-        import torch
-
-        from mlrun.data.preprocess.transform import resize
-
-        return resize(torch.from_numpy(x), self.images.resized_to).numpy()
-
-    def _plain(self, x):
+    def _plain(self, x: np.ndarray) -> np.ndarray:
         return np.repeat(x, 3, axis=1) if self.change == "coloured" and x.shape[1] == 1 else x
 
-    def _changed(self, x):
+    def _changed(self, x: np.ndarray) -> np.ndarray:
         if self.change == "coloured":
             return coloured(x, np.random.default_rng(len(x)))
         return inverted(x) if self.change == "inverted" else thickened(x)
 
-    def counterpart(self, x, to):
+    def counterpart(self, x: np.ndarray, to: str) -> np.ndarray | None:
         if self.change == "inverted":
             return inverted(x)
         return thickened(x) if self.change == "thickened" and to == "B" else None
 
-    def labelled(self, dataset):
+    def labelled(self, dataset: dict[str, Any]) -> dict[str, Any]:
         # the same for all seeds
         images = {**dataset["images"], "split": {**(dataset["images"].get("split") or {}), "seed": 0}}
         kept = {key: dataset[key] for key in ("name", "change")}
@@ -169,29 +208,43 @@ class Changed(Unpaired):
 
 
 class BothDomains(ImageData):
-    """The images of both domains of `Changed` with their classes, for a classifier that knows both. Parts are those of `images`."""
+    """The images of both domains of `Changed` with their classes, for a classifier that knows both. Parts are those of `images`.
 
-    def __init__(self, images, problem, name, seed, change="inverted", **options):
+    Args: see `Changed`; options: of `ImageData`.
+    """
+
+    def __init__(
+        self,
+        images: RowData,
+        problem: str,
+        name: str,
+        seed: int,
+        change: Literal["inverted", "coloured", "thickened"] = "inverted",
+        **options: Any,
+    ):
         super().__init__(problem, name, seed, **options)
         self.domains = Changed(images, "image_translation", name, seed, change=change)
 
-    def prepare(self):
+    def prepare(self) -> None:
         if self._rows is None:
             self.domains.prepare()
             parts = {part: self.domains.domains(part) for part in PARTS}
             x = np.concatenate([domain.x for part in PARTS for domain in parts[part]])
             y = np.concatenate([domain.y for part in PARTS for domain in parts[part]])
             ends = np.cumsum([sum(len(domain.x) for domain in parts[part]) for part in PARTS])
+            label = self.domains.images.target
+            if not isinstance(label, Label):
+                raise DataError(f"dataset.images of {self.name}: give a dataset of images with classes")
+            self._content = labelled_images(x, y, label, self.domains.source, value_range=1.0)
             self._rows = {part: np.arange(start, end) for part, start, end in zip(PARTS, [0, *ends], ends)}
-            spec = self.domains.images.spec
-            self._content = Content(x, y, self.domains.source, spec.labels, spec.class_names, value_range=1.0)
 
 
-def inverted(x):
+def inverted(x: np.ndarray) -> np.ndarray:
+    """Light becomes dark: pixels from 0 to 1."""
     return 1 - x
 
 
-def thickened(x):
+def thickened(x: np.ndarray) -> np.ndarray:
     """Every pixel takes the largest value around it: among 2x2 pixels in images below 16 pixels, else among 3x3."""
     reach = (1,) if min(x.shape[2:]) < 16 else (-1, 1)
     for axis in (2, 3):
@@ -199,7 +252,7 @@ def thickened(x):
     return x
 
 
-def _moved(x, step, axis):
+def _moved(x: np.ndarray, step: int, axis: int) -> np.ndarray:
     result = np.zeros_like(x)
     ahead, behind = (
         slice(max(step, 0), x.shape[axis] + min(step, 0)),
@@ -213,25 +266,44 @@ def _moved(x, step, axis):
     return result
 
 
-def coloured(x, rng):
-    """Grey (rows, 1 or 3, height, width) -> (rows, 3, height, width): the ink of each image in a colour of full saturation."""
+def coloured(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Grey (rows, 1 or 3, height, width) -> (rows, 3, height, width): the ink of each image in a random colour of full saturation."""
     hue = rng.random(len(x)) * 6
     colours = np.clip(np.abs((hue[:, None] + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
     return (x.mean(axis=1, keepdims=True) * colours[:, :, None, None]).astype(np.float32)
 
 
 class Folders(Unpaired):
-    """path: with the folders trainA, trainB and, if there are any, valA, valB, testA, testB (the layout of CycleGAN's own sets), or A and B, which
-    are split. Images are brought to side x side pixels: the middle square, resized. Raises DataError naming what is missing."""
+    """Two folders of images, brought to side x side pixels: the middle square, resized.
 
-    def __init__(self, path, problem, name, seed, side=64, grey=False, **options):
+    Args:
+        path: with the folders trainA, trainB and, if there are any, valA, valB, testA, testB (the layout of CycleGAN's sets), or A and B,
+            which are split.
+        problem, name, seed, options: see `Unpaired`.
+        side: height and width in pixels.
+        grey: whether images are read without colours.
+
+    Raises:
+        DataError: a folder is missing; its name is in the message.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        problem: str,
+        name: str,
+        seed: int,
+        side: int = 64,
+        grey: bool = False,
+        **options: Any,
+    ):
         super().__init__(problem, name, seed, **options)
         self.path, self.side, self.grey, self.title = Path(path).expanduser(), side, grey, str(path)
         self.source = str(self.path)
 
-    def read(self):
+    def read(self) -> dict[str, tuple[Domain, Domain]]:
         laid_out = (self.path / "trainA").is_dir()
-        parts = {part: [] for part in PARTS}
+        parts: dict[str, list[Domain]] = {part: [] for part in PARTS}
         for letter in "AB":
             given = {
                 part: self._folder(f"{part}{letter}" if laid_out else letter)
@@ -248,7 +320,7 @@ class Folders(Unpaired):
             chosen = split_rows(np.arange(len(images)), sizes, self.seed, name=self.title)
             for part in PARTS:
                 parts[part].append(Domain(images[chosen[part]] if part in chosen else given[part], None))
-        return {part: tuple(domains) for part, domains in parts.items()}
+        return {part: (domains[0], domains[1]) for part, domains in parts.items()}
 
-    def _folder(self, name):
+    def _folder(self, name: str) -> np.ndarray:
         return read_folder(self.path / name, self.side, self.grey)

@@ -1,0 +1,59 @@
+"""Rows that an autoencoder restores, in the course of its training, and what it finds by their codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mlrun.evaluation import fidelity
+from mlrun.report.frames import Frames
+from mlrun.report.samples import grid, picture
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from mlrun.data.module import DataModule
+    from mlrun.predictions.learner import Evaluation, Learner
+
+SEED = 1  # of the noise on the input, the same for all pictures
+SHOWN, FOUND = 10, 7  # rows in a picture; training rows found for each of them
+
+
+class Restored(Frames):
+    """Of an `Autoencoder` task: rows of the validation part, below them what the network sees if it denoises, and what it restores."""
+
+    def shown(self, task: Any) -> Tensor:
+        parts = (task.data.loader(part, task.preprocessor, task.device) for part in ("val", "train"))
+        batch = next(iter(next(loader for loader in parts if loader is not None)))
+        return self._side_by_side(task, next(iter(batch.values()))[:SHOWN])
+
+    @staticmethod
+    @torch.no_grad()
+    def _side_by_side(task: Any, x: Tensor) -> Tensor:
+        """x, what the network sees in its place if it denoises, and what it restores, one after the other."""
+        training = task.training
+        task.eval()
+        seen = task.corrupted(x, task.seeded(SEED))
+        rows = torch.cat([x, *([seen] if task.denoises else []), task.restored(seen)])
+        task.train(training)
+        return rows
+
+    def picture(self, task: Any, data: DataModule, shown: Tensor) -> Image | None:
+        return picture(task, data, shown, columns=len(shown) // (3 if task.denoises else 2))
+
+    def draw(self, learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
+        task, measured = learner.task, evaluation.evaluators.get("Reconstruction")
+        if measured is not None:
+            restored = self.picture(task, data, self._side_by_side(task, measured.rows))
+            if restored is not None:
+                yield "restored", restored
+            if task.makes_images:
+                order = fidelity.squared_distances(measured.codes, measured.training_codes).argsort(axis=1)[:, :FOUND]
+                rows = np.concatenate([task.natural(measured.rows)[:, None], measured.training_rows[order]], axis=1)
+                # the first column is searched for
+                yield "search_by_code", grid(rows.reshape(-1, *rows.shape[2:]), columns=1 + FOUND)
+        yield from self.film(task, data)
