@@ -25,7 +25,7 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from mlrun.data.readers.trust import load_tensors
 from mlrun.errors import UserError
 from mlrun.evaluation.selection import Selection
-from mlrun.report.notify import tell
+from mlrun.report.notify import notify
 from mlrun.training.lightning_internals import installed, overrides, restart_training_iterator
 from mlrun.training.reporter import Reporter
 
@@ -99,6 +99,7 @@ class Checkpoints(Checkpoint):
             "history": {
                 name: torch.tensor(points, dtype=torch.float64) for name, points in self.reporter.history.items()
             },
+            "views": self.reporter.state,
         }
 
     def _epochs(self, trainer: Trainer) -> int:
@@ -121,6 +122,7 @@ class Checkpoints(Checkpoint):
                 for name, points in state["history"].items()
             }
         )
+        self.reporter.restore(state["views"])
 
     def on_fit_start(self, trainer: Trainer, task: LightningModule) -> None:
         if self.resumed is not None:
@@ -151,7 +153,7 @@ class Checkpoints(Checkpoint):
             trainer.strategy.root_device,
         )
         if not state["within_epoch"] and not restart_training_iterator(trainer):
-            tell(
+            notify(
                 f"Lightning {installed()} is not a version that mlrun supports: the next epoch may read its batches in another order "
                 "than without the interruption",
                 logging.WARNING,
@@ -193,7 +195,7 @@ class Checkpoints(Checkpoint):
     def _may_split(trainer: Trainer, task: LightningModule) -> bool:
         """Whether training can resume within an epoch: the loaders and the task must support it."""
         return (
-            task.splits_epochs
+            task.supports_mid_epoch_resume
             and not trainer.fast_dev_run
             and all(hasattr(loader, "load_state_dict") for loader in _loaders(trainer))
             and not overrides(task, "on_train_epoch_start")
