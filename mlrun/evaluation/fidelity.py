@@ -1,43 +1,53 @@
-"""How much samples of a generative model resemble data: numpy in, plain floats out.
+"""How much samples of a generative model resemble data: numpy arrays in, plain floats out.
 
-Points are judged as they are, images by the features of a classifier (`mlrun.experiment.reference_classifier`): (rows, features) everywhere.
+Points are compared as they are, images by the features of a classifier (`mlrun.experiment.reference_classifier`): (rows, features) everywhere.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-COVERED = (
-    0.1  # a mode counts as covered with at least this share of the samples that it would get if all got equally many
-)
+COVERED = 0.1  # share of the samples that a covered mode gets at least, relative to an equal share for all modes
+CHUNK = 256  # samples whose nearest training rows are found at once
 
 
-def modes(samples, centers, deviation: float, within: float = 3.0) -> dict[str, float]:
-    """Of a mixture of equally likely Gaussians: `modes` covered, and `good`, the share of samples within 3 deviations of a center.
+def modes(samples: np.ndarray, centers: np.ndarray, deviation: float, within: float = 3.0) -> dict[str, float]:
+    """Of a mixture of equally likely Gaussians: `modes` covered, and `good`, the share of samples close to a center.
 
-    samples: (rows, features); centers: (modes, features). As Srivastava et al. 2017 (VEEGAN), but a mode needs more than one good sample.
+    As Srivastava et al. 2017 (VEEGAN), but one close sample does not cover a mode.
+
+    Args:
+        samples: (rows, features).
+        centers: (modes, features).
+        deviation: standard deviation of the Gaussians.
+        within: how many deviations are close.
     """
     distance = np.sqrt(squared_distances(samples, centers))
-    good = distance.min(axis=1) <= within * deviation
-    counts = np.bincount(distance.argmin(axis=1)[good], minlength=len(centers))
+    close = distance.min(axis=1) <= within * deviation
+    counts = np.bincount(distance.argmin(axis=1)[close], minlength=len(centers))
     return {
         "modes": float((counts >= max(1.0, COVERED * len(samples) / len(centers))).sum()),
-        "good": float(good.mean()),
+        "good": float(close.mean()),
     }
 
 
-def squared_distances(x, y) -> np.ndarray:
-    """(rows of x, rows of y), never negative."""
+def squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Euclidean, (rows of x, rows of y), never negative. x, y: (rows, ...)."""
     x, y = (np.asarray(values, dtype=np.float64).reshape(len(values), -1) for values in (x, y))
     return np.maximum((x**2).sum(1)[:, None] + (y**2).sum(1)[None] - 2 * x @ y.T, 0)
 
 
-def mmd(x, y, permutations: int = 0, seed: int = 0) -> dict[str, float]:
-    """Squared maximum mean discrepancy, unbiased (Gretton et al. 2012, lemma 6), kernel: mean of five Gaussians whose widths are
-    1/4, 1/2, 1, 2 and 4 times the median distance of all rows.
+def mmd(x: np.ndarray, y: np.ndarray, permutations: int = 0, seed: int = 0) -> dict[str, float]:
+    """Squared maximum mean discrepancy `mmd`, unbiased (Gretton et al. 2012, lemma 6).
 
-    With `permutations`, `mmd_p` is the level of the test that both samples come from one distribution: the share of random divisions of
-    all rows, this one included, whose discrepancy is at least as large. Below 0.05 the two can be told apart at the 5 % level.
+    The kernel is the mean of five Gaussians whose widths are 1/4, 1/2, 1, 2 and 4 times the median distance of all rows. NaN for fewer
+    than two rows.
+
+    Args:
+        x, y: the samples, (rows, ...) each.
+        permutations: of a test that both come from one distribution; 0: no test. Its level `mmd_p` is the share of random divisions of
+            all rows, this one included, whose discrepancy is at least as large. Below 0.05 the two can be told apart at the 5 % level.
+        seed: of the permutations.
     """
     n, m = len(x), len(y)
     if n < 2 or m < 2:
@@ -60,15 +70,20 @@ def mmd(x, y, permutations: int = 0, seed: int = 0) -> dict[str, float]:
     return {"mmd": float(values[0]), **level}
 
 
-def neighbourhoods(real, samples, neighbours: int = 5) -> dict[str, float]:
+def neighbourhoods(real: np.ndarray, samples: np.ndarray, neighbours: int = 5) -> dict[str, float]:
     """`precision` and `recall` (Kynkäänniemi et al. 2019), `density` and `coverage` (Naeem et al. 2020).
 
-    A row's ball reaches to its k-th nearest neighbour in its own set. precision: samples in a ball of a real row; recall: real rows in a
-    ball of a sample; density: how many balls of real rows a sample lies in, over k; coverage: balls of real rows that hold a sample.
+    The ball of a row reaches to its k-th nearest neighbour in its own set. precision: share of samples in a ball of a real row; recall:
+    share of real rows in a ball of a sample; density: number of balls of real rows that a sample lies in, divided by k; coverage: share of
+    balls of real rows that contain a sample.
+
+    Args:
+        real, samples: (rows, features) each.
+        neighbours: k.
     """
     neighbours = min(neighbours, len(real) - 1, len(samples) - 1)
 
-    def radii(x):
+    def radii(x: np.ndarray) -> np.ndarray:
         return np.partition(squared_distances(x, x), neighbours, axis=1)[:, neighbours]  # the nearest is the row itself
 
     across = squared_distances(real, samples)
@@ -81,9 +96,12 @@ def neighbourhoods(real, samples, neighbours: int = 5) -> dict[str, float]:
     }
 
 
-def frechet(x, y) -> float:
-    """|m_x - m_y|^2 + tr(C_x + C_y - 2 (C_x C_y)^(1/2)): the squared Fréchet distance of the Gaussians with these means and covariances
-    (Heusel et al. 2017). Depends on the number of rows: compare only with equally many. NaN where a value is not finite."""
+def frechet(x: np.ndarray, y: np.ndarray) -> float:
+    """Squared Fréchet distance of Gaussians with the means and covariances of x and y, (rows, features) each (Heusel et al. 2017).
+
+    |m_x - m_y|^2 + tr(C_x + C_y - 2 (C_x C_y)^(1/2)). It depends on the number of rows: compare only distances of equally many. NaN where
+    a value is not finite.
+    """
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         return float("nan")
@@ -96,8 +114,13 @@ def frechet(x, y) -> float:
     )
 
 
-def diversity(samples, classes, real, real_classes) -> float:
-    """Mean distance of two samples of one class, over that of two real rows of the class; the mean over classes. 0: one image per class."""
+def diversity(samples: np.ndarray, classes: np.ndarray, real: np.ndarray, real_classes: np.ndarray) -> float:
+    """Mean distance of two samples of a class, divided by that of two real rows of the class: the mean over classes. 0: one image per class.
+
+    Args:
+        samples, real: (rows, features) each.
+        classes, real_classes: (rows,) each.
+    """
     ratios = []
     for label in np.unique(real_classes):
         mine, theirs = (mean_distance(x[np.asarray(y) == label]) for x, y in ((samples, classes), (real, real_classes)))
@@ -106,8 +129,8 @@ def diversity(samples, classes, real, real_classes) -> float:
     return float(np.mean(ratios)) if ratios else float("nan")
 
 
-def mean_distance(x) -> float:
-    """Of two different rows; NaN for fewer than two."""
+def mean_distance(x: np.ndarray) -> float:
+    """Of two different rows of x, (rows, features); NaN for fewer than two."""
     if len(x) < 2:
         return float("nan")
     difference = np.sqrt(squared_distances(x, x))
@@ -115,23 +138,24 @@ def mean_distance(x) -> float:
     return float(difference.sum() / (len(x) * (len(x) - 1)))
 
 
-def nearest(samples, train) -> tuple[np.ndarray, np.ndarray]:
-    """(distances, rows): of each sample's nearest training row, chunk by chunk."""
+def nearest(samples: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distance and row of each sample's nearest training row, (samples,) each. samples, train: (rows, features)."""
     distances, rows = [], []
-    for start in range(0, len(samples), 256):
-        squared = squared_distances(samples[start : start + 256], train)
+    for start in range(0, len(samples), CHUNK):
+        squared = squared_distances(samples[start : start + CHUNK], train)
         rows.append(squared.argmin(axis=1))
         distances.append(np.sqrt(squared.min(axis=1)))
     return np.concatenate(distances), np.concatenate(rows)
 
 
-def memorization(samples, train, fresh) -> float:
-    """Median distance of samples to their nearest training row, over that of fresh real rows: near 1 as fresh data, near 0 copied."""
+def memorization(samples: np.ndarray, train: np.ndarray, fresh: np.ndarray) -> float:
+    """Median distance of samples to their nearest training row, divided by that of fresh real rows: about 1 for fresh data, about 0 for
+    copies. All are (rows, features)."""
     return float(np.median(nearest(samples, train)[0]) / max(np.median(nearest(fresh, train)[0]), 1e-12))
 
 
-def pca_error(train, test, components: int) -> float:
-    """Mean squared error per value of `test` (rows, features) restored from as many principal components of `train`."""
+def pca_error(train: np.ndarray, test: np.ndarray, components: int) -> float:
+    """Mean squared error per value of `test` (rows, ...) restored from so many principal components of `train` (rows, ...)."""
     train, test = (np.asarray(values, dtype=np.float64).reshape(len(values), -1) for values in (train, test))
     mean = train.mean(axis=0)
     _, vectors = np.linalg.eigh(np.cov(train, rowvar=False))
