@@ -250,7 +250,9 @@ def test_an_mlflow_run_as_source(experiment):
     other = make_learner(*prepared(*small, "dataset.classes=[3,4,5]", f"model.init_from={result.run_id}"))
     weights = [learner.task.state_dict() for learner in (same, other)]
     assert torch.equal(weights[0]["network.body.0.weight"], weights[1]["network.body.0.weight"])
-    assert not torch.equal(weights[0]["network.head.weight"], weights[1]["network.head.weight"]), "the recipe is found too"
+    assert not torch.equal(weights[0]["network.head.weight"], weights[1]["network.head.weight"]), (
+        "the recipe is found too"
+    )
     assert same.recipe["adaptation"] == [{"start": {"source": result.run_id}}]
     with pytest.raises(ConfigError, match="there is no such run"):
         make_learner(*prepared(*small, f"model.init_from={'0' * 32}"))

@@ -78,7 +78,9 @@ def test_a_cache_changes_nothing(cut):
     assert len(cache) == 7
     torch.testing.assert_close(torch.cat(parts, 1), attention(x, x, x, causal=True))
     memory = torch.randn(2, 3, 16)
-    torch.testing.assert_close(attention(x, None, None, cache=attention.project_memory(memory)), attention(x, memory, memory))
+    torch.testing.assert_close(
+        attention(x, None, None, cache=attention.project_memory(memory)), attention(x, memory, memory)
+    )
 
 
 def test_sinusoids_are_the_papers():

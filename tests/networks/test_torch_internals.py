@@ -12,9 +12,7 @@ from torch import nn
 import mlrun
 from mlrun.networks.layers import torch_internals
 
-PRIVATE = re.compile(
-    r"\btorch(\.\w+)*\._(?!_)|from torch[.\w]* import _|\b_ConvNd\b|\._modules\b|\._call_impl\b"
-)
+PRIVATE = re.compile(r"\btorch(\.\w+)*\._(?!_)|from torch[.\w]* import _|\b_ConvNd\b|\._modules\b|\._call_impl\b")
 
 
 @pytest.fixture

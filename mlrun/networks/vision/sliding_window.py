@@ -54,7 +54,9 @@ class SlidingWindow(nn.Module):
                     kernel, flat = tuple(x.shape[1:]), True
                 elif isinstance(layer, nn.Linear):
                     if not flat:
-                        raise ValueError(f"{type(network).__name__}: a linear layer before flattening cannot be applied to windows")
+                        raise ValueError(
+                            f"{type(network).__name__}: a linear layer before flattening cannot be applied to windows"
+                        )
                     self.layers.append(_as_convolution(layer, kernel))
                     kernel = (layer.out_features, 1, 1)
                 elif isinstance(layer, WINDOWS):
