@@ -121,11 +121,18 @@ def test_early_stopping_still_ends_a_training_with_min_steps(tmp_path):
 
 
 def test_a_trial_of_one_batch_stays_one(tmp_path):
-    trainer, _, batches = fit(tmp_path, Task(), "trainer=debug", "trainer.min_steps=300", "trainer.max_steps=200")
+    _, _, batches = fit(tmp_path, Task(), "trainer=debug", "trainer.min_steps=300", "trainer.max_steps=200")
     assert batches == 1
 
 
-WINE = ["model=mlp", "dataset=wine", "trainer=cpu", "trainer.threads=1", "dataset.batch_size=16", "dataset.split.train=48"]
+WINE = [
+    "model=mlp",
+    "dataset=wine",
+    "trainer=cpu",
+    "trainer.threads=1",
+    "dataset.batch_size=16",
+    "dataset.split.train=48",
+]
 
 
 @pytest.mark.parametrize("length", ["min_steps=8", "max_steps=8"])
@@ -183,24 +190,49 @@ def hands(rows, seed, length=150):
     return np.array(series), classes
 
 
-def first_of_equals(history, monitor, mode):
-    points = history[monitor]
-    return (max if mode == "max" else min)(points, key=lambda point: point[1])[0]
+class FirstOfEquals(Selection):
+    """How the best epoch was selected before: by the watched metric alone, the first of equals."""
+
+    def offer(self, epoch, metrics):
+        value = float(metrics[self.monitor])
+        if self.value is not None and value <= self.value:
+            return False
+        self.epoch, self.value = epoch, value
+        return True
 
 
 @pytest.mark.parametrize("model", ["series_fcn", "series_resnet"])
 def test_forty_series_train_a_model(tmp_path, monkeypatch, model):
-    """40 rows to train with and 10 to select by: an accuracy of 1.0 on these comes long before training is done, and the epochs that suit
-    hundreds of rows are 30 to 45 updates of forty."""
+    """40 rows to train with and 10 to select by. The epochs that suit hundreds of rows are 30 to 45 updates of forty, and on ten rows an
+    accuracy of 1.0 comes long before training is done.
+
+    Test accuracy, seeds 1 to 5: series_fcn 0.967 to 0.993, series_resnet 0.993 to 1.0. Without `min_steps`, and with the first of equal
+    epochs, series_fcn 0.5 (seed 1) to 0.88.
+    """
     for part, rows, seed in (("TRAIN", 50, 1), ("TEST", 150, 2)):
         lines = ("\t".join(map(str, [kind, *row])) for row, kind in zip(*hands(rows, seed)))
         (tmp_path / f"Hands_{part}.tsv").write_text("\n".join(lines) + "\n")
-    options = [f"model={model}", "dataset=series", f"dataset.path={tmp_path}/Hands_TRAIN.tsv", "trainer=cpu", "trainer.threads=1"]
+    path = f"dataset.path={tmp_path}/Hands_TRAIN.tsv"
+    options = [f"model={model}", "dataset=series", path, "trainer=cpu", "trainer.threads=1", "seed=1"]
     learner, data = trained(tmp_path / "run", *options)
     assert data.sizes == {"train": 40, "val": 10, "test": 150}
     suggested = plain(compose([f"model={model}"])["trainer"])["min_steps"]
     assert suggested <= learner.trainer.global_step < suggested + 3
-    assert learner.evaluate(data, "test")["accuracy"] > THRESHOLD
+    assert learner.evaluate(data, "test")["accuracy"] > 0.85
+    accuracies, losses = (dict(learner.training.history[f"val/{name}"]) for name in ("accuracy", "loss"))
+    equals = [epoch for epoch, value in accuracies.items() if value == max(accuracies.values())]
+    assert len(equals) > 1 and learner.training.best_epoch > equals[0]
+    assert losses[learner.training.best_epoch] == min(losses[epoch] for epoch in equals)
 
-    short, data = trained(tmp_path / "short", *options, "trainer.min_steps=null")
-    assert short.evaluate(data, "test")["accuracy"] < THRESHOLD
+    if model == "series_fcn":
+        monkeypatch.setattr("mlrun.training.learner.Selection", FirstOfEquals)
+        before, data = trained(tmp_path / "before", *options, "trainer.min_steps=null")
+        assert before.trainer.global_step == 45 and before.evaluate(data, "test")["accuracy"] < 0.85
+
+
+@pytest.mark.parametrize("model", ["series_fcn", "series_resnet"])
+def test_the_default_run_is_not_longer(model):
+    """The updates that the presets suggest are at most those of their own epochs on their own dataset."""
+    cfg, data = prepared(f"model={model}")
+    trainer = cfg["trainer"]
+    assert trainer["min_steps"] <= trainer["max_epochs"] * -(-data.sizes["train"] // cfg["dataset"]["batch_size"])
