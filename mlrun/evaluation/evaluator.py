@@ -50,7 +50,7 @@ class Evaluator(ABC):
     """
 
     metrics: ClassVar[Mapping[str, Better]]  # every metric that `compute` may give, with its direction
-    every_epoch: ClassVar[bool] = True  # False: only at the end, not after every epoch on the validation part
+    every_epoch: bool = True  # False: only at the end, not after every epoch on the validation part
     needs_batch: ClassVar[bool] = (
         False  # of an estimator: True where `update` wants the rows as the estimator sees them
     )

@@ -52,7 +52,8 @@ class ImageTranslation(Evaluator):
         ]
         if distances:
             found["l1"] = fmean(distances)
-        return found | (self._classified() if self.subject.reference_classifier is not None else {})
+        give = self.subject.reference_classifier
+        return found if give is None else {**found, **self._classified(give())}
 
     def _translated(self, images: np.ndarray, there: Any, back: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Raw images -> the same, translated, and translated back, as pixels from 0 to 1. there, back: translators."""
@@ -70,9 +71,9 @@ class ImageTranslation(Evaluator):
         first, second, third = (torch.cat(part).numpy() for part in parts)
         return first, second, third
 
-    def _classified(self) -> dict[str, float]:
+    def _classified(self, classifier: Any) -> dict[str, float]:
+        """classifier: a `ReferenceClassifier` of both domains."""
         data = self.subject.data
-        classifier = self.subject.reference_classifier()
         domains, train = data.domains(self.subject.part), data.domains("train")
         of_real = [classifier.classify(self.images[letter][0]) for letter in "AB"]
         count = len(domains[0].x)

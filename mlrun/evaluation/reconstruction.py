@@ -64,7 +64,7 @@ class Reconstruction(Evaluator):
             noisy = task.corrupted(x, task.seeded(SEED))
             found["noisy_mse"] = mean_square(task.natural(noisy, clip=False) - original)
             found["denoised_mse"] = mean_square(task.natural(task.restored(noisy), clip=False) - original)
-        if self._has_classes():
+        if known_labels is not None and self._has_classes():
             _, nearest = fidelity.nearest(codes.cpu().numpy(), known_codes.cpu().numpy())
             of_nearest, labels = known_labels.cpu().numpy()[nearest], torch.cat(self._labels).cpu().numpy()
             found["search_accuracy"] = float((of_nearest == labels).mean())

@@ -88,7 +88,9 @@ class Resemblance(Evaluator):
         centers = getattr(self.subject.data, "centers", None)
         if centers is not None:
             found |= fidelity.modes(made, centers, self.subject.data.noise)
-        if task.makes_images and self.subject.reference_classifier is not None:
+        give = self.subject.reference_classifier
+        if task.makes_images and give is not None:
+            self.reference = give()
             found |= self._by_features(made, labels, fresh, torch.cat(self._labels).cpu().numpy(), known)
         return found
 
@@ -97,7 +99,6 @@ class Resemblance(Evaluator):
     ) -> dict[str, float]:
         """Metrics on the features and answers of the reference classifier. made, fresh, known: samples, fresh and training images; labels: of the
         samples; classes: of the fresh images."""
-        self.reference = self.subject.reference_classifier()
         features, predicted = self.reference.classify(made)
         fresh_features, fresh_predicted = self.reference.classify(fresh)
         known_features, _ = self.reference.classify(known)

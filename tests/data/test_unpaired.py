@@ -7,9 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from mlrun.data.batches import UnpairedBatches
 from mlrun.data.datasets.images import Digits
 from mlrun.data.datasets.unpaired import Changed, Folders, coloured, inverted, thickened
+from mlrun.data.datasets.unpaired_batches import UnpairedBatches
+from mlrun.data.preprocess.preprocessor import load, make_preprocessor
 from mlrun.errors import DataError
 
 
@@ -32,27 +33,49 @@ def test_no_digit_is_in_both_domains():
 
 def test_batches_are_of_both_domains_and_without_pairs():
     data = digits(batch_size=32)
-    loader = data.loader("train", shuffle=True)
+    loader = data.loader("train", make_preprocessor(None, data), shuffle=True)
     seen = []
     for _ in range(2):
-        x, y = (torch.cat(parts) for parts in zip(*loader))
-        assert x.shape == (540, 2, 1, 8, 8) and y.shape == (540, 2)
-        assert float(x.min()) == -1 and float(x.max()) == 1
-        assert float(x[:, 0].mean()) < -0.2 < 0.2 < float(x[:, 1].mean())  # dark ground, light ground
-        seen.append({(a.numpy().tobytes(), b.numpy().tobytes()) for a, b in x})
+        batches = list(loader)
+        names = ["pixel_values_a", "pixel_values_b", "labels_a", "labels_b"]
+        assert all(list(batch) == names for batch in batches)
+        a, b, labels_a, labels_b = (torch.cat([batch[name] for batch in batches]) for name in names)
+        assert a.shape == b.shape == (540, 1, 8, 8) and labels_a.shape == labels_b.shape == (540,)
+        assert float(min(a.min(), b.min())) == -1 and float(max(a.max(), b.max())) == 1
+        assert float(a.mean()) < -0.2 < 0.2 < float(b.mean())  # dark ground, light ground
+        seen.append({(one.numpy().tobytes(), other.numpy().tobytes()) for one, other in zip(a, b)})
     assert len(seen[0] & seen[1]) < 10
 
 
-def test_the_smaller_domain_begins_again_and_a_stopped_epoch_goes_on():
+def test_a_stored_preprocessor_encodes_and_decodes_the_same():
+    data = digits()
+    preprocessor = make_preprocessor(None, data)
+    examples = data.examples("test")
+    assert list(examples.columns) == ["image_a"] == list(data.inputs) and data.target is None
+    encoded = preprocessor.encode(examples)["pixel_values_a"]
+    np.testing.assert_array_equal(encoded, 2 * data.domains("test")[0].x - 1)
+    np.testing.assert_array_equal(load(preprocessor.state).encode(examples)["pixel_values_a"], encoded)
+    pixels = np.ones((2, 1, 8, 8), dtype=np.float32)
+    assert np.array_equal(load(preprocessor.state).decode({"pixels": pixels}).answers(), pixels)
+    with pytest.raises(DataError, match="image_a"):
+        preprocessor.encode(examples.only([]))
+
+
+def test_the_smaller_domain_begins_again_and_a_stopped_epoch_resumes():
     def batches():
-        domains = [torch.arange(10.0).reshape(10, 1, 1, 1), torch.arange(4.0).reshape(4, 1, 1, 1)]
-        return UnpairedBatches(
-            domains, [torch.full((10,), -1), torch.zeros(4)], lambda x: x, 3, shuffle=True, seed=5, flip=True
-        )
+        domains = [np.arange(20.0).reshape(10, 1, 1, 2), np.arange(8.0).reshape(4, 1, 1, 2)]
+        return UnpairedBatches(domains, [np.full(10, -1), np.zeros(4)], lambda x: x, 3, shuffle=True, seed=5, flip=True)
+
+    def values(batch):
+        """(rows, 4): the two pixels of an image of A and of one of B."""
+        return torch.cat([batch["pixel_values_a"].flatten(1), batch["pixel_values_b"].flatten(1)], dim=1)
 
     whole = batches()
-    epochs = [[x.flatten(1) for x, _ in whole] for _ in range(3)]
-    a, b = torch.cat(epochs[0]).T
+    epochs = [[values(batch) for batch in whole] for _ in range(3)]
+    first = torch.cat(epochs[0])
+    a, b = (first[:, at : at + 2].amin(1) / 2 for at in (0, 2))
+    turned = first[:, ::2] > first[:, 1::2]
+    assert turned.any(0).all() and not turned.all(0).any()  # images of both domains are mirrored, each or not by chance
     assert sorted(a.tolist()) == list(range(10)) and sorted(b[:4].tolist()) == sorted(b[4:8].tolist()) == [0, 1, 2, 3]
     stopped = batches()
     list(stopped)
@@ -61,7 +84,7 @@ def test_the_smaller_domain_begins_again_and_a_stopped_epoch_goes_on():
             break
     resumed = batches()
     resumed.load_state_dict(stopped.state_dict())
-    rest = [[x.flatten(1) for x, _ in resumed] for _ in range(2)]
+    rest = [[values(batch) for batch in resumed] for _ in range(2)]
     assert all(torch.equal(one, two) for one, two in zip(epochs[1][2:] + epochs[2], rest[0] + rest[1]))
 
 
@@ -113,8 +136,9 @@ def test_folders(tmp_path):
         "test": [3, 2],
     }
     assert data.domains("test")[1].x.shape == (2, 3, 8, 8) and set(data.domains("test")[1].x[:, 0, 0, 0]) == {150, 151}
-    x, y = next(iter(data.loader("train")))
-    assert x.shape == (4, 2, 3, 8, 8) and (y == -1).all()
+    batch = next(iter(data.loader("train", make_preprocessor(None, data))))
+    assert batch["pixel_values_a"].shape == batch["pixel_values_b"].shape == (4, 3, 8, 8)
+    assert (batch["labels_a"] == -1).all() and (batch["labels_b"] == -1).all()
 
     for name in "AB":
         folder_of(tmp_path / "plain" / name, 10, 10)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mlrun.predictions.learner import load_learner, make_learner
+from mlrun.predictions.serving import Served
 from mlrun.report import silent
-from mlrun.tasks.cyclegan import ImagePool, as_if
+from mlrun.report.view import figures
+from mlrun.tasks.cyclegan import ImagePool, squared_distance
 from tests.test_models import Nobody, prepared
 
 
@@ -37,7 +40,7 @@ def test_no_pool_gives_what_it_gets():
     assert torch.equal(ImagePool(0).exchange(images), images)
 
 
-def test_a_pool_goes_on_after_a_stop():
+def test_a_pool_resumes():
     pool, other = ImagePool(5, seed=1), ImagePool(5, seed=9)
     torch.manual_seed(0)
     for _ in range(4):
@@ -48,7 +51,7 @@ def test_a_pool_goes_on_after_a_stop():
 
 
 def test_least_squares():
-    assert float(as_if(torch.tensor([[1.0, 0.0], [2.0, 1.0]]), 1.0)) == 0.5
+    assert float(squared_distance(torch.tensor([[1.0, 0.0], [2.0, 1.0]]), 1.0)) == 0.5
 
 
 QUICK = ["model=cyclegan", "trainer.accelerator=cpu", "trainer.max_epochs=6", "dataset.batch_size=32", "optim.lr=0.002"]
@@ -69,19 +72,24 @@ def translator(tmp_path_factory):
 def test_digits_are_inverted_and_come_back(translator):
     """The true inversion is known to the data, not to the task."""
     learner, data = translator
-    measured = learner.evaluate(data, "test")
+    measured = learner.evaluate(data, "test").metrics
     assert measured["cycle_l1"] <= 0.05 and measured["l1"] <= 0.06
 
 
 def test_without_the_cycle_they_do_not_come_back(tmp_path):
     learner, data = learner_of("model.cycle_weight=0")
     learner.fit(data, Nobody(), tmp_path, silent.Progress())
-    assert learner.evaluate(data, "test")["cycle_l1"] > 0.06
+    assert learner.evaluate(data, "test").metrics["cycle_l1"] > 0.06
 
 
 def test_a_resumed_training_translates_the_same(whole_and_resumed):
     """Four networks, two optimizers, their schedules and the pools are in the checkpoint."""
-    small = ["model.translator.channels=4", "model.judge.channels=4", "model.pool_size=20", "trainer.max_epochs=4"]
+    small = [
+        "model.translator.channels=4",
+        "model.discriminator.channels=4",
+        "model.pool_size=20",
+        "trainer.max_epochs=4",
+    ]
     whole, resumed = whole_and_resumed(*QUICK, *small, after=2)
     for one, two in zip(whole.task.state_dict().values(), resumed.task.state_dict().values()):
         assert torch.equal(one, two)
@@ -93,14 +101,27 @@ def test_a_resumed_training_translates_the_same(whole_and_resumed):
 def test_a_saved_translator_translates_the_same(translator, tmp_path):
     learner, data = translator
     learner.save(tmp_path / "model")
-    x = data.example("test")
-    translated = learner.predict(x)
-    np.testing.assert_array_equal(translated, load_learner(tmp_path / "model").predict(x))
+    sample = data.sample("test")
+    translated = learner.predict(sample).answers()
+    served = Served(load_learner(tmp_path / "model"))  # takes images of domain A
+    np.testing.assert_array_equal(translated, served.predict(sample["image_a"].reshape(5, -1)))
     # answers in the range of the files
-    assert translated.shape == x.shape and np.abs(translated - (1 - x)).mean() < 0.06
+    assert translated.shape == (5, 1, 8, 8) and np.abs(translated - (1 - sample["image_a"])).mean() < 0.06
+
+
+def test_translations_are_written(translator, ask, tmp_path):
+    learner, data = translator
+    assert ask(learner, learner.cfg, "--samples", 6, "--output", tmp_path / "some.npz") == 0
+    written = np.load(tmp_path / "some.npz")
+    np.testing.assert_allclose(written["images"], data.domains("test")[0].x[:6], atol=1e-6)
+    assert np.abs(written["translations"] - (1 - written["images"])).mean() < 0.06
+    ask(learner, learner.cfg, "--samples", 6, "--output", tmp_path / "grid.png")
+    with Image.open(tmp_path / "grid.png") as picture:
+        assert picture.width > 2.5 * picture.height  # two rows of six
 
 
 def test_figures(translator):
     learner, data = translator
-    learner.evaluate(data, "test")
-    assert [name for name, _ in learner.task.figures(data, "test")] == ["A_to_B", "B_to_A", "animation"]
+    evaluation = learner.evaluate(data, "test")
+    names = [name for name, _ in figures(learner, data, evaluation)]
+    assert names == ["learning_curves", "A_to_B", "B_to_A", "animation"]

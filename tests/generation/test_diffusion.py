@@ -12,8 +12,8 @@ from torch import nn
 from mlrun.errors import UserError
 from mlrun.evaluation import fidelity
 from mlrun.predictions.learner import load_learner, make_learner
-from mlrun.predictions.samples import write_samples
 from mlrun.report import silent
+from mlrun.report.view import figures
 from mlrun.tasks.diffusion import Diffusion
 from tests.test_models import Nobody, prepared, shuffle_labels
 
@@ -118,7 +118,7 @@ def moons(tmp_path_factory):
 def test_moons_are_like_fresh_ones(moons):
     """Cannot be told from the test part at the 5 % level by the test of the maximum mean discrepancy."""
     learner, data, _ = moons
-    measured = learner.evaluate(data, "test")
+    measured = learner.evaluate(data, "test").metrics
     assert measured["mmd_p"] >= 0.05 and 0.8 < measured["novelty"] < 1.4
 
 
@@ -127,7 +127,7 @@ def test_a_moon_is_the_one_asked_for_and_needs_its_label(tmp_path):
 
     def asked(learner, data):
         samples, labels = learner.task.draw(400, 3)
-        made = learner.task.natural(samples, data) + [0.5, 0.25]
+        made = learner.task.natural(samples) + [0.5, 0.25]
         upper, lower = np.hypot(*made.T), np.hypot(made[:, 0] - 1, made[:, 1] - 0.5)
         return float(((np.abs(lower - 1) < np.abs(upper - 1)) == (labels.numpy() == 1)).mean())
 
@@ -147,7 +147,7 @@ def reverse(task):
 
 def test_a_reversed_noise_schedule_is_noticed(tmp_path):
     learner, data, _ = fitted(tmp_path, *MOONS, broken=reverse)
-    assert learner.evaluate(data, "test")["mmd_p"] < 0.05
+    assert learner.evaluate(data, "test").metrics["mmd_p"] < 0.05
 
 
 def test_ddim_with_a_quarter_of_the_steps_is_as_good_as_ancestral_sampling_with_all(moons):
@@ -156,7 +156,7 @@ def test_ddim_with_a_quarter_of_the_steps_is_as_good_as_ancestral_sampling_with_
     distances = {}
     for name, sampler, steps in (("ddim", "ddim", 50), ("full", "ddpm", None)):
         task.sampler, task.sampling_steps = sampler, steps
-        distances[name] = fidelity.mmd(task.natural(task.draw(1000, 7)[0], data), real)["mmd"]
+        distances[name] = fidelity.mmd(task.natural(task.draw(1000, 7)[0]), real)["mmd"]
     task.sampler, task.sampling_steps = "ddim", 50
     # two real samples of this size are 0.001 apart
     assert distances["ddim"] <= 1.1 * max(distances["full"], 0) + 0.001, distances
@@ -180,12 +180,11 @@ def digits(tmp_path_factory):
     return fitted(tmp_path_factory.mktemp("digits"), *DIGITS)
 
 
-def test_digits_are_made_as_asked(digits, judge, tmp_path):
+def test_digits_are_made_as_asked(digits, reference_classifier, tmp_path):
     """And not where the noise grows the wrong way round (eta 0: the variance of a step would be negative)."""
 
     def asked(learner, data):
-        learner.task.judge = judge
-        return learner.evaluate(data, "test")["classified_as_asked"]
+        return learner.evaluate(data, "test", reference_classifier).metrics["classified_as_asked"]
 
     assert asked(*digits[:2]) >= 0.9
     assert asked(*fitted(tmp_path, *DIGITS, "model.eta=0", broken=reverse)[:2]) < 0.4
@@ -197,32 +196,46 @@ def test_what_is_saved_draws_the_same(digits, tmp_path):
     loaded = load_learner(tmp_path / "model")
     # sums in another order, 50 times
     np.testing.assert_allclose(learner.task.draw(20, 5)[0], loaded.task.draw(20, 5)[0], atol=1e-4)
-    x = data.take(data.rows("test"))[:5]
-    restored = learner.predict(x)
-    np.testing.assert_allclose(restored, loaded.predict(x), atol=1e-4)
-    assert restored.shape == (5, 1, 8, 8) and np.abs(restored - data.transform(x)).mean() < 1.0
+    examples = data.examples("test").take(slice(0, 5))
+    restored = learner.predict(examples).answers()
+    np.testing.assert_allclose(restored, loaded.predict(examples).answers(), atol=1e-4)
+    pixels = examples["image"] / data.features["image"].value_range
+    assert restored.shape == (5, 1, 8, 8) and 0 < np.abs(restored - pixels).mean() < 0.5
+    # whatever other rows are asked for at the same time
+    np.testing.assert_allclose(restored[3:4], learner.predict(examples.take(slice(3, 4))).answers(), atol=1e-4)
 
 
-def test_samples_are_written(digits, tmp_path):
+def test_samples_are_written(digits, ask, tmp_path):
     from PIL import Image
 
     learner, _, cfg = digits
-    assert write_samples(cfg, learner, 6, tmp_path / "a" / "grid.png", ["3", "7"]) == "6 samples"
+    assert ask(learner, cfg, "--samples", 6, "--labels", "3,7", "--output", tmp_path / "a" / "grid.png") == 0
     with Image.open(tmp_path / "a" / "grid.png") as picture:
         assert picture.height > 1.4 * picture.width  # two columns, three rows
-    write_samples(cfg, learner, 6, tmp_path / "some.npz", ["3", "7"], seed=4)
+    ask(learner, cfg, "--samples", 6, "--labels", "3,7", "--seed", 4, "--output", tmp_path / "some.npz")
     numbers = np.load(tmp_path / "some.npz")
     assert numbers["labels"].tolist() == [3, 7] * 3 and numbers["samples"].shape == (6, 1, 8, 8)
     assert 0 <= numbers["samples"].min() and numbers["samples"].max() <= 1
-    write_samples(cfg, learner, 6, tmp_path / "same.npz", ["3", "7"], seed=4)
+    ask(learner, cfg, "--samples", 6, "--labels", "3,7", "--seed", 4, "--output", tmp_path / "same.npz")
     assert np.array_equal(np.load(tmp_path / "same.npz")["samples"], numbers["samples"])
-    for arguments, message in [
-        ((6, tmp_path / "x.png", ["11"]), "no class 11"),
-        ((6, tmp_path / "x.txt"), "ending in"),
-        ((0, tmp_path / "x.png"), "at least 1"),
+    for options, message in [
+        (["--samples", 6, "--output", tmp_path / "x.png", "--labels", 11], "no class 11"),
+        (["--samples", 6, "--output", tmp_path / "x.txt"], "ending in"),
+        (["--samples", 0, "--output", tmp_path / "x.png"], "at least 1"),
     ]:
         with pytest.raises(UserError, match=message):
-            write_samples(cfg, learner, *arguments)
+            ask(learner, cfg, *options)
+
+
+def test_an_unconditional_model_has_no_labels(moons, ask, tmp_path):
+    learner, data, cfg = moons
+    with pytest.raises(UserError, match="does not know classes"):
+        ask(learner, cfg, "--samples", 6, "--labels", "1", "--output", tmp_path / "x.png")
+    ask(learner, cfg, "--samples", 300, "--output", tmp_path / "points.npz")
+    numbers = np.load(tmp_path / "points.npz")
+    assert list(numbers) == ["samples"] and numbers["samples"].shape == (300, 2)
+    spread = data.content.columns["point"].std(axis=0)
+    np.testing.assert_allclose(numbers["samples"].std(axis=0), spread, rtol=0.2)  # in the unit of the data
 
 
 def test_figures(digits, moons):
@@ -231,5 +244,5 @@ def test_figures(digits, moons):
         (moons, {"denoising", "denoising_film", "samples"}),
     ):
         learner.task.sampling_steps = 8
-        learner.evaluate(data, "test")
-        assert names <= {name for name, _ in learner.task.figures(data, "test")}
+        evaluation = learner.evaluate(data, "test")
+        assert names <= {name for name, _ in figures(learner, data, evaluation)}

@@ -94,8 +94,8 @@ def test_pca_error_is_scikit_learns(random):
 def test_points():
     grid = Grid("generation", "grid25", 1)
     grid.prepare()
-    assert len(grid.centers) == 25 and grid.spec.facts["num_classes"] == 25 and np.ptp(grid.centers) == 8
-    x, y = grid.content.x, grid.content.y
+    assert len(grid.centers) == 25 and len(grid.target.classes) == 25 and np.ptp(grid.centers) == 8
+    x, y = grid.content.columns["point"], grid.content.columns["part"]
     assert np.abs((x - grid.centers[y]).std() - 0.05) < 0.002
     moons = Moons("generation", "moons", 1)
     x, y = moons.draw(5000, np.random.default_rng(1))

@@ -47,14 +47,14 @@ def test_gradient_penalty_of_a_linear_discriminator():
 
 def test_the_ring_is_found(tmp_path):
     learner, data = trained(tmp_path, "model=gan", "trainer.max_epochs=60")
-    metrics = learner.evaluate(data, "test")
+    metrics = learner.evaluate(data, "test").metrics
     assert metrics["modes"] == 8 and metrics["good"] >= 0.85
 
 
 def test_a_frozen_discriminator_is_noticed(tmp_path):
     """After as many epochs one that learns has led to all 8 modes."""
     learner, data = trained(tmp_path, "model=gan", "trainer.max_epochs=25", "model.discriminator_lr=1e-12")
-    metrics = learner.evaluate(data, "test")
+    metrics = learner.evaluate(data, "test").metrics
     assert metrics["modes"] <= 2 and metrics["good"] < 0.3
 
 
@@ -99,7 +99,7 @@ def test_the_average_is_an_exponential_one(tmp_path):
     task = learner.task
     average, current = task.ema.layers[0].weight, task.generator.layers[0].weight
     before = average.clone()
-    task._average_step()
+    task.update_average()
     torch.testing.assert_close(average, (before + current) / 2)  # 0.5 is less than step / (step + 10) from step 10 on
 
 

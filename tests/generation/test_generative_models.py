@@ -12,6 +12,7 @@ from mlrun.networks.generative.discriminators import ConvDiscriminator, DenseDis
 from mlrun.networks.generative.encoders import ConvEncoder, DenseEncoder
 from mlrun.networks.generative.generators import ConvGenerator, DenseGenerator
 from mlrun.predictions.learner import load_learner
+from mlrun.report.view import figures
 from mlrun.tracking.store import open_client, tracking_uri
 from tests.test_models import BODIES, trained
 
@@ -24,18 +25,21 @@ def test_a_saved_model_predicts_and_draws_the_same(name, tmp_path):
     learner, data = trained(tmp_path, f"model={name}", "trainer.max_epochs=2", "model.show_every=1")
     learner.save(tmp_path / "model")
     loaded = load_learner(tmp_path / "model")
-    x = data.arrays("test").x
-    assert len(learner.predict(x)) == len(x)
+    examples = data.examples("test")
+    predictions = learner.predict(examples).answers()
+    assert len(predictions) == len(examples)
     # trained, channels lie last
     close = dict(rtol=1e-4, atol=1e-5) if "conv" in str(BODIES[name]).lower() else dict(rtol=0, atol=0)
-    np.testing.assert_allclose(learner.predict(x), loaded.predict(x), **close)
+    np.testing.assert_allclose(predictions, loaded.predict(examples).answers(), **close)
     if "autoencoder" not in name:
         samples = loaded.task.draw(20, seed=5)[0]
         torch.testing.assert_close(learner.task.draw(20, seed=5)[0], samples, **close)
-        assert list(samples.shape[1:]) == data.spec.facts["input_shape"]
+        assert list(samples.shape[1:]) == learner.preprocessor.spec["input_shape"]
         assert not torch.equal(samples, loaded.task.draw(20, seed=6)[0])
-    assert np.isfinite(list(learner.evaluate(data, "test").values())).all()
-    names = [figure for figure, _ in learner.figures(data, "test")]
+    evaluation = learner.evaluate(data, "test")
+    assert np.isfinite(list(evaluation.metrics.values())).all()
+    assert evaluation.metrics.keys() <= learner.directions.keys()
+    names = [figure for figure, _ in figures(learner, data, evaluation)]
     assert "animation" in names and len(names) == len(set(names))
     assert sorted(path.stem for path in (tmp_path / "figures").glob("samples_epoch_*.png")) == [
         "samples_epoch_0001",
@@ -50,11 +54,11 @@ def test_networks_on_their_own(shape, classes):
     for generator in (DenseGenerator(shape, 5, classes), ConvGenerator(shape, 5, classes, channels=[16, 8])):
         made = generator(torch.randn(6, 5), label)
         assert made.shape == (6, *shape)
-        for judge in (
+        for discriminator in (
             DenseDiscriminator(shape, classes, spectral_norm=True),
             ConvDiscriminator(shape, classes, norm="layer"),
         ):
-            assert judge(made, label).shape == (6,)
+            assert discriminator(made, label).shape == (6,)
         if classes:  # the class matters, and must be said
             assert not torch.equal(
                 generator.eval()(torch.ones(6, 5), label), generator(torch.ones(6, 5), label.flip(0))
@@ -82,17 +86,17 @@ def test_presets_for_a_gpu_take_a_step_on_a_cpu(preset, fashion_mnist, monkeypat
 
 
 def test_spectral_normalization():
-    judge = DenseDiscriminator([20], 0, hidden=[30], spectral_norm=True)
+    discriminator = DenseDiscriminator([20], 0, hidden=[30], spectral_norm=True)
     for _ in range(50):
-        judge(torch.randn(4, 20))
-    assert torch.linalg.matrix_norm(judge.body[0].weight, 2).item() == pytest.approx(1, abs=0.02)
+        discriminator(torch.randn(4, 20))
+    assert torch.linalg.matrix_norm(discriminator.body[0].weight, 2).item() == pytest.approx(1, abs=0.02)
 
 
-def test_the_judge_is_a_run_that_seeds_share(experiment, workplace):
+def test_the_reference_classifier_is_a_run_that_seeds_share(experiment, workplace):
     results = [experiment("model=conditional_vae", "trainer.max_epochs=1", f"seed={seed}") for seed in (1, 2)]
-    (file,) = (workplace / "outputs" / "judges").glob("*/judge.json")
+    (file,) = (workplace / "outputs" / "reference_classifiers").glob("*/classifier.json")
     record = json.loads(file.read_text())
-    assert record["accuracy"] >= 0.95 and all(result.metrics["test/judge_accuracy"] >= 0.95 for result in results)
+    assert record["accuracy"] >= 0.95 and all(result.metrics["test/reference_accuracy"] >= 0.95 for result in results)
     client = open_client(tracking_uri())
-    assert {client.get_run(result.run_id).data.tags["judge"] for result in results} == {record["run"]}
+    assert {client.get_run(result.run_id).data.tags["reference_classifier"] for result in results} == {record["run"]}
     assert client.get_run(record["run"]).data.tags["model"] == "cnn"

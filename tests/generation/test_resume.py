@@ -1,4 +1,4 @@
-"""Killed and gone on with, a GAN makes the same samples: optimizers, schedules, noise and the average are in the checkpoint."""
+"""Killed and resumed, a GAN makes the same samples: optimizers, schedules, noise and the average are in the checkpoint."""
 
 from __future__ import annotations
 

@@ -89,26 +89,25 @@ def test_points_have_no_bernoulli_likelihood(tmp_path):
         "trainer.max_epochs=15",
         "model.decoder.latent_size=2",
     )
-    metrics = learner.evaluate(data, "test")
+    metrics = learner.evaluate(data, "test").metrics
     assert metrics["elbo"] <= metrics["log_likelihood"] and "modes" not in metrics
 
 
 SHORT = ["model=conditional_vae", "trainer.max_epochs=20", "optim.lr=0.003"]
 
 
-def judged(tmp_path, judge, *options):
+def measured(tmp_path, reference_classifier, *options):
     learner, data = trained(tmp_path, *SHORT, *options)
-    learner.task.judge = judge
-    return learner.evaluate(data, "test")
+    return learner.evaluate(data, "test", reference_classifier).metrics
 
 
-def test_bounds_and_classes(tmp_path, judge):
-    metrics = judged(tmp_path, judge)
+def test_bounds_and_classes(tmp_path, reference_classifier):
+    metrics = measured(tmp_path, reference_classifier)
     assert metrics["elbo"] == pytest.approx(metrics["reconstruction"] - metrics["kl"], abs=1e-4)
     assert metrics["elbo"] <= metrics["log_likelihood"]
     assert metrics["classified_as_asked"] >= FLOOR and metrics["kl"] > 1
     # codes far from the prior: noise makes no digits
-    assert judged(tmp_path, judge, "model.beta=0")["classified_as_asked"] < FLOOR
+    assert measured(tmp_path, reference_classifier, "model.beta=0")["classified_as_asked"] < FLOOR
 
 
 FLOOR = 0.9

@@ -60,14 +60,14 @@ class Unpaired(DataModule):
     ):
         super().__init__(problem, name, seed, split, batch_size)
         self.flip = flip
-        self._parts: dict[str, tuple[Domain, Domain]] | None = None
+        self._parts: dict[str, tuple[Domain, Domain]] = {}
 
     def read(self) -> dict[str, tuple[Domain, Domain]]:
         """Part -> domains A and B. Raises DataError."""
         raise NotImplementedError
 
     def prepare(self) -> None:
-        if self._parts is None:
+        if not self._parts:
             self._parts = self.read()
 
     def domains(self, part: str) -> tuple[Domain, Domain]:
