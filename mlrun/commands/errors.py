@@ -103,11 +103,10 @@ def _head(data: RowData, name: str) -> list[str]:
 
 
 def _values(found: Evaluation, name: str, place: int) -> list[Any]:
-    value = found.examples.columns[name]
-    row = int(found.examples.index[place])
-    if hasattr(value, "iloc"):
-        return list(value.iloc[row])
-    return [value[row]] if isinstance(value[row], str) else list(value[row].reshape(-1))
+    value = found.examples[place][name]
+    if isinstance(value, str):
+        return [value]
+    return list(value if hasattr(value, "iloc") else value.reshape(-1))
 
 
 def _classes(found: Evaluation, truth: np.ndarray, data: RowData) -> Table:

@@ -7,9 +7,9 @@ import csv
 import pytest
 import sacrebleu
 
+from mlrun.data.predictions import TextPredictions
 from mlrun.evaluation import metrics as measures
 from mlrun.report.translation import attention_maps, beam_errors, translations
-from mlrun.tasks.translation import Translations
 
 REFERENCES = [
     ["The cat is on the mat.", "There is a cat on the mat."],
@@ -57,13 +57,13 @@ def test_bleu_equals_sacrebleu():
 
 
 def test_tables_and_maps(tmp_path):
-    outcome = Translations(
-        ["die Katze", "es regnet", "er ging"], REFERENCES, WRITTEN, [-0.5, -0.1, -0.9], [-0.2, -0.1, -1.5]
-    )
-    translations(outcome).save(tmp_path / "translations.png")
+    sources = ["die Katze", "es regnet", "er ging"]
+    mistakes = TextPredictions(WRITTEN).mistakes(REFERENCES)
+    translations(sources, WRITTEN, REFERENCES, mistakes).save(tmp_path / "translations.png")
     rows = list(csv.DictReader(open(tmp_path / "translations.csv", encoding="utf-8")))
     assert [row["right"] for row in rows] == ["0", "1", "0"] and rows[0]["reference"].count(" | ") == 1
-    beam_errors(outcome, 10).save(tmp_path / "errors.png")
+    first = [references[0] for references in REFERENCES]
+    beam_errors(sources[::2], WRITTEN[::2], first[::2], [-0.5, -0.9], [-0.2, -1.5]).save(tmp_path / "errors.png")
     rows = list(csv.DictReader(open(tmp_path / "errors.csv", encoding="utf-8")))
     assert [(row["source"], row["fault"]) for row in rows] == [("die Katze", "search"), ("er ging", "model")]
     import numpy as np

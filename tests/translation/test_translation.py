@@ -10,10 +10,15 @@ import yaml
 
 from mlrun.config.compose import CONF, compose
 from mlrun.config.validate import validate
+from mlrun.data.batches import whole_batch
+from mlrun.data.inputs import as_examples
 from mlrun.errors import ConfigError
+from mlrun.evaluation.evaluator import Subject
 from mlrun.predictions.learner import load_learner, make_learner
 from mlrun.report import silent
+from mlrun.report.views.attention import look, various
 from mlrun.tasks.translation import guided_attention_loss
+from mlrun.tasks.validation import Validation
 from tests.test_models import Nobody, prepared, trained
 
 REVERSAL = [
@@ -46,7 +51,11 @@ def transformer(tmp_path_factory):
 
 
 def exact(learner, data, part="test"):
-    return learner.evaluate(data, part)["exact_match"]
+    return learner.evaluate(data, part).metrics["exact_match"]
+
+
+def figures(learner, data, evaluation):
+    return dict(one for view in learner.views for one in view.draw(learner, data, evaluation))
 
 
 @pytest.mark.parametrize("name", ["recurrent", "transformer"])
@@ -55,7 +64,8 @@ def test_it_learns(name, request):
     assert exact(learner, data) >= 0.9
     points = dict(learner.training.history["val/exact_match"])
     assert exact(learner, data, "val") == pytest.approx(points[learner.training.best_epoch])
-    measured = learner.evaluate(data, "val")
+    measured = learner.evaluate(data, "val").metrics
+    assert set(measured) == {"exact_match", "loss", "token_accuracy"} and measured["token_accuracy"] > 0.9
     assert measured["loss"] == pytest.approx(
         dict(learner.training.history["val/loss"])[learner.training.best_epoch], rel=1e-4
     )
@@ -64,10 +74,10 @@ def test_it_learns(name, request):
 @pytest.mark.parametrize("overrides", [RECURRENT, TRANSFORMER])
 def test_targets_of_other_sources_are_noticed(overrides, tmp_path):
     cfg, data = prepared(*overrides, "trainer.max_epochs=3")
-    content, rows = data.content, data.rows("train")
+    targets, rows = data.content.columns["target"], data.rows("train")
     shuffled = np.random.default_rng(0).permutation(rows)
-    mixed = dict(zip(rows.tolist(), [content.target[row] for row in shuffled]))
-    content.target = [mixed.get(row, text) for row, text in enumerate(content.target)]
+    for row, text in zip(rows, [targets[other] for other in shuffled]):
+        targets[row] = text
     learner = make_learner(cfg, data)
     learner.fit(data, Nobody(), tmp_path, silent.Progress())
     assert exact(learner, data) < 0.1
@@ -84,17 +94,27 @@ def test_without_a_look_at_the_source_nothing_is_known(transformer):
 
 def test_a_saved_model_answers_the_same(recurrent, tmp_path):
     learner, data = recurrent
-    texts, references = data.references("test")
+    examples = data.examples("test")
     learner.save(tmp_path / "model")
     loaded = load_learner(tmp_path / "model")
-    answers = learner.predict(texts)
-    assert list(answers) == list(loaded.predict(texts)) and answers.dtype == object
-    assert np.mean([answer in expected for answer, expected in zip(answers, references)]) == pytest.approx(
-        exact(learner, data)
-    )
-    for form in (np.array(texts[:7]), pd.DataFrame({"text": texts[:7]}), pd.Series(texts[:7])):
-        assert list(loaded.predict(form)) == list(answers[:7])
-    assert len(loaded.predict([])) == 0 and len(loaded.predict(["", "never seen"])) == 2
+    inputs = examples.only(["source"])
+    predictions = learner.predict(inputs)
+    answers = predictions.answers()
+    assert predictions.texts == loaded.predict(inputs).texts and answers.dtype == object
+    assert 1 - predictions.mistakes(examples["target"]).mean() == pytest.approx(exact(learner, data))
+    evaluation = loaded.evaluate(data, "test")
+    assert evaluation.predictions.texts == predictions.texts  # in the order of the examples
+    texts = list(examples["source"][:7])
+    for form in (
+        texts,
+        np.array(texts),
+        pd.DataFrame({"text": texts}),
+        pd.DataFrame({"number": range(7), "source": texts}),
+        pd.Series(texts),
+    ):
+        assert list(loaded.predict(as_examples(form, loaded.inputs)).answers()) == list(answers[:7])
+    for given in ([], ["", "never seen"]):
+        assert len(loaded.predict(as_examples(given, loaded.inputs))) == len(given)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -110,8 +130,8 @@ def test_every_model_is_saved_with_all_it_needs(name, tmp_path):
     )
     learner.evaluate(data, "test")
     learner.save(tmp_path / "model")
-    texts = data.example("test")
-    assert list(learner.predict(texts)) == list(load_learner(tmp_path / "model").predict(texts))
+    texts = data.sample("test")
+    assert learner.predict(texts).texts == load_learner(tmp_path / "model").predict(texts).texts
 
 
 def test_one_vocabulary_of_subwords_for_both_sides(tmp_path):
@@ -122,35 +142,53 @@ def test_one_vocabulary_of_subwords_for_both_sides(tmp_path):
     network = learner.task.network
     assert network.encoder.embedding.tokens.weight is network.decoder.output.weight
     learner.save(tmp_path / "model")
-    assert list(learner.predict(data.example("test"))) == list(
-        load_learner(tmp_path / "model").predict(data.example("test"))
-    )
+    texts = data.sample("test")
+    assert learner.predict(texts).texts == load_learner(tmp_path / "model").predict(texts).texts
     with pytest.raises(ConfigError, match="vocabularies differ"):
         make_learner(*prepared("model=transformer", "model.network.shared=true"))
 
 
-def test_a_beam_and_its_errors(transformer):
+def test_a_beam_and_its_errors(transformer, monkeypatch):
     learner, data = transformer
-    greedy, task = learner.evaluate(data, "test"), learner.task
-    scores = task.outcome.scores
-    task.beam_width = 3
+    greedy = learner.evaluate(data, "test")
+    assert "beam_errors" not in figures(learner, data, greedy)
+    monkeypatch.setattr(learner.task, "beam_width", 3)
     wide = learner.evaluate(data, "test")
-    outcome = task.outcome
-    figures = dict(learner.figures(data, "test"))
-    task.beam_width = 1
-    assert scores is None and wide["exact_match"] >= greedy["exact_match"] - 0.02
-    right = [written in expected for written, expected in zip(outcome.written, outcome.references)]
-    assert len(figures["beam_errors"].rows) == right.count(False)
-    for score, best, good in zip(outcome.scores, outcome.reference_scores, right):
-        assert not good or score == pytest.approx(best, abs=1e-4)
-    assert "attention" in figures and len(figures["translations"].rows) == data.sizes["test"]
+    assert wide.metrics["exact_match"] >= greedy.metrics["exact_match"] - 0.02
+    assert wide.metrics["loss"] == greedy.metrics["loss"]
+    drawn, examples, predictions = figures(learner, data, wide), wide.examples, wide.predictions
+    mistakes = predictions.mistakes(examples["target"])
+    assert len(drawn["beam_errors"].rows) == np.count_nonzero(mistakes) > 0
+    for source, written, reference, score, best, fault in drawn["beam_errors"].rows:
+        place = list(examples["source"]).index(source)
+        assert written == predictions.texts[place] and reference == examples["target"][place][0]
+        assert score == f"{predictions.scores[place]:.4f}"
+        assert score == best or fault == ("search" if float(best) > float(score) else "model")
+    encoded = whole_batch(learner.preprocessor.encode(examples))
+    best = learner.task.score(encoded["input_ids"], encoded["labels"])
+    for score, other, mistake in zip(predictions.scores, best.tolist(), mistakes):
+        assert mistake or score == pytest.approx(other, abs=1e-4)
+    assert "attention" in drawn and len(drawn["translations"].rows) == data.sizes["test"]
 
 
-def test_attention_looks_at_what_is_written(recurrent):
+def test_validation_is_greedy_and_predictions_use_the_beam(transformer, monkeypatch):
+    learner, data = transformer
+    widths, task = [], learner.task
+    monkeypatch.setattr(task, "beam_width", 3)
+    generate = task.generate
+    monkeypatch.setattr(task, "generate", lambda source, width=None: widths.append(width) or generate(source, width))
+    monkeypatch.setattr(task, "validation", Validation(task, learner.evaluators[:1], Subject(learner, data, "val")))
+    batch = next(iter(data.loader("val", learner.preprocessor)))
+    task.on_validation_epoch_start()
+    task.validation_step(batch, 0)
+    learner.predict(data.sample("test"))
+    assert widths == [1, 3]
+
+
+def test_attention_looks_at_the_token_that_is_written(recurrent):
     learner, data = recurrent
-    learner.evaluate(data, "test")
     agree = []
-    for source, written, weights in learner.task._attention_maps(data):
+    for source, written, weights in look(learner, various(list(data.examples("test")["source"]), 4)):
         looked = [source[place] for place in weights.argmax(1)]
         agree += [one == other for one, other in zip(looked, written[:-1])]
         assert written[-1] == "<eos>" and "<pad>" not in written
@@ -189,10 +227,11 @@ def test_guided_attention_and_scheduled_sampling_in_training(model, tmp_path):
     plain, _ = trained(tmp_path, f"model={model}", *few)
 
     def off_diagonal(learner):
-        source, target = next(iter(data.loader("val")))
+        batch = next(iter(data.loader("val", learner.preprocessor)))
         with torch.no_grad():
-            weights = learner.task.network.eval()(source, target[:, :-1], with_attention=True)[1]
-        return guided_attention_loss(weights, source != 0, target[:, 1:] != 0, 0.2).item()
+            network = learner.task.network.eval()
+            weights = network(batch["input_ids"], batch["decoder_input_ids"], with_attention=True)[1]
+        return guided_attention_loss(weights, batch["attention_mask"], batch["labels"] != 0, 0.2).item()
 
     assert off_diagonal(sampled) < 0.7 * off_diagonal(plain)
 

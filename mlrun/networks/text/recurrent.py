@@ -105,7 +105,7 @@ class Recurrent(nn.Module):
         Returns:
             Outputs (batch, length, directions * hidden), zero after a row's end, and the state at each row's end.
         """
-        if not self.fused:
+        if not self.fused or not len(x):  # the kernels refuse a batch without rows
             return self._step_by_step(x, state, lengths)
         if lengths is None:
             return self.layers(x, state)
