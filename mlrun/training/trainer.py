@@ -14,7 +14,7 @@ import lightning.pytorch
 from lightning.pytorch.callbacks import Callback
 
 from mlrun.errors import ConfigError
-from mlrun.report.notify import tell
+from mlrun.report.notify import notify
 from mlrun.training.lightning_internals import install_lean_loops, installed, known, lean_loops_obstacle
 
 PASSED_ON = (  # keys of `trainer` that are Lightning's own
@@ -93,15 +93,15 @@ def _choose_loops(trainer: Trainer, fast_loop: bool | str) -> None:
     elif fast_loop is True:
         raise ConfigError(f"trainer.fast_loop=true: {obstacle}")
     elif not known():
-        _tell_once(
+        _notify_once(
             f"Lightning {installed()} is not a version that mlrun's fast training loops support: using Lightning's own"
         )
 
 
 @cache
-def _tell_once(message: str) -> None:
+def _notify_once(message: str) -> None:
     """Of several folds or attempts in one process, the first prints it."""
-    tell(message)
+    notify(message)
 
 
 def refuse_automatic(settings: Mapping[str, Any], task: str) -> None:
