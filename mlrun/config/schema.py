@@ -57,11 +57,13 @@ KEYS: dict[str, tuple] = {
     "trainer.matmul_precision": (Choice(("highest", "high", "medium")),),
     "trainer.profile": (Flag(),),
     "trainer.deterministic": (Flag(), Choice(("warn",))),
-    "trainer.folds": (Number(integral=True, low=2),),
+    "trainer.folds": (Number(integral=True, low=2), Choice(("all",))),
     "trainer.repeats": (COUNT,),
     "trainer.group": (Text(), Null()),
     "trainer.fast_dev_run": (Flag(), COUNT),
     "scheduler.interval": (Choice(("step", "epoch")),),
+    "scheduler.step_size": (COUNT,),  # torch would divide by it, after the first epoch
+    "scheduler.T_max": (COUNT, Null()),
     "model.name": (Text(),),
     "model.fits": (Items((Text(),)),),
     "model.max_epochs": (COUNT,),
@@ -69,6 +71,11 @@ KEYS: dict[str, tuple] = {
     "model.max_steps": (COUNT, Null()),
     "model.min_image_size": (COUNT, Null()),
     "model.pixel_range": (Choice(("standardize", "unit", "symmetric", "none")),),
+    "model.preprocessor": (Mapping(), Null()),
+    "model.inherit_preprocessor": (Flag(),),
+    "model.evaluators": (Items((Text(), Mapping())), Null()),
+    "model.figures": (Items((Text(), Mapping())), Null()),
+    "model.monitor": (Text(), Null()),
     "model.init_from": (Text(), Null()),
     "model.init_only": (Items((Text(),)), Null()),
     "model.freeze": (Text(), Items((Text(),))),
@@ -115,7 +122,7 @@ BELOW = ("optim", "scheduler", "trainer", "dataset", "model")
 # Written in a YAML about its model, dataset or scheduler; handed to the `_target_` only if it asks for it.
 METADATA = frozenset(
     {"name", "fits", "facts", "max_epochs", "min_steps", "max_steps", "keep", "min_image_size", "pixel_range", "problem", "interval",
-     "init_from", "init_only", "freeze", "unfreeze_every", "lr_scale", "adapt", "gradient_clip_val", "suggested_lr",
+     "preprocessor", "evaluators", "figures", "monitor", "inherit_preprocessor", "init_from", "init_only", "freeze", "unfreeze_every", "lr_scale", "adapt", "gradient_clip_val", "suggested_lr",
      "suggested_batch_size"}
 )  # fmt: skip
 SPLITS, SPLIT_SETTINGS = ("train", "val", "test"), ("seed", "stratify", "train_dev")

@@ -23,6 +23,7 @@ from mlrun.evaluation.evaluator import Evaluator, Subject, make_evaluators
 from mlrun.evaluation.selection import Selection, select
 from mlrun.predictions.learner import Evaluation, Learner, Training, features_of, send_again
 from mlrun.predictions.query import Query, make_queries
+from mlrun.report.view import make_views
 
 TABLE = "q_table.json"
 LAST = "last.json"
@@ -80,6 +81,7 @@ class ControllerLearner(Learner):
                 f"model.monitor={metric}: no evaluator measures it (they measure {', '.join(self.directions) or 'nothing'})"
             )
         self.monitor, self.mode = f"val/{metric}", self.directions[metric]
+        self.views = make_views(recipe["model"])
         self.training = Training(parameters=int(table.size))
 
     @classmethod

@@ -21,6 +21,7 @@ from mlrun.estimators.roles import ROLES, matrix, role_for
 from mlrun.evaluation.evaluator import Evaluator, Subject, make_evaluators
 from mlrun.predictions.learner import Evaluation, Learner, Training, features_of
 from mlrun.predictions.query import Query, make_queries
+from mlrun.report.view import make_views
 
 ESTIMATOR = "estimator.pkl"
 TRAIN_METRICS_ROWS = 20_000  # predicting more training rows (nearest neighbours!) would take longer than the fit
@@ -58,6 +59,7 @@ class EstimatorLearner(Learner):
                 f"model.monitor={metric}: no evaluator measures it (they measure {', '.join(self.directions)})"
             )
         self.monitor, self.mode = f"val/{metric}", self.directions[metric]
+        self.views = make_views(recipe["model"])
         self.training = Training()
 
     @classmethod

@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -73,6 +72,7 @@ class Learner(ABC):
     recipe: dict[str, Any]
     training: Training
     evaluators: list[Evaluator]
+    views: list[View]  # what is drawn of the model
 
     @classmethod
     @abstractmethod
@@ -100,13 +100,6 @@ class Learner(ABC):
     def queries(self) -> list[Query]:
         """What the model can be asked beyond rows."""
         return []
-
-    @cached_property
-    def views(self) -> list[View]:
-        """What is drawn of the model."""
-        from mlrun.report.view import make_views
-
-        return make_views(self.recipe["model"])
 
     @property
     def inputs(self) -> dict[str, Feature]:

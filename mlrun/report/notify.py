@@ -8,6 +8,6 @@ import sys
 log = logging.getLogger("mlrun")
 
 
-def tell(message, level: int = logging.INFO) -> None:
+def notify(message, level: int = logging.INFO) -> None:
     log.log(level, "%s", message)
     print(f"mlrun: {message}", file=sys.stderr)

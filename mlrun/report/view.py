@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
@@ -79,9 +80,7 @@ def _view(entry: Any, path: str) -> View:
 
 
 def _by_name(name: str, path: str) -> str:
-    import mlrun.report.views as package
-
-    known = [module.name for module in iter_modules(package.__path__)]
+    known = [module.name for module in iter_modules([str(Path(__file__).with_name("views"))])]
     if name not in known:
         near = get_close_matches(name, known, 1)
         raise ConfigError(f"{path}={name}: there is no such view" + (f" — did you mean '{near[0]}'?" if near else ""))

@@ -30,6 +30,7 @@ from mlrun.evaluation.selection import Selection
 from mlrun.predictions.learner import Evaluation, Learner, Training, features_of
 from mlrun.predictions.query import Query, make_queries
 from mlrun.report.notify import notify
+from mlrun.report.view import make_views
 from mlrun.tasks.task import Task
 from mlrun.tasks.validation import Validation, as_arrays
 from mlrun.training.adapting import Adapting, find_run
@@ -93,6 +94,7 @@ class NetworkLearner(Learner):
                 f"model.monitor={metric}: neither the task nor its evaluators measure it (they measure {', '.join(self.directions)})"
             )
         self.monitor, self.mode = f"val/{metric}", self.directions[metric]
+        self.views = make_views(recipe["model"])
         self.training = Training(parameters=sum(parameter.numel() for parameter in task.parameters()))
         self.trainer = None
 

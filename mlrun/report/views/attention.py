@@ -10,10 +10,10 @@ import torch
 from mlrun.data.module import DataModule
 from mlrun.data.predictions import TextPredictions
 from mlrun.data.preprocess.tokenizer import PAD
-from mlrun.predictions.learner import Evaluation, Learner
 from mlrun.report.view import View
 
 if TYPE_CHECKING:
+    from mlrun.predictions.learner import Evaluation, Learner
     from mlrun.report.translation import AttentionMap
 
 TEXTS = 4

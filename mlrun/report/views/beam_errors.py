@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mlrun.data.batches import whole_batch
 from mlrun.data.module import DataModule
 from mlrun.data.predictions import TextPredictions
-from mlrun.predictions.learner import Evaluation, Learner
 from mlrun.report.view import View
+
+if TYPE_CHECKING:
+    from mlrun.predictions.learner import Evaluation, Learner
 
 LIMIT = 500  # wrong texts at most
 ROWS = 256  # that are scored at once

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlrun.data.module import DataModule
-from mlrun.predictions.learner import Evaluation, Learner
 from mlrun.report.view import View
+
+if TYPE_CHECKING:
+    from mlrun.predictions.learner import Evaluation, Learner
 
 
 class Components(View):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mlrun.data.features import Label, Value, Vector
 from mlrun.data.module import DataModule
-from mlrun.predictions.learner import Evaluation, Learner
 from mlrun.report.view import View
+
+if TYPE_CHECKING:
+    from mlrun.predictions.learner import Evaluation, Learner
 
 # limits of permutation importance, which predicts anew for every feature and repeat
 PERMUTED_FEATURES, PERMUTED_ROWS = 50, 300

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,8 +11,10 @@ from mlrun.data.features import Image, Label
 from mlrun.data.module import DataModule
 from mlrun.data.predictions import LabelPredictions
 from mlrun.evaluation import metrics
-from mlrun.predictions.learner import Evaluation, Learner
 from mlrun.report.view import View
+
+if TYPE_CHECKING:
+    from mlrun.predictions.learner import Evaluation, Learner
 
 CONFUSION_CLASSES = 100  # more would be unreadable
 
