@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
@@ -17,7 +16,7 @@ class OptunaSweeper(Sweeper):
 
     hydra_context: HydraContext
     config: DictConfig
-    launcher: Launcher
+    launcher: Any  # `search` rejects every launcher except the pool
 
     def __init__(self, **settings: Any):
         self.settings = settings

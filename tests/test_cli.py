@@ -141,13 +141,18 @@ def test_a_users_own_model(mlrun, workplace):
 
 def test_a_failing_run_is_failed_and_keeps_its_traceback(mlrun, workplace):
     (workplace / "mine.py").write_text(
-        "class Broken:\n    def __init__(self):\n        raise RuntimeError('the dog ate it')\n"
+        "from torch import nn\n"
+        "class Broken(nn.Linear):\n"
+        "    def __init__(self, input_shape, num_outputs):\n"
+        "        super().__init__(input_shape[0], num_outputs)\n"
+        "    def forward(self, x):\n"
+        "        raise RuntimeError('the dog ate it')\n"
     )
     (workplace / "conf" / "model").mkdir(parents=True)
     (workplace / "conf" / "model" / "broken.yaml").write_text(
-        "# Broken.\nfits: [classification]\n_target_: mine.Broken\n"
+        "# Broken.\nfits: [classification]\n_target_: mlrun.tasks.supervised.Supervised\nnetwork: {_target_: mine.Broken}\n"
     )
-    done = mlrun("model=broken")
+    done = mlrun("model=broken", "dataset=iris")
     assert done.returncode == 1
     assert "the dog ate it" in done.stderr
     assert statuses(workplace) == ["FAILED"]

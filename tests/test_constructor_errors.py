@@ -61,17 +61,18 @@ def write_own_files(directory):
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """The finished processes, two at a time."""
+    """Finished processes and their directories, two at a time."""
 
     def run(line):
         directory = tmp_path_factory.mktemp("run")
         write_own_files(directory)
         environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
         environment.pop("MLFLOW_TRACKING_URI", None)
-        return subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-m", "mlrun", *line.split()],
             capture_output=True, text=True, timeout=240, cwd=directory, env=environment,
         )  # fmt: skip
+        return done, directory
 
     with ThreadPoolExecutor(2) as pool:
         return dict(zip(COMMANDS, pool.map(run, COMMANDS), strict=True))
@@ -79,9 +80,11 @@ def results(tmp_path_factory):
 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_a_network_that_cannot_be_built(results, line):
-    done = results[line]
+    done, directory = results[line]
     assert done.returncode == 2, done.stderr
     assert done.stderr == f"mlrun: {COMMANDS[line]}\n"
+    (trace,) = directory.glob("outputs/*/error.txt")  # for the author of the network
+    assert "Traceback" in trace.read_text() and line.split("=")[1].split()[0] in trace.read_text()
 
 
 @pytest.mark.parametrize(

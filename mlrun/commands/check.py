@@ -1,4 +1,4 @@
-"""`mlrun check`: does this installation work? Versions, devices, a short training, MLflow write and read, and what extras would add."""
+"""`mlrun check`: whether this installation works. Versions, devices, a short training, MLflow write and read, optional extras."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from pathlib import Path
 
 SUMMARY = "self-test of the installation: versions, devices, a short training, MLflow"
 PACKAGES = ("hydra-core", "omegaconf", "torch", "lightning", "scikit-learn", "mlflow", "rich", "matplotlib", "pandas")
-EXTRAS = {  # extra -> (module, what it gives)
+EXTRAS = {  # extra -> (module, what it is for)
     "test": ("pytest", "the tests"),
     "hub": ("datasets", "dataset=huggingface"),
 }
 
 
 def run(argv: list[str]) -> int:
+    """Runs all checks, also after one has failed; returns the exit status, 1 if one failed."""
     argparse.ArgumentParser(prog="mlrun check", description=f"A {SUMMARY}.").parse_args(argv)
     failures = 0
     for name, probe in (
@@ -34,7 +35,7 @@ def run(argv: list[str]) -> int:
         try:
             for line in probe():
                 print(f"{name:10} {line}", flush=True)
-        except Exception as error:  # a self-test tells everything that is broken
+        except Exception as error:  # report everything that is broken, not only the first
             failures += 1
             print(f"{name:10} FAILED: {type(error).__name__}: {' '.join(str(error).split())}", flush=True)
     print("everything works" if not failures else f"{failures} of the checks failed")
@@ -62,7 +63,7 @@ def _devices() -> Iterator[str]:
 
 
 def _training() -> Iterator[str]:
-    """A real run in a directory of its own: training, figures, MLflow; then read back and used."""
+    """A complete run in a temporary directory: training, figures, MLflow; then its record is read back."""
     from mlrun.config.compose import compose
     from mlrun.experiment.run import run as run_experiment
     from mlrun.report import silent
@@ -77,7 +78,7 @@ def _training() -> Iterator[str]:
             result = run_experiment(cfg, Path(folder) / "run", report=silent)
             accuracy = result.metrics["test/accuracy"]
             if accuracy < 0.93:
-                raise RuntimeError(f"the mlp learned digits only to an accuracy of {accuracy:.3f}")
+                raise RuntimeError(f"the mlp reached an accuracy of only {accuracy:.3f} on digits")
             yield f"mlp on digits: test accuracy {accuracy:.3f} in {time.perf_counter() - start:.1f} s"
             yield from _mlflow(result.run_id)
         finally:
@@ -86,18 +87,20 @@ def _training() -> Iterator[str]:
                 os.environ["MLFLOW_TRACKING_URI"] = uri
 
 
-def _mlflow(run_id: str) -> Iterator[str]:
+def _mlflow(run_id: str | None) -> Iterator[str]:
     from mlrun.tracking.read import read_run
 
+    if run_id is None:
+        raise RuntimeError("MLflow did not record the run")
     stored = read_run(run_id)
     if stored.status != "FINISHED" or "test/accuracy" not in stored.metrics:
-        raise RuntimeError(f"MLflow gave back a run that is {stored.status} with {len(stored.metrics)} metrics")
+        raise RuntimeError(f"MLflow returned a run that is {stored.status} with {len(stored.metrics)} metrics")
     yield f"MLflow wrote and read a run with {len(stored.params)} parameters and {len(stored.metrics)} metrics"
 
 
 def _extras() -> Iterator[str]:
-    for extra, (module, gives) in EXTRAS.items():
-        there = importlib.util.find_spec(module) is not None
-        yield f"[{extra}] {'installed' if there else 'absent'}: {gives}" + (
-            "" if there else f" (pip install 'mlrun[{extra}]')"
-        )
+    for extra, (module, purpose) in EXTRAS.items():
+        if importlib.util.find_spec(module) is not None:
+            yield f"[{extra}] installed: {purpose}"
+        else:
+            yield f"[{extra}] absent: {purpose} (pip install 'mlrun[{extra}]')"

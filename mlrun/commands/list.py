@@ -1,4 +1,4 @@
-"""`mlrun list [GROUP]`: what there is to choose from, read from the heads of the YAML files."""
+"""`mlrun list [GROUP]`: the choices of each group, with the first line of their YAML files."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from mlrun.config.catalogue import Entry
 from mlrun.config.validate import nearest
 from mlrun.errors import UserError
 
-SUMMARY = "models, datasets and the other groups to choose from"
+SUMMARY = "the choices of each group: models, datasets, optimizers ..."
 _OWN = "(yours)"  # marks entries of ./conf and --config-dir
 
 
 def run(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="mlrun list", description="Lists what there is to choose from.")
-    parser.add_argument("group", nargs="?", help="model, dataset, optim ...; without it an overview")
+    """Prints all choices of a group, or an overview of the groups; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="mlrun list", description="Lists the choices of each group.")
+    parser.add_argument("group", nargs="?", help="model, dataset, optim ...; default: an overview")
     parser.add_argument("--config-dir", help="a directory that extends the groups, as for `mlrun --config-dir`")
     arguments = parser.parse_args(argv)
     groups = catalogue.groups(arguments.config_dir)
@@ -42,20 +43,20 @@ def _group(group: str, config_dir: str | None) -> None:
     entries = catalogue.entries(group, config_dir)
     if group == "model":
         default = _default_dataset()
-        rows = [(_named(e), _said(e), _words(e.get("fits")), e.dataset or default) for e in entries]
-        _table("model", ("name", "what it is", "fits", "brings dataset"), rows)
+        models = [(_name(e), _summary(e), _words(e.get("fits")), e.dataset or default) for e in entries]
+        _table("model", ("name", "what it is", "fits", "default dataset"), models)
     elif group == "dataset":
-        rows = [(_named(e), _said(e), str(e.get("problem") or "")) for e in entries]
-        _table("dataset", ("name", "what it is", "problem"), rows)
+        datasets = [(_name(e), _summary(e), str(e.get("problem") or "")) for e in entries]
+        _table("dataset", ("name", "what it is", "problem"), datasets)
     else:
-        _table(group, ("name", "what it is"), [(_named(e), _said(e)) for e in entries])
+        _table(group, ("name", "what it is"), [(_name(e), _summary(e)) for e in entries])
 
 
-def _named(entry: Entry) -> str:
+def _name(entry: Entry) -> str:
     return f"{entry.name} {_OWN}" if entry.own else entry.name
 
 
-def _said(entry: Entry) -> str:
+def _summary(entry: Entry) -> str:
     return "cannot be read: not valid YAML" if entry.fault else entry.summary
 
 
@@ -64,7 +65,7 @@ def _words(value: object) -> str:
 
 
 def _default_dataset() -> str:
-    """The dataset of config.yaml, which a model that brings none is run on."""
+    """The dataset of config.yaml, for models that do not select one."""
     root = Entry("", "config", catalogue.CONF / "config.yaml")
     return root.dataset or ""
 

@@ -1,4 +1,4 @@
-"""`mlrun sync [DIR ...]`: sends what MLflow did not take while a run was going on."""
+"""`mlrun sync [DIR ...]`: sends to MLflow what it did not accept during a run."""
 
 from __future__ import annotations
 
@@ -6,26 +6,28 @@ import argparse
 import sys
 from pathlib import Path
 
+from mlrun.commands import with_trust
 from mlrun.errors import UserError
 
-SUMMARY = "send to MLflow what it did not take while a run was going on"
+SUMMARY = "send to MLflow what it did not accept during a run"
 
 
 def run(argv: list[str]) -> int:
+    """Sends everything that is left in the directories; returns the exit status, 1 if something is left."""
     parser = argparse.ArgumentParser(
         prog="mlrun sync",
-        description="Sends metrics, artifacts and models that a server which did not answer has missed. Nothing is sent twice.",
+        description="Sends metrics, artifacts and models that did not reach MLflow because its server did not answer. Nothing is sent twice.",
     )
     parser.add_argument(
         "directory",
         nargs="*",
         default=["outputs"],
-        help="directories of runs or sweeps, or above them; default: outputs",
+        help="directories of runs or sweeps, or directories that contain them; default: outputs",
     )
     parser.add_argument(
-        "--trust", action="store_true", help="also read what was written by another user; that can run code"
+        "--trust", action="store_true", help="also read files that another user wrote; these can run code"
     )
-    arguments = parser.parse_args([{"trust=true": "--trust"}.get(argument, argument) for argument in argv])
+    arguments = parser.parse_args(with_trust(argv))
     for name in arguments.directory:
         if not Path(name).is_dir() and arguments.directory != ["outputs"]:
             raise UserError(f"{name}: there is no such directory")
@@ -46,5 +48,5 @@ def run(argv: list[str]) -> int:
         print(f"{directory}: {sent.messages} messages sent to run {sent.run_id}")
         if sent.refused:
             failed += 1
-            print(f"{directory}: MLflow refuses some of them: {sent.refused}", file=sys.stderr)
+            print(f"{directory}: MLflow rejects some of them: {sent.refused}", file=sys.stderr)
     return 1 if failed else 0

@@ -1,4 +1,4 @@
-"""`mlrun ui`: the MLflow page of the runs recorded here, on this machine only."""
+"""`mlrun ui`: MLflow's web interface to the runs of this directory, on this machine only."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import argparse
 import os
 import sys
 
-SUMMARY = "the MLflow page of this directory's runs, on loopback"
+SUMMARY = "MLflow's web interface to the runs of this directory, on loopback"
 
 
 def run(argv: list[str]) -> int:
+    """Replaces this process by MLflow's server; returns the exit status where the runs are on another server."""
     parser = argparse.ArgumentParser(prog="mlrun ui", description=f"Opens {SUMMARY}.")
     parser.add_argument("--port", type=int, default=5000)
     parser.add_argument(
-        "--host", default="127.0.0.1", help="only change it on a network that you trust: the page has no password"
+        "--host", default="127.0.0.1", help="change it only on a network that you trust: the page has no password"
     )
     arguments = parser.parse_args(argv)
 
@@ -29,7 +30,7 @@ def run(argv: list[str]) -> int:
         raise UserError(
             f"there are no runs here: {database} does not exist. Start one with `mlrun`, or go to the directory of your runs."
         )
-    print(f"MLflow on http://{arguments.host}:{arguments.port} for {uri} (Ctrl-C ends it)", flush=True)
+    print(f"MLflow on http://{arguments.host}:{arguments.port} for {uri} (Ctrl-C stops it)", flush=True)
     command = [
         sys.executable,
         "-m",

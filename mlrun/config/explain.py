@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mlrun.config import catalogue
 from mlrun.config.compose import compose
-from mlrun.config.hydra_internals import parse_override, parse_overrides, sweep_values
+from mlrun.config.hydra_internals import interval_ends, parse_override, parse_overrides, sweep_values
 from mlrun.config.signatures import signature
 from mlrun.config.sources import NoSuchTarget
 from mlrun.config.validate import nearest, validate
@@ -63,7 +63,8 @@ def explain(overrides: list[str], config_dir: str | None = None, error: Exceptio
     problems: list[str] = []
     given = list(_parsed(overrides, problems))
     groups = catalogue.groups(config_dir)
-    chosen, values = [], []
+    chosen: list[_Given] = []
+    values: list[_Given] = []
     for one in given:
         (chosen if one.key in groups or "/" in one.key else values).append(one)
     for one in chosen:
@@ -71,7 +72,7 @@ def explain(overrides: list[str], config_dir: str | None = None, error: Exceptio
     if isinstance(error, yaml.YAMLError):
         faulty = [entry for group in groups for entry in catalogue.entries(group, config_dir) if entry.fault]
         named = [entry for entry in faulty if any(one.text.endswith(f"{entry.group}={entry.name}") for one in chosen)]
-        return problems + [entry.fault for entry in named or faulty] or _short_lines(error)
+        return problems + [str(entry.fault) for entry in named or faulty] or _short_lines(error)
     chosen = [one for one in chosen if one.alternatives]
     base, chosen = _composed(chosen, config_dir, problems)
     if base is None:
@@ -124,8 +125,7 @@ def _alternatives(text: str, parsed: Override) -> list[str]:
         return [text]
     head = text.partition("=")[0]
     if parsed.is_interval_sweep():
-        interval = parsed.value()
-        return [f"{head}={interval.start}", f"{head}={interval.end}"]
+        return [f"{head}={end}" for end in interval_ends(parsed)]
     found = []
     try:
         for value in sweep_values(parsed):
@@ -246,7 +246,7 @@ def _no_such_key(one: _Given, cfg: DictConfig, groups: list[str]) -> str:
     key = one.key
     parent, _, last = key.rpartition(".")
     node = _select(cfg, parent) if parent else None
-    if parent and OmegaConf.is_dict(node) and isinstance(node.get("_target_"), str):
+    if isinstance(node, DictConfig) and isinstance(node.get("_target_"), str):
         target = node["_target_"]
         try:
             takes = signature(target)
@@ -257,7 +257,7 @@ def _no_such_key(one: _Given, cfg: DictConfig, groups: list[str]) -> str:
         names = [p.name for p in takes.parameters if p.name not in ("params", "optimizer")] if takes else []
         near = nearest(last, [*node.keys(), *names])
         return f"{key}: {target} takes no '{last}'{near.replace(chr(39), chr(39) + parent + '.', 1) if near else ''}"
-    if parent and OmegaConf.is_dict(node):
+    if isinstance(node, DictConfig):
         near = nearest(last, node.keys())
         near = near.replace("'", f"'{parent}.", 1) if near else nearest(key, _keys(cfg))
         return f"{key}: there is no such key{near}"
@@ -299,10 +299,11 @@ def _exists(cfg: Any, key: str) -> bool:
 def _keys(cfg: DictConfig, prefix: str = "") -> list[str]:
     """All dotted keys."""
     found = []
-    for key in cfg.keys():
+    keys: Iterable[Any] = cfg.keys()
+    for key in keys:
         found.append(f"{prefix}{key}")
         node = None if OmegaConf.is_missing(cfg, key) or OmegaConf.is_interpolation(cfg, key) else cfg[key]
-        if OmegaConf.is_dict(node):
+        if isinstance(node, DictConfig):
             found += _keys(node, f"{prefix}{key}.")
     return found
 

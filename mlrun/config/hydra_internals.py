@@ -111,6 +111,12 @@ def sweep_values(override: Override) -> Iterator[Any]:
     return override.sweep_iterator(transformer=_part("hydra.core.override_parser.types", "Transformer").encode)
 
 
+def interval_ends(override: Override) -> tuple[Any, Any]:
+    """Both ends of `interval(a, b)`."""
+    interval: Any = override.value()
+    return interval.start, interval.end
+
+
 def combinations(overrides: Sequence[Override]) -> list[list[str]]:
     """Overrides of every job of a grid, the last key varying fastest; a key that is given twice counts once, the last time.
 
@@ -205,16 +211,13 @@ def failure_of(done: JobReturn) -> BaseException | None:
 
 @cache
 def _quiet_job_return() -> type[JobReturn]:
-    base, status = _part("hydra.core.utils", "JobReturn"), _part("hydra.core.utils", "JobStatus")
+    def return_value(self: Any) -> Any:
+        if (failure := failure_of(self)) is not None:
+            raise failure
+        return self._return_value
 
-    class Return(base):
-        @property
-        def return_value(self) -> Any:
-            if self.status != status.COMPLETED:
-                raise self._return_value
-            return self._return_value
-
-    return Return
+    base = _part("hydra.core.utils", "JobReturn")
+    return type("Return", (base,), {"return_value": property(return_value)})
 
 
 def job_return(value: Any, failure: BaseException | None = None, **fields: Any) -> JobReturn:
