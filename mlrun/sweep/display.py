@@ -1,14 +1,24 @@
-"""What a sweep says: one live table on a terminal, a line per event elsewhere, and the table at the end."""
+"""The output of a sweep: a live table on a terminal, a line per event elsewhere, and a table at the end."""
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 from mlrun.report.console import new_console
 from mlrun.report.numbers import clock, duration, number
 from mlrun.sweep import job as states
 from mlrun.sweep.job import Job
+from mlrun.tracking.directions import without_part
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.live import Live
+
+    from mlrun.sweep.pool import Pool
 
 REDRAW = 0.25  # seconds
 STYLES = {
@@ -22,17 +32,24 @@ ORDER = (states.FAILED, states.KILLED, states.RUNNING, states.FINISHED, states.P
 
 
 class Display:
-    """jobs: all that are known so far; total: how many there will be, if that is known."""
+    """Shows the progress of a sweep. A listener of the pool.
 
-    def __init__(self, jobs: list[Job], total: int | None, common: list[str] = (), stream=None):
+    Args:
+        jobs: those known so far; more may be appended later.
+        total: how many there will be; None if that is not known.
+        common: overrides that all jobs share, which are not shown.
+        stream: where to print; None: stdout.
+    """
+
+    def __init__(self, jobs: list[Job], total: int | None, common: Collection[str] = (), stream: TextIO | None = None):
         self.jobs, self.total, self.common, self.stream = jobs, total, set(common), stream
         self.console = new_console(stream)
-        self.live = None
-        self.message = self.hint = ""
-        self.begin = time.monotonic()
-        self._drawn, self._ended = 0.0, 0
+        self.live: Live | None = None
+        self._message = self._hint = ""
+        self._start = time.monotonic()
+        self._drawn, self._ended = 0.0, 0  # time of the last redraw; number of jobs that have ended
 
-    def __enter__(self):
+    def __enter__(self) -> Display:
         if self.console is not None:
             from rich.live import Live
 
@@ -40,35 +57,35 @@ class Display:
             self.live.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         if self.live is not None:
             self.live.stop()
 
-    def say(self, text: str) -> None:
-        """A line about the sweep as a whole."""
-        self.message = text
+    def show(self, text: str) -> None:
+        """Shows a line about the sweep as a whole."""
+        self._message = text
         if self.live is None:
-            self._print(text)
+            self.print(text)
         else:
             self._draw()
 
-    def note(self, text: str) -> None:
-        """What is going on before jobs run; on a terminal only."""
+    def hint(self, text: str) -> None:
+        """Shows, on a terminal only, what happens before jobs run. An empty text removes it."""
         if self.live is not None:
-            self.hint = text
+            self._hint = text
             self._draw()
 
     def started(self, job: Job) -> None:
         if self.live is None:
-            self._print(f"{self._head(job)} started on {_slots(job)}: {self.varied(job)}")
+            self.print(f"{self._head(job)} started on {_slots(job)}: {self.varied(job)}")
 
     def ended(self, job: Job) -> None:
         self._ended += 1
         if self.live is None:
             value = f"  {job.monitor} {number(job.objective)}" if job.objective is not None else ""
             log = "" if job.state == states.PRUNED else f"  (log: {_short(job.log)})"
-            said = f": {job.reason}{log}" if job.reason else ""
-            self._print(f"{self._head(job)} {job.state} after {duration(job.seconds)}{value}{said}")
+            reason = f": {job.reason}{log}" if job.reason else ""
+            self.print(f"{self._head(job)} {job.state} after {duration(job.seconds)}{value}{reason}")
         elif job.state in (states.FAILED, states.KILLED):
             from rich.text import Text
 
@@ -77,38 +94,43 @@ class Display:
             )
             self.live.console.print(text)  # stays above the table
 
-    def tick(self, pool) -> None:
-        if pool.interrupts and not self.message.startswith("stopping"):
-            self.say("stopping: the jobs are closing their runs; Ctrl-C again kills them")
+    def tick(self, pool: Pool) -> None:
+        if pool.interrupts and not self._message.startswith("stopping"):
+            self.show("stopping: the jobs are closing their runs; Ctrl-C again kills them")
         if self.live is not None and time.monotonic() - self._drawn > REDRAW:
             self._draw()
 
     def varied(self, job: Job) -> str:
-        """The overrides in which jobs differ."""
+        """The overrides in which a job differs from others."""
         return " ".join(override for override in job.overrides if override not in self.common) or "(no overrides)"
 
     def _head(self, job: Job) -> str:
         return f"[{self._ended + sum(other.earlier for other in self.jobs)}/{self.total or '?'}] job {job.number}"
 
-    def _print(self, text: str) -> None:
+    def print(self, text: str) -> None:
         print(text, file=self.stream, flush=True)
 
     def _draw(self) -> None:
-        self.live.update(self._table(), refresh=True)
-        self._drawn = time.monotonic()
+        if self.live is not None:
+            self.live.update(self._table(), refresh=True)
+            self._drawn = time.monotonic()
 
-    def _table(self):
+    def _table(self) -> Group:
         from rich.console import Group
         from rich.table import Table
         from rich.text import Text
 
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-        for name, justify in (("job", "right"), ("overrides", "left"), ("slot", "left"), ("state", "left"), ("epoch", "right"),
-                              ("metric", "right"), ("elapsed", "right"), ("left", "right")):  # fmt: skip
+        for name in ("job", "overrides", "slot", "state", "epoch", "metric", "elapsed", "left"):
+            is_text = name in ("overrides", "slot", "state")
             table.add_column(
-                name, justify=justify, no_wrap=True, overflow="ellipsis", ratio=1 if name == "overrides" else None
+                name,
+                justify="left" if is_text else "right",
+                no_wrap=True,
+                overflow="ellipsis",
+                ratio=1 if name == "overrides" else None,
             )
-        room = max(3, self.console.height - 6)
+        room = max(3, (self.console.height if self.console else 25) - 6)
         shown = [job for job in self.jobs if job.state == states.RUNNING]
         rest = [job for job in self.jobs if job.state in states.ENDED and not job.earlier]
         shown = rest[max(0, len(rest) - max(0, room - len(shown))) :] + shown
@@ -124,14 +146,14 @@ class Display:
                 style="dim" if job.state == states.WAITING else None,
             )  # fmt: skip
         counts = ", ".join(f"{count} {state}" for state, count in count_states(self.jobs).items())
-        line = f"{counts}  {clock(time.monotonic() - self.begin)}"
+        line = f"{counts}  {clock(time.monotonic() - self._start)}"
         remaining = self._remaining()
         if remaining is not None:
             line += f"  about {clock(remaining)} left"
-        return Group(table, Text(line, style="bold"), Text(self.hint or self.message, style="dim"))
+        return Group(table, Text(line, style="bold"), Text(self._hint or self._message, style="dim"))
 
     def _remaining(self) -> float | None:
-        """From the mean time of finished jobs and the slots in use."""
+        """Seconds until the end, from the mean time of finished jobs and the slots in use; None if unknown."""
         took = [job.seconds for job in self.jobs if job.state == states.FINISHED and not job.earlier]
         running = [job for job in self.jobs if job.state == states.RUNNING]
         if not took or not running:
@@ -141,22 +163,23 @@ class Display:
         return (waiting * mean + sum(max(0.0, mean - job.elapsed) for job in running)) / len(running)
 
 
-def count_states(jobs: list[Job]) -> dict[str, int]:
+def count_states(jobs: Sequence[Job]) -> dict[str, int]:
+    """Number of jobs in each state; states without jobs are left out."""
     counts = {state: sum(job.state == state for job in jobs) for state in (*ORDER, states.WAITING)}
     return {state: count for state, count in counts.items() if count}
 
 
-def ranked(jobs: list[Job]) -> list[Job]:
-    """Best first; jobs that watch another metric apart, then those that break a limit; without a value last."""
+def ranked(jobs: Sequence[Job]) -> list[Job]:
+    """Best first, separately for each watched metric. Jobs that violate a limit follow, then those without a value."""
 
-    def key(job):
+    def key(job: Job) -> tuple[bool, bool, str, float, int]:
         value = job.objective
         worst = value is None or value != value
         return (
             worst,
             not job.accepted,
             job.monitor,
-            0.0 if worst else (value if job.mode == "min" else -value),
+            0.0 if value is None or worst else value if job.mode == "min" else -value,
             job.number,
         )
 
@@ -164,14 +187,27 @@ def ranked(jobs: list[Job]) -> list[Job]:
 
 
 def summary(
-    jobs: list[Job], display: Display, directory, resume: str, seconds: float, parent: str | None, shown: int = 20
+    jobs: Sequence[Job],
+    display: Display,
+    directory: Path,
+    resume: str,
+    seconds: float,
+    parent: str | None,
+    shown: int = 20,
 ) -> None:
-    """Best first, counts, failures with reasons, and the command that resumes."""
-    good = [job for job in ranked(jobs) if job.state == states.FINISHED]
-    bad = [job for job in jobs if job.state in (states.FAILED, states.KILLED)]
+    """Prints the best jobs, counts, failures with their reasons, and the command that resumes.
+
+    Args:
+        resume: that command.
+        seconds: the duration of the sweep.
+        parent: MLflow run id of the sweep.
+        shown: how many finished jobs.
+    """
+    finished = [job for job in ranked(jobs) if job.state == states.FINISHED]
+    failed = [job for job in jobs if job.state in (states.FAILED, states.KILLED)]
     counts = ", ".join(f"{count} {state}" for state, count in count_states(jobs).items())
     rows = []
-    for rank, job in enumerate(good[:shown], 1):
+    for rank, job in enumerate(finished[:shown], 1):
         test = next(
             (value for name, value in (job.result.get("metrics") or {}).items() if name == _test_name(job.monitor)),
             None,
@@ -186,7 +222,7 @@ def summary(
                 duration(job.seconds),
             )
         )
-    monitors = sorted({job.monitor for job in good if job.monitor})
+    monitors = sorted({job.monitor for job in finished if job.monitor})
     head = (
         "",
         "job",
@@ -197,21 +233,21 @@ def summary(
     )
     if rows:
         _table(head, rows, display)
-    if len(good) > shown:
-        display._print(f"... and {len(good) - shown} more in {_short(directory)}/sweep.csv")
-    for job in bad:
-        display._print(f"{job.state}: job {job.number} ({display.varied(job)}): {job.reason}  log: {_short(job.log)}")
-    display._print(f"sweep: {counts} in {duration(seconds)}")
-    display._print(f"directory: {_short(directory)}" + (f"  MLflow run: {parent}" if parent else ""))
+    if len(finished) > shown:
+        display.print(f"... and {len(finished) - shown} more in {_short(directory)}/sweep.csv")
+    for job in failed:
+        display.print(f"{job.state}: job {job.number} ({display.varied(job)}): {job.reason}  log: {_short(job.log)}")
+    display.print(f"sweep: {counts} in {duration(seconds)}")
+    display.print(f"directory: {_short(directory)}" + (f"  MLflow run: {parent}" if parent else ""))
     if any(job.state not in (states.FINISHED, states.PRUNED) for job in jobs):
-        display._print(f"resume: {resume}")
+        display.print(f"resume: {resume}")
 
 
 def _test_name(monitor: str) -> str:
-    return f"test/{monitor.rpartition('/')[2]}" if monitor else ""
+    return f"test/{without_part(monitor)}" if monitor else ""
 
 
-def _table(head, rows, display: Display) -> None:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], display: Display) -> None:
     if display.console is not None:
         from rich.table import Table
         from rich.text import Text
@@ -229,13 +265,13 @@ def _table(head, rows, display: Display) -> None:
             cell.ljust(width) if index == 2 else cell.rjust(width)
             for index, (cell, width) in enumerate(zip(row, widths))
         ]
-        display._print("  ".join(cells).rstrip())
+        display.print("  ".join(cells).rstrip())
 
 
 def _slots(job: Job) -> str:
     return ", ".join(map(str, job.slots))
 
 
-def _short(path) -> str:
+def _short(path: Path) -> str:
     relative = os.path.relpath(path)
     return relative if not relative.startswith("..") else str(path)

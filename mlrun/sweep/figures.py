@@ -1,22 +1,34 @@
-"""Figures of a sweep: what its settings did to the watched metric."""
+"""Figures of sweeps and leaderboards."""
 
 from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.ticker import FuncFormatter
 
 from mlrun.report.style import BLUE, GREY, ORANGE, PALETTE, new_axes, new_figure, shorten, styled
 
-PANELS = 6  # settings that are shown
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from mlrun.sweep.leaderboard import Board, Curve
+
+PANELS = 6  # settings shown at most
 
 
 @styled
-def sweep_figure(rows: list[dict], settings: list[dict[str, str]], title: str = "Sweep"):
-    """A panel per varied setting: every job a dot, the mean of each value a bar.
+def sweep_figure(
+    rows: Sequence[Mapping[str, Any]], settings: Sequence[Mapping[str, str]], title: str = "Sweep"
+) -> Figure:
+    """A panel per varied setting: a dot per job, a bar at the mean of each value.
 
-    rows: of `record.columns`; settings: override -> value as text, one dict per row.
+    Args:
+        rows: of `mlrun.sweep.record.columns`.
+        settings: of each row: override -> value as text.
     """
     monitors = [row["monitor"] for row in rows]
     monitor = max(set(monitors), key=monitors.count)
@@ -39,20 +51,21 @@ def sweep_figure(rows: list[dict], settings: list[dict[str, str]], title: str = 
     return figure
 
 
-def _panel(axes, key: str, points: list[tuple[str, float]]) -> None:
+def _panel(axes: Axes, key: str, points: list[tuple[str, float]]) -> None:
     groups: dict[str, list[float]] = {}
     for text, value in points:
         groups.setdefault(text, []).append(value)
-    numbers = {text: _number(text) for text in groups}
-    numeric = all(value is not None for value in numbers.values()) and key != "seed"
-    order = sorted(groups, key=(lambda text: numbers[text]) if numeric else list(groups).index)
+    numbers = {text: place for text in groups if (place := _number(text)) is not None}
+    numeric = len(numbers) == len(groups) and key != "seed"
+    order = sorted(groups, key=numbers.__getitem__) if numeric else list(groups)
+    places: Sequence[float]
     if numeric:
         places = [numbers[text] for text in order]
         if min(places) > 0 and max(places) >= 20 * min(places):
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     else:
-        places = list(range(len(order)))
+        places = range(len(order))
         many = len(order) > 5 or max(map(len, order)) > 10
         axes.set_xticks(
             places, [shorten(text, 14) for text in order], rotation=30 if many else 0, ha="right" if many else "center"
@@ -62,14 +75,10 @@ def _panel(axes, key: str, points: list[tuple[str, float]]) -> None:
         axes.plot([place] * len(groups[text]), groups[text], "o", color=BLUE, markersize=4, alpha=0.7)
     means = [sum(groups[text]) / len(groups[text]) for text in order]
     if any(len(values) > 1 for values in groups.values()):
-        style = {
-            "color": ORANGE,
-            "marker": "_",
-            "markersize": 16,
-            "markeredgewidth": 2,
-            "linestyle": "-" if numeric else "none",
-        }
-        axes.plot(places, means, linewidth=1, **style)
+        line = "-" if numeric else "none"
+        axes.plot(
+            places, means, color=ORANGE, marker="_", markersize=16, markeredgewidth=2, linewidth=1, linestyle=line
+        )
     axes.set_xlabel(key, color=GREY)
 
 
@@ -81,8 +90,12 @@ def _number(text: str) -> float | None:
 
 
 @styled
-def leaderboard_figure(board, shown: int = 30):
-    """Means with one standard deviation to each side, and every seed as a dot. Best on top."""
+def leaderboard_figure(board: Board, shown: int = 30) -> Figure:
+    """Means with one standard deviation to each side, and a dot per seed. The best group is on top.
+
+    Args:
+        shown: how many groups.
+    """
     from mlrun.report.style import text_width
 
     rows = [row for row in board.rows if row.n][:shown]
@@ -100,8 +113,13 @@ def leaderboard_figure(board, shown: int = 30):
 
 
 @styled
-def curves_figure(curves, metric: str, axis: str):
-    """A line per group, the mean over its seeds, within a band of one standard deviation to each side. curves: of `leaderboard.curves`."""
+def curves_figure(curves: Sequence[Curve], metric: str, axis: str) -> Figure:
+    """A line per group, the mean over its seeds, within a band of one standard deviation to each side.
+
+    Args:
+        metric: label of the vertical axis.
+        axis: label of the horizontal axis.
+    """
     names = [f"{shorten(curve.name, 48)} ({curve.n})" for curve in curves]
     figure = new_figure(7.2, 3.4 + 0.24 * len(curves), f"{metric}, mean and standard deviation over seeds")
     (axes,) = new_axes(figure, 0.8, 0.75, 0.3, 0.5 + 0.24 * len(curves))

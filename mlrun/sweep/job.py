@@ -12,20 +12,25 @@ from mlrun.sweep.slots import Demand, Slot
 
 WAITING, RUNNING, FINISHED, FAILED, KILLED, PRUNED = "waiting", "running", "finished", "failed", "killed", "pruned"
 ENDED = (FINISHED, FAILED, KILLED, PRUNED)
+CRASHES: dict[int, str] = {
+    signal.SIGSEGV: "segmentation fault",
+    signal.SIGABRT: "aborted",
+    signal.SIGBUS: "bus error",
+}
 
 
 @dataclass
 class Job:
-    """`number` names its directory; `identity` is the hash of what decides its result."""
+    """One job, from its overrides to its result."""
 
-    number: int
+    number: int  # also the name of its directory
     overrides: list[str]
-    config: Any  # composed by Hydra, with the node `hydra`
-    identity: str
+    config: Any  # composed by Hydra, with the node `hydra`; None in the process of another launcher
+    identity: str  # hash of the settings that decide its result
     directory: Path
     demand: Demand = Demand("cpu")
     state: str = WAITING
-    earlier: bool = False  # finished before this command was given
+    earlier: bool = False  # it ended in an earlier attempt of the sweep
     slots: list[Slot] = field(default_factory=list)
     run_id: str | None = None
     attempts: int = 0
@@ -36,23 +41,27 @@ class Job:
     monitor: str = ""
     mode: str = "max"
     watched: float | None = None  # the watched metric's value after the last epoch
-    result: dict = field(
-        default_factory=dict
-    )  # metrics, seconds, parameters ... as mlrun.experiment.run.Result has them
-    returned: Any = None
-    accepted: bool = True  # False: breaks a limit of select.subject_to, and is never the best
+    result: dict[str, Any] = field(default_factory=dict)  # fields of mlrun.experiment.run.Result
+    returned: Any = None  # by the user's function
+    accepted: bool = True  # False: it violates select.subject_to, and is never the best
     error: Exception | None = None
     reason: str = ""
-    stop_reason: tuple[str, str] | None = None  # (state, reason) once it was told to stop
-    kill_at: float | None = None
+    stop_reason: tuple[str, str] | None = None  # (state, reason) once it was asked to stop
+    kill_at: float | None = None  # time.monotonic(), if it has not stopped by then
+
+    @property
+    def elapsed_since_start(self) -> float:
+        """Seconds since it was started; 0 if it was not."""
+        return 0.0 if self.started is None else time.monotonic() - self.started
 
     @property
     def elapsed(self) -> float:
-        return time.monotonic() - self.started if self.state == RUNNING else self.seconds
+        """Seconds that it has taken so far, or has taken."""
+        return self.elapsed_since_start if self.state == RUNNING else self.seconds
 
     @property
     def measured(self) -> dict[str, float]:
-        """All that a search may select by."""
+        """The numbers by which a search may select."""
         found = {
             **(self.result.get("metrics") or {}),
             **{name: self.result.get(name) for name in ("predict_ms", "parameters")},
@@ -61,6 +70,7 @@ class Job:
 
     @property
     def objective(self) -> float | None:
+        """The value that is compared; None if the user's function returned no number."""
         return self.returned if isinstance(self.returned, (int, float)) else None
 
     @property
@@ -68,18 +78,24 @@ class Job:
         return self.directory / "output.log"
 
     def remaining(self) -> float | None:
-        """Seconds until its last epoch, at the speed so far."""
+        """Seconds until its last epoch, at the speed so far; None if unknown."""
         if self.state != RUNNING or not self.epoch or not self.total_epochs:
             return None
         return max(0.0, self.elapsed / self.epoch * (self.total_epochs - self.epoch))
 
 
 def reason_of_death(status: int, memory_kills: int, log: Path) -> tuple[str, str]:
-    """(state, reason) of a process that ended without a report. status: of waitpid; memory_kills: by the kernel in its time."""
+    """(state, reason) of a process that ended without a report.
+
+    Args:
+        status: as `os.waitpid` returns it.
+        memory_kills: processes that the kernel has killed for lack of memory since the last job ended.
+        log: the job's output, whose last line may name the reason.
+    """
     code = -(status & 0x7F) if status & 0x7F else status >> 8
     if code >= 0:
-        said = _last_line(log)
-        return FAILED, f"exit status {code} without a result" + (f": {said}" if said else "")
+        line = _last_line(log)
+        return FAILED, f"exit status {code} without a result" + (f": {line}" if line else "")
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
     if -code == signal.SIGKILL:
         if memory_kills:
@@ -87,8 +103,7 @@ def reason_of_death(status: int, memory_kills: int, log: Path) -> tuple[str, str
         return KILLED, "killed from outside (SIGKILL: kill -9, or a memory limit)"
     if -code in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         return KILLED, f"killed from outside ({name})"
-    meaning = {signal.SIGSEGV: "segmentation fault", signal.SIGABRT: "aborted", signal.SIGBUS: "bus error"}.get(-code)
-    return FAILED, f"{meaning} ({name})" if meaning else f"ended by {name}"
+    return FAILED, f"{CRASHES[-code]} ({name})" if -code in CRASHES else f"ended by {name}"
 
 
 def reason_of_error(error: BaseException) -> str:
@@ -105,7 +120,7 @@ def reason_of_error(error: BaseException) -> str:
 
 
 def memory_kills() -> int:
-    """How often the kernel has killed a process of this memory cgroup for lack of memory (version 2, then 1)."""
+    """How many processes of this memory cgroup (version 2, else 1) the kernel has killed for lack of memory."""
     paths = []
     try:
         for line in Path("/proc/self/cgroup").read_text().splitlines():

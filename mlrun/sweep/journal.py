@@ -1,13 +1,15 @@
-"""What a sweep's directory remembers of it: `sweep.json` (the command) and `jobs.jsonl` (a line whenever a job changes its state).
+"""A sweep's record in its directory: `sweep.json` (the command) and `jobs.jsonl` (a line whenever a job changes its state).
 
-A line is written whole or, if the machine dies, not at all; the last line about a job counts. So a sweep can be resumed whatever ended it.
+A line is written completely or, if the machine dies, not at all; the last line of a job counts. A sweep can resume whatever ended it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from mlrun.errors import UserError
 from mlrun.sweep import job as states
@@ -17,34 +19,36 @@ SWEEP, JOBS = "sweep.json", "jobs.jsonl"
 
 
 class Journal:
-    """The books of one sweep."""
+    """The record of one sweep."""
 
     def __init__(self, directory: Path | str):
         self.directory = Path(directory)
         self.sweep = _read_json(self.directory / SWEEP)
-        self.entries: dict[int, dict] = {}  # job number -> its last line
+        self.entries: dict[int, dict[str, Any]] = {}  # job number -> its last line
         for entry in _lines(self.directory / JOBS):
             self.entries[entry["number"]] = entry
 
     @property
     def exists(self) -> bool:
+        """Whether the directory holds a sweep."""
         return bool(self.sweep)
 
     def forget(self) -> None:
-        """Begins anew in this directory."""
+        """Removes the record, so that a new sweep can use the directory."""
         for name in (SWEEP, JOBS):
             (self.directory / name).unlink(missing_ok=True)
         self.sweep, self.entries = {}, {}
 
-    def begin(self, **facts) -> None:
-        """Writes what concerns the whole sweep; what was known before stays."""
+    def update(self, **values: Any) -> None:
+        """Sets entries of `sweep.json`; the others stay."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        self.sweep = {**self.sweep, **facts}
+        self.sweep = {**self.sweep, **values}
         temporary = self.directory / f".{SWEEP}.{os.getpid()}"
         temporary.write_text(json.dumps(self.sweep, indent=2), encoding="utf-8")
         os.replace(temporary, self.directory / SWEEP)
 
     def write(self, job: Job) -> None:
+        """Appends the state of a job."""
         entry = {
             "number": job.number,
             "overrides": job.overrides,
@@ -70,7 +74,7 @@ class Journal:
         finally:
             os.close(file)
 
-    def recall(self, identity: str, taken: set[int]) -> dict | None:
+    def recall(self, identity: str, taken: set[int]) -> dict[str, Any] | None:
         """The entry of a job with this identity that no other job has claimed."""
         for number, entry in self.entries.items():
             if entry["identity"] == identity and number not in taken:
@@ -78,15 +82,15 @@ class Journal:
         return None
 
     def free_number(self, wanted: int, taken: set[int]) -> int:
-        """`wanted` unless another job has that number, else the next free one."""
+        """`wanted`, or the next free number if another job has it."""
         used = taken | set(self.entries)
         while wanted in used:
             wanted = max(used) + 1
         return wanted
 
 
-def restore(job: Job, entry: dict) -> None:
-    """Gives a job what an earlier command found out about it."""
+def restore(job: Job, entry: dict[str, Any]) -> None:
+    """Sets a job to the state that an earlier attempt of the sweep has recorded."""
     job.run_id, job.attempts = entry["run_id"], entry["attempts"]
     if entry["state"] in (states.FINISHED, states.PRUNED):
         job.state, job.earlier, job.reason = entry["state"], True, entry["reason"]
@@ -95,15 +99,15 @@ def restore(job: Job, entry: dict) -> None:
 
 
 def open_sweep(directory: Path | str) -> Journal:
-    """The journal of an existing sweep. Raises UserError if the directory is none."""
+    """The journal of an existing sweep. Raises UserError if the directory holds none."""
     journal = Journal(directory)
     if not journal.exists:
         raise UserError(f"{directory} is not the directory of a sweep: there is no {SWEEP} in it")
     return journal
 
 
-def latest(argv: list[str], root: Path | str = "outputs") -> Path | None:
-    """The newest sweep directory in `root` that was made by the same command line."""
+def latest(argv: Sequence[str], root: Path | str = "outputs") -> Path | None:
+    """The newest sweep directory in `root` that the same command line has made."""
     found = [(path.stat().st_mtime, path.parent) for path in Path(root).glob(f"*/{SWEEP}")]
     for _, directory in sorted(found, reverse=True):
         if _read_json(directory / SWEEP).get("argv") == list(argv):
@@ -111,7 +115,7 @@ def latest(argv: list[str], root: Path | str = "outputs") -> Path | None:
     return None
 
 
-def _read_json(path: Path) -> dict:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -120,7 +124,7 @@ def _read_json(path: Path) -> dict:
         raise UserError(f"{path} cannot be read: {error}") from None
 
 
-def _lines(path: Path):
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -128,5 +132,5 @@ def _lines(path: Path):
     for line in text.splitlines():
         try:
             yield json.loads(line)
-        except ValueError:  # the machine died while it was written
+        except ValueError:  # the machine died while writing it
             continue

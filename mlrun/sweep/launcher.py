@@ -1,10 +1,11 @@
-"""What Hydra's launcher interface asks for, done by a `Sweep`."""
+"""Hydra's launcher interface, implemented by a `Sweep`."""
 
 from __future__ import annotations
 
 import atexit
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf, open_dict, read_write
 
@@ -15,11 +16,12 @@ from mlrun.sweep.job import Job
 from mlrun.sweep.sweep import Sweep, grid_of
 
 if TYPE_CHECKING:
+    from hydra_plugins.mlrun_pool import PoolLauncher
     from mlrun.config.hydra_internals import JobReturn
 
 
-def prepare(launcher, job_overrides) -> None:
-    """Composes and checks all jobs, so that nothing is made or started if one of them is wrong."""
+def prepare(launcher: PoolLauncher, job_overrides: Sequence[Sequence[str]]) -> None:
+    """Composes and checks all jobs, so that nothing is written or started if one of them is wrong. Raises ConfigError."""
     sweep = _sweep(launcher)
     try:
         jobs = sweep.compose_all([list(overrides) for overrides in job_overrides], 0)
@@ -30,47 +32,58 @@ def prepare(launcher, job_overrides) -> None:
     launcher.prepared = dict(enumerate(jobs))
 
 
-def launch(launcher, job_overrides, initial_job_idx: int) -> list[JobReturn]:
-    """Runs one batch. The sweep stays for further batches."""
+def launch(launcher: PoolLauncher, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+    """Runs one batch of jobs. The sweep stays open for further batches."""
     sweep = _sweep(launcher)
     try:
-        batch = [list(overrides) for overrides in job_overrides]
-        jobs = [launcher.prepared.get(initial_job_idx + index) for index in range(len(batch))]
-        if None in jobs:
-            jobs = sweep.compose_all(batch, initial_job_idx)
+        numbers = range(initial_job_idx, initial_job_idx + len(job_overrides))
+        if all(number in launcher.prepared for number in numbers):
+            jobs = [launcher.prepared[number] for number in numbers]
+        else:
+            jobs = sweep.compose_all([list(overrides) for overrides in job_overrides], initial_job_idx)
         sweep.run(jobs, len(sweep.jobs), grid_of([job.overrides for job in sweep.jobs]))
     except BaseException:
         sweep.close()
         raise
-    return [as_return(job) for job in jobs]
+    return [_as_return(job) for job in jobs]
 
 
-def search(launcher, settings, arguments: list[str]) -> float | None:
-    """Runs a search; returns the best value. Raises SweepFailed if it found none."""
-    from omegaconf import OmegaConf
+def search(launcher: PoolLauncher, settings: Mapping[str, Any], arguments: Sequence[str]) -> float:
+    """Runs a search.
 
+    Args:
+        settings: conf/hydra/sweeper/optuna.yaml.
+        arguments: overrides on the command line, searched ones among them.
+
+    Returns:
+        The best value.
+
+    Raises:
+        UserError: the launcher is not the pool, or the search space is wrong.
+        SweepFailed: no trial finished within the limits.
+    """
     from mlrun.sweep.search import Search
 
     if not hasattr(launcher, "sweep"):
         raise UserError(
-            "hydra/sweeper=optuna asks for a trial whenever a slot is free, which only hydra/launcher=pool can do"
+            "hydra/sweeper=optuna starts a trial whenever a slot is free, which only hydra/launcher=pool supports"
         )
-    settings = {
+    plain = {
         key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value for key, value in settings.items()
     }
     sweep = _sweep(launcher)
     try:
-        searching = Search(settings, sweep, list(arguments))
+        searching = Search(plain, sweep, list(arguments))
         searching.check()
         best = searching.run()
     finally:
         sweep.close()
     if best is None:
-        raise SweepFailed("no trial finished, or none was good enough")
+        raise SweepFailed("no trial finished within the limits")
     return best
 
 
-def _sweep(launcher) -> Sweep:
+def _sweep(launcher: PoolLauncher) -> Sweep:
     if launcher.sweep is None:
         register_hydra_resolvers()
         launcher.sweep = Sweep(launcher.settings, launcher.hydra_context, launcher.task_function, launcher.config)
@@ -78,7 +91,8 @@ def _sweep(launcher) -> Sweep:
     return launcher.sweep
 
 
-def as_return(job: Job) -> JobReturn:
+def _as_return(job: Job) -> JobReturn:
+    """What Hydra's callers receive for a job."""
     config = job.config
     with read_write(config), open_dict(config):
         config.hydra.runtime.output_dir = str(job.directory)

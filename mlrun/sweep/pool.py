@@ -1,37 +1,44 @@
-"""Runs jobs on slots as these become free, and keeps the books: who runs where, who ended how."""
+"""Runs jobs on slots as these become free, and records where each job runs and how it ended."""
 
 from __future__ import annotations
 
 import signal
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from mlrun.sweep import job as states
 from mlrun.sweep.job import Job, memory_kills, reason_of_death
-from mlrun.sweep.server import Server, Unsendable
-from mlrun.sweep.slots import Slots
+from mlrun.sweep.server import Request, Server, Unsendable
+from mlrun.sweep.slots import Slot, Slots
 
-TICK = 0.25  # seconds between two looks at the clock
-GRACE = 20.0  # seconds that a job has to close its run after it was told to stop
-AHEAD = 4  # at most so many processes are prepared for slots that will become free; each costs some memory
+TICK = 0.25  # seconds between two checks of the time limits
+GRACE = 20.0  # seconds that a job has to close its run after it was asked to stop
+AHEAD = 4  # processes prepared at most for slots that will become free; each costs some memory
 
 
 class Pool:
     """A queue of jobs in front of slots.
 
-    listeners hear of every change by the methods they have: started(job), opened(job), epoch(job), ended(job), tick(pool);
-    `epoch` may answer "prune". timeout: seconds that a job may take; fail_fast: the first failure ends the sweep; request(job) -> Request;
-    environment(job): variables that depend on its slots.
+    Listeners are notified of every change through the methods that they have: started(job), opened(job), epoch(job), ended(job),
+    tick(pool). `epoch` may return "prune".
+
+    Args:
+        request: what a job's process needs to know.
+        environment: the variables that select a job's devices, once it has its slots.
+        timeout: seconds that a job may take.
+        fail_fast: whether the first failure ends the sweep.
+        grace: seconds between asking a job to stop and killing it.
     """
 
     def __init__(
         self,
         server: Server,
         slots: Slots,
-        request,
-        environment,
+        request: Callable[[Job], Request],
+        environment: Callable[[Job], dict[str, str]],
         timeout: float | None = None,
         fail_fast: bool = False,
         grace: float = GRACE,
@@ -40,28 +47,33 @@ class Pool:
         self.timeout, self.fail_fast, self.grace = timeout, fail_fast, grace
         self.running: dict[int, Job] = {}
         self.prepared: set[int] = set()  # numbers of jobs whose processes wait for their turn
-        self.perished: set[int] = set()  # whose process did not live to see it; it gets another one then
-        self.listeners: list = []
-        self.interrupts = 0
+        self.perished: set[int] = set()  # jobs whose process died while it waited; they get another one in their turn
+        self.listeners: list[Any] = []
+        self.interrupts = 0  # how often the user has pressed Ctrl-C
         self.draining = False  # no further job is started
         self._memory_kills = memory_kills()
 
-    def run(self, jobs: Iterator[Job], ahead: bool = True) -> None:
-        """Until all jobs have ended. Where `ahead` is false, `jobs` is asked for the next one only when a slot is free: a search learns in between.
+    def run(self, jobs: Iterable[Job], ahead: bool = True) -> None:
+        """Runs all jobs to their end.
 
-        Raises KeyboardInterrupt after Ctrl-C or SIGTERM, when all jobs have closed their runs; a second Ctrl-C does not wait for that.
+        Args:
+            ahead: whether processes are prepared for jobs that have no slot yet. Otherwise the next job is taken from `jobs` only
+                when a slot is free, so that a search can learn from earlier ones.
+
+        Raises:
+            KeyboardInterrupt: after Ctrl-C or SIGTERM, when all jobs have closed their runs; a second Ctrl-C does not wait for that.
         """
         jobs = iter(jobs)
         queue: deque[Job] = deque()
         spare = min(AHEAD, len(self.slots.all)) if ahead else 0
         with self._signals():
             while not self.draining:
-                while self.slots.free and (queue or self._ask(jobs, queue)):
+                while self.slots.free and (queue or self._fetch(jobs, queue)):
                     slots = self.slots.take(queue[0].demand.kind, queue[0].demand.count)
                     if slots is None:
-                        break  # first come, first served: a wide job is not overtaken for ever
+                        break  # first come, first served: smaller jobs do not overtake a wide one for ever
                     self._start(queue.popleft(), slots)
-                while len(queue) < spare and self._ask(jobs, queue):
+                while len(queue) < spare and self._fetch(jobs, queue):
                     pass
                 for job in queue:
                     if job.number not in self.perished:
@@ -75,43 +87,43 @@ class Pool:
                 raise KeyboardInterrupt
 
     @staticmethod
-    def _ask(jobs: Iterator[Job], queue: deque[Job]) -> bool:
-        """Whether there was a next job."""
+    def _fetch(jobs: Iterator[Job], queue: deque[Job]) -> bool:
+        """Moves the next job into the queue. Returns whether there was one."""
         job = next(jobs, None)
         queue.extend([] if job is None else [job])
         return job is not None
 
     def _wait(self) -> None:
-        self._listen(TICK)
-        self._look_at_clock()
+        self._receive(TICK)
+        self._check_limits()
 
     def _prepare(self, job: Job) -> None:
         if job.number not in self.prepared:
             self.prepared.add(job.number)
             self.server.prepare(self.request(job))
 
-    def _start(self, job: Job, slots) -> None:
+    def _start(self, job: Job, slots: list[Slot]) -> None:
         self._prepare(job)
         self.prepared.remove(job.number)
         job.slots, job.state, job.started, job.attempts = slots, states.RUNNING, time.monotonic(), job.attempts + 1
         self.running[job.number] = job
         self.server.go(job.number, self.environment(job))
-        self._tell("started", job)
+        self._notify("started", job)
 
     def stop(self, job: Job, state: str, reason: str, signum: int = signal.SIGINT) -> None:
-        """Tells a job to end; it closes its run, or is killed after `grace` seconds."""
+        """Asks a job to end. It closes its run, or is killed after `grace` seconds."""
         if job.stop_reason is None:
             job.stop_reason = (state, reason)
             job.kill_at = time.monotonic() + self.grace
             self.server.signal(job.number, signum)
 
-    def _listen(self, seconds: float) -> None:
+    def _receive(self, seconds: float) -> None:
         report = self.server.receive(seconds)
         while report is not None:
-            self._take(*report)
+            self._handle(*report)
             report = self.server.receive(0)
 
-    def _take(self, kind: str, number: int, payload) -> None:
+    def _handle(self, kind: str, number: int, payload: Any) -> None:
         job = self.running.get(number)
         if job is None:
             if kind == "exited" and number in self.prepared:
@@ -120,7 +132,7 @@ class Pool:
             return
         if kind == "run":
             job.run_id = payload
-            self._tell("opened", job)
+            self._notify("opened", job)
         elif kind == "training":
             job.total_epochs, job.monitor, job.mode = (
                 payload["total_epochs"],
@@ -130,7 +142,7 @@ class Pool:
         elif kind == "epoch":
             job.epoch, value = payload
             job.watched = value if value is not None else job.watched
-            if "prune" in self._tell("epoch", job):
+            if "prune" in self._notify("epoch", job):
                 self.stop(job, states.PRUNED, f"pruned after epoch {job.epoch}", signal.SIGUSR1)
         elif kind == "result":
             job.result, job.run_id = payload, payload["run_id"] or job.run_id
@@ -149,7 +161,7 @@ class Pool:
 
     def _exited(self, job: Job, status: int) -> None:
         kills = memory_kills()
-        if job.state == states.RUNNING:  # it had no chance to say anything
+        if job.state == states.RUNNING:  # it died without a report
             job.state, job.reason = reason_of_death(status, kills - self._memory_kills, job.log)
         self._memory_kills = kills
         if job.stop_reason and job.state != states.FINISHED:
@@ -157,35 +169,36 @@ class Pool:
         self._ended(job)
 
     def _ended(self, job: Job) -> None:
-        job.seconds = time.monotonic() - job.started
+        job.seconds = job.elapsed_since_start
         del self.running[job.number]
-        self.slots.give_back(job.slots)
-        self._tell("ended", job)
+        self.slots.release(job.slots)
+        self._notify("ended", job)
         if self.fail_fast and job.state in (states.FAILED, states.KILLED):
             self.draining = True
             for other in self.running.values():
                 self.stop(other, states.KILLED, f"stopped, because job {job.number} failed (fail_fast)")
 
-    def _look_at_clock(self) -> None:
+    def _check_limits(self) -> None:
         now = time.monotonic()
         for job in self.running.values():
             if self.interrupts:
                 self.stop(job, states.KILLED, "stopped by the user")
-            elif self.timeout and now - job.started > self.timeout:
+            elif self.timeout and job.elapsed_since_start > self.timeout:
                 self.stop(job, states.FAILED, f"over its time limit of {self.timeout:g} s (hydra.launcher.timeout)")
             if job.kill_at and (now > job.kill_at or self.interrupts > 1):
                 self.server.signal(job.number, signal.SIGKILL)
                 job.kill_at = now + 1
-        self._tell("tick", self)
+        self._notify("tick", self)
 
-    def _tell(self, event: str, about) -> list:
-        return [getattr(listener, event)(about) for listener in self.listeners if hasattr(listener, event)]
+    def _notify(self, event: str, subject: Job | Pool) -> list[Any]:
+        """Calls the method `event` of all listeners that have it. Returns what they return."""
+        return [getattr(listener, event)(subject) for listener in self.listeners if hasattr(listener, event)]
 
     @contextmanager
-    def _signals(self):
-        """Ctrl-C and SIGTERM are counted, and acted upon at the next look at the clock."""
+    def _signals(self) -> Iterator[None]:
+        """Counts Ctrl-C and SIGTERM; the next check of the limits acts on them."""
 
-        def count(*_):
+        def count(*_: Any) -> None:
             self.interrupts += 1
             self.draining = True
 

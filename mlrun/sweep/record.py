@@ -1,10 +1,12 @@
-"""The parent run of a sweep in MLflow, under which the runs of its jobs are nested."""
+"""The parent run of a sweep in MLflow, below which the runs of its jobs are nested."""
 
 from __future__ import annotations
 
 import csv
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mlrun.sweep import job as states
 from mlrun.sweep.display import count_states, ranked
@@ -12,14 +14,27 @@ from mlrun.sweep.job import Job
 from mlrun.sweep.journal import Journal
 from mlrun.tracking.run import Run
 
-KIND = "mlrun.kind"  # tag of parent runs, by which tables of runs leave them out
+KIND = "mlrun.kind"  # tag of runs that are no experiments, such as parents; tables of runs leave them out
 
 
 class Record:
-    """Opens the parent run, or opens that of the sweep that is resumed; listens to the pool."""
+    """Opens the parent run, or reopens that of a sweep that resumes. A listener of the pool.
+
+    Args:
+        experiment: name of the MLflow experiment.
+        argv: the command line.
+        grid: what is varied: key -> values.
+        jobs: of the sweep; more may be appended later.
+    """
 
     def __init__(
-        self, experiment: str, argv: list[str], grid: dict, journal: Journal, jobs: list[Job], directory: Path
+        self,
+        experiment: str,
+        argv: Sequence[str],
+        grid: Mapping[str, Sequence[str]],
+        journal: Journal,
+        jobs: list[Job],
+        directory: Path,
     ):
         self.jobs, self.directory, self.journal = jobs, directory, journal
         varied = " ".join(f"{key}={','.join(values)}" for key, values in grid.items())
@@ -27,18 +42,21 @@ class Record:
         params = {f"grid.{key}": ",".join(values) for key, values in grid.items()}
         name = f"sweep {varied}"[:200].strip()
         self.run = Run(experiment, name, tags, params, run_id=journal.sweep.get("run_id"))
-        self.run_id = None
+        self.run_id: str | None = None
 
     @property
-    def id(self) -> str:
-        """Waits until the parent run is open; raises UserError if MLflow cannot be reached."""
+    def id(self) -> str | None:
+        """MLflow's id of the parent run, for which this waits. Raises UserError if MLflow cannot be reached."""
         self.run_id = self.run.id
         return self.run_id
 
     def opened(self, job: Job) -> None:
-        self.run.child(job.run_id)
+        """Makes the recorder end the job's run if this process disappears."""
+        if job.run_id:
+            self.run.child(job.run_id)
 
     def ended(self, job: Job) -> None:
+        """Ends the job's run if the job could not, and records the progress of the sweep."""
         status = {states.FINISHED: "FINISHED", states.FAILED: "FAILED"}.get(job.state, "KILLED")
         if job.run_id:
             self.run.end_child(job.run_id, status, job.reason)
@@ -46,20 +64,26 @@ class Record:
             self.run.end_lost_child(job.directory, status, job.reason)
         counts = count_states(self.jobs)
         done = sum(counts.get(state, 0) for state in states.ENDED)
-        values = {f"jobs/{state}": counts.get(state, 0) for state in states.ENDED}
+        values: dict[str, float] = {f"jobs/{state}": counts.get(state, 0) for state in states.ENDED}
         if job.state == states.FINISHED and job.objective is not None and job.monitor:
             values[job.monitor] = job.objective
             best = best_of([other for other in self.jobs if other.monitor == job.monitor])
-            if best is not None:
+            if best is not None and best.objective is not None:
                 values[f"best/{job.monitor}"] = best.objective
         self.run.metrics(values, step=done)
 
-    def close(self, status: str, artifacts: list[Path] = ()) -> None:
-        """Writes the table and the figure, says what was best, and ends the parent run."""
+    def close(self, status: str, artifacts: Sequence[Path] = ()) -> None:
+        """Writes the table and the figure, records the best job, and ends the parent run.
+
+        Args:
+            status: FINISHED, FAILED or KILLED.
+            artifacts: more files for the parent run.
+        """
         from mlrun.errors import UserError
 
         counts = count_states(self.jobs)
-        tags = {"counts": ", ".join(f"{count} {state}" for state, count in counts.items()), "jobs": len(self.jobs)}
+        count_text = ", ".join(f"{count} {state}" for state, count in counts.items())
+        tags: dict[str, Any] = {"counts": count_text, "jobs": len(self.jobs)}
         best = best_of(self.jobs)
         if best is not None:
             tags |= {
@@ -83,7 +107,12 @@ class Record:
 
 
 def recall_runs(jobs: list[Job], experiment: str, parent: str) -> None:
-    """Gives jobs that died before they could tell their run's id the run that they had opened."""
+    """Finds the runs of jobs that died before they could report their run's id.
+
+    Args:
+        experiment: name of the MLflow experiment.
+        parent: id of the parent run.
+    """
     unknown = {str(job.directory): job for job in jobs if job.attempts and not job.run_id}
     if not unknown:
         return
@@ -95,14 +124,14 @@ def recall_runs(jobs: list[Job], experiment: str, parent: str) -> None:
     except UserError:
         return
     for run in runs:
-        job = unknown.get(run.tags.get("directory"))
+        job = unknown.get(run.tags.get("directory", ""))
         if job is not None and run.tags.get("mlflow.parentRunId") == parent:
             job.run_id = run.run_id
 
 
-def columns(job: Job) -> dict:
-    """A job as one flat row: its state, its overrides, its results."""
-    row = {"job": job.number, "state": job.state, "run_id": job.run_id or ""}
+def columns(job: Job) -> dict[str, Any]:
+    """A job as a flat row: its state, its overrides, its results."""
+    row: dict[str, Any] = {"job": job.number, "state": job.state, "run_id": job.run_id or ""}
     row |= {key.lstrip("+"): value for key, _, value in (override.partition("=") for override in job.overrides)}
     row |= {"monitor": job.monitor, "objective": job.objective}
     row |= job.result.get("metrics") or {}
@@ -113,10 +142,11 @@ def columns(job: Job) -> dict:
 
 
 def write_table(jobs: list[Job], path: Path) -> None:
+    """Writes the jobs to a CSV file, the best first."""
     rows = [columns(job) for job in ranked(jobs)]
     names = list(dict.fromkeys(name for row in rows for name in row))
-    tail = [name for name in ("elapsed", "attempts", "reason") if name in names]
-    names = [name for name in names if name not in tail] + tail
+    last = ("elapsed", "attempts", "reason")
+    names = [name for name in names if name not in last] + [name for name in last if name in names]
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names, restval="")
         writer.writeheader()
@@ -124,13 +154,13 @@ def write_table(jobs: list[Job], path: Path) -> None:
 
 
 def best_of(jobs: list[Job]) -> Job | None:
-    """The best of the finished ones that keep the limits; None where there is none yet."""
+    """The best finished job within the limits; None if there is none yet."""
     done = (job for job in jobs if job.state == states.FINISHED and job.accepted and job.objective is not None)
     return next(iter(ranked(list(done))), None)
 
 
 def draw(jobs: list[Job], directory: Path) -> list[Path]:
-    """The watched metric against each setting that was varied; nothing to see in fewer than two values."""
+    """Plots the watched metric against each varied setting. Returns the files; none if fewer than two jobs have a value."""
     done = [job for job in jobs if job.state == states.FINISHED and job.objective is not None]
     if len(done) < 2:
         return []

@@ -1,7 +1,7 @@
-"""Sweeps through other launchers (Ray, Slurm): the same checks, parent run, journal and resume; where and when a job runs is theirs.
+"""Sweeps through other launchers (Ray, Slurm), which decide where and when a job runs. Checks, parent run, journal and resume are the same.
 
-What a job must know travels in `hydra.job.env_set`, which every launcher hands on. Each job writes its end into the sweep's journal itself:
-the machine that started the sweep may be gone by then.
+`hydra.job.env_set`, which every launcher passes on, carries what a job needs to know. Each job writes its end into the sweep's journal
+itself: the process that started the sweep may be gone by then.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from mlrun.errors import SweepFailed
+from mlrun.errors import ConfigError, SweepFailed
 from mlrun.sweep import job as states
 from mlrun.sweep.display import Display
 from mlrun.sweep.job import Job, reason_of_error
@@ -19,29 +21,54 @@ from mlrun.sweep.journal import Journal, restore
 from mlrun.sweep.slots import Demand
 from mlrun.sweep.sweep import Sweep, grid_of
 
+if TYPE_CHECKING:
+    from hydra.conf import HydraConf
+    from hydra.plugins.launcher import Launcher
+    from hydra.types import HydraContext
+    from omegaconf import DictConfig
+
+# environment variables of a job
 DIRECTORY, PARENT, NUMBER, IDENTITY = "MLRUN_SWEEP", "MLRUN_PARENT_RUN", "MLRUN_JOB", "MLRUN_IDENTITY"
 
 
-def sweep(launcher, hydra_context, config, batch: list[list[str]], resume: bool) -> list:
-    """Runs the jobs of a grid that are not finished yet. Returns what Hydra's launcher returned. Raises SweepFailed."""
+def sweep(
+    launcher: Launcher, hydra_context: HydraContext, config: DictConfig, batch: list[list[str]], resume: bool
+) -> list[Any]:
+    """Runs the jobs of a grid that have not finished yet.
+
+    Args:
+        config: Hydra's configuration of the sweep.
+        batch: overrides of each job.
+        resume: whether the directory holds a sweep that resumes.
+
+    Returns:
+        What Hydra's launcher returned.
+
+    Raises:
+        SweepFailed: a job failed.
+    """
     from omegaconf import open_dict
 
     from mlrun.tracking.store import tracking_uri
 
-    engine = Sweep({"resume": resume, "preload": []}, hydra_context, None, config, warm=False)
+    engine = Sweep({"resume": resume, "preload": []}, hydra_context, None, config)
     jobs = engine.compose_all(batch, 0)
     engine.begin_record(grid_of(batch))
+    record = engine.record
+    if record is None:
+        raise ConfigError("this is no configuration of mlrun: it has no model")
     engine.display = Display(engine.jobs, len(jobs))
     todo = [job for job in jobs if not job.earlier]
-    engine.display.say(f"sweep of {len(jobs)} jobs through {type(launcher).__name__}: {engine.directory}")
-    returned, status = [], "KILLED"
+    engine.display.show(f"sweep of {len(jobs)} jobs through {type(launcher).__name__}: {engine.directory}")
+    returned: list[Any] = []
+    status = "KILLED"
     try:
-        engine.journal.begin(run_id=engine.record.id)
-        common = {DIRECTORY: engine.directory, PARENT: engine.record.id, "MLFLOW_TRACKING_URI": tracking_uri()}
+        engine.journal.update(run_id=record.id)
+        common = {DIRECTORY: engine.directory, PARENT: record.id, "MLFLOW_TRACKING_URI": tracking_uri()}
         with open_dict(config):
             config.hydra.overrides.hydra += [f"++hydra.job.env_set.{key}='{value}'" for key, value in common.items()]
             config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{engine.directory}'")
-        _ask_for_gpus(
+        _request_gpus(
             launcher, max((job.demand for job in todo), key=lambda demand: demand.count, default=Demand("cpu"))
         )
         for job in todo:
@@ -53,17 +80,18 @@ def sweep(launcher, hydra_context, config, batch: list[list[str]], resume: bool)
         ]  # fmt: skip
         try:
             returned = list(launcher.launch(overrides, initial_job_idx=0)) if overrides else []
-        except Exception as error:  # a job that died without a word ends the launcher's waiting, not the other jobs
-            logging.getLogger("mlrun").exception("the launcher gave up")
-            engine.display.say(f"{type(launcher).__name__}: {reason_of_error(error)}")
+        except Exception as error:  # a job that died without a report ends the launcher's waiting, not the other jobs
+            logging.getLogger("mlrun").exception("the launcher failed")
+            engine.display.show(f"{type(launcher).__name__}: {reason_of_error(error)}")
         entries = Journal(engine.directory).entries
         for job in todo:
             entry = entries[job.number]
             restore(job, entry)
             job.earlier, job.state, job.reason = False, entry["state"], entry["reason"]
             if job.state not in states.ENDED:
-                job.state, job.reason = states.FAILED, "its process ended without a report; see the launcher's own logs"
-            engine.record.ended(job)
+                job.state = states.FAILED
+                job.reason = "its process ended without a report; see the logs of the launcher"
+            record.ended(job)
             engine.journal.write(job)
         failed = [job for job in jobs if job.state != states.FINISHED]
         status = "FAILED" if failed else "FINISHED"
@@ -74,8 +102,8 @@ def sweep(launcher, hydra_context, config, batch: list[list[str]], resume: bool)
     return returned
 
 
-def _ask_for_gpus(launcher, demand: Demand) -> None:
-    """As many GPUs as a job uses, unless the user has said how many."""
+def _request_gpus(launcher: Any, demand: Demand) -> None:
+    """Makes the launcher reserve as many GPUs as a job uses, unless the user has set a number."""
     if demand.kind != "gpu":
         return
     if hasattr(launcher, "ray_cfg"):
@@ -86,11 +114,11 @@ def _ask_for_gpus(launcher, demand: Demand) -> None:
         launcher.params["gpus_per_node"] = demand.count
 
 
-def run(cfg, hydra_cfg) -> float | None:
-    """The job, in a process that another launcher has made."""
+def run(cfg: DictConfig, hydra_cfg: HydraConf) -> float | None:
+    """Runs a job in a process that another launcher has started. Returns the value of the watched metric."""
     from mlrun.experiment.run import run as run_experiment
     from mlrun.report import silent, terminal
-    from mlrun.sweep.worker import left_by_earlier_attempt
+    from mlrun.sweep.worker import RESULT, checkpoint_to_resume
 
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
@@ -103,18 +131,16 @@ def run(cfg, hydra_cfg) -> float | None:
         job.run_id, job.attempts = entry["run_id"], entry["attempts"]
     job.attempts += 1
 
-    def opened(run_id):
+    def opened(run_id: str) -> None:
         job.run_id = run_id
         if job.state == states.RUNNING:
             journal.write(job)
 
-    import time
-
-    begin = time.monotonic()
+    start = time.monotonic()
     try:
-        # Ray would show every job's output between the lines of the sweep
+        # Ray would print the output of every job between the lines of the sweep
         report = silent if "ray" in sys.modules else terminal
-        checkpoint = left_by_earlier_attempt(directory, cfg)
+        checkpoint = checkpoint_to_resume(directory, cfg)
         result = run_experiment(cfg, directory, overrides, environment[PARENT], report, job.run_id, opened, checkpoint)
     except BaseException as error:
         job.state, job.reason = (
@@ -123,11 +149,10 @@ def run(cfg, hydra_cfg) -> float | None:
         )
         raise
     else:
-        names = ("model", "dataset", "monitor", "mode", "metrics", "seconds", "parameters", "best_epoch", "predict_ms")
-        job.result = {name: getattr(result, name) for name in names}
+        job.result = {name: getattr(result, name) for name in RESULT}
         job.state, job.returned, job.run_id = states.FINISHED, result.objective, result.run_id
         job.monitor, job.mode = result.monitor, result.mode
         return result.objective
     finally:
-        job.seconds = time.monotonic() - begin
+        job.seconds = time.monotonic() - start
         journal.write(job)

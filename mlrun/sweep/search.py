@@ -1,4 +1,4 @@
-"""A search with Optuna: a trial is asked for whenever a slot becomes free, told its epochs, and pruned when they promise too little."""
+"""A search with Optuna: whenever a slot is free it gets a new trial, which reports its epochs and is pruned if they are not promising."""
 
 from __future__ import annotations
 
@@ -8,30 +8,52 @@ import socket
 import warnings
 import zlib
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mlrun.errors import ConfigError, UserError
 from mlrun.sweep import job as states
 from mlrun.sweep.job import Job
+from mlrun.sweep.optuna_internals import set_violations, violations_of
 from mlrun.sweep.selection import Selection
-from mlrun.sweep.space import Space, parse_space
+from mlrun.sweep.space import Setting, Space, parse_space
 from mlrun.sweep.sweep import Sweep
+
+if TYPE_CHECKING:
+    import optuna
+    from omegaconf import DictConfig
+    from optuna.trial import FrozenTrial, Trial
 
 SAMPLERS = ("tpe", "random", "grid", "cmaes")
 PRUNERS = ("none", "median", "halving")
-LOST = "lost"  # attribute of a trial whose process disappeared: it is asked for again, and does not count
-CONSTRAINTS = "constraints"  # system attribute by which Optuna knows what is not good enough: any number above 0
-OWNER = "sweep"  # attribute: which sweep's directory runs a trial
+OPTUNA_DIRECTIONS = {"max": "maximize", "min": "minimize"}
+# User attributes of a trial.
+REASON = "reason"  # why it failed; a failed trial without a reason was cut off: it is repeated, and does not count
+OWNER = "sweep"  # the sweep that runs it
+OVERRIDES = "overrides"  # the job's settings
 
 
 class Search:
-    """settings: conf/hydra/sweeper/optuna.yaml."""
+    """A study and the sweep that runs its trials.
 
-    def __init__(self, settings: dict, sweep: Sweep, arguments: list[str]):
+    Args:
+        settings: conf/hydra/sweeper/optuna.yaml.
+        arguments: overrides on the command line, searched ones among them.
+
+    Raises:
+        UserError: the settings or the search space are wrong.
+    """
+
+    study: optuna.Study
+
+    def __init__(self, settings: dict[str, Any], sweep: Sweep, arguments: list[str]):
         self.settings, self.sweep = settings, sweep
         self.selection = Selection.parse([f"select.{word}" for word in settings["select"]])
         if (self.selection.metric or "").startswith("test/"):
-            raise ConfigError(f"select: {self.selection.metric} is for the end; choose by a metric of the val part")
+            raise ConfigError(
+                f"select: {self.selection.metric} cannot guide a search; choose by a metric of the val part"
+            )
         self.space: Space = parse_space(settings["params"], arguments)
         if not self.space.settings:
             raise ConfigError(
@@ -43,12 +65,12 @@ class Search:
         self.total = settings["n_trials"]
         self.grid = self.space.combinations() if settings["sampler"] == "grid" else []
         self.total = len(self.grid) or self.total
-        self.trials: dict = {}  # job number -> trial
+        self.trials: dict[int, Trial] = {}  # job number -> trial
         sweep.settings["prunes"] = settings["pruner"] != "none"
         self.owner = f"{socket.gethostname()}:{sweep.directory}"
 
     def check(self) -> None:
-        """Composes a job for every choice and both ends of every range: what is wrong is said before the first trial."""
+        """Composes a job for every choice and for both ends of every range. Raises ConfigError with all problems before the first trial."""
         self.samples: list[Job] = []
         problems: dict[str, None] = {}
         for overrides in self.space.samples():
@@ -58,25 +80,26 @@ class Search:
                 problems.update(dict.fromkeys(error.problems))
         if problems:
             raise ConfigError(list(problems))
-        self.direction = {"max": "maximize", "min": "minimize"}.get(self.selection.mode, self.settings["direction"])
+        self.direction = OPTUNA_DIRECTIONS.get(self.selection.mode or "", self.settings["direction"])
         if self.direction == "auto":
             self.direction = direction_of([job.config for job in self.samples])
         if self.direction not in ("minimize", "maximize"):
             raise ConfigError(f"hydra.sweeper.direction={self.direction}: must be auto, minimize or maximize")
 
     def run(self) -> float | None:
-        """The best value."""
-        grid = {setting.key: [_written(setting)] for setting in self.space.settings}
+        """Runs the trials. Returns the best value; None if no trial finished within the limits."""
+        grid = {setting.key: [_range_text(setting)] for setting in self.space.settings}
         self.sweep.begin_record(grid)
         self._open_study()
         self.sweep.run(self._jobs(), self.total, grid, listeners=[self], like=self.samples, artifacts=self._artifacts)
-        return self.study.best_value if self._accepted() else None
+        best = self._best()
+        return best[0] if best else None
 
     def _open_study(self) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        # `group`, which conditional settings need
+        # the sampler's argument `group`, which conditional settings need
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         self.states = optuna.trial.TrialState
         storage = self.settings["storage"] or str(self.sweep.directory / "study.journal")
@@ -87,48 +110,48 @@ class Search:
             storage = JournalStorage(JournalFileBackend(storage))
         name = self.settings["study_name"] or "study"
         self.study = optuna.create_study(
-            storage=storage, study_name=name, direction=self.direction, load_if_exists=True, pruner=self._pruner(optuna)
+            storage=storage, study_name=name, direction=self.direction, load_if_exists=True, pruner=self._pruner()
         )
-        self.study.sampler = self._sampler(optuna, self._seed(len(self.study.get_trials(deepcopy=False))))
+        self.study.sampler = self._sampler(self._seed(len(self.study.get_trials(deepcopy=False))))
         for values in self.grid:
             self.study.enqueue_trial(values, skip_if_exists=True)
         for trial in self.study.get_trials(states=(self.states.RUNNING,)):
-            own = trial.user_attrs.get(OWNER, self.owner if not self.settings["storage"] else None)
-            if own == self.owner:  # this sweep was killed while it ran
-                self._lose(trial._trial_id, trial)
+            owner = trial.user_attrs.get(OWNER, self.owner if not self.settings["storage"] else None)
+            if owner == self.owner:  # this sweep was killed while the trial ran
+                self._repeat(trial)
 
-    def _lose(self, trial_id: int, trial) -> None:
-        """Ends a trial that was cut off, and asks for the same again."""
-        self.study._storage.set_trial_user_attr(trial_id, LOST, True)
-        self.study._storage.set_trial_state_values(trial_id, self.states.FAIL)
-        if trial.params:
+    def _repeat(self, trial: Trial | FrozenTrial) -> None:
+        """Ends a trial that was cut off, without a reason, and enqueues the same parameters again."""
+        self.study.tell(trial.number, state=self.states.FAIL)
+        if trial.params and REASON not in trial.user_attrs:
             self.study.enqueue_trial(trial.params)
 
     def _seed(self, trials: int) -> int | None:
-        """A resumed search must not draw its first points again, nor two machines the same ones."""
+        """The sampler's seed. A resumed search must not draw its first points again, nor two machines the same points."""
         seed = self.settings["seed"]
         if seed is None or not (trials or self.settings["storage"]):
             return seed
         return zlib.crc32(f"{seed} {trials} {self.owner if self.settings['storage'] else ''}".encode())
 
-    def _sampler(self, optuna, seed: int | None):
-        samplers = optuna.samplers
+    def _sampler(self, seed: int | None) -> optuna.samplers.BaseSampler:
+        from optuna import samplers
+
         kind = self.settings["sampler"]
         if kind == "tpe":
             return samplers.TPESampler(
                 seed=seed, multivariate=True, group=True, n_startup_trials=self.settings["n_startup_trials"]
             )
-        # a grid is a queue of trials; Optuna's own sampler for it cannot be asked and told
+        # a grid is a queue of trials: Optuna's own grid sampler does not support `ask` and `tell`
         if kind in ("random", "grid"):
             return samplers.RandomSampler(seed=seed)
-        try:
-            import cmaes  # noqa: F401
-        except ImportError:
-            raise UserError("hydra.sweeper.sampler=cmaes needs the package cmaes: pip install cmaes") from None
+        if find_spec("cmaes") is None:
+            raise UserError("hydra.sweeper.sampler=cmaes needs the package cmaes: pip install cmaes")
         return samplers.CmaEsSampler(seed=seed)
 
-    def _pruner(self, optuna):
-        settings, pruners = self.settings, optuna.pruners
+    def _pruner(self) -> optuna.pruners.BasePruner:
+        from optuna import pruners
+
+        settings = self.settings
         if settings["pruner"] == "median":
             return pruners.MedianPruner(
                 n_startup_trials=settings["n_startup_trials"], n_warmup_steps=settings["n_warmup_epochs"]
@@ -137,7 +160,7 @@ class Search:
             return pruners.SuccessiveHalvingPruner(min_resource=max(1, settings["n_warmup_epochs"]))
         return pruners.NopPruner()
 
-    # --- asked by the pool -----------------------------------------------------------------------------------------
+    # --- jobs for the pool -----------------------------------------------------------------------------------------
 
     def _jobs(self) -> Iterator[Job]:
         while self._counted() < self.total:
@@ -146,34 +169,42 @@ class Search:
             overrides = self.space.suggest(trial)
             try:
                 job = self.sweep.compose(overrides, trial.number)
-            except ConfigError as error:  # a combination that cannot be: the search learns from it
-                trial.set_user_attr("reason", str(error))
+            except ConfigError as error:  # an impossible combination: the search learns from it
+                trial.set_user_attr(REASON, str(error))
                 self.study.tell(trial, state=self.states.FAIL)
                 continue
             self.trials[job.number] = trial
-            trial.set_user_attr("overrides", overrides)
+            trial.set_user_attr(OVERRIDES, overrides)
             if job.earlier:  # the same settings were tried before
-                self._tell(job)
+                self._report(job)
                 continue
             yield job
 
     def _counted(self) -> int:
-        """Trials of the study, on all machines, that are done or under way."""
-        waiting = (self.states.WAITING,)
+        """Trials of the study, on all machines, that have ended or are running."""
         trials = self.study.get_trials(deepcopy=False)
-        return sum(not trial.user_attrs.get(LOST) and trial.state not in waiting for trial in trials)
+        return sum(trial.state != self.states.WAITING and not self._was_cut_off(trial) for trial in trials)
 
-    def _complete(self) -> list:
+    def _was_cut_off(self, trial: FrozenTrial) -> bool:
+        return trial.state == self.states.FAIL and REASON not in trial.user_attrs
+
+    def _complete(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=(self.states.COMPLETE,))
 
-    def _accepted(self) -> list:
-        return [
-            trial for trial in self._complete() if all(over <= 0 for over in trial.system_attrs.get(CONSTRAINTS, ()))
+    def _best(self) -> tuple[float, FrozenTrial] | None:
+        """The best value within the limits, and its trial, which may have run on another machine."""
+        accepted = [
+            (trial.value, trial)
+            for trial in self._complete()
+            if trial.value is not None and all(violation <= 0 for violation in violations_of(trial))
         ]
+        pick = max if self.direction == "maximize" else min
+        return pick(accepted, key=lambda pair: pair[0], default=None)
 
-    # --- told by the pool ------------------------------------------------------------------------------------------
+    # --- listener of the pool --------------------------------------------------------------------------------------
 
     def epoch(self, job: Job) -> str | None:
+        """Returns "prune" if the epochs so far are not promising."""
         if (
             self.selection.metric not in (None, job.monitor)
             or job.watched is None
@@ -186,60 +217,62 @@ class Search:
         return "prune" if trial.should_prune() else None
 
     def ended(self, job: Job) -> None:
-        self._tell(job)
+        self._report(job)
 
-    def _tell(self, job: Job) -> None:
+    def _report(self, job: Job) -> None:
+        """Reports the end of a job to the study."""
         trial = self.trials[job.number]
         if job.state == states.FINISHED:
             self._select(trial, job)
-        wanted = {"min": "minimize", "max": "maximize"}.get(job.mode, self.direction)
+        declared = OPTUNA_DIRECTIONS.get(job.mode, self.direction)
         if (
             job.state == states.FINISHED
             and job.monitor
-            and wanted != self.direction
+            and declared != self.direction
             and self.settings["direction"] == "auto"
         ):
-            raise ConfigError(f"{job.monitor} is to be {wanted}d: set hydra.sweeper.direction={wanted}")
+            raise ConfigError(
+                f"the search was to {self.direction} {job.monitor}, but its model declares the opposite: set hydra.sweeper.direction={declared}"
+            )
         value = job.objective
         if job.state == states.FINISHED and value is not None and value == value:
             self.study.tell(trial, value)
         elif job.state == states.PRUNED:
             self.study.tell(trial, state=self.states.PRUNED)
         elif job.stop_reason and job.stop_reason[0] == states.KILLED:  # by the user: the settings are not to blame
-            self._lose(trial._trial_id, self.study._storage.get_trial(trial._trial_id))
+            self._repeat(trial)
         else:
-            trial.set_user_attr("reason", job.reason)
+            trial.set_user_attr(REASON, job.reason)
             self.study.tell(trial, state=self.states.FAIL)
 
-    def _select(self, trial, job: Job) -> None:
-        """Judges a finished job by what the user selects by."""
-        over = self.selection.violations(job.measured)
-        job.accepted = all(value <= 0 for value in over)
-        if over:
-            self.study._storage.set_trial_system_attr(trial._trial_id, CONSTRAINTS, over)
-        if self.selection.metric:
+    def _select(self, trial: Trial, job: Job) -> None:
+        """Applies the user's selection to a finished job."""
+        violations = self.selection.violations(job.measured)
+        job.accepted = all(value <= 0 for value in violations.values())
+        set_violations(self.study, trial, violations)
+        if self.selection.metric and self.selection.mode:
             job.monitor, job.mode = self.selection.metric, self.selection.mode
             job.returned = job.measured.get(job.monitor)
 
     # --- at the end ------------------------------------------------------------------------------------------------
 
     def _artifacts(self) -> list[Path]:
-        if not self._accepted():
+        """Writes the preset of the best trial and the figures."""
+        best = self._best()
+        if best is None:
             if self._complete():
-                self.sweep.closing = "select.subject_to: no trial was good enough"
+                self.sweep.closing = "select.subject_to: no trial is within the limits"
             return []
         from mlrun.report.figures import save
         from mlrun.sweep.search_figures import history_figure, importance_figure
 
-        best = self.sweep.directory / "experiment" / "best.yaml"
-        best.parent.mkdir(exist_ok=True)
-        overrides = self.study.best_trial.user_attrs["overrides"]  # it may have been another machine's
+        preset = self.sweep.directory / "experiment" / "best.yaml"
+        preset.parent.mkdir(exist_ok=True)
         groups = set(self.sweep.context.config_loader.list_groups(""))
-        best.write_text(
-            best_yaml(overrides, groups, self.study.best_value, len(self.study.get_trials(deepcopy=False))),
-            encoding="utf-8",
-        )
-        made = [best]
+        value, trial = best
+        trials = len(self.study.get_trials(deepcopy=False))
+        preset.write_text(best_yaml(trial.user_attrs[OVERRIDES], groups, value, trials), encoding="utf-8")
+        made = [preset]
         for name, figure in (("history", history_figure), ("importance", importance_figure)):
             drawn = figure(self.study)
             if drawn is not None:
@@ -251,11 +284,17 @@ class Search:
 
 
 def best_yaml(overrides: list[str], groups: set[str], value: float, trials: int) -> str:
-    """An `experiment` preset that repeats these overrides."""
+    """An `experiment` preset that repeats a trial.
+
+    Args:
+        overrides: of the trial.
+        groups: names of Hydra's config groups, which become the preset's defaults.
+        value: of the watched metric; trials: how many were tried. Both appear in the header.
+    """
     from omegaconf import OmegaConf
 
     parsed = [override.lstrip("+").partition("=") for override in overrides]
-    defaults = [text for key, _, text in parsed if key == "experiment"]
+    defaults: list[str | dict[str, str]] = [text for key, _, text in parsed if key == "experiment"]
     defaults += [{f"override /{key}": text} for key, _, text in parsed if key in groups and key != "experiment"]
     values = [f"{key}={text}" for key, _, text in parsed if key not in groups]
     body = OmegaConf.from_dotlist(values)
@@ -265,49 +304,60 @@ def best_yaml(overrides: list[str], groups: set[str], value: float, trials: int)
     return head + (OmegaConf.to_yaml(body) if values else "")
 
 
-def direction_of(configs: list) -> str:
-    """maximize or minimize, by what the models watch. Raises ConfigError where the source does not tell."""
+def direction_of(configs: list[DictConfig]) -> str:
+    """The direction of the metric that the models watch, "maximize" or "minimize". Raises ConfigError if it cannot be determined.
+
+    A model declares it by the class attribute `mode` of its task. The first job that finishes confirms it.
+    """
     found = {_direction(config) for config in configs}
-    if len(found) == 1 and None not in found:
-        return found.pop()
-    raise ConfigError("hydra.sweeper.direction: cannot be told from the model, set it to minimize or maximize")
+    direction = found.pop() if len(found) == 1 else None
+    if direction is None:
+        raise ConfigError(
+            "hydra.sweeper.direction: the models do not declare whether larger or smaller values of the watched metric are better; "
+            "set it to minimize or maximize"
+        )
+    return direction
 
 
-def _direction(config) -> str | None:
+def _direction(config: DictConfig) -> str | None:
     target = config.model.get("_target_")
     problem = config.dataset.get("problem")
     mode = _mode_in_source(target) if target else None
     if mode:
-        return mode
+        return OPTUNA_DIRECTIONS.get(mode)
     if "clusterer" in config.model or "decomposer" in config.model:
         return None
     return {"classification": "maximize", "regression": "minimize"}.get(problem)
 
 
 def _mode_in_source(target: str) -> str | None:
-    """The class attribute `mode` of a task, read without importing it."""
+    """The class attribute `mode` of a task, read from its source: importing it would import torch."""
     from mlrun.config.sources import resolve
 
     try:
-        node = resolve(target).node
-    except (ConfigError, LookupError, AttributeError):
+        node = getattr(resolve(target), "node", None)
+    except (ConfigError, LookupError):
         return None
     for statement in getattr(node, "body", ()):
-        if not isinstance(statement, ast.Assign):
-            continue
-        names, values = statement.targets[0], statement.value
-        pairs = (
-            zip(names.elts, values.elts)
-            if isinstance(names, ast.Tuple) and isinstance(values, ast.Tuple)
-            else [(names, values)]
-        )
-        for name, value in pairs:
+        for name, value in _assignments(statement):
             if isinstance(name, ast.Name) and name.id == "mode" and isinstance(value, ast.Constant):
-                return {"min": "minimize", "max": "maximize"}.get(value.value)
+                return str(value.value)
     return None
 
 
-def _written(setting) -> str:
+def _assignments(statement: ast.stmt) -> list[tuple[ast.expr, ast.expr | None]]:
+    """(target, value) pairs of `a = 1`, `a: int = 1` and `a, b = 1, 2`; empty for other statements."""
+    if isinstance(statement, ast.AnnAssign):
+        return [(statement.target, statement.value)]
+    if not isinstance(statement, ast.Assign):
+        return []
+    target, value = statement.targets[0], statement.value
+    if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+        return list(zip(target.elts, value.elts))
+    return [(target, value)]
+
+
+def _range_text(setting: Setting) -> str:
     if setting.kind == "choice":
         return "|".join(setting.choices)
     scale = "log " if setting.log else "1-log " if setting.one_minus else ""

@@ -1,21 +1,27 @@
-"""Figures of a search: how it went, and which settings mattered."""
+"""Figures of a search: the values of its trials, and the importance of each setting."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from mlrun.report.style import BLUE, GREY, ORANGE, new_axes, new_figure, shorten, styled, text_width
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from optuna import Study
 
 
 @styled
-def history_figure(study):
-    """Every trial's value, pruned ones where they stopped, and the best so far."""
+def history_figure(study: Study) -> Figure:
+    """The value of every trial, for pruned ones that of their last epoch, and the best so far."""
     from optuna.study import StudyDirection
     from optuna.trial import TrialState
 
     trials = study.get_trials(deepcopy=False)
-    done = [(trial.number, trial.value) for trial in trials if trial.state == TrialState.COMPLETE]
-    pruned = [
-        (trial.number, trial.value) for trial in trials if trial.state == TrialState.PRUNED and trial.value is not None
-    ]
+    values = {trial.number: trial.value for trial in trials if trial.value is not None}
+    of_state = {trial.number: trial.state for trial in trials}
+    done = [(number, value) for number, value in values.items() if of_state[number] == TrialState.COMPLETE]
+    pruned = [(number, value) for number, value in values.items() if of_state[number] == TrialState.PRUNED]
     figure = new_figure(6.4, 3.8, f"{len(trials)} trials")
     (axes,) = new_axes(figure, 0.8, 0.6, 0.3, 0.65)
     better = min if study.direction == StudyDirection.MINIMIZE else max
@@ -30,8 +36,8 @@ def history_figure(study):
 
 
 @styled
-def importance_figure(study):
-    """Share of the metric's variance that each setting explains (PED-ANOVA, Watanabe et al. 2023); None if too little was tried."""
+def importance_figure(study: Study) -> Figure | None:
+    """Share of the metric's variance that each setting explains (PED-ANOVA, Watanabe et al. 2023); None if too few trials have finished."""
     import optuna
 
     try:
@@ -43,7 +49,7 @@ def importance_figure(study):
         return None
     names = [shorten(name, 40) for name in importance]
     left = text_width(names) + 0.4
-    figure = new_figure(left + 4.6, 1.4 + 0.35 * len(names), "What mattered")
+    figure = new_figure(left + 4.6, 1.4 + 0.35 * len(names), "Importance of the settings")
     (axes,) = new_axes(figure, left, 0.6, 0.3, 0.6)
     axes.barh(range(len(names)), list(importance.values()), height=0.65, color=BLUE)
     axes.set_yticks(range(len(names)), names)

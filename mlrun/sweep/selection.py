@@ -1,13 +1,19 @@
-"""One metric to optimize, others that only have to be good enough: `select.maximize=val/accuracy select.subject_to="predict_ms<=1"`."""
+"""One metric to optimize within limits on others: `select.maximize=val/accuracy select.subject_to="predict_ms<=1"`."""
 
 from __future__ import annotations
 
 import math
 import operator
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mlrun.errors import UserError
+
+if TYPE_CHECKING:
+    from mlrun.tracking.directions import Direction
+    from mlrun.tracking.stored_run import StoredRun
 
 COMPARISONS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}
 _CONDITION = re.compile(r"\s*([\w./-]+?)\s*(<=|>=|<|>)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*")
@@ -15,24 +21,25 @@ _CONDITION = re.compile(r"\s*([\w./-]+?)\s*(<=|>=|<|>)\s*([-+]?[\d.]+(?:[eE][-+]
 
 @dataclass(frozen=True)
 class Selection:
-    """metric: to optimize, None for the usual one; mode: "max", "min" or None; conditions: (metric, comparison, limit)."""
+    """What makes a run the best one."""
 
-    metric: str | None = None
-    mode: str | None = None
-    conditions: tuple[tuple[str, str, float], ...] = ()
+    metric: str | None = None  # to optimize; None: the watched one
+    mode: Direction | None = None  # of `metric`
+    conditions: tuple[tuple[str, str, float], ...] = ()  # (metric, comparison, limit)
 
     @classmethod
-    def parse(cls, words: list[str]) -> Selection:
-        """From `select.maximize=…`, `select.minimize=…` and `select.subject_to=…` (several conditions apart by commas)."""
-        metric = mode = None
+    def parse(cls, words: Sequence[str]) -> Selection:
+        """Reads `select.maximize=…`, `select.minimize=…` and `select.subject_to=…` (conditions separated by commas). Raises UserError."""
+        metric: str | None = None
+        mode: Direction | None = None
         conditions = []
         for word in words:
             key, _, value = word.partition("=")
             value = value.strip().strip("\"'")
             if key in ("select.maximize", "select.minimize"):
                 if metric:
-                    raise UserError(f"{word}: one metric is optimized; others go into select.subject_to")
-                metric, mode = value, key[7:10]
+                    raise UserError(f"{word}: only one metric can be optimized; limit others with select.subject_to")
+                metric, mode = value, "max" if key == "select.maximize" else "min"
             elif key == "select.subject_to":
                 for part in value.split(","):
                     found = _CONDITION.fullmatch(part)
@@ -47,22 +54,23 @@ class Selection:
                 )
         return cls(metric, mode, tuple(conditions))
 
-    def accepts(self, metrics: dict[str, float]) -> bool:
-        """Whether all limits hold; a metric that was not measured holds none."""
-        return all(over <= 0 for over in self.violations(metrics))
+    def accepts(self, metrics: Mapping[str, float]) -> bool:
+        """Whether all conditions hold. The condition on a metric that was not measured does not."""
+        return all(violation <= 0 for violation in self.violations(metrics).values())
 
-    def violations(self, metrics: dict[str, float]) -> list[float]:
-        """By how much each limit is broken; above 0 where it is. A metric that was not measured breaks it by 1."""
-        found = []
+    def violations(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """By how much each condition is violated: above 0 if it is. A metric that was not measured violates its condition by 1."""
+        found = {}
         for name, comparison, limit in self.conditions:
             value = metrics.get(name, math.nan)
-            over = value - limit if comparison in ("<", "<=") else limit - value
+            excess = value - limit if comparison in ("<", "<=") else limit - value
             holds = COMPARISONS[comparison](value, limit)
-            found.append(min(over, 0.0) if holds else 1.0 if math.isnan(over) else max(over, 1e-9))
+            violation = min(excess, 0.0) if holds else 1.0 if math.isnan(excess) else max(excess, 1e-9)
+            found[f"{name}{comparison}{limit:.12g}"] = violation
         return found
 
-    def among(self, runs: list) -> list:
-        """The runs that are good enough. Raises UserError naming how close they came where there are none."""
+    def among(self, runs: list[StoredRun]) -> list[StoredRun]:
+        """The runs that meet all conditions. Raises UserError, with the measured ranges, if no run does."""
         if not self.conditions:
             return runs
         kept = [run for run in runs if self.accepts(run.metrics)]
@@ -71,5 +79,5 @@ class Selection:
             for name, _, _ in self.conditions:
                 values = [run.metrics[name] for run in runs if name in run.metrics]
                 ranges.append(f"{name} is {min(values):.4g} to {max(values):.4g}" if values else f"no run has {name}")
-            raise UserError(f"select.subject_to: no run is good enough ({'; '.join(ranges)})")
+            raise UserError(f"select.subject_to: no run is within the limits ({'; '.join(ranges)})")
         return kept

@@ -2,10 +2,10 @@
 
     parent --commands--> server --fork--> job --reports--> parent
 
-A job is prepared (forked, its configuration set up, its log opened) while others run, and waits at its first line for a slot to be free.
+A job is prepared (forked, its configuration set up, its log opened) while others run, and then waits for a free slot.
 
-The server ends with its parent and takes its jobs along, also when the parent was killed with -9: the kernel is asked for it
-(PR_SET_PDEATHSIG), and the end of the command channel says it.
+The server and its jobs end with the parent, even if the parent is killed with SIGKILL: the kernel kills the server
+(PR_SET_PDEATHSIG), and the command channel closes.
 """
 
 from __future__ import annotations
@@ -18,12 +18,17 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from mlrun.experiment.processes import die_with_parent
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+    from threadpoolctl import ThreadpoolController
 
 MESSAGE_BYTES = 1 << 17  # a larger report does not fit through the socket
 COMMON = (
@@ -38,22 +43,35 @@ COMMON = (
 
 @dataclass
 class Request:
-    """What a job's process is told. `config` carries the node `hydra`; `argv` is what would run this job alone."""
+    """What a job's process needs to know."""
 
     number: int
-    config: Any
+    config: DictConfig  # with the node `hydra`
     directory: str
-    argv: list[str]
+    argv: list[str]  # the command line that would run this job alone
     threads: int = 1
-    parent_run: str | None = None
-    run_id: str | None = None  # to go on recording to
-    stop_when_told: bool = False  # reports every epoch, because the parent may prune
+    parent_run: str | None = None  # MLflow run id of the sweep
+    run_id: str | None = None  # MLflow run of an earlier attempt, which is reopened
+    prunable: bool = False  # every epoch is reported, because the search may prune the job
+
+
+class Report(Protocol):
+    """Sends a report of a job to the parent."""
+
+    def __call__(self, kind: str, payload: Any = None) -> None: ...
+
+
+Work = Callable[[Request, Report, Callable[[], None]], int]
 
 
 class Server:
-    """The parent's side. `work(request, report, turn)` is done in each job's process; `turn()` waits until the job may begin."""
+    """The parent's side of the server.
 
-    def __init__(self, work):
+    Args:
+        work: `work(request, report, wait_for_turn)` runs in the process of each job and returns its exit status.
+    """
+
+    def __init__(self, work: Work):
         self.reports, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for end in (self.reports, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * MESSAGE_BYTES)
@@ -61,7 +79,7 @@ class Server:
         parent = os.getpid()
         sys.stdout.flush()
         sys.stderr.flush()
-        self.pid = os.fork()
+        self.pid: int | None = os.fork()
         if self.pid == 0:
             ours.close()
             self.reports.close()
@@ -70,25 +88,25 @@ class Server:
         commands.close()
         self._commands = Connection(ours.detach())
 
-    def preload(self, modules: list[str]) -> None:
-        """Import in the server; what cannot be imported is left for the job to complain about. Reports ("ready", seconds)."""
+    def preload(self, modules: Sequence[str]) -> None:
+        """Imports modules in the server, which then reports ("ready", seconds). The job reports what cannot be imported."""
         self._commands.send(("preload", modules))
 
     def prepare(self, request: Request) -> None:
-        """Forks the job's process, which does what can be done before its turn."""
+        """Forks the job's process, which does everything that can be done before its turn."""
         self._commands.send(("prepare", request))
 
     def go(self, number: int, environment: dict[str, str]) -> None:
-        """It is the prepared job's turn; `environment` says where it is to run."""
+        """Lets a prepared job run. environment: variables that select its devices."""
         self._commands.send(("go", number, environment))
 
     def signal(self, number: int, signum: int) -> None:
-        """To the job's whole process group: its data workers and the further processes of a distributed run too."""
+        """Sends a signal to the job's process group, which includes data workers and the further processes of a distributed run."""
         with suppress(OSError):
             self._commands.send(("signal", number, signum))
 
-    def receive(self, seconds: float) -> tuple | None:
-        """The next report (kind, job number, payload), or None after `seconds`. Raises EOFError if the server is gone."""
+    def receive(self, seconds: float) -> tuple[str, int, Any] | None:
+        """The next report (kind, job number, payload); None after `seconds`. Raises EOFError if the server is gone."""
         if not select.select([self.reports], [], [], seconds)[0]:
             return None
         data = self.reports.recv(2 * MESSAGE_BYTES)
@@ -97,7 +115,7 @@ class Server:
         return pickle.loads(data)
 
     def close(self) -> None:
-        """Ends the server and every job that is still there."""
+        """Ends the server and all its jobs; safe to call twice."""
         if self.pid is None:
             return
         self._commands.close()
@@ -113,18 +131,18 @@ class Server:
         self.pid = None
 
 
-def _server(commands: Connection, reports: socket.socket, work, parent: int) -> None:
-    """Never returns. What imports print is not for the terminal, where a table may be standing."""
+def _server(commands: Connection, reports: socket.socket, work: Work, parent: int) -> NoReturn:
+    """Runs the server in its process. Discards what imports print: it would overwrite the live table on the terminal."""
     stderr = os.dup(2)
     try:
         nothing = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(nothing, stream)
-        os.setsid()  # Ctrl-C on the terminal is for the parent, which tells the jobs
+        os.setsid()  # Ctrl-C on the terminal reaches only the parent, which stops the jobs
         die_with_parent(parent)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # asking whether there is a GPU must not initialize CUDA here
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # looking for a GPU must not initialize CUDA here
         _serve(commands, reports, work)
     except BaseException:
         import traceback
@@ -134,17 +152,17 @@ def _server(commands: Connection, reports: socket.socket, work, parent: int) -> 
         os._exit(0)
 
 
-def _serve(commands: Connection, reports: socket.socket, work) -> None:
+def _serve(commands: Connection, reports: socket.socket, work: Work) -> None:
     wake, woken = os.pipe()
     for end in (wake, woken):
         os.set_blocking(end, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
     jobs: dict[int, int] = {}  # process -> job number
-    waiting: dict[int, Connection] = {}  # job number -> where its process waits for its turn
+    waiting: dict[int, Connection] = {}  # job number -> channel on which its process waits for its turn
     try:
         while True:
-            ready, _, _ = select.select([commands, wake], [], [])
+            ready = select.select([commands.fileno(), wake], [], [])[0]
             if wake in ready:
                 with suppress(BlockingIOError):
                     os.read(wake, 4096)
@@ -152,7 +170,7 @@ def _serve(commands: Connection, reports: socket.socket, work) -> None:
                     if number in waiting:
                         waiting.pop(number).close()
                     send(reports, "exited", number, status)
-            if commands in ready:
+            if commands.fileno() in ready:
                 command, *arguments = commands.recv()
                 if command == "preload":
                     send(reports, "ready", -1, _preload(*arguments))
@@ -160,9 +178,9 @@ def _serve(commands: Connection, reports: socket.socket, work) -> None:
                     _prepare(arguments[0], jobs, waiting, commands, reports, work)
                 elif command == "go":
                     number, environment = arguments
-                    if number in waiting:  # else it died meanwhile, which was reported
-                        with waiting.pop(number) as line, suppress(BrokenPipeError):
-                            line.send(environment)
+                    if number in waiting:  # otherwise it has died, which was reported
+                        with waiting.pop(number) as channel, suppress(BrokenPipeError):
+                            channel.send(environment)
                 elif command == "signal":
                     for process in [process for process, number in jobs.items() if number == arguments[0]]:
                         _signal_group(process, arguments[1])
@@ -173,10 +191,12 @@ def _serve(commands: Connection, reports: socket.socket, work) -> None:
             _signal_group(process, signal.SIGKILL)
 
 
-_libraries = None  # threadpoolctl's view of the loaded BLAS and OpenMP libraries: looking for them takes 20 ms, so the server does it once
+# The loaded BLAS and OpenMP libraries. Finding them takes 20 ms, so the server does it once for all jobs.
+_libraries: ThreadpoolController | None = None
 
 
-def _preload(modules: list[str]) -> float:
+def _preload(modules: Sequence[str]) -> float:
+    """Imports modules. Returns the seconds that this took."""
     global _libraries
     import time
 
@@ -184,34 +204,42 @@ def _preload(modules: list[str]) -> float:
     for name in modules:
         try:
             importlib.import_module(name)
-        except Exception:  # a job that needs it will say so in its own log
+        except Exception:  # a job that needs the module reports the error in its own log
             continue
     from threadpoolctl import ThreadpoolController
 
     _libraries = ThreadpoolController()
     gc.collect()
-    gc.freeze()  # a collection in a job would otherwise copy every page of what is shared
+    gc.freeze()  # otherwise a collection in a job would copy every shared page
     return time.perf_counter() - start
 
 
-def _prepare(request: Request, jobs: dict, waiting: dict, commands: Connection, reports: socket.socket, work) -> None:
+def _prepare(
+    request: Request,
+    jobs: dict[int, int],
+    waiting: dict[int, Connection],
+    commands: Connection,
+    reports: socket.socket,
+    work: Work,
+) -> None:
+    """Forks the process of a job. Returns in the server only."""
     server = os.getpid()
-    line, told = Pipe(duplex=False)
+    ours, theirs = Pipe(duplex=False)  # the job's end and the server's
     process = os.fork()
     if process:
         with suppress(OSError):
-            os.setpgid(process, process)  # here and there: whoever comes first
-        line.close()
-        jobs[process], waiting[request.number] = request.number, told
+            os.setpgid(process, process)  # in both processes: either may come first
+        ours.close()
+        jobs[process], waiting[request.number] = request.number, theirs
         return
     status = 1
 
-    def report(kind, payload=None):
+    def report(kind: str, payload: Any = None) -> None:
         send(reports, kind, request.number, payload)
 
-    def turn():
-        with line:
-            os.environ.update(line.recv())
+    def wait_for_turn() -> None:
+        with ours:
+            os.environ.update(ours.recv())
         report("running", os.getpid())
 
     try:
@@ -219,14 +247,15 @@ def _prepare(request: Request, jobs: dict, waiting: dict, commands: Connection, 
         with suppress(OSError):
             os.setpgid(0, 0)
         die_with_parent(server)
-        for end in (commands, told, *waiting.values()):
+        for end in (commands, theirs, *waiting.values()):
             end.close()
         for signum in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(signum, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        _own_files(request)
-        _own_environment(request)
-        status = work(request, report, turn)
+        _redirect_output(request)
+        _limit_threads(request)
+        sys.argv = list(request.argv)
+        status = work(request, report, wait_for_turn)
     except KeyboardInterrupt:
         status = 130
     except BaseException:
@@ -243,8 +272,8 @@ def _prepare(request: Request, jobs: dict, waiting: dict, commands: Connection, 
         os._exit(status or 0)
 
 
-def _own_files(request: Request) -> None:
-    """stdout and stderr, also those of C code and of processes that the job starts, go to output.log."""
+def _redirect_output(request: Request) -> None:
+    """Sends stdout and stderr to output.log, including those of C code and of processes that the job starts."""
     import faulthandler
 
     os.makedirs(request.directory, exist_ok=True)
@@ -259,18 +288,17 @@ def _own_files(request: Request) -> None:
     faulthandler.enable()  # a segmentation fault leaves a stack in the log
 
 
-def _own_environment(request: Request) -> None:
-    sys.argv = list(request.argv)
+def _limit_threads(request: Request) -> None:
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LOKY_MAX_CPU_COUNT"):
-        os.environ[name] = str(request.threads)  # for what is loaded from now on, and for processes of the job's own
-    if "torch" in sys.modules:  # before any parallel region: OpenMP cannot be told later in a forked process
+        os.environ[name] = str(request.threads)  # for libraries loaded later, and for processes that the job starts
+    if "torch" in sys.modules:  # before any parallel region: later, OpenMP ignores it in a forked process
         sys.modules["torch"].set_num_threads(request.threads)
     if _libraries is not None:
         _libraries.limit(limits=request.threads)
 
 
-def _ended(jobs: dict[int, int]):
-    """Jobs whose process has ended: (number, wait status). What they left running in their group is killed first."""
+def _ended(jobs: dict[int, int]) -> Iterator[tuple[int, int]]:
+    """(job number, wait status) of the processes that have ended. What they left running in their group is killed first."""
     while jobs:
         try:
             info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -279,7 +307,7 @@ def _ended(jobs: dict[int, int]):
         if info is None:
             return
         if info.si_pid in jobs:
-            _signal_group(info.si_pid, signal.SIGKILL)  # before it is reaped its number cannot be another's
+            _signal_group(info.si_pid, signal.SIGKILL)  # until it is reaped, no other process can get its id
         _, status = os.waitpid(info.si_pid, 0)
         if info.si_pid in jobs:
             yield jobs.pop(info.si_pid), status
@@ -291,7 +319,7 @@ def _signal_group(group: int, signum: int) -> None:
 
 
 def send(reports: socket.socket, kind: str, number: int, payload: Any = None) -> None:
-    """One report, whole or not at all. Reports are small; what cannot be sent is replaced by a word about it."""
+    """Sends one report, completely or not at all. A payload that cannot be sent is replaced by an `Unsendable`."""
     try:
         data = pickle.dumps((kind, number, payload))
     except Exception as error:
@@ -300,12 +328,12 @@ def send(reports: socket.socket, kind: str, number: int, payload: Any = None) ->
         data = pickle.dumps(
             (kind, number, Unsendable(f"{type(payload).__name__} of {len(data)} bytes is too large to report"))
         )
-    with suppress(BrokenPipeError, ConnectionResetError):  # the parent is gone, and this process will be at once
+    with suppress(BrokenPipeError, ConnectionResetError):  # the parent is gone, and this process ends with it
         reports.send(data)
 
 
 @dataclass
 class Unsendable:
-    """Stands for a value that could not be reported."""
+    """Takes the place of a payload that could not be sent."""
 
     why: str

@@ -1,4 +1,4 @@
-"""Places where jobs run: shares of GPUs, and of the CPU's cores."""
+"""Slots in which jobs run: shares of GPUs, and of the CPU's cores."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mlrun.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class Slot:
-    """One job's place (or, with `trainer.devices=k`, one of its k). `device` is what CUDA_VISIBLE_DEVICES calls the GPU."""
+    """Where one job runs; with `trainer.devices=k` it takes k slots."""
 
     kind: str  # "gpu" or "cpu"
     number: int
-    device: str = ""
+    device: str = ""  # name of the GPU in CUDA_VISIBLE_DEVICES
     share: int = 0  # which of the jobs_per_gpu
 
     def __str__(self) -> str:
@@ -25,9 +27,9 @@ class Slot:
 
 
 class Slots:
-    """Gives out free slots. A job on several GPUs gets different ones."""
+    """Assigns free slots. A job on several GPUs gets slots of different GPUs."""
 
-    def __init__(self, slots: list[Slot]):
+    def __init__(self, slots: Sequence[Slot]):
         self.all = list(slots)
         self.free = list(slots)
 
@@ -36,7 +38,7 @@ class Slots:
         return len({slot.device or slot.number for slot in self.all if slot.kind == kind})
 
     def take(self, kind: str, count: int) -> list[Slot] | None:
-        """`count` free slots, of GPUs that have most to spare; None if there are too few now."""
+        """`count` free slots, of the GPUs with the most free shares; None if too few are free."""
         by_place: dict[object, list[Slot]] = {}
         for slot in self.free:
             if slot.kind == kind:
@@ -49,11 +51,12 @@ class Slots:
             self.free.remove(slot)
         return taken
 
-    def give_back(self, slots: list[Slot]) -> None:
-        self.free = sorted(self.free + slots, key=self.all.index)
+    def release(self, slots: Sequence[Slot]) -> None:
+        self.free = sorted([*self.free, *slots], key=self.all.index)
 
 
-def gpu_slots(devices: list[str], jobs_per_gpu: int) -> list[Slot]:
+def gpu_slots(devices: Sequence[str], jobs_per_gpu: int) -> list[Slot]:
+    """The slots of GPUs. The first share of every GPU comes before the second of any."""
     return [
         Slot("gpu", number, device, share) for share in range(jobs_per_gpu) for number, device in enumerate(devices)
     ]
@@ -63,10 +66,10 @@ def cpu_slots(count: int) -> list[Slot]:
     return [Slot("cpu", number) for number in range(count)]
 
 
-def visible_gpus(environment=os.environ) -> list[str]:
-    """GPUs as CUDA_VISIBLE_DEVICES names them: the user's own list if set, else all, by UUID; of a GPU in MIG mode its instances.
+def visible_gpus(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """GPUs as CUDA_VISIBLE_DEVICES names them: the user's list if that is set, else the UUIDs of all. A GPU in MIG mode counts as its instances.
 
-    Asks nvidia-smi, never CUDA, which a process that forks must not touch.
+    Asks nvidia-smi and not CUDA, which must not be initialized in a process that forks.
     """
     given = environment.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
@@ -86,7 +89,7 @@ def visible_gpus(environment=os.environ) -> list[str]:
 
 
 def parse_listing(text: str) -> list[str]:
-    """UUIDs in the output of `nvidia-smi -L`, whose MIG instances are indented below their GPU."""
+    """UUIDs in the output of `nvidia-smi -L`, where MIG instances are indented below their GPU."""
     found: list[tuple[str, list[str]]] = []
     for line in text.splitlines():
         uuid = re.search(r"UUID: ([\w/-]+)", line)
@@ -100,7 +103,7 @@ def parse_listing(text: str) -> list[str]:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use: its affinity, and the share that a container's cgroup grants."""
+    """Cores that this process may use, limited by its affinity and by the quota of its cgroup."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     for quota in (_quota_v2(), _quota_v1()):
         if quota:
@@ -128,15 +131,22 @@ def _read(path: str) -> str:
 
 @dataclass(frozen=True)
 class Demand:
-    """What a job needs: `count` slots of a kind; `threads` it asks for itself, if it does."""
+    """The slots that a job needs."""
 
-    kind: str
+    kind: str  # "gpu" or "cpu"
     count: int = 1
-    threads: int | None = None
+    threads: int | None = None  # per slot; None: the job has no preference
 
 
-def demand(cfg: dict, gpus: int) -> Demand:
-    """Read off a job's configuration. Raises ConfigError for a list of devices: which ones a job gets is decided here."""
+def demand(cfg: Mapping[str, Any], gpus: int) -> Demand:
+    """What a job needs, by its configuration.
+
+    Args:
+        gpus: how many GPUs are visible.
+
+    Raises:
+        ConfigError: the configuration lists devices; the sweep decides which devices a job gets.
+    """
     model, trainer = cfg.get("model"), cfg.get("trainer")
     trainer = trainer if isinstance(trainer, dict) else {}
     if isinstance(model, dict) and model.get("_target_") is None and "trainer" in cfg:  # estimators compute on the CPU
@@ -149,31 +159,36 @@ def demand(cfg: dict, gpus: int) -> Demand:
         devices = gpus if kind == "gpu" else 1
     if not isinstance(devices, int):
         raise ConfigError(
-            f"trainer.devices={devices}: in a sweep the launcher chooses the devices, say how many: trainer.devices=2"
+            f"trainer.devices={devices}: in a sweep the launcher chooses the devices; set their number, such as trainer.devices=2"
         )
     threads = trainer.get("threads")
     return Demand(kind, devices, threads if isinstance(threads, int) else None)
 
 
 def share_out(
-    demands: list[Demand], gpus: list[str], slots: int | str, threads: int | str, jobs_per_gpu: int
+    demands: Sequence[Demand], gpus: Sequence[str], slots: int | str, threads: int | str, jobs_per_gpu: int
 ) -> tuple[Slots, int]:
-    """(slots, threads per slot) for jobs with these demands. Raises ConfigError if one asks for more GPUs than there are.
+    """Divides the machine among jobs.
 
-    slots, threads: as in conf/hydra/launcher/pool.yaml.
+    Args:
+        gpus: the visible GPUs.
+        slots, threads, jobs_per_gpu: as in conf/hydra/launcher/pool.yaml; "auto" or a number.
+
+    Returns:
+        The slots, and the threads per slot.
+
+    Raises:
+        ConfigError: a job needs more GPUs than there are.
     """
     cores = usable_cores()
     on_gpu = gpu_slots(gpus, jobs_per_gpu) if any(one.kind == "gpu" for one in demands) else []
     wanted = sum(one.count for one in demands if one.kind == "cpu")
-    per_slot = threads if threads != "auto" else max((one.threads or 1 for one in demands), default=1)
-    if slots == "auto":
-        slots = max(1, min(cores // per_slot, wanted))
+    per_slot = max((one.threads or 1 for one in demands), default=1) if threads == "auto" else int(threads)
+    count = max(1, min(cores // per_slot, wanted)) if slots == "auto" else int(slots)
     most = max((one.count for one in demands if one.kind == "cpu"), default=0)
-    on_cpu = cpu_slots(max(slots, most) if wanted else 0)  # two processes may share a core, but not a GPU
+    on_cpu = cpu_slots(max(count, most) if wanted else 0)  # two processes may share a core, but not a GPU
     places = Slots(on_gpu + on_cpu)
     for one in demands:
         if one.count > places.count(one.kind):
             raise ConfigError(f"trainer.devices={one.count}: there are {places.count(one.kind)} GPUs for this sweep")
-    if threads == "auto":
-        threads = max(1, per_slot, cores // max(1, len(places.all)))
-    return places, threads
+    return places, max(1, per_slot, cores // max(1, len(places.all))) if threads == "auto" else per_slot

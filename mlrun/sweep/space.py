@@ -11,6 +11,7 @@ In YAML a mapping `when KEY=VALUE: {...}` holds settings that exist only with th
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,11 @@ from mlrun.config.hydra_internals import parse_override
 from mlrun.errors import ConfigError
 
 if TYPE_CHECKING:
+    from optuna.trial import Trial
+
     from mlrun.config.hydra_internals import Override
+
+Condition = tuple[tuple[str, str], ...]  # (key, value) pairs that must have been chosen
 
 TAGS = {"log", "one_minus_log"}
 WHEN = "when "
@@ -26,20 +31,20 @@ WHEN = "when "
 
 @dataclass(frozen=True)
 class Setting:
-    """One searched key. `kind`: "choice" (of texts), "int" or "float"."""
+    """One searched key."""
 
     key: str
-    kind: str
-    choices: tuple[str, ...] = ()
+    kind: str  # "choice", "int" or "float"
+    choices: tuple[str, ...] = ()  # as they are written in overrides
     low: float = 0
     high: float = 0
     step: float | None = None
-    log: bool = False
-    one_minus: bool = False
-    condition: tuple[tuple[str, str], ...] = ()  # (key, value) that must have been chosen
+    log: bool = False  # the logarithm is uniform
+    one_minus: bool = False  # the logarithm of 1 - value is uniform
+    condition: Condition = ()
 
-    def suggest(self, trial) -> str:
-        """The value as an override's text, from an Optuna trial."""
+    def suggest(self, trial: Trial) -> str:
+        """Draws a value from an Optuna trial, as text for an override."""
         if self.kind == "choice":
             return trial.suggest_categorical(self.key, list(self.choices))
         if self.kind == "int":
@@ -51,13 +56,13 @@ class Setting:
         return f"{trial.suggest_float(self.key, self.low, self.high, step=self.step, log=self.log):.6g}"
 
     def corners(self) -> list[str]:
-        """Every choice, or both ends of the range: what is checked before the search starts."""
+        """Every choice, or both ends of the range, as text for overrides."""
         if self.kind == "choice":
             return list(self.choices)
         return [f"{value:.6g}" for value in (self.low, self.high)]
 
-    def grid(self) -> list:
-        """All values as Optuna knows them, for an exhaustive search. Raises ConfigError for a continuous range."""
+    def grid(self) -> list[str] | list[int]:
+        """All values as Optuna's parameters, for an exhaustive search. Raises ConfigError for a continuous range."""
         if self.kind == "choice":
             return list(self.choices)
         if self.kind == "int" and not self.log:
@@ -67,22 +72,22 @@ class Setting:
 
 @dataclass
 class Space:
-    """fixed: overrides that all trials share; settings: in the order of their dependence."""
+    """What a search varies."""
 
-    fixed: list[str] = field(default_factory=list)
-    settings: list[Setting] = field(default_factory=list)
+    fixed: list[str] = field(default_factory=list)  # overrides that all trials share
+    settings: list[Setting] = field(default_factory=list)  # a setting comes after those of its condition
 
-    def suggest(self, trial) -> list[str]:
-        """Overrides of one trial."""
+    def suggest(self, trial: Trial) -> list[str]:
+        """Draws the overrides of one trial."""
         chosen: dict[str, str] = {}
         for setting in self.settings:
             if all(chosen.get(key) == value for key, value in setting.condition):
                 chosen[setting.key] = setting.suggest(trial)
         return [*self.fixed, *(f"{key}={value}" for key, value in chosen.items())]
 
-    def combinations(self) -> list[dict]:
-        """Optuna parameters of every combination, conditional settings only where they apply."""
-        found: list[dict] = [{}]
+    def combinations(self) -> list[dict[str, Any]]:
+        """Optuna's parameters of every combination; conditional settings occur only where they apply. Raises ConfigError."""
+        found: list[dict[str, Any]] = [{}]
         for setting in self.settings:
             values = setting.grid()
             found = [
@@ -94,25 +99,32 @@ class Space:
         return found
 
     def samples(self) -> list[list[str]]:
-        """Overrides in which every choice and both ends of every range occur, with what it takes to reach them."""
+        """Overrides in which every choice and both ends of every range occur, with the choices on which they depend."""
         first = {setting.key: setting.corners()[0] for setting in self.settings if not setting.condition}
         found = []
         for setting in self.settings:
             for value in setting.corners():
                 chosen = {**first, **dict(setting.condition), setting.key: value}
-                reached = {key: text for key, text in chosen.items()}
-                found.append([*self.fixed, *(f"{key}={text}" for key, text in reached.items())])
+                found.append([*self.fixed, *(f"{key}={text}" for key, text in chosen.items())])
         return found
 
 
-def parse_space(params: dict[str, Any], arguments: list[str]) -> Space:
-    """From `hydra.sweeper.params` and the command line, which wins. Raises ConfigError."""
+def parse_space(params: Mapping[str, Any] | None, arguments: Sequence[str]) -> Space:
+    """Reads the search space.
+
+    Args:
+        params: `hydra.sweeper.params`.
+        arguments: overrides on the command line, which take precedence.
+
+    Raises:
+        ConfigError: a range is empty, a tag or a condition is unknown.
+    """
     space = Space()
     given = [parse_override(text) for text in arguments]
-    own = {override.get_key_element() for override in given}
+    overridden = {override.get_key_element() for override in given}
     for override in given:
         _add(space, override, ())
-    _read(space, params or {}, (), own)
+    _read(space, params or {}, (), overridden)
     fixed = dict(text.partition("=")[::2] for text in space.fixed)
     known = {setting.key: setting for setting in space.settings}
     kept = []
@@ -131,29 +143,28 @@ def parse_space(params: dict[str, Any], arguments: list[str]) -> Space:
     return space
 
 
-def _read(space: Space, params: dict, condition: tuple, own: set[str]) -> None:
+def _read(space: Space, params: Mapping[str, Any], condition: Condition, overridden: set[str]) -> None:
     for key, value in params.items():
         if str(key).startswith(WHEN):
             other, _, choice = str(key)[len(WHEN) :].partition("=")
             if not choice or not isinstance(value, dict):
-                raise ConfigError(f"hydra.sweeper.params: '{key}' must be `when KEY=VALUE:` above a mapping")
-            _read(space, value, (*condition, (other.strip(), choice.strip())), own)
-        elif key not in own:
+                raise ConfigError(f"hydra.sweeper.params: '{key}' must be `when KEY=VALUE:` with a mapping below it")
+            _read(space, value, (*condition, (other.strip(), choice.strip())), overridden)
+        elif key not in overridden:
             text = str(value).lower() if isinstance(value, bool) else "null" if value is None else str(value)
             _add(space, parse_override(f"{key}={text}"), condition)
 
 
-def _add(space: Space, override: Override, condition: tuple) -> None:
+def _add(space: Space, override: Override, condition: Condition) -> None:
     key = override.get_key_element()
     if not override.is_sweep_override():
         if condition:
             space.settings.append(Setting(key, "choice", (override.get_value_element_as_str(),), condition=condition))
         else:
-            space.fixed.append(
-                f"{key}={override.get_value_element_as_str()}" if not override.is_delete() else override.input_line
-            )
+            given = override.input_line if override.is_delete() else f"{key}={override.get_value_element_as_str()}"
+            space.fixed.append(given or "")
         return
-    sweep = override.value()
+    sweep: Any = override.value()
     unknown = set(sweep.tags) - TAGS
     if unknown:
         raise ConfigError(f"{key}: there is no tag '{', '.join(sorted(unknown))}' (tags are {', '.join(sorted(TAGS))})")

@@ -1,4 +1,4 @@
-"""One sweep from its jobs' overrides to their results: composed, checked, recorded, run and summed up."""
+"""One sweep, from the overrides of its jobs to their results: compose, check, record, run, summarize."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf, open_dict
 
+from mlrun.config.identity import identity
 from mlrun.errors import ConfigError, UserError
 from mlrun.sweep import job as states
 from mlrun.sweep import journal as journals
@@ -26,14 +28,34 @@ from mlrun.sweep.record import Record, recall_runs
 from mlrun.sweep.server import COMMON, Request, Server
 from mlrun.sweep.slots import demand, share_out, visible_gpus
 
+if TYPE_CHECKING:
+    from hydra.types import HydraContext, TaskFunction
+    from omegaconf import DictConfig
+
 
 class Sweep:
-    """Keeps a warm server, a journal and the parent run, for one or several batches of jobs.
+    """A warm server, a journal and a parent run, for one or several batches of jobs. A listener of the pool.
 
-    settings: conf/hydra/launcher/pool.yaml; config: Hydra's configuration of the sweep; warm: whether its own server runs the jobs.
+    Args:
+        settings: conf/hydra/launcher/pool.yaml.
+        task_function: the user's function, which runs a job; None if another launcher runs the jobs.
+        config: Hydra's configuration of the sweep.
+
+    Raises:
+        UserError: the directory holds another sweep.
     """
 
-    def __init__(self, settings: dict, hydra_context, task_function, config, warm: bool = True):
+    pool: Pool  # made by `check`
+    threads: int  # per slot
+    display: Display  # made when the jobs start
+
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        hydra_context: HydraContext,
+        task_function: TaskFunction | None,
+        config: DictConfig,
+    ):
         from mlrun.sweep.worker import run_job
 
         self.settings, self.context, self.config = settings, hydra_context, config
@@ -44,29 +66,30 @@ class Sweep:
         self.journal = Journal(self.directory)
         self.resumes = bool(settings["resume"])
         if self.journal.exists and not self.resumes and not self.is_ours:
-            self.journal.forget()  # other applications of Hydra are used to that
+            self.journal.forget()  # other applications of Hydra expect that
         elif self.journal.exists and not self.resumes:
             raise UserError(
-                f"{self.directory} holds a sweep already. To go on with it: mlrun resume {shlex.quote(str(self.directory))}; "
-                f"for a new one choose another hydra.sweep.dir."
+                f"{self.directory} already holds a sweep. To resume it: mlrun resume {shlex.quote(str(self.directory))}; "
+                f"for a new sweep choose another hydra.sweep.dir"
             )
-        self.server = warm and Server(partial(run_job, task_function=task_function, hydra_context=hydra_context))
-        self.record = None
-        self.closing = ""  # a last line of the report
-        self.display = None
-        self.begin = time.monotonic()
+        self.server: Server | None = None
+        self.record: Record | None = None
+        self.closing = ""  # last line of the report
+        self.start = time.monotonic()
         self._importing = 0  # requests to the server that it has not answered
-        if warm and (early := [*(COMMON if self.is_ours else ()), *settings["preload"]]):
-            self._import(early)  # while the jobs are composed
+        if task_function is not None:
+            self.server = Server(partial(run_job, task_function=task_function, hydra_context=hydra_context))
+            if early := [*(COMMON if self.is_ours else ()), *settings["preload"]]:
+                self._import(early)  # while the jobs are composed
 
     # --- before the start ------------------------------------------------------------------------------------------
 
     def compose(self, overrides: list[str], number: int) -> Job:
-        """The next job. Raises Hydra's or our own errors for overrides that make no valid configuration."""
+        """The next job of the sweep. Raises ConfigError or Hydra's errors if the overrides do not give a valid configuration."""
         job = self.sample(overrides)
-        composed, identity = job.config, job.identity
-        taken = {job.number for job in self.jobs}
-        entry = self.journal.recall(identity, taken)
+        composed = job.config
+        taken = {other.number for other in self.jobs}
+        entry = self.journal.recall(job.identity, taken)
         number = entry["number"] if entry else self.journal.free_number(number, taken)
         with open_dict(composed):
             composed.hydra.job.id = str(number)
@@ -79,13 +102,21 @@ class Sweep:
         return job
 
     def sample(self, overrides: list[str]) -> Job:
-        """What a job with these overrides would be; it is not part of the sweep."""
+        """A job with these overrides that is not part of the sweep. Raises as `compose`."""
         composed = self.context.config_loader.load_sweep_config(self.config, list(overrides))
-        cfg, identity = self._read(composed)
-        return Job(-1, list(overrides), composed, identity, self.directory, demand(cfg, len(self.gpus)))
+        cfg, hashed = self._read(composed)
+        return Job(-1, list(overrides), composed, hashed, self.directory, demand(cfg, len(self.gpus)))
 
     def compose_all(self, batch: list[list[str]], first: int) -> list[Job]:
-        """All jobs, or a ConfigError with the problems of all. Raises Hydra's own errors where a job cannot even be composed."""
+        """The jobs of a batch.
+
+        Args:
+            batch: overrides of each job.
+            first: number of the first job.
+
+        Raises:
+            ConfigError: with the problems of all jobs. Hydra's errors pass through if a job cannot be composed.
+        """
         problems: dict[str, list[str]] = {}
         jobs = []
         for number, overrides in enumerate(batch, first):
@@ -102,16 +133,16 @@ class Sweep:
             raise ConfigError(lines)
         return jobs
 
-    def _read(self, composed) -> tuple[dict, str]:
-        """The job's plain configuration and identity. Raises ConfigError for a configuration that cannot work."""
+    def _read(self, composed: DictConfig) -> tuple[dict[str, Any], str]:
+        """The plain configuration of a job, and its identity. Raises ConfigError for a configuration that cannot work."""
         if not self.is_ours:
-            plain = OmegaConf.to_container(composed, resolve=False)
-            plain.pop("hydra", None)
-            return plain, hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:16]
+            container: Any = OmegaConf.to_container(composed, resolve=False)
+            container.pop("hydra", None)
+            text = json.dumps(container, sort_keys=True, default=str)
+            return container, hashlib.sha256(text.encode()).hexdigest()[:16]
         from mlrun.config.compose import without_hydra
         from mlrun.config.instantiate import plain
         from mlrun.config.validate import validate
-        from mlrun.experiment.run import identity
 
         cfg = without_hydra(composed)
         errors, _ = validate(cfg, list(composed.hydra.overrides.task))
@@ -121,7 +152,9 @@ class Sweep:
         return cfg, identity(cfg)
 
     def check(self, like: list[Job] | None = None) -> None:
-        """A `Pool` for what the jobs (or, of a search, jobs like these) ask for. Raises ConfigError if that is more than there is."""
+        """Makes a `Pool` with slots for the jobs, or for samples of them (`like`). Raises ConfigError if a job needs more than there is."""
+        if self.server is None:
+            raise RuntimeError("another launcher runs the jobs of this sweep")
         settings = self.settings
         slots, self.threads = share_out(
             [job.demand for job in like or self.jobs],
@@ -140,14 +173,22 @@ class Sweep:
         self,
         jobs: Iterable[Job],
         total: int,
-        grid: dict,
-        listeners=(),
+        grid: dict[str, list[str]],
+        listeners: Sequence[Any] = (),
         like: list[Job] | None = None,
-        artifacts=None,
+        artifacts: Callable[[], list[Path]] | None = None,
     ) -> None:
-        """Runs jobs as slots become free. Raises KeyboardInterrupt after Ctrl-C; a failed job raises nothing.
+        """Runs jobs as slots become free. A failed job does not raise.
 
-        like: for a search, whose jobs are not known yet, samples of them; artifacts(): files for the parent run, made at the end.
+        Args:
+            total: number of jobs.
+            grid: what is varied: key -> values.
+            listeners: of the pool.
+            like: samples of the jobs of a search, which are not known in advance.
+            artifacts: called at the end; returns files for the parent run.
+
+        Raises:
+            KeyboardInterrupt: after Ctrl-C.
         """
         self.check(like)
         self.begin_record(grid)
@@ -158,10 +199,10 @@ class Sweep:
                 places = ", ".join(
                     f"{sum(slot.kind == kind for slot in self.pool.slots.all)} {kind} slots" for kind in self._kinds()
                 )
-                self.display.say(f"sweep of {total or '?'} jobs on {places}: {_relative(self.directory)}")
+                self.display.show(f"sweep of {total or '?'} jobs on {places}: {_relative(self.directory)}")
                 self._warm_up(like or self.jobs)
                 self.pool.listeners = [*listeners, self, self.display, *([self.record] if self.record else [])]
-                # `on_job_start` is not to be called long before
+                # a prepared job would call the callbacks' `on_job_start` long before its turn
                 callbacks = OmegaConf.select(self.config, "hydra.callbacks")
                 self.pool.run(self._pending(jobs), ahead=like is None and not callbacks)
             failed = any(job.state in (states.FAILED, states.KILLED) for job in self.jobs)
@@ -169,12 +210,12 @@ class Sweep:
         except EOFError:
             status = "FAILED"
             for job in self.pool.running.values():
-                job.state, job.reason = states.FAILED, "the sweep's server was ended from outside"
+                job.state, job.reason = states.FAILED, "the server of the sweep was killed from outside"
                 self.ended(job)
         finally:
             self.end(status, artifacts)
 
-    def _kinds(self):
+    def _kinds(self) -> list[str]:
         return sorted({slot.kind for slot in self.pool.slots.all})
 
     def _pending(self, jobs: Iterable[Job]) -> Iterator[Job]:
@@ -183,12 +224,15 @@ class Sweep:
                 continue
             yield job
 
-    def begin_record(self, grid: dict) -> None:
-        """Opens journal and parent run; before anything heavy is imported here, so that the recorder is a process and outlives this one."""
+    def begin_record(self, grid: dict[str, list[str]]) -> None:
+        """Opens the journal and the parent run.
+
+        Call it before anything heavy is imported: the recorder is then a process, which outlives this one.
+        """
         argv = sys.argv[1:]
         experiment = OmegaConf.select(self.config, "tracking.experiment")
-        facts = {"argv": argv, "cwd": os.getcwd(), "grid": grid, "experiment": experiment}
-        self.journal.begin(**{key: value for key, value in facts.items() if key not in self.journal.sweep})
+        command = {"argv": argv, "cwd": os.getcwd(), "grid": grid, "experiment": experiment}
+        self.journal.update(**{key: value for key, value in command.items() if key not in self.journal.sweep})
         if self.is_ours and self.journal.sweep.get("run_id"):
             recall_runs(self.jobs, experiment, self.journal.sweep["run_id"])
         if self.is_ours and self.record is None:
@@ -196,18 +240,19 @@ class Sweep:
 
     def _warm_up(self, like: list[Job]) -> None:
         modules = modules_of([job.config for job in like if job.state == states.WAITING]) if self.is_ours else []
-        self.display.note("importing what the jobs need")
+        self.display.hint("importing what the jobs need")
         self._import(modules)
         if self.record is not None:
-            self.journal.begin(run_id=self.record.id)
-        while self._importing:
+            self.journal.update(run_id=self.record.id)
+        while self._importing and self.server is not None:
             report = self.server.receive(1.0)
             self._importing -= bool(report and report[0] == "ready")
-        self.display.note("")
+        self.display.hint("")
 
-    def _import(self, modules: list[str]) -> None:
-        self.server.preload(modules)
-        self._importing += 1
+    def _import(self, modules: Sequence[str]) -> None:
+        if self.server is not None:
+            self.server.preload(modules)
+            self._importing += 1
 
     def _environment(self, job: Job) -> dict[str, str]:
         environment = {"CUDA_VISIBLE_DEVICES": ",".join(slot.device for slot in job.slots if slot.device)}
@@ -224,7 +269,7 @@ class Sweep:
             threads=self.threads * (job.demand.count if job.demand.kind == "gpu" else 1),
             parent_run=self.record.id if self.record else None,
             run_id=job.run_id,
-            stop_when_told=bool(self.settings.get("prunes")),
+            prunable=bool(self.settings.get("prunes")),
         )
 
     def started(self, job: Job) -> None:
@@ -236,8 +281,8 @@ class Sweep:
     def ended(self, job: Job) -> None:
         self.journal.write(job)
 
-    def end(self, status: str, artifacts=None) -> None:
-        """Closes the parent run and says what came out."""
+    def end(self, status: str, artifacts: Callable[[], list[Path]] | None = None) -> None:
+        """Closes the parent run as FINISHED, FAILED or KILLED, and prints the summary."""
         resume = shlex.join(["mlrun", "resume", _relative(self.directory)])
         if self.record:
             self.record.close(status, artifacts() if artifacts else [])
@@ -246,8 +291,8 @@ class Sweep:
             self.display,
             self.directory,
             resume,
-            time.monotonic() - self.begin,
-            self.record and self.record.run_id,
+            time.monotonic() - self.start,
+            self.record.run_id if self.record else None,
         )
         if self.closing:
             print(self.closing)
@@ -255,15 +300,16 @@ class Sweep:
 
     def close(self) -> None:
         """Ends the server; safe to call twice."""
-        with suppress(OSError):
-            self.server.close()
+        if self.server is not None:
+            with suppress(OSError):
+                self.server.close()
 
 
-def modules_of(configs: list) -> list[str]:
-    """Modules that jobs will import: those of their targets, and the backends."""
+def modules_of(configs: Iterable[DictConfig]) -> list[str]:
+    """The modules that jobs import: those of their targets, of the training loop and of the estimators."""
     found: dict[str, None] = {}
 
-    def visit(node):
+    def visit(node: Any) -> None:
         if isinstance(node, dict):
             target = node.get("_target_")
             if isinstance(target, str) and "." in target:
@@ -275,7 +321,7 @@ def modules_of(configs: list) -> list[str]:
                 visit(child)
 
     for config in configs:
-        cfg = OmegaConf.to_container(config, resolve=False)
+        cfg: Any = OmegaConf.to_container(config, resolve=False)
         model = cfg.get("model") or {}
         network = model.get("_target_") is not None
         found["mlrun.training.learner" if network else "mlrun.estimators.learner"] = None
@@ -287,9 +333,9 @@ def modules_of(configs: list) -> list[str]:
     return list(found)
 
 
-def grid_of(overrides: list[list[str]]) -> dict[str, list[str]]:
-    """What is varied: key -> its values in order."""
-    values: dict[str, dict] = {}
+def grid_of(overrides: Iterable[list[str]]) -> dict[str, list[str]]:
+    """What is varied: key -> its values in order. overrides: of each job."""
+    values: dict[str, dict[str, None]] = {}
     for job in overrides:
         for override in job:
             key, _, value = override.partition("=")
@@ -304,9 +350,9 @@ def _common(overrides: list[list[str]]) -> list[str]:
     return [override for override in overrides[0] if all(override in other for other in overrides)]
 
 
-def _job_arguments(config, typed: list[str]) -> list[str]:
-    """The command line that would run this job alone: the user's options, without those of the sweep, and the job's overrides."""
-    options = []
+def _job_arguments(config: DictConfig, typed: Sequence[str]) -> list[str]:
+    """The command line that would run this job alone: the options typed by the user, without those of the sweep, and the job's overrides."""
+    options: list[str] = []
     arguments = iter(typed)
     for argument in arguments:
         if argument in ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp"):

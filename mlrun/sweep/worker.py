@@ -1,86 +1,103 @@
-"""A job's own process: runs Hydra's job in RUN mode and reports to the sweep. Also where `mlrun` learns that it is part of one."""
+"""The process of one job: runs Hydra's job in RUN mode and reports to the sweep. `current` is set in such a process only."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mlrun.errors import Pruned
 from mlrun.report import terminal
 from mlrun.sweep.job import reason_of_error
-from mlrun.sweep.server import Request
+from mlrun.sweep.server import Report, Request
 
-current: Worker | None = None  # in a job's process
+if TYPE_CHECKING:
+    from hydra.conf import HydraConf
+    from hydra.types import HydraContext, TaskFunction
+    from omegaconf import DictConfig
 
-EPOCH_SECONDS = 0.2  # at most so often an epoch is reported, unless each one counts for pruning
+    from mlrun.experiment.run import Result
+
+current: Worker | None = None
+
+EPOCH_SECONDS = 0.2  # shortest time between two reports of epochs, unless the sweep prunes and needs every epoch
+# fields of a result that are reported
+RESULT = ("model", "dataset", "monitor", "mode", "metrics", "seconds", "parameters", "best_epoch", "predict_ms")
 
 
 class Worker:
-    """Takes the place of the terminal's progress: what it would draw is reported. Methods as `mlrun.report.terminal.Progress`."""
+    """Reports to the sweep what would be drawn on the terminal. Its methods are those of `mlrun.report.terminal.Progress`."""
 
-    due = False  # nobody looks at single batches
+    due = False  # single batches are not reported
 
-    def __init__(self, request: Request, report):
+    def __init__(self, request: Request, report: Report):
         self.request, self.report = request, report
-        self._next = 0.0
+        self.monitor: str | None = None
+        self._next = 0.0  # time of the next report of an epoch
         self._prune = False
-        self._unsent = None
+        self._unsent: tuple[int, float | None] | None = None  # epoch, value of the watched metric
 
-    def run(self, cfg, hydra_cfg):
-        """The experiment as a job: what it raises, Hydra takes to `run_job`."""
+    def run(self, cfg: DictConfig, hydra_cfg: HydraConf) -> float | None:
+        """Runs the experiment. Returns the value of the watched metric; Hydra passes on what it raises to `run_job`."""
         import logging
 
         from mlrun.experiment.run import run
 
         logging.captureWarnings(True)
         directory, overrides = Path(hydra_cfg.runtime.output_dir), list(hydra_cfg.overrides.task)
-        request, checkpoint = self.request, left_by_earlier_attempt(directory, cfg)
+        request, checkpoint = self.request, checkpoint_to_resume(directory, cfg)
         return run(
             cfg, directory, overrides, request.parent_run, Reports(self), request.run_id, self.opened, checkpoint
         ).objective
 
     def opened(self, run_id: str) -> None:
-        """MLflow has given the run an id (called from the recorder's thread)."""
+        """MLflow has assigned an id to the run. Called from the recorder's thread."""
         self.report("run", run_id)
 
-    def prune(self, *_) -> None:
-        """Signal handler: the search has seen enough of this job."""
+    def prune(self, *_: Any) -> None:
+        """Signal handler: the search ends this job after the current epoch."""
         self._prune = True
 
-    def start(self, total_epochs, steps_per_epoch, monitor=None, mode=None, finished_epochs=0, earlier=()) -> None:
-        self.report(
-            "training",
-            {"total_epochs": total_epochs if (total_epochs or 0) > 0 else None, "monitor": monitor, "mode": mode},
-        )
-        self.monitor, self.done = monitor, finished_epochs
+    def start(
+        self,
+        total_epochs: int | None,
+        steps_per_epoch: float | None,
+        monitor: str | None = None,
+        mode: str | None = None,
+        finished_epochs: int = 0,
+        history: Mapping[str, Any] | None = None,
+    ) -> None:
+        limit = total_epochs if (total_epochs or 0) > 0 else None  # -1: without end
+        self.report("training", {"total_epochs": limit, "monitor": monitor, "mode": mode})
+        self.monitor = monitor
 
-    def step(self, batch_index, loss=None) -> None:
+    def step(self, batch_index: int, loss: float | None = None) -> None:
         pass
 
-    def epoch(self, epoch: int, metrics: dict) -> None:
-        value = metrics.get(self.monitor)
+    def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Reports an epoch. Raises Pruned if the search has ended the job."""
+        value = metrics.get(self.monitor) if self.monitor else None
         self._unsent = (epoch, None if value is None else float(value))
-        if self.request.stop_when_told or time.monotonic() >= self._next:
+        if self.request.prunable or time.monotonic() >= self._next:
             self._send()
-        if self.request.stop_when_told and self._prune:
+        if self.request.prunable and self._prune:
             raise Pruned(f"pruned after epoch {epoch}")
 
     def stop(self) -> None:
         if self._unsent:
             self._send()
 
-    def __enter__(self):
+    def __enter__(self) -> Worker:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def finished(self, result) -> None:
-        """The result of `mlrun.experiment.run.run`."""
-        names = ("model", "dataset", "monitor", "mode", "metrics", "seconds", "parameters", "best_epoch", "predict_ms")
-        self.report("result", {name: getattr(result, name) for name in names} | {"run_id": result.run_id})
+    def finished(self, result: Result) -> None:
+        self.report("result", {name: getattr(result, name) for name in RESULT} | {"run_id": result.run_id})
 
     def _send(self) -> None:
         self.report("epoch", self._unsent)
@@ -89,24 +106,41 @@ class Worker:
 
 
 class Reports:
-    """What `mlrun.experiment.run.run` tells, in place of `mlrun.report.terminal`."""
+    """Takes the place of the module `mlrun.report.terminal`: tables go to the job's output.log, progress and result to the sweep."""
 
     def __init__(self, worker: Worker):
         self._worker = worker
 
-    def config_summary(self, *arguments, **options) -> None:
-        terminal.config_summary(*arguments, **options)  # into the job's output.log
+    def config_summary(self, *arguments: Any, **options: Any) -> None:
+        terminal.config_summary(*arguments, **options)
 
-    def Progress(self, *_, **__) -> Worker:
+    def fold(self, *arguments: Any, **options: Any) -> None:
+        terminal.fold(*arguments, **options)
+
+    def Progress(self, *_: Any, **__: Any) -> Worker:
         return self._worker
 
-    def result_table(self, result) -> None:
+    def result_table(self, result: Result) -> None:
         terminal.result_table(result)
         self._worker.finished(result)
 
 
-def run_job(request: Request, report, turn, task_function, hydra_context) -> int:
-    """Hydra's job, as if `argv` had been typed; the user's function is called when it is the job's turn. Returns the exit status."""
+def run_job(
+    request: Request,
+    report: Report,
+    wait_for_turn: Callable[[], None],
+    task_function: TaskFunction,
+    hydra_context: HydraContext,
+) -> int:
+    """Runs Hydra's job as if its command line had been typed.
+
+    Args:
+        wait_for_turn: is called before the user's function, and returns when the job may begin.
+        task_function: the user's function.
+
+    Returns:
+        The exit status.
+    """
     import signal
 
     from hydra.types import RunMode
@@ -123,8 +157,8 @@ def run_job(request: Request, report, turn, task_function, hydra_context) -> int
         config.hydra.mode = RunMode.RUN
         config.hydra.run.dir = request.directory
 
-    def begin(cfg):
-        turn()
+    def begin(cfg: DictConfig) -> Any:
+        wait_for_turn()
         return task_function(cfg)
 
     try:
@@ -134,17 +168,20 @@ def run_job(request: Request, report, turn, task_function, hydra_context) -> int
             "interrupted" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "failed", reason_of_error(error)
         )
         raise
-    if (error := failure_of(done)) is not None:
-        report("pruned" if isinstance(error, Pruned) else "failed", reason_of_error(error))
+    if (failure := failure_of(done)) is not None:
+        report("pruned" if isinstance(failure, Pruned) else "failed", reason_of_error(failure))
         return 1
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()  # the next job takes this one's slot as soon as it is reported
+        stream.flush()  # the next job takes the slot as soon as the end of this one is reported
     report("finished", {"value": done.return_value, "working_dir": done.working_dir, "task_name": done.task_name})
     return 0
 
 
-def left_by_earlier_attempt(directory: Path, cfg) -> Path | None:
-    """The newest readable checkpoint of the same configuration. Where there is none the job starts anew, and must not find what is left."""
+def checkpoint_to_resume(directory: Path, cfg: DictConfig) -> Path | None:
+    """The newest readable checkpoint that an earlier attempt with the same configuration has left.
+
+    If there is none, the job starts over, and what an earlier attempt has left in the directory is removed.
+    """
     import shutil
 
     from mlrun.config.identity import identity
@@ -158,7 +195,7 @@ def left_by_earlier_attempt(directory: Path, cfg) -> Path | None:
             for name in CHECKPOINTS:
                 checkpoint = directory / "checkpoints" / name
                 if is_readable(checkpoint, bool(cfg.get("trust"))):
-                    # what the further processes of a distributed job are started with
+                    # Lightning starts the further processes of a distributed job with this command line
                     sys.argv[1:] = ["resume", str(checkpoint)]
                     return checkpoint
     for name in ("checkpoints", "figures", "model", "config"):

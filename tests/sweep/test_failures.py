@@ -85,4 +85,4 @@ def test_resume_runs_just_the_broken_ones_into_their_runs(workspace, broken):
 
 def test_a_sweep_is_not_overwritten(workspace, broken):
     status, _out, err = workspace.mlrun(*COMMAND)
-    assert status == 2 and "holds a sweep already" in err
+    assert status == 2 and "already holds a sweep" in err

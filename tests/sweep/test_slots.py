@@ -46,7 +46,7 @@ def test_a_wide_job_gets_different_gpus():
     wide = places.take("gpu", 2)
     assert len({slot.device for slot in wide}) == 2 and not set(wide) & set(first)
     assert places.take("gpu", 2) is None  # one share is left
-    places.give_back(first)
+    places.release(first)
     assert places.take("gpu", 2) is not None
 
 
