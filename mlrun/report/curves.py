@@ -7,7 +7,6 @@ import math
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from mlrun.evaluation.selection import select
-from mlrun.report.direction import mode_of
 from mlrun.report.numbers import number
 from mlrun.report.style import BLUE, GREEN, GREY, INK, ORANGE, new_axes, new_figure, styled
 
@@ -20,7 +19,7 @@ def learning_curves(history, monitor=None, mode=None, best_epoch=None, title="Le
 
     history: name -> [(epoch, value), ...]; "train/loss" and "val/loss" share the panel "loss".
     Test metrics and a constant learning rate are left out.
-    mode: "min" or "max" of `monitor`; best_epoch: as counted in `history`, else found in it.
+    mode: "min" or "max" of `monitor`; best_epoch: as counted in `history`; None: found in it if `mode` is given, else not marked.
     """
     panels = {}
     for name, points in history.items():
@@ -39,9 +38,9 @@ def learning_curves(history, monitor=None, mode=None, best_epoch=None, title="Le
     if not names:
         figure.text(0.5, 0.5, "no epoch was finished", ha="center", color=GREY)
         return figure
-    if best_epoch is None and history.get(monitor):
+    if best_epoch is None and mode is not None and history.get(monitor):
         finite = {name: [(x, y) for x, y in points if math.isfinite(y)] for name, points in history.items()}
-        best_epoch = select(finite, monitor, mode or mode_of(monitor)).epoch
+        best_epoch = select(finite, monitor, mode).epoch
 
     all_axes = new_axes(figure, 0.75, 0.6, 0.25, 0.85, rows, columns, gap_x=0.75, gap_y=0.95)
     for axes in all_axes[len(names) :]:

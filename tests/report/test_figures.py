@@ -55,8 +55,10 @@ def test_learning_curves_pair_train_and_val_and_mark_the_best_epoch(tmp_path):
     assert accuracy.get_title(loc="left") == "accuracy: val 0.9000 at epoch 2"
     assert [list(line.get_xdata()) for line in accuracy.lines][1:] == [[2.0, 2.0], [2]]
     assert is_drawn(figure, tmp_path)
-    lowest = figures.learning_curves(history, "val/loss")  # the mode follows from the name
+    lowest = figures.learning_curves(history, "val/loss", "min")
     assert lowest.axes[0].get_title(loc="left") == "loss: val 0.7000 at epoch 2"
+    unmarked = figures.learning_curves(history, "val/loss")  # without a direction there is no best epoch
+    assert unmarked.axes[0].get_title(loc="left") == "loss"
 
 
 @pytest.mark.parametrize("history", [{}, {"val/loss": [(1, 0.3)]}, {"val/loss": [(1, float("nan"))]}])
