@@ -121,7 +121,8 @@ def changed(stored: Stored, overrides: list[str]) -> dict[str, Any]:
     problems += [] if problems else validate(cfg, overrides)[0]
     if problems:
         raise ConfigError(problems)
-    return OmegaConf.to_container(cfg)
+    container: Any = OmegaConf.to_container(cfg)
+    return container
 
 
 def _refusal(cfg: dict[str, Any], key: str, override: Override) -> str | None:
