@@ -218,7 +218,7 @@ def test_forty_series_train_a_model(tmp_path, monkeypatch, model):
     assert data.sizes == {"train": 40, "val": 10, "test": 150}
     suggested = plain(compose([f"model={model}"])["trainer"])["min_steps"]
     assert suggested <= learner.trainer.global_step < suggested + 3
-    assert learner.evaluate(data, "test")["accuracy"] > 0.85
+    assert learner.evaluate(data, "test").metrics["accuracy"] > 0.85
     accuracies, losses = (dict(learner.training.history[f"val/{name}"]) for name in ("accuracy", "loss"))
     equals = [epoch for epoch, value in accuracies.items() if value == max(accuracies.values())]
     assert len(equals) > 1 and learner.training.best_epoch > equals[0]
@@ -227,7 +227,7 @@ def test_forty_series_train_a_model(tmp_path, monkeypatch, model):
     if model == "series_fcn":
         monkeypatch.setattr("mlrun.training.learner.Selection", FirstOfEquals)
         before, data = trained(tmp_path / "before", *options, "trainer.min_steps=null")
-        assert before.trainer.global_step == 45 and before.evaluate(data, "test")["accuracy"] < 0.85
+        assert before.trainer.global_step == 45 and before.evaluate(data, "test").metrics["accuracy"] < 0.85
 
 
 @pytest.mark.parametrize("model", ["series_fcn", "series_resnet"])

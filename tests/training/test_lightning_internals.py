@@ -16,6 +16,7 @@ from mlrun.config.instantiate import plain
 from mlrun.errors import ConfigError
 from mlrun.training import lightning_internals as internals
 from mlrun.training.trainer import _notify_once, build_trainer
+from tests.test_models import trained
 
 SOURCES = Path(mlrun.__file__).parent
 PUBLIC = {
@@ -156,6 +157,22 @@ def test_the_loops_that_the_setting_names(tmp_path, value, expected):
     trainer = build_trainer(settings(f"trainer.fast_loop={value}", "trainer.max_epochs=1"), [], tmp_path)
     assert lean(trainer) == expected
     assert lean(fit(trainer)) == expected and trainer.global_step == 3
+
+
+@pytest.mark.parametrize("length", ["max_epochs=2", "max_steps=21"])
+def test_both_loops_learn_the_same(tmp_path, length):
+    """Bit for bit, with dropout, clipping, penalties, a schedule of steps and a training that ends within an epoch of 16 batches."""
+    options = [
+        "model=mlp", "dataset=digits", "dataset.batch_size=32", "dataset.split.train=512", "model.network.hidden=[16]",
+        "model.network.dropout=0.2", "scheduler=one_cycle", "scheduler.interval=step", "trainer.l2=0.001",
+        "trainer.gradient_clip_val=0.5", "trainer.threads=1", f"trainer.{length}",
+    ]  # fmt: skip
+    fast, _ = trained(tmp_path / "fast", *options, "trainer=cpu", "trainer.fast_loop=true")
+    own, _ = trained(tmp_path / "own", *options, "trainer=cpu", "trainer.fast_loop=false")
+    assert lean(fast.trainer) and not lean(own.trainer)
+    assert fast.training.history == own.training.history
+    for ours, theirs in zip(fast.task.state_dict().values(), own.task.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_with_an_unknown_version_lightnings_own_loops_train_and_one_line_says_so(tmp_path, monkeypatch, capsys):

@@ -64,5 +64,5 @@ def test_the_checkpoint_is_of_the_epoch_that_the_history_selects(tmp_path):
     assert learner.training.best_epoch == best.epoch
     kept = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)["mlrun"]
     assert kept["epochs"] == best.epoch and kept["best"] == best.state_dict()
-    accuracy, loss = (learner.evaluate(data, "val")[name] for name in ("accuracy", "log_loss"))
+    accuracy, loss = (learner.evaluate(data, "val").metrics[name] for name in ("accuracy", "log_loss"))
     assert accuracy == pytest.approx(best.value) and loss == pytest.approx(best.loss, rel=1e-4)
