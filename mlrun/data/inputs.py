@@ -123,7 +123,9 @@ def _from_columns(frame: pd.DataFrame, name: str, feature: Feature, folder: Path
     if kinds == {PATH}:
         values = list(frame[name])
         if values and not isinstance(values[0], (str, Path)):
-            return np.array([np.asarray(value) for value in values]).reshape(len(values), *feature.shape)
+            pixels = np.array([np.asarray(value) for value in values]).reshape(len(values), *feature.shape)
+            as_bytes = pixels.dtype.kind in "iu" and feature.value_range == 255
+            return pixels.astype(np.uint8) if as_bytes else pixels  # as in the files: float32 holds bytes exactly
         return _images(values, feature, folder)
     if kinds <= {NUMBER, CATEGORY}:
         values = as_columns(frame, [(column, NUMBER) for column, _ in columns]).to_numpy(dtype=np.float64)

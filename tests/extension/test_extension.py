@@ -107,7 +107,10 @@ def rows_of(name: str, folder: Path) -> list[dict]:
                 for row in list(csv.DictReader(lines))[:20]
             ]
     assert name == "date_span"
-    return [{"text": "I was born on 3 May 1984 in room 12, and moved"}, {"text": "Reply to 1999-12-31, please"}]
+    return [
+        {"text": "Thank you for your letter of 3 May 1984."},
+        {"text": "The meeting on 1999-12-31 is cancelled, call room 512."},
+    ]
 
 
 def test_it_is_a_yaml_and_at_most_two_short_files():

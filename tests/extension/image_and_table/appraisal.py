@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pandas.api.types import is_numeric_dtype
 from torch import nn
 
 from mlrun.data.features import CATEGORY, NUMBER, Image, Row, Value
@@ -25,7 +26,7 @@ class Houses(RowData):
         frame = read_table(self.path)
         photos = np.stack([read_image(self.path.parent / name, (16, 16), grey=True) for name in frame["photo"]])
         rest = frame.drop(columns=["photo", "price"])
-        kinds = [[name, CATEGORY if rest[name].dtype == object else NUMBER] for name in rest.columns]
+        kinds = [[name, NUMBER if is_numeric_dtype(rest[name]) else CATEGORY] for name in rest.columns]
         return Content(
             {"photo": photos, "row": rest, "value": frame["price"].to_numpy(float)},
             {"photo": Image([1, 16, 16]), "row": Row(kinds), "value": Value("price")},
