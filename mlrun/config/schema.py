@@ -1,11 +1,11 @@
-"""What our own keys may be, and the ranges of arguments that go by their standard names in the whole field."""
+"""The values of the keys that mlrun reads, and the ranges of arguments with standard names such as `lr`."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from mlrun.config.values import Choice, Duration, Flag, Items, Mapping, Null, Number, Text, describe, fits
+from mlrun.config.values import Choice, Duration, Flag, Items, Kind, Mapping, Null, Number, Text, describe, fits
 
 COUNT = Number(integral=True, low=1)
 POSITIVE = Number(low=0, high=math.inf, closed="neither")
@@ -13,15 +13,15 @@ NOT_NEGATIVE = Number(low=0, high=math.inf, closed="left")
 BELOW_ONE = Number(low=0, high=1, closed="left")
 UNIT = Number(low=0, high=1)
 SEED = Number(integral=True, low=0, high=2**32 - 1)
-ANY = ()
+ANY: tuple[Kind, ...] = ()
 
 PRECISIONS = (
     "transformer-engine", "transformer-engine-float16", "16-true", "16-mixed", "bf16-true", "bf16-mixed", "32-true",
     "64-true", 16, 32, 64, "16", "32", "64", "bf16",
 )  # fmt: skip
 
-# Keys that are read by mlrun itself. A trailing dot marks a group whose keys are listed here and nowhere else.
-KEYS: dict[str, tuple] = {
+# Keys that mlrun itself reads, and the kinds of their values.
+KEYS: dict[str, tuple[Kind, ...]] = {
     "seed": (SEED,),
     "data_dir": (Text(), Null()),
     "trust": (Flag(),),
@@ -93,7 +93,7 @@ KEYS: dict[str, tuple] = {
     "dataset.num_workers": (Number(integral=True, low=0),),
 }
 
-# Arguments of a `_target_` anywhere below optim, scheduler, trainer, dataset and model; null is left to the type check.
+# Ranges of the arguments of every `_target_` below the groups in `BELOW`; whether null is permitted is up to their types.
 RANGES: dict[str, Number] = {
     "lr": POSITIVE,
     "learning_rate": POSITIVE,
@@ -119,7 +119,7 @@ RANGES: dict[str, Number] = {
 }
 BELOW = ("optim", "scheduler", "trainer", "dataset", "model")
 
-# Written in a YAML about its model, dataset or scheduler; handed to the `_target_` only if it asks for it.
+# What a YAML states about its model, dataset or scheduler; a `_target_` receives it only if it takes an argument of that name.
 METADATA = frozenset(
     {"name", "fits", "facts", "max_epochs", "min_steps", "max_steps", "keep", "min_image_size", "pixel_range", "problem", "interval",
      "preprocessor", "evaluators", "figures", "monitor", "inherit_preprocessor", "init_from", "init_only", "freeze", "unfreeze_every", "lr_scale", "adapt", "gradient_clip_val", "suggested_lr",
@@ -127,8 +127,8 @@ METADATA = frozenset(
 )  # fmt: skip
 SPLITS, SPLIT_SETTINGS = ("train", "val", "test"), ("seed", "stratify", "train_dev")
 TOP = tuple(key for key in KEYS if "." not in key)
-CLOSED = ("tracking", "trainer")  # groups that have no keys but these
-# of a model without `_target_`
+CLOSED = ("tracking", "trainer")  # groups that have no other keys
+# Parts of a model without `_target_`.
 PARTS = ("preprocessing", "classifier", "regressor", "clusterer", "decomposer", "language_model", "controller")
 
 
@@ -138,7 +138,7 @@ def allowed(group: str) -> list[str]:
 
 
 def out_of_range(name: str, value: Any) -> str | None:
-    """`must be a number > 0` for an argument with a standard name and a number (or numbers) outside its range."""
+    """`must be a number > 0` if a number, or one of a list, is outside the range of this standard name; else None."""
     kind = RANGES.get(name)
     if kind is None:
         return None
@@ -150,7 +150,10 @@ def out_of_range(name: str, value: Any) -> str | None:
 
 
 def split_problem(split: Any) -> str | None:
-    """Fractions that sum to at most 1, whole percents or counts of rows, 0 for no such part, null for the rest."""
+    """What is wrong with a split; None if nothing is.
+
+    Its parts are fractions that sum to at most 1, or numbers of rows; 0 for no such part, null for the rest.
+    """
     if split is None:
         return None
     if not isinstance(split, dict):
@@ -173,6 +176,6 @@ def split_problem(split: Any) -> str | None:
 
 
 def key_problem(key: str, value: Any) -> str | None:
-    """`must be ...` where a known key has a value it cannot have."""
+    """`must be ...` if a known key cannot have this value; else None."""
     kinds = KEYS.get(key, ANY)
     return None if fits(kinds, value) else f"must be {describe(kinds)}"

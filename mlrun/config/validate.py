@@ -1,8 +1,8 @@
-"""Judges a composed configuration before any work is done, from YAML and source alone: nothing heavy is imported."""
+"""Checks a composed configuration before any work, from YAML and source alone: nothing heavy is imported."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -14,20 +14,29 @@ from mlrun.config.catalogue import datasets_for
 from mlrun.config.identity import FOLDING
 from mlrun.config.signatures import Signature, signature
 from mlrun.config.sources import NoSuchTarget
-from mlrun.config.values import Text, describe, fits, options, shown
+from mlrun.config.values import Kind, Text, describe, fits, options, shown
 
 MISSING = "???"
 UNRESOLVED = object()  # the value of an interpolation that failed, or that only Hydra can resolve
 
-# What the runner itself gives to the target of a group, whatever the dataset; facts of the dataset come on top.
+# Arguments that the runner gives to the target of a group, in addition to the dataset's spec.
 OFFERED = {
-    "model": {"spec", "problem", "labels", "class_names", "feature_names", "target_mean", "target_std", "seed"},
+    "model": {"target", "target_std", "seed"},
     "dataset": {"seed", "data_dir", "name"},
 }
 
 
 def validate(cfg: DictConfig, overrides: list[str], config_dir: str | None = None) -> tuple[list[str], list[str]]:
-    """All errors, then all warnings, one line each: key, value, what is wrong, and the nearest valid name."""
+    """Checks a configuration.
+
+    Args:
+        cfg: the composed configuration.
+        overrides: the words of the command line, for warnings about those that have no effect.
+        config_dir: of `--config-dir`, whose datasets are also suggested.
+
+    Returns:
+        All errors and all warnings, one line each: key, value, what is wrong, and the nearest valid name.
+    """
     errors: list[str] = []
     copies: dict[str, str] = {}
     plain = _plain(cfg, errors, copies)
@@ -38,7 +47,7 @@ def validate(cfg: DictConfig, overrides: list[str], config_dir: str | None = Non
             errors += _group(group, node)
     errors += _pairing(plain, config_dir)
     wrong = {_key_of(line) for line in errors}
-    errors = [line for line in errors if copies.get(_key_of(line)) not in wrong]  # said once, of the original
+    errors = [line for line in errors if copies.get(_key_of(line)) not in wrong]  # reported once, for the original
     return list(dict.fromkeys(errors)), _warnings(plain, overrides)
 
 
@@ -50,8 +59,12 @@ def _key_of(line: str) -> str:
 
 
 def _plain(cfg: DictConfig, errors: list[str], copies: dict[str, str]) -> dict:
-    """The configuration as dicts and lists; interpolations that lead nowhere become errors.
-    `copies` takes the keys that are written as `${another.key}`."""
+    """The configuration as dicts and lists.
+
+    Args:
+        errors: interpolations that cannot be resolved are added.
+        copies: keys that are written as `${another.key}` are added, with the other key.
+    """
 
     def read(node: Any, path: str) -> Any:
         if OmegaConf.is_dict(node):
@@ -60,16 +73,20 @@ def _plain(cfg: DictConfig, errors: list[str], copies: dict[str, str]) -> dict:
             return [read_item(node, index, f"{path}[{index}]") for index in range(len(node))]
         return node
 
+    def as_written(parent: Any, key: Any) -> str:
+        container: Any = OmegaConf.to_container(parent, resolve=False)
+        return str(container[key])
+
     def read_item(parent: Any, key: Any, path: str) -> Any:
         if OmegaConf.is_interpolation(parent, key):
-            copies[path] = str(OmegaConf.to_container(parent, resolve=False)[key])[2:-1]
+            copies[path] = as_written(parent, key)[2:-1]
         try:
             if OmegaConf.is_missing(parent, key):
                 return MISSING
             return read(parent[key], path)
         except OmegaConfBaseException as error:
-            written = OmegaConf.to_container(parent, resolve=False)[key]
-            if "${hydra:" not in str(written):
+            written = as_written(parent, key)
+            if "${hydra:" not in written:
                 reason = str(error).splitlines()[0]
                 errors.append(f"{path}={written}: cannot be resolved: {reason[0].lower()}{reason[1:]}")
             return UNRESOLVED
@@ -77,8 +94,8 @@ def _plain(cfg: DictConfig, errors: list[str], copies: dict[str, str]) -> dict:
     return {k: read_item(cfg, k, str(k)) for k in cfg.keys() if k != "hydra"}
 
 
-def nearest(name: Any, known: Any) -> str:
-    """` — did you mean 'lr'?`, or nothing where no name is near."""
+def nearest(name: Any, known: Iterable[Any]) -> str:
+    """` — did you mean 'lr'?`, or an empty string if no known name is near."""
     known = [str(k) for k in known]
     lower = {k.lower(): k for k in reversed(known)}
     near = get_close_matches(str(name), known, 1, 0.6) or [
@@ -104,7 +121,7 @@ def _top_level(plain: dict) -> Iterator[str]:
 
 
 def _known_keys(group: str, node: dict) -> Iterator[str]:
-    """Values of keys that mlrun reads itself; in a closed group also names that it does not read."""
+    """Problems of the keys that mlrun itself reads; in a closed group also of every other key."""
     names = schema.allowed(group)
     for key, value in node.items():
         path = f"{group}.{key}"
@@ -117,20 +134,20 @@ def _known_keys(group: str, node: dict) -> Iterator[str]:
             yield f"{path}={shown(value)}: {problem}{_near_option(value, schema.KEYS[path])}"
 
 
-def _near_option(value: Any, kinds: tuple) -> str:
+def _near_option(value: Any, kinds: Sequence[Kind]) -> str:
     return nearest(value, options(kinds)) if isinstance(value, str) else ""
 
 
 def _group(group: str, node: dict) -> Iterator[str]:
-    said: set[str] = set()
+    reported: set[str] = set()
     for line in _known_keys(group, node):
-        said.add(_key_of(line))
+        reported.add(_key_of(line))
         yield line
     if group == "dataset" and (problem := schema.split_problem(_resolved(node.get("split")))):
-        said.add("dataset.split")
+        reported.add("dataset.split")
         yield f"dataset.split={shown(node['split'])}: {problem}"
     for line in _node(group, node, top=True):
-        if _key_of(line) not in said:
+        if _key_of(line) not in reported:
             yield line
     if group == "model" and "_target_" not in node:
         parts = [*schema.PARTS, *schema.METADATA, "defaults"]
@@ -140,14 +157,14 @@ def _group(group: str, node: dict) -> Iterator[str]:
 
 
 def _resolved(value: Any) -> Any:
-    """A value in which nothing failed to resolve, else None."""
+    """The value; None if it, or a value in it, could not be resolved."""
     if value is UNRESOLVED or (isinstance(value, dict) and UNRESOLVED in value.values()):
         return None
     return value
 
 
 def _node(path: str, node: Any, top: bool = False) -> Iterator[str]:
-    """Problems of a node and all nodes below it, each against the signature of its `_target_`."""
+    """Problems of a node and of all nodes below it, each checked against the signature of its `_target_`."""
     if isinstance(node, list):
         for index, item in enumerate(node):
             yield from _node(f"{path}[{index}]", item)
@@ -199,8 +216,8 @@ def _listed(names: list[str]) -> str:
 # --- model and dataset ---------------------------------------------------------------------------------------------
 
 
-def needs(model: dict) -> dict[str, str]:
-    """Facts about the data that a model's targets require: name of the fact -> target that asks for it."""
+def needs(model: Any) -> dict[str, str]:
+    """What a model requires of the dataset's spec: name of the argument -> the target that takes it."""
     found: dict[str, str] = {}
 
     def visit(node: Any) -> None:
@@ -226,15 +243,15 @@ def needs(model: dict) -> dict[str, str]:
 
 
 def _pairing(plain: dict, config_dir: str | None) -> Iterator[str]:
-    """Can this model learn from this dataset?"""
+    """Whether this model can learn from this dataset."""
     model, dataset = plain.get("model"), plain.get("dataset")
     if not isinstance(model, dict) or not isinstance(dataset, dict):
         return
     yield from _missing_arguments("dataset", dataset, OFFERED["dataset"])
     named, on = _name(model, "this model"), _name(dataset, "this dataset")
-    suits, problem, facts = model.get("fits"), dataset.get("problem"), dataset.get("facts")
+    suits, problem, spec = model.get("fits"), dataset.get("problem"), dataset.get("facts")
     suits = suits if isinstance(suits, list) else None
-    facts = facts if isinstance(facts, list) else []
+    spec = spec if isinstance(spec, list) else []
     if "_target_" not in model and not any(part in model for part in schema.PARTS):
         yield f"model={named}: names neither a `_target_` nor one of {', '.join(schema.PARTS)}"
         return
@@ -246,13 +263,13 @@ def _pairing(plain: dict, config_dir: str | None) -> Iterator[str]:
             f"{_datasets_that_fit(others)}"
         )
         return
-    absent = [name for name in wanted if name not in facts]
+    absent = [name for name in wanted if name not in spec]
     if absent:
         others = [name for name in datasets_for(suits or [problem], set(wanted), config_dir) if name != on]
         target = wanted[absent[0]]
         yield (
             f"model={named} dataset={on}: {target} needs {', '.join(absent)}, which {on} does not give"
-            f" (it gives {', '.join(map(str, facts)) or 'no facts'}){_datasets_that_fit(others)}"
+            f" (it gives {', '.join(map(str, spec)) or 'nothing'}){_datasets_that_fit(others)}"
         )
     if "_target_" not in model and problem in ("classification", "regression") and not suits:
         part = {"classification": "classifier", "regression": "regressor"}[problem]
@@ -277,21 +294,21 @@ def _datasets_that_fit(names: list[str]) -> str:
     return f". Datasets that fit: {', '.join(names)}" if names else ". No dataset in the catalogue fits"
 
 
-def _name(node: dict, otherwise: str) -> str:
-    return node["name"] if isinstance(node.get("name"), str) else otherwise
+def _name(node: Any, otherwise: str) -> str:
+    return node["name"] if isinstance(node, dict) and isinstance(node.get("name"), str) else otherwise
 
 
 # --- warnings ------------------------------------------------------------------------------------------------------
 
 
 def _warnings(plain: dict, overrides: list[str]) -> list[str]:
-    """Settings that will have no effect."""
+    """Overrides that have no effect."""
     model, dataset = plain.get("model"), plain.get("dataset")
     if not isinstance(model, dict) or "_target_" in model:
         return []
     named = _name(model, "this model")
     problem = dataset.get("problem") if isinstance(dataset, dict) else None
-    idle = {"regression": "classifier", "classification": "regressor"}.get(problem)
+    unused = {"regression": "classifier", "classification": "regressor"}.get(str(problem))
     found = []
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
@@ -300,7 +317,7 @@ def _warnings(plain: dict, overrides: list[str]) -> list[str]:
             found.append(f"model {named} has no optimizer: {override} has no effect")
         elif head == "trainer" and override != "trainer=kfold" and key.partition(".")[2] not in FOLDING:
             found.append(f"model {named} is not trained by gradient descent: {override} has no effect")
-        elif idle and key.startswith(f"model.{idle}"):
+        elif unused and key.startswith(f"model.{unused}"):
             on = _name(dataset, "this dataset")
-            found.append(f"dataset {on} is for {problem}, where {named} uses no {idle}: {override} has no effect")
+            found.append(f"dataset {on} is for {problem}, where {named} uses no {unused}: {override} has no effect")
     return list(dict.fromkeys(found))
