@@ -1,0 +1,221 @@
+"""Every dataset YAML, found by glob, with a model that suits it; one that needs files gets small ones."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mlrun.config.catalogue import entries
+from tests.matrix.walk import walk
+
+random = np.random.default_rng(0)
+WORDS = {"good": "fine lovely great warm".split(), "bad": "dull grim cold poor".split()}
+
+
+def write_table(folder: Path) -> list[str]:
+    lines = ["size,colour,known,kind"]
+    for row in range(80):
+        lines.append(
+            f"{random.normal():.3f},{random.choice(['red', 'blue'])},{'true' if row % 3 else 'false'},{'ab'[row % 2]}"
+        )
+    (folder / "table.csv").write_text("\n".join(lines) + "\n")
+    return [f"dataset.path={folder / 'table.csv'}"]
+
+
+def write_images(folder: Path) -> list[str]:
+    for name, light in (("dark", 60), ("light", 200)):
+        (folder / "images" / name).mkdir(parents=True)
+        for at in range(12):
+            Image.fromarray(random.integers(light - 50, light + 50, (20, 24, 3), dtype=np.uint8)).save(
+                folder / "images" / name / f"{at}.png"
+            )
+    return [f"dataset.path={folder / 'images'}", "dataset.side=16"]
+
+
+def write_unpaired(folder: Path) -> list[str]:
+    for letter in "AB":
+        (folder / "domains" / letter).mkdir(parents=True)
+        for at in range(10):
+            Image.fromarray(random.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(
+                folder / "domains" / letter / f"{at}.png"
+            )
+    return [f"dataset.path={folder / 'domains'}", "dataset.side=16", "dataset.split.val=0.2", "dataset.split.test=0.2"]
+
+
+def sentences(count: int) -> list[tuple[str, str]]:
+    return [(" ".join(random.choice(WORDS[kind], 4)), kind) for kind in ("good", "bad") for _ in range(count // 2)]
+
+
+def write_texts(folder: Path) -> list[str]:
+    with open(folder / "texts.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *sentences(80)])
+    return [f"dataset.path={folder / 'texts.csv'}"]
+
+
+def write_rt_polarity(folder: Path) -> list[str]:
+    (folder / "rt_polarity").mkdir()
+    with open(folder / "rt_polarity" / "rt_polarity.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *sentences(80)])
+    return [f"data_dir={folder}"]
+
+
+def write_imdb(folder: Path) -> list[str]:
+    for part in ("train", "test"):
+        for at, (text, kind) in enumerate(sentences(60)):
+            place = folder / "aclImdb" / part / ("pos" if kind == "good" else "neg")
+            place.mkdir(parents=True, exist_ok=True)
+            (place / f"{at}.txt").write_text(text)
+    return [f"data_dir={folder}"]
+
+
+def pairs(count: int) -> list[tuple[str, str]]:
+    numbers = ["one", "two", "three", "four", "five"]
+    rows = [random.integers(0, 5, 3) for _ in range(count)]
+    return [(" ".join(str(n + 1) for n in row), " ".join(numbers[n] for n in row)) for row in rows]
+
+
+def write_pairs(folder: Path) -> list[str]:
+    (folder / "pairs.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in pairs(120)))
+    return [f"dataset.path={folder / 'pairs.tsv'}", "dataset.split.val=0.2", "dataset.split.test=0.2"]
+
+
+def write_fra_eng(folder: Path) -> list[str]:
+    (folder / "fra.txt").write_text("".join(f"{a}\t{b}\n" for a, b in pairs(120)))
+    return [f"data_dir={folder}", "dataset.split.val=20", "dataset.split.test=20"]
+
+
+def write_multi30k(folder: Path) -> list[str]:
+    (folder / "multi30k").mkdir()
+    for part, count in (("train", 80), ("val", 20), ("test", 20)):
+        made = pairs(count)
+        for side, language in enumerate(("de", "en")):
+            (folder / "multi30k" / f"{part}.{language}").write_text("".join(f"{pair[side]}\n" for pair in made))
+    return [f"data_dir={folder}"]
+
+
+def write_shakespeare(folder: Path) -> list[str]:
+    (folder / "tinyshakespeare").mkdir()
+    (folder / "tinyshakespeare" / "input.txt").write_text("To be, or not to be: that is the question.\n" * 200)
+    return [f"data_dir={folder}", "dataset.steps_per_epoch=2"]
+
+
+def write_series(folder: Path) -> list[str]:
+    for part in ("TRAIN", "TEST"):
+        rows = [(1 + at % 2, *(random.normal(3 * (at % 2), 1, 20))) for at in range(30)]
+        (folder / f"Waves_{part}.tsv").write_text("".join("\t".join(f"{v:.3f}" for v in row) + "\n" for row in rows))
+    return [f"dataset.path={folder / 'Waves_TRAIN.tsv'}"]
+
+
+def write_idx(folder: Path, name: str) -> list[str]:
+    (folder / name).mkdir()
+    for stem, count in (("train", 100), ("t10k", 40)):
+        x, y = random.integers(0, 256, (count, 28, 28), dtype=np.uint8), (np.arange(count) % 10).astype(np.uint8)
+        for kind, values in (("images-idx3", x), ("labels-idx1", y)):
+            head = bytes([0, 0, 8, values.ndim]) + b"".join(size.to_bytes(4, "big") for size in values.shape)
+            (folder / name / f"{stem}-{kind}-ubyte.gz").write_bytes(gzip.compress(head + values.tobytes()))
+    return [f"data_dir={folder}", "dataset.split.train=0.8", "dataset.split.val=0.2"]
+
+
+def write_cifar(folder: Path, name: str) -> list[str]:
+    coarse = name == "cifar100"
+    inner = folder / ("cifar-100-binary" if coarse else "cifar-10-batches-bin")
+    inner.mkdir(parents=True)
+    files = ["train.bin", "test.bin"] if coarse else [*(f"data_batch_{at}.bin" for at in range(1, 6)), "test_batch.bin"]
+    for file in files:
+        count = 300 if coarse else 40
+        labels = np.arange(count)[:, None] % (100 if coarse else 10)
+        labels = np.concatenate([labels * 0, labels], axis=1) if coarse else labels
+        table = np.concatenate([labels, random.integers(0, 256, (count, 3072))], axis=1).astype(np.uint8)
+        table.tofile(inner / file)
+    if coarse:
+        (inner / "fine_label_names.txt").write_text("\n".join(f"thing{at}" for at in range(100)))
+    return [f"data_dir={folder}", "dataset.split.train=0.6", "dataset.split.val=0.4"]
+
+
+FILES = {
+    "csv": write_table,
+    "image_folder": write_images,
+    "unpaired_folders": write_unpaired,
+    "labelled_text": write_texts,
+    "rt_polarity": write_rt_polarity,
+    "imdb": write_imdb,
+    "parallel_text": write_pairs,
+    "fra_eng": write_fra_eng,
+    "multi30k": write_multi30k,
+    "tinyshakespeare": write_shakespeare,
+    "series": write_series,
+    **dict.fromkeys(("mnist", "fashion_mnist"), write_idx),
+    **dict.fromkeys(("cifar10", "cifar100"), write_cifar),
+}
+SMALL = {
+    **dict.fromkeys(("arithmetic", "reverse", "dates"), ["dataset.rows=300", "dataset.split.val=40", "dataset.split.test=40"]),
+    "cylinder_bell_funnel": ["dataset.rows=90"],
+    **dict.fromkeys(("shapes_3d", "moving_squares"), ["dataset.rows=90"]),
+    **dict.fromkeys(("ring", "grid25", "moons"), ["dataset.rows=300"]),
+    "text_file": ["dataset.split.train=0.02", "dataset.split.val=2000", "dataset.split.test=2000", "dataset.steps_per_epoch=2"],
+    "language_id": ["dataset.languages=[de,fr,vi]"],
+    "gymnasium": ["dataset.id=CartPole-v1"],
+    "unpaired_digits": [f"dataset.images.split.{part}={size}" for part, size in (("train", 60), ("val", 30), ("test", 30))],
+}  # fmt: skip
+ACTING = ["dataset.num_envs=2", "dataset.val_episodes=1", "dataset.test_episodes=1"]
+BY_PROBLEM = {  # a model that works on every dataset of the problem
+    "regression": ["model=mlp"],
+    "translation": ["model=transformer", "model.network.width=16", "model.network.heads=2"],
+    "language_modeling": ["model=gpt", "model.network.width=16", "model.network.heads=2"],
+    "generation": ["model=diffusion_2d", "model.steps=5"],
+    "image_translation": ["model=cyclegan"],
+    "control": ["model=dqn", "model.steps_per_epoch=256", *ACTING],
+    "auto": ["model=mlp"],
+}
+BY_FACT = {
+    "vocab_size": ["model=text_bag"],
+    "series_shape": ["model=series_fcn", "model.network.channels=[4,4,4]"],
+    "volume_shape": ["model=cnn3d", "model.network.channels=[4,4]"],
+}
+
+
+def model_for(entry) -> list[str]:
+    problem = entry.get("problem")
+    if problem != "classification":
+        return BY_PROBLEM[problem]
+    return next((model for fact, model in BY_FACT.items() if fact in (entry.get("facts") or [])), ["model=mlp"])
+
+
+DATASETS = {entry.name: entry for entry in entries("dataset") if not entry.own}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("datasets")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name in ("MLFLOW_TRACKING_URI", "MLRUN_DATA_DIR"):
+            patch.delenv(name, raising=False)
+        patch.setattr("mlrun.experiment.reference_classifier.EPOCHS", 1)
+        yield folder
+
+
+@pytest.mark.parametrize("name", [name for name in DATASETS if name != "huggingface"])
+def test_every_dataset_goes_all_the_way(name, place, tmp_path):
+    write = FILES.get(name, lambda folder: [])
+    given = write(tmp_path, name) if write in (write_idx, write_cifar) else write(tmp_path)
+    walk(place / name, *model_for(DATASETS[name]), f"dataset={name}", *given, *SMALL.get(name, []))
+
+
+def test_huggingface_goes_all_the_way(place, tmp_path):
+    pytest.importorskip("datasets", reason="needs the extra [hub]")
+    write_table(tmp_path)
+    path = tmp_path / "table.csv"
+    walk(
+        place / "hub",
+        "model=mlp",
+        "dataset=huggingface",
+        "dataset.path=csv",
+        f"dataset.files={path}",
+        "dataset.target=kind",
+    )

@@ -1,0 +1,54 @@
+"""Every model YAML, found by glob, at a size that takes a second or two."""
+
+from __future__ import annotations
+
+import pytest
+
+from mlrun.config.compose import CONF
+from tests.matrix.walk import walk
+
+MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+TEXT = ["dataset.split.train=0.02", "dataset.split.val=2000", "dataset.split.test=2000", "dataset.steps_per_epoch=3"]
+PAIRS = ["dataset.rows=400", "dataset.split.val=50", "dataset.split.test=50", "model.network.width=16"]
+ACTING = ["dataset.num_envs=2", "dataset.val_episodes=2", "dataset.test_episodes=2"]
+DRAWN = ["dataset.split.train=200", "dataset.split.val=60", "dataset.split.test=60"]
+TABLE = ["model.controller.epochs=1", "model.controller.steps_per_epoch=500", *ACTING[1:]]
+SIZES = {
+    "alexnet": ["model.network.channels=[8,8,8,8,8]", "model.network.hidden=32"],
+    "vgg": ["model.network.width=0.03125"],
+    "nin": ["model.network.widths=[[8,8],[8,8]]", "model.network.head_widths=[8]"],
+    "googlenet": ["model.network.width=0.03125"],
+    "resnet": ["model.network.depth=8", "model.network.width=4"],
+    "densenet": ["model.network.blocks=[2,2]", "model.network.growth=4"],
+    "cnn": ["model.network.channels=[8,8]", "model.network.hidden=[16]"],
+    "series_fcn": ["model.network.channels=[4,4,4]", "dataset.rows=90"],
+    "series_resnet": ["model.network.channels=[4,4,4]", "dataset.rows=90"],
+    "cnn3d": ["model.network.channels=[4,4]", "dataset.rows=90"],
+    **dict.fromkeys(("gpt", "lstm_lm", "gru_lm", "rnn_lm", "window_lm"), TEXT),
+    "ngram": TEXT[:3],
+    **dict.fromkeys(("transformer", "seq2seq", "seq2seq_attention"), PAIRS),
+    **dict.fromkeys(("dqn", "a2c", "ppo"), ["model.steps_per_epoch=512", *ACTING]),
+    "reinforce": ["model.steps_per_epoch=200", *ACTING],
+    **dict.fromkeys(("q_learning", "sarsa", "monte_carlo"), TABLE),
+    "value_iteration": ACTING[1:],
+    **dict.fromkeys(("autoencoder", "conv_autoencoder", "vae", "conditional_vae", "gan", "dcgan", "conditional_gan"), DRAWN),
+    "diffusion": [*DRAWN, "model.steps=10"],
+    "diffusion_2d": ["dataset.rows=300", "model.steps=10"],
+    "cyclegan": [f"dataset.images.split.{part}={size}" for part, size in (("train", 60), ("val", 30), ("test", 30))],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """One working directory, with one database and one reference classifier."""
+    folder = tmp_path_factory.mktemp("models")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.setattr("mlrun.experiment.reference_classifier.EPOCHS", 1)
+        yield folder
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_goes_all_the_way(name, place):
+    walk(place / name, f"model={name}", *SIZES.get(name, []))
