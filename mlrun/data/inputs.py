@@ -40,17 +40,19 @@ def from_table(frame: pd.DataFrame, features: Mapping[str, Feature], folder: Pat
 
 def as_input(examples: Examples) -> Any:
     """Examples in the form in which a stored model can be asked with them; the inverse of `as_examples`."""
-    import pandas as pd
-
     if len(examples.features) == 1:
         ((name, feature),) = examples.features.items()
         column = examples[name]
         if isinstance(feature, Text):
+            import pandas as pd  # takes 0.3 s, which an array can do without
+
             return pd.DataFrame({name: np.asarray(column, dtype=object)})
         if isinstance(column, list) or hasattr(column, "iloc"):
             return column
         values = np.asarray(column)
         return values.reshape(len(values), -1) if values.ndim > 2 else values
+    import pandas as pd
+
     parts: dict[str, Any] = {}
     for name, feature in examples.features.items():
         column = examples[name]

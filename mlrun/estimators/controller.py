@@ -20,7 +20,7 @@ from mlrun.data.predictions import ActionPredictions
 from mlrun.data.preprocess.encoder import ObservationEncoder
 from mlrun.errors import ConfigError
 from mlrun.evaluation.evaluator import Evaluator, Subject, make_evaluators
-from mlrun.evaluation.selection import Selection, select
+from mlrun.evaluation.selection import select
 from mlrun.predictions.learner import Evaluation, Learner, Training, features_of, send_again
 from mlrun.predictions.query import Query, make_queries
 from mlrun.report.view import make_views
@@ -103,14 +103,14 @@ class ControllerLearner(Learner):
     def queries(self) -> list[Query]:
         return make_queries({"episodes": "mlrun.predictions.episodes.Episodes"})
 
-    def fit(self, data: DataModule, run: Any, directory: Path, progress: Any, resume: Path | None = None) -> None:
+    def fit(self, data: Any, run: Any, directory: Path, progress: Any, resume: Path | None = None) -> None:
         controller, history = self.controller, self.training.history
         controller.begin(data)
-        best, selection = self.table, Selection(self.monitor, self.mode)
+        best = self.table
         if resume is not None:
             best = self._restore(json.loads(Path(resume).read_text(encoding="utf-8")))
-            selection = select(history, self.monitor, self.mode)
             send_again(history, run)
+        selection = select(history, self.monitor, "max" if self.mode == "max" else "min")
         progress.start(controller.epochs, None, self.monitor, self.mode, controller.epoch)
         try:
             while controller.epoch < controller.epochs:

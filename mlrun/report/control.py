@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -161,7 +161,7 @@ def record(data: Environment, policy: Policy) -> Film | None:
     return Film(pictures, rate / stride, f"return {number(earned)} in {steps} steps")
 
 
-def _picture(frame: np.ndarray) -> Image:
+def _picture(frame: Any) -> Image:
     from PIL import Image
 
     picture = Image.fromarray(frame)

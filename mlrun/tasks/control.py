@@ -116,13 +116,12 @@ class Control(Task):
         self.act()
         means = self.learn()
         self.trainer.optimizers[0].zero_grad(set_to_none=True)
-        self.optimizers().step()  # `descend` bypasses Lightning; without gradients this only counts a step
+        optimizer: Any = self.optimizers()
+        optimizer.step()  # `descend` bypasses Lightning; without gradients this only counts a step
         if not means:
             return {"loss": torch.zeros(())}
         self.tally("train", 1, **means)
-        for config in self.trainer.lr_scheduler_configs:
-            if config.interval == "step":
-                config.scheduler.step()
+        self._step_schedules("step")
         return {"loss": means["loss"]}
 
     def descend(self, loss: Tensor) -> None:
@@ -139,8 +138,12 @@ class Control(Task):
         pass  # `descend` adds the penalties
 
     def on_train_epoch_end(self) -> None:
+        self._step_schedules("epoch")
+
+    def _step_schedules(self, interval: str) -> None:
+        """Lightning leaves the schedules to tasks that make their updates themselves."""
         for config in self.trainer.lr_scheduler_configs:
-            if config.interval == "epoch":
+            if config.interval == interval:
                 watched = (self.trainer.callback_metrics[config.monitor],) if config.monitor else ()
                 config.scheduler.step(*watched)
 

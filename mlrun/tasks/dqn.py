@@ -60,7 +60,8 @@ class DQN(Control):
         self.network, self.epsilon, self.discount = network, epsilon, discount
         self.updates_per_round, self.batch_size = updates_per_round, batch_size
         self.replay_size, self.learning_starts = replay_size, learning_starts
-        self.target_period, self.n_step, self.double, self.save_replay = target_period, n_step, double, save_replay
+        self.target_period, self.n_step, self.save_replay = target_period, n_step, save_replay
+        self.is_double = double  # `double` is a method of every module
 
     def begin(self) -> None:
         stream = self.stream
@@ -98,7 +99,7 @@ class DQN(Control):
             self._target_age = 0
         # all transitions of a round at once: neither the replay nor the target network changes between its updates
         drawn = self.replay.sample(self.updates_per_round * self.batch_size, self.n_step, self.discount, self.random)
-        constant = self.target_period is not None and not self.double
+        constant = self.target_period is not None and not self.is_double
         targets = self.targets(drawn.returns, drawn.next_observations, drawn.weights) if constant else None
         losses, values = [], []
         for start in range(0, len(drawn.actions), self.batch_size):
@@ -122,7 +123,7 @@ class DQN(Control):
     def targets(self, returns: Tensor, next_observations: Tensor, weights: Tensor) -> Tensor:
         """returns + weights * value of the next observations, (rows,). Arguments as in `Transitions`."""
         following = self.target(next_observations)
-        if self.double:
+        if self.is_double:
             value = following.gather(1, self.network(next_observations).argmax(1, keepdim=True)).squeeze(1)
         else:
             value = following.max(1).values

@@ -84,12 +84,12 @@ class PolicyGradient(Control):
         observations = rollout.stacked("observations").to(device)  # (steps + 1, environments, ...)
         with torch.no_grad():
             values = self.critic(observations.flatten(0, 1)).view(observations.shape[:2]).cpu().numpy()
-        advantages = advantage_estimates(
+        estimates = advantage_estimates(
             rollout.stacked("rewards").numpy(), values, rollout.stacked("terminated").numpy(), rollout.stacked("truncated").numpy(),
             self.discount, self.gae_lambda,
         )  # fmt: skip
         valid = rollout.stacked("valid").flatten()
-        advantages = torch.from_numpy(advantages).flatten()
+        advantages = torch.from_numpy(estimates).flatten()
         returns = advantages + torch.from_numpy(values[:-1]).flatten()
         flat = (observations[:-1].flatten(0, 1), rollout.stacked("actions").flatten(), advantages, returns)
         return self.update(*(part[valid.to(part.device)].to(device) for part in flat))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import gymnasium
     import torch
 
-    from mlrun.data.predictions import ActionPredictions
+    from mlrun.data.predictions import Predictions
     from mlrun.data.preprocess.preprocessor import Preprocessor
 
 OBSERVATION = "observation"  # the name of the only feature
@@ -157,9 +157,9 @@ class Environment(DataModule):
         """Raw observations (rows, ...) in the form in which a learner is asked."""
         return Examples({OBSERVATION: observations}, self.features)
 
-    def policy(self, predict: Callable[[Examples], ActionPredictions]) -> Policy:
-        """The greedy policy of a learner, by its `predict`."""
-        return lambda observations: predict(self.as_examples(observations)).actions
+    def policy(self, predict: Callable[[Examples], Predictions]) -> Policy:
+        """The greedy policy of a learner, by its `predict`, which gives `ActionPredictions`."""
+        return lambda observations: predict(self.as_examples(observations)).answers()
 
     def seeds(self, part: str, count: int | None = None) -> list[int]:
         """A seed for each episode of a part."""
@@ -191,15 +191,17 @@ class Environment(DataModule):
         """`num_envs` new environments that are stepped together. Raises DataError."""
         import gymnasium
 
-        limit = {} if self.max_episode_steps is None else {"max_episode_steps": self.max_episode_steps}
+        options: dict[str, Any] = dict(self.options)
+        if self.max_episode_steps is not None:
+            options["max_episode_steps"] = self.max_episode_steps
         own = self.vectorization == "auto" and self._registered.vector_entry_point is not None and not self.options
-        settings = {"vectorization_mode": "vector_entry_point"} if own else {
-            "vectorization_mode": "sync" if self.vectorization == "auto" else self.vectorization,
-            "vector_kwargs": {"copy": False} if self.vectorization != "async" else {},
-        }  # fmt: skip
-        if not own:
-            limit["disable_env_checker"] = True
-        vector = gymnasium.make_vec(self._registered.id, num_envs=self.num_envs, **settings, **limit, **self.options)
+        if own:
+            options["vectorization_mode"] = "vector_entry_point"
+        else:
+            options["vectorization_mode"] = "sync" if self.vectorization == "auto" else self.vectorization
+            options["vector_kwargs"] = {"copy": False} if self.vectorization != "async" else {}
+            options["disable_env_checker"] = True
+        vector = gymnasium.make_vec(self._registered.id, num_envs=self.num_envs, **options)
         if vector.metadata.get("autoreset_mode") is not gymnasium.vector.AutoresetMode.NEXT_STEP:
             raise DataError(
                 f"dataset.id={self.id}: a vectorized environment must reset in the step after an episode's end"
@@ -210,7 +212,7 @@ class Environment(DataModule):
     def table(self) -> TransitionTable | None:
         """The environment's transition probabilities, where it publishes all of them."""
         environment = self.make()
-        inner = environment.unwrapped
+        inner: Any = environment.unwrapped
         known = hasattr(inner, "P") and hasattr(inner, "initial_state_distrib")
         fickle = getattr(inner, "fickle_passenger", False)  # Taxi's fickle passenger is not in its table
         if not known or fickle or self.observation.num_states is None:

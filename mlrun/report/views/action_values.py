@@ -27,7 +27,7 @@ class ActionValues(View):
             return
         states = data.observation.num_states
         if states is not None:
-            values = learner.predict(data.as_examples(np.arange(states))).scores
+            values = _values(learner, data, np.arange(states))
             layout = grid_layout(data)
             if layout is not None:
                 yield "policy", grid_policy(values, *layout)
@@ -35,8 +35,14 @@ class ActionValues(View):
                 yield "q_table", q_table(values)
         elif data.observation.shape == [2]:
             environment = data.make()
-            low, high = environment.observation_space.low, environment.observation_space.high
+            space: Any = environment.observation_space
+            low, high = space.low, space.high
             environment.close()
             if np.isfinite(low).all() and np.isfinite(high).all():
-                values = learner.predict(data.as_examples(state_grid(low, high))).scores
-                yield "values", value_map(values, low, high)
+                yield "values", value_map(_values(learner, data, state_grid(low, high)), low, high)
+
+
+def _values(learner: Learner, data: Environment, observations: np.ndarray) -> np.ndarray:
+    """(observations, actions)."""
+    predictions: Any = learner.predict(data.as_examples(observations))
+    return predictions.scores
