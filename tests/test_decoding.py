@@ -125,7 +125,7 @@ def test_rows_do_not_disturb_each_other_and_end_at_eos():
         for row in tokens.tolist():
             after = row[row.index(EOS) + 1 :] if EOS in row else []
             assert not any(after) and BOS not in row and all(row[: row.index(EOS) if EOS in row else None])
-    everything = decoding.beam_search(model, memory, prompt, LENGTH, 3, return_all=True)
+    everything = decoding.beam_search_all(model, memory, prompt, LENGTH, 3)
     for row, found in enumerate(everything):
         assert torch.equal(found.tokens[0], together.tokens[row])
         assert found.score.tolist() == sorted(found.score.tolist(), reverse=True)

@@ -51,13 +51,20 @@ class NGram:
         if len(tokens) < self.order:
             raise ValueError(f"{len(tokens)} tokens are fewer than order={self.order}")
         V = self.vocab_size
-        self.keys, counts, firsts, numbers = [None], [None], [None], [None]
+        # by the length of the sequences; nothing at 0
+        self.keys: list[Any] = [None]
+        counts: list[Any] = [None]
+        firsts: list[Any] = [None]
+        numbers: list[Any] = [None]
         number = np.zeros(len(tokens) + 1, dtype=np.int64)  # of the empty sequence that ends before each token
         for n in range(1, self.order + 1):
             keys, first, number, count = np.unique(
                 number[:-1] * V + tokens[n - 1 :], return_index=True, return_inverse=True, return_counts=True
             )
-            self.keys.append(keys), counts.append(count), firsts.append(first), numbers.append(number)
+            self.keys.append(keys)
+            counts.append(count)
+            firsts.append(first)
+            numbers.append(number)
         # Occurrences in the text for the highest order; below, for Kneser-Ney, the number of different contexts of a sequence.
         self.counts = [None, *counts[1:]]
         if self.smoothing == "kneser_ney":

@@ -125,7 +125,7 @@ class LanguageModel(Role):
     predicts_examples = False
     preprocessor: StreamPreprocessor
 
-    def rows(self, data: TextStream, part: str) -> np.ndarray:
+    def rows(self, data: TextStream, part: str) -> np.ndarray:  # type: ignore[override]  # see `role_for`
         return data.stream(part, self.preprocessor).tokens
 
     def predict(self, steps: Any, x: list[np.ndarray]) -> Predictions:

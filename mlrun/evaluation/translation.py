@@ -1,4 +1,4 @@
-"""Generated texts against their references: exact matches, and BLEU where the dataset is measured by it."""
+"""Evaluator of generated texts against references: exact matches, and BLEU if the dataset uses it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlrun.evaluation.evaluator import Better, Evaluator, Subject
 
 
 class Translation(Evaluator):
-    """Of `TextPredictions`, see `metrics.translation`. The dataset's `measure` says whether BLEU is computed."""
+    """Of `TextPredictions`, see `metrics.translation`. The dataset's `measure` determines whether BLEU is computed."""
 
     metrics = {"exact_match": Better.LARGER, "bleu": Better.LARGER}
 

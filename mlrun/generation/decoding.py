@@ -23,13 +23,17 @@ NEVER = (PAD, BOS)  # tokens that only frame a text
 
 
 class Decoder(Protocol):
-    """A model that scores the next token; `reorder` is needed for beam search only."""
+    """A model that scores the next token."""
 
     def start(self, memory: Any) -> Any:
         """The state before the first token."""
 
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
         """(rows, new) tokens -> logits (rows, vocabulary) of the next one, and the state that has seen them."""
+
+
+class BeamDecoder(Decoder, Protocol):
+    """A model whose state can be rearranged, as beam search does."""
 
     def reorder(self, state: Any, indices: Tensor) -> Any:
         """The state of these rows, in this order."""
@@ -146,16 +150,9 @@ def next_log_probabilities(logits: Tensor) -> Tensor:
     return logits.log_softmax(-1)
 
 
-@torch.inference_mode()
 def beam_search(
-    model: Decoder,
-    memory: Any,
-    prompt: Tensor,
-    max_length: int,
-    width: int = 4,
-    alpha: float = 1.0,
-    return_all: bool = False,
-) -> GenerationOutput | list[GenerationOutput]:
+    model: BeamDecoder, memory: Any, prompt: Tensor, max_length: int, width: int = 4, alpha: float = 1.0
+) -> GenerationOutput:
     """The text with the highest log P / L^alpha that a beam of `width` texts per row meets.
 
     A text that ends leaves the beam, which is narrower by one from then on (Sutskever et al. 2014); so width 1 is greedy search.
@@ -165,11 +162,30 @@ def beam_search(
         model, memory, prompt, max_length: as in `greedy`.
         width: texts in the beam of a row.
         alpha: of `normalized`.
-        return_all: give for each row all texts that ended (or were cut), best first.
 
     Raises:
         ValueError: width is less than 1.
     """
+    tokens, total, score = _beams(model, memory, prompt, max_length, width, alpha)
+    return GenerationOutput(tokens[:, 0], total[:, 0], score[:, 0])
+
+
+def beam_search_all(
+    model: BeamDecoder, memory: Any, prompt: Tensor, max_length: int, width: int = 4, alpha: float = 1.0
+) -> list[GenerationOutput]:
+    """For each row all texts that ended in its beam (or were cut, where none ended), best first; arguments as in `beam_search`."""
+    tokens, total, score = _beams(model, memory, prompt, max_length, width, alpha)
+    return [
+        GenerationOutput(tokens[row, found], total[row, found], score[row, found])
+        for row, found in enumerate(score.isfinite())
+    ]
+
+
+@torch.inference_mode()
+def _beams(
+    model: BeamDecoder, memory: Any, prompt: Tensor, max_length: int, width: int, alpha: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Tokens (rows, width, length), log P and score (rows, width) of the texts that ended, best first; the score of none is -inf."""
     if width < 1:
         raise ValueError(f"width={width}: must be at least 1")
     rows, device = len(prompt), prompt.device
@@ -208,14 +224,7 @@ def beam_search(
     done_score = torch.where(cut, normalized(total, max_length, alpha), done_score)
     order = done_score.argsort(dim=1, descending=True, stable=True)
     done_tokens = done_tokens.gather(1, order[:, :, None].expand_as(done_tokens))[:, :, : place + 1]
-    done_total, done_score = done_total.gather(1, order), done_score.gather(1, order)
-    if not return_all:
-        return GenerationOutput(done_tokens[:, 0], done_total[:, 0], done_score[:, 0])
-    kept = done_score.isfinite()
-    return [
-        GenerationOutput(done_tokens[row, kept[row]], done_total[row, kept[row]], done_score[row, kept[row]])
-        for row in range(rows)
-    ]
+    return done_tokens, done_total.gather(1, order), done_score.gather(1, order)
 
 
 @torch.inference_mode()

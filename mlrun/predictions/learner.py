@@ -20,6 +20,7 @@ from mlrun.data.predictions import Predictions
 from mlrun.evaluation.evaluator import Evaluator, directions
 
 if TYPE_CHECKING:
+    from mlrun.data.preprocess.preprocessor import Preprocessor
     from mlrun.predictions.query import Query
     from mlrun.report.view import View
 
@@ -73,6 +74,8 @@ class Learner(ABC):
     training: Training
     evaluators: list[Evaluator]
     views: list[View]  # what is drawn of the model
+    preprocessor: Preprocessor  # what its model is fed by; a controller has none
+    task: Any  # of a network only
 
     @classmethod
     @abstractmethod

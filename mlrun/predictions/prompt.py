@@ -34,7 +34,7 @@ class Prompt(Query):
         if arguments.length is not None:
             if arguments.length < 1:
                 raise UserError(f"--length {arguments.length}: give at least 1")
-            model = getattr(learner, "task", None) or learner.estimator
+            model: Any = getattr(learner, "task", None) or getattr(learner, "estimator", None)
             model.sample_length = arguments.length
         (name,) = learner.inputs
         prompts = np.array([arguments.prompt], dtype=object)

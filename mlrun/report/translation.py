@@ -34,7 +34,10 @@ class Table:
 
 
 def translations(
-    sources: Sequence[str], generated: Sequence[str], references: Sequence[Sequence[str]], mistakes: Sequence[float]
+    sources: Sequence[str],
+    generated: Sequence[str],
+    references: Sequence[Sequence[str]],
+    mistakes: Sequence[float] | np.ndarray,
 ) -> Table:
     """Every text of a part; several references are separated by " | ".
 
@@ -51,8 +54,8 @@ def beam_errors(
     sources: Sequence[str],
     generated: Sequence[str],
     references: Sequence[str],
-    scores: Sequence[float],
-    reference_scores: Sequence[float],
+    scores: Sequence[float] | np.ndarray,
+    reference_scores: Sequence[float] | np.ndarray,
 ) -> Table:
     """Of texts that equal no reference: the scores log P / L^alpha of the generated text and of the first reference, and their cause.
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from mlrun.adapt.steps import NoDecay, Step
 from mlrun.data.batches import Batch, Batches
 from mlrun.data.datasets.text_file import TextStream
+from mlrun.data.preprocess.streams import StreamPreprocessor
 from mlrun.evaluation import metrics as measures
 from mlrun.evaluation.evaluator import Better
 from mlrun.generation.decoding import sample
@@ -35,6 +36,9 @@ class LanguageModeling(Task):
 
     metrics = {"loss": Better.SMALLER, "perplexity": Better.SMALLER, "bits_per_character": Better.SMALLER}
     monitor = "perplexity"
+    data: TextStream | None
+    preprocessor: StreamPreprocessor | None
+    network: Any
     queries: ClassVar[Mapping[str, str]] = {"prompt": "mlrun.predictions.prompt.Prompt"}
 
     def __init__(
@@ -55,7 +59,9 @@ class LanguageModeling(Task):
         self._state: Any = None  # carried from window to window
         self._state_of_training: Any = None  # kept during a validation
 
-    def train_loader(self, data: TextStream, device: torch.device, shard: tuple[int, int]) -> Batches:
+    def train_loader(  # type: ignore[override]  # no other dataset has this problem
+        self, data: TextStream, device: torch.device, shard: tuple[int, int]
+    ) -> Batches:
         if self.reading == "random":
             return data.random_windows(self.preprocessor, device, shard)
         return super().train_loader(data, device, shard)
@@ -131,7 +137,7 @@ class CachedDecoder:
     again with the second half of it, from the first position on.
     """
 
-    def __init__(self, network: nn.Module):
+    def __init__(self, network: Any):
         self.network, self.limit = network, getattr(network, "context_length", None)
 
     def start(self, memory: Any = None) -> tuple[Any, int, Tensor | None]:

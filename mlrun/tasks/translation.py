@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +38,7 @@ class Translation(Task):
 
     metrics = {"loss": Better.SMALLER, "token_accuracy": Better.LARGER}
     prediction_rows = 256
+    network: Any
 
     def __init__(
         self,

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from mlrun.data.inputs import as_examples
 from mlrun.generation.decoding import sample
 from mlrun.networks.text.gpt import GPT
 from mlrun.networks.text.language_models import FixedWindow, RecurrentLanguageModel
 from mlrun.predictions.learner import load_learner
-from mlrun.tasks.language_modeling import Writer
+from mlrun.report.views.continuations import Continuations
+from mlrun.tasks.language_modeling import CachedDecoder
 from tests.test_models import trained
 
 NETWORKS = {
@@ -52,14 +54,16 @@ def test_a_text_in_pieces_is_the_text(network):
     torch.testing.assert_close(torch.cat(pieces, 1), whole, atol=1e-5, rtol=1e-4)
 
 
-def test_writing_goes_on_past_the_context():
+def test_generation_continues_past_the_context():
     torch.manual_seed(0)
     network = NETWORKS["gpt"]().eval()
-    written = sample(Writer(network), None, torch.tensor([[5] * 10]), 30, generator=torch.Generator().manual_seed(0))
+    written = sample(
+        CachedDecoder(network), None, torch.tensor([[5] * 10]), 30, generator=torch.Generator().manual_seed(0)
+    )
     assert 0 < written.tokens.shape[1] <= 30
-    state = Writer(network).start()
+    state = CachedDecoder(network).start()
     for token in range(40):  # the logits are those of a window that begins again
-        logits, state = Writer(network).step(torch.tensor([[4 + token % 7]]), state)
+        logits, state = CachedDecoder(network).step(torch.tensor([[4 + token % 7]]), state)
     held = state[1]
     window = torch.tensor([[4 + token % 7 for token in range(40)][-held:]])
     torch.testing.assert_close(logits, network(window)[0][:, -1], atol=1e-5, rtol=1e-4)
@@ -120,7 +124,7 @@ SMALL = {
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_they_learn_write_and_are_saved(name, tmp_path):
+def test_they_learn_continue_prompts_and_are_saved(name, tmp_path):
     options = [
         "trainer.max_epochs=2",
         "dataset.steps_per_epoch=100",
@@ -129,16 +133,62 @@ def test_they_learn_write_and_are_saved(name, tmp_path):
     ]
     options += ["dataset.split={train: 100000, val: 8000, test: 8000}"]
     learner, data = trained(tmp_path, f"model={name}", "model.sample_length=20", *options, *SMALL[name])
-    metrics = learner.evaluate(data, "test")
+    metrics = learner.evaluate(data, "test").metrics
     assert metrics["perplexity"] < 21  # the frequencies of the characters alone give 27
     assert metrics["bits_per_character"] == pytest.approx(np.log2(metrics["perplexity"]))
     assert (tmp_path / "figures" / "samples.txt").read_text().count("--- epoch") == 2
+    kept = learner.evaluate(data, "val").metrics
+    best = learner.training.best_epoch
+    for metric, value in kept.items():  # the task measures it while it trains, the evaluator afterwards
+        assert dict(learner.training.history[f"val/{metric}"])[best] == pytest.approx(value, rel=1e-5), metric
     learner.save(tmp_path / "model")
-    again, prompts = load_learner(tmp_path / "model"), data.example("test")
-    assert (
-        list(again.predict(prompts)) == list(learner.predict(prompts)) == list(again.predict(prompts["text"].tolist()))
-    )
-    assert again.predict(["The "])[0]
+    again, prompts = load_learner(tmp_path / "model"), data.sample("test")
+    expected = learner.predict(prompts).texts
+    assert again.predict(prompts).texts == expected
+    assert again.predict(as_examples(list(prompts["text"]), again.inputs)).texts == expected
+    alone = as_examples([prompts["text"][3]], again.inputs)
+    assert again.predict(alone).texts == expected[3:4]  # whatever else is asked
+    assert again.predict(as_examples(["The ", ""], again.inputs)).texts[0]
+
+
+def test_a_text_is_measured_from_its_beginning(tmp_path):
+    """The state that training or another evaluation left is forgotten, and that of training survives a validation."""
+    options = ["dataset.split={train: 20000, val: 3000, test: 3000}", "trainer.max_epochs=1", "model.sample_length=1"]
+    learner, data = trained(tmp_path, "model=gru_lm", "model.network.hidden=16", *options)
+    task = learner.task
+    first = learner.evaluate(data, "test").metrics
+    assert task._state is not None and learner.evaluate(data, "test").metrics == first
+    kept = task._state
+    task.on_validation_epoch_start()
+    assert task._state is None
+    task.loss(next(iter(data.loader("val", learner.preprocessor))))
+    task._trainer, task.log_dict = None, lambda metrics: None
+    task.on_validation_epoch_end()
+    assert task._state is kept
+
+
+def test_samples_are_kept_across_an_interruption(tmp_path):
+    view, metrics = Continuations(), {}
+    learner, _ = trained(tmp_path, "model=window_lm", "trainer=debug", "model.sample_length=5")
+    task = learner.task.train()
+
+    class Trainer:
+        callback_metrics = metrics
+
+    task._trainer = Trainer
+    found = []
+    for epoch, perplexity in enumerate((9.0, 10.0, 8.0, float("nan")), 1):
+        if epoch == 3:
+            view, state = Continuations(), view.state
+            view.restore(state)
+        metrics["val/perplexity"] = torch.tensor(perplexity)
+        found.append(dict(view.epoch(task, epoch, last=False)))
+    assert [bool(one) for one in found] == [True, False, True, False]
+    path = found[2]["samples"].save(tmp_path / "samples.png")
+    assert path == tmp_path / "samples.txt"
+    headings = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("--- ")]
+    assert headings == ["--- epoch 1, validation perplexity 9.000", "--- epoch 3, validation perplexity 8.000"]
+    assert task.training and task.network.training
 
 
 def test_weight_decay_spares_biases_and_gains(tmp_path):

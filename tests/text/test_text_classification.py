@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from mlrun.config.compose import compose
+from mlrun.config.instantiate import build, plain
 from mlrun.data.datasets.labelled_text import LabelledText, RtPolarity
 from mlrun.data.datasets.language_id import LanguageId
+from mlrun.data.inputs import as_examples
+from mlrun.data.preprocess.preprocessor import make_preprocessor
 from mlrun.errors import DataError
 from mlrun.networks.text.text_classifiers import BagOfEmbeddings, RecurrentClassifier, TextCNN, TransformerClassifier
-from mlrun.predictions.learner import load_learner
+from mlrun.predictions.learner import load_learner, make_learner
+from mlrun.report import silent
 from tests.conftest import SHARED_DATA
-from tests.test_models import trained
+from tests.test_models import Nobody, trained
 
 GOOD, BAD = ["a fine film , moving", "NA", 'great "fun"'] * 10, ["dull; a bore", "null", "what a mess"] * 10
 
@@ -24,7 +32,8 @@ def labelled(path, **options):
 
 
 def texts_of(data, label):
-    return sorted(data.content.x[data.content.y == data.content.labels.index(label)])
+    columns = data.content.columns
+    return sorted(columns["text"][columns["label"] == data.target.classes.index(label)])
 
 
 def write(layout, folder):
@@ -56,7 +65,7 @@ def write(layout, folder):
 @pytest.mark.parametrize("layout", ["csv", "tsv", "parquet", "lines", "folders", "imdb"])
 def test_every_layout_gives_the_same_texts(layout, tmp_path):
     data = labelled(write(layout, tmp_path))
-    assert data.content.labels == ["bad", "good"]
+    assert data.target.classes == ["bad", "good"]
     times = 2 if layout == "imdb" else 1
     assert texts_of(data, "good") == sorted(GOOD * times) and texts_of(data, "bad") == sorted(BAD * times)
     assert data.content.test_rows == (60 if layout == "imdb" else None)
@@ -87,20 +96,28 @@ def test_batches_hold_every_text_once_and_little_padding():
         batch_size=32,
         languages=["de", "fi", "ru"],
     )
-    shuffled = list(data.loader("train", shuffle=True))
-    x = [tuple(row[row > 0].tolist()) for batch, _ in shuffled for row in batch]
-    assert sorted(x) == sorted(tuple(data.transform.ids(text).tolist()) for text in data.arrays("train").x)
-    assert sum((batch == 0).sum() for batch, _ in shuffled) < 0.15 * sum(batch.numel() for batch, _ in shuffled)
-    again = list(data.loader("train", shuffle=True))
-    assert all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(shuffled, again, strict=True))
-    kept = torch.cat([y for _, y in data.loader("test")])
-    assert torch.equal(kept, torch.from_numpy(data.arrays("test").y))
+    preprocessor = make_preprocessor(None, data)
+    shuffled = list(data.loader("train", preprocessor, shuffle=True))
+    x = [tuple(row[row > 0].tolist()) for batch in shuffled for row in batch["input_ids"]]
+    encode = preprocessor.encoders["text"].ids
+    assert sorted(x) == sorted(tuple(encode(text).tolist()) for text in data.examples("train")["text"])
+    places = sum(batch["input_ids"].numel() for batch in shuffled)
+    assert sum((batch["input_ids"] == 0).sum() for batch in shuffled) < 0.15 * places
+    assert all(torch.equal(batch["attention_mask"], batch["input_ids"] != 0) for batch in shuffled)
+    again = list(data.loader("train", preprocessor, shuffle=True))
+    assert all(
+        torch.equal(a["input_ids"], b["input_ids"]) and torch.equal(a["labels"], b["labels"])
+        for a, b in zip(shuffled, again, strict=True)
+    )
+    kept = torch.cat([batch["labels"] for batch in data.loader("test", preprocessor)])
+    assert torch.equal(kept, torch.from_numpy(data.examples("test")["label"]))
 
 
 def test_names_have_one_language():
     data = LanguageId("classification", "language_id", 1)
-    assert len(data.content.labels) == 16 and len(data.content.x) > 12000
-    folded = [name.casefold() for name in data.content.x]
+    names = data.content.columns["text"]
+    assert len(data.target.classes) == 16 and len(names) > 12000
+    folded = [name.casefold() for name in names]
     assert len(set(folded)) == len(folded)
     with pytest.raises(DataError, match="xx"):
         LanguageId("classification", "language_id", 1, languages=["de", "xx"]).prepare()
@@ -147,13 +164,79 @@ def test_they_learn_and_answer_raw_texts(name, tmp_path):
     learner, data = trained(
         tmp_path, f"model={name}", "dataset=language_id", *FEW, "trainer.max_epochs=3", "optim.lr=5e-3"
     )
-    assert learner.evaluate(data, "test")["accuracy"] >= FLOORS[name]
+    assert learner.evaluate(data, "test").metrics["accuracy"] >= FLOORS[name]
     learner.save(tmp_path / "model")
-    again, x = load_learner(tmp_path / "model"), data.arrays("test").x
-    assert list(learner.predict(x)) == list(again.predict(x)) == list(again.predict(x.tolist()))
-    assert list(again.predict(data.example("test"))) == list(again.predict(x[:5]))
-    assert again.predict(["Deutschland und Österreich", "Российская Федерация"]).tolist() == ["German", "Russian"]
-    assert len(again.predict(["", "漢"])) == 2
+    again, test = load_learner(tmp_path / "model"), data.examples("test")
+
+    def answers(given):
+        return again.predict(as_examples(given, again.inputs)).answers().tolist()
+
+    expected, texts = learner.predict(test).answers().tolist(), test["text"]
+    assert again.predict(test).answers().tolist() == answers(texts) == answers(texts.tolist()) == expected
+    assert answers(data.sample("test")) == answers(texts[:5])
+    assert answers(["Deutschland und Österreich", "Российская Федерация"]) == ["German", "Russian"]
+    assert len(answers(["", "漢"])) == 2
+    if name.startswith("text_"):  # estimators refuse an empty array
+        assert answers([]) == []
+
+
+class LikeTransformers(nn.Module):
+    """A network with the interface of `transformers`: named inputs, an output object with `logits`."""
+
+    @dataclass
+    class Output:
+        logits: torch.Tensor
+
+    def __init__(self, vocab_size: int, num_outputs: int):
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(vocab_size, 32), nn.Linear(32, num_outputs)
+
+    def forward(self, input_ids, attention_mask=None, labels=None, output_attentions=None):
+        assert attention_mask.shape == input_ids.shape and labels is None
+        weight = attention_mask.unsqueeze(-1).float()
+        return self.Output(self.head((self.embedding(input_ids) * weight).sum(1) / weight.sum(1)))
+
+
+class Bert(nn.Module):
+    """`transformers`' own classifier, whose sizes the dataset gives."""
+
+    def __new__(cls, vocab_size: int, num_outputs: int):
+        transformers = pytest.importorskip("transformers")
+        config = transformers.BertConfig(
+            vocab_size=vocab_size,
+            num_labels=num_outputs,
+            hidden_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=64,
+            pad_token_id=0,
+        )
+        return transformers.BertForSequenceClassification(config)
+
+
+@pytest.mark.parametrize("network", ["LikeTransformers", "Bert"])
+def test_a_network_of_transformers_needs_no_change(network, tmp_path):
+    if network == "Bert":
+        pytest.importorskip("transformers")
+    own = tmp_path / "own" / "model"
+    own.mkdir(parents=True)
+    (own / "own.yaml").write_text(
+        "fits: [classification]\n_target_: mlrun.tasks.supervised.Supervised\n"
+        f"network: {{_target_: tests.text.test_text_classification.{network}}}\n"
+    )
+    overrides = ["model=own", "dataset=language_id", *FEW, "trainer.max_epochs=5", "optim=adam", "optim.lr=5e-3"]
+    cfg = plain(compose(overrides, config_dir=str(tmp_path / "own")))
+    data = build(cfg["dataset"], {"seed": cfg["seed"], "data_dir": None, "name": cfg["dataset"]["name"]})
+    data.prepare()
+    learner = make_learner(cfg, data)
+    learner.fit(data, Nobody(), tmp_path, silent.Progress())
+    assert learner.evaluate(data, "test").metrics["accuracy"] >= 0.65
+    learner.save(tmp_path / "model")
+    texts = data.sample("test")
+    again = load_learner(tmp_path / "model").predict(texts)
+    np.testing.assert_array_equal(again.probabilities, learner.predict(texts).probabilities)
+    alone = learner.predict(texts.take(slice(0, 1))).probabilities  # padding is masked
+    np.testing.assert_allclose(alone, again.probabilities[:1], atol=1e-5)
 
 
 @pytest.mark.parametrize("ngrams, published", [([1, 1], 0.779)])
@@ -170,6 +253,9 @@ def test_published_naive_bayes_on_film_reviews(ngrams, published):
     data = RtPolarity("classification", "rt_polarity", 1, data_dir=str(SHARED_DATA))
     folds = StratifiedKFold(10, shuffle=True, random_state=1)
     accuracy = cross_val_score(
-        make_pipeline(TextFeatures(ngrams=ngrams), MultinomialNB()), data.content.x, data.content.y, cv=folds
+        make_pipeline(TextFeatures(ngrams=ngrams), MultinomialNB()),
+        data.content.columns["text"],
+        data.content.columns["label"],
+        cv=folds,
     )
     assert np.mean(accuracy) == pytest.approx(published, abs=0.01)

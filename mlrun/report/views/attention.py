@@ -38,7 +38,8 @@ def look(learner: Learner, texts: Sequence[str]) -> list[AttentionMap]:
     """The attention of texts, the mean over layers and heads; empty where the network has none."""
     from mlrun.tasks.translation import beginning
 
-    task, preprocessor, maps = learner.task, learner.preprocessor, []
+    task, maps = learner.task, []
+    preprocessor: Any = learner.preprocessor  # a `PairPreprocessor`
     for text in texts:
         ids = preprocessor.source_ids(text)
         source = torch.as_tensor(ids, dtype=torch.long, device=task.device)[None]
