@@ -1,6 +1,6 @@
-"""Feeding a network: batches of named tensors in an order that can be saved, restored and repeated.
+"""Batches of named tensors for networks, in an order that can be saved, restored and repeated.
 
-Data that fit lie on the device as whole tensors, and a batch is one gather there: no Python per row, no collating.
+Data that fit are held on the device as whole tensors, and a batch is one gather there: no Python per row, no collating.
 Larger data go through a DataLoader whose workers gather whole batches.
 """
 
@@ -20,19 +20,19 @@ POOL = 50  # batches among which rows are sorted by length
 
 
 class Batch(dict):
-    """Name -> tensor (rows, ...), or a list of tensors where sizes differ. Text and images use Hugging Face's names.
+    """Name -> tensor (rows, ...), or a list of tensors if sizes differ. Text and images use Hugging Face's names.
 
-    rows: (rows,) places of the batch's rows in its part of the data; None where a batch is not of rows.
+    rows: (rows,) indices of the batch's rows in its part of the data; None for batches without rows.
     """
 
     rows: Tensor | None = None
 
 
 class Column:
-    """A column on the device, of which batches are gathered; see `columns_of`."""
+    """A column on the device from which batches are gathered; see `columns_of`."""
 
-    def rows(self, chosen: Tensor | slice, there: Tensor | slice) -> dict[str, Any]:
-        """Entries of a batch for the chosen rows: (rows,) on the CPU, or a slice; `there` is the same on the device."""
+    def rows(self, rows: Tensor | slice, on_device: Tensor | slice) -> dict[str, Any]:
+        """Entries of a batch for these rows: (rows,) on the CPU, or a slice; `on_device` is the same on the device."""
         raise NotImplementedError
 
 
@@ -42,48 +42,49 @@ class TensorColumn(Column):
     def __init__(self, name: str, values: np.ndarray | Tensor, device: torch.device | str):
         self.name, self.values = name, torch.as_tensor(values).to(device)
 
-    def rows(self, chosen: Tensor | slice, there: Tensor | slice) -> dict[str, Any]:
-        if isinstance(chosen, slice):
-            return {self.name: self.values[chosen]}
-        return {self.name: self.values.index_select(0, there)}
+    def rows(self, rows: Tensor | slice, on_device: Tensor | slice) -> dict[str, Any]:
+        if isinstance(on_device, slice):
+            return {self.name: self.values[on_device]}
+        return {self.name: self.values.index_select(0, on_device)}
 
 
 class SequenceColumn(Column):
-    """Sequences of different lengths, one after the other on the device; a batch is padded to its longest row."""
+    """Sequences of different lengths, concatenated on the device; a batch is padded to its longest row."""
 
     def __init__(self, name: str, sequences: Sequences, device: torch.device | str):
         self.name, self.mask, self.pad, self.previous = name, sequences.mask, sequences.pad, sequences.previous
-        # on the CPU: the longest row of a batch is looked up without waiting for the device
+        # on the CPU, so that the length of a batch is known without waiting for the device
         self.lengths = torch.from_numpy(sequences.lengths())
         tokens = np.concatenate([np.zeros(0, dtype=np.int32), *sequences.rows, np.zeros(1, dtype=np.int32)])
         self.tokens = torch.from_numpy(tokens.astype(np.int64)).to(device)
         self.starts = (self.lengths.cumsum(0) - self.lengths).to(device)
         self.sizes = self.lengths.to(device)
 
-    def rows(self, chosen: Tensor | slice, there: Tensor | slice) -> dict[str, Any]:
-        lengths = self.lengths[chosen]
+    def rows(self, rows: Tensor | slice, on_device: Tensor | slice) -> dict[str, Any]:
+        lengths = self.lengths[rows]
         place = torch.arange(max(1, int(lengths.max())) if len(lengths) else 1, device=self.tokens.device)
-        inside = place < self.sizes[there][:, None]
-        ids = torch.where(inside, self.tokens[torch.where(inside, self.starts[there][:, None] + place, 0)], self.pad)
+        inside = place < self.sizes[on_device][:, None]
+        first = self.starts[on_device][:, None]
+        ids = torch.where(inside, self.tokens[torch.where(inside, first + place, 0)], self.pad)
         found = {self.name: ids} if self.previous is None else {self.previous: ids[:, :-1], self.name: ids[:, 1:]}
         return found if self.mask is None else {**found, self.mask: inside}
 
 
 class ListColumn(Column):
-    """A tensor of its own for every row."""
+    """A separate tensor for each row."""
 
     def __init__(self, name: str, values: list[Any], device: torch.device | str):
         self.name, self.values = name, [torch.as_tensor(value).to(device) for value in values]
 
-    def rows(self, chosen: Tensor | slice, there: Tensor | slice) -> dict[str, Any]:
-        if isinstance(chosen, slice):
-            return {self.name: self.values[chosen]}
-        return {self.name: [self.values[row] for row in chosen.tolist()]}
+    def rows(self, rows: Tensor | slice, on_device: Tensor | slice) -> dict[str, Any]:
+        if isinstance(rows, slice):
+            return {self.name: self.values[rows]}
+        return {self.name: [self.values[row] for row in rows.tolist()]}
 
 
 def columns_of(encoded: Mapping[str, Any], device: torch.device | str = "cpu") -> list[Column]:
-    """What `Preprocessor.encode` gives, on the device."""
-    kinds = {Sequences: SequenceColumn, list: ListColumn}
+    """The arrays of `Preprocessor.encode` as columns on the device."""
+    kinds: dict[type, Callable[..., Column]] = {Sequences: SequenceColumn, list: ListColumn}
     return [kinds.get(type(values), TensorColumn)(name, values, device) for name, values in encoded.items()]
 
 
@@ -92,28 +93,31 @@ def whole_batch(encoded: Mapping[str, Any], device: torch.device | str = "cpu") 
     return gather(columns_of(encoded, device), slice(None))
 
 
-def gather(columns: Iterable[Column], chosen: Tensor | slice, there: Tensor | slice | None = None) -> Batch:
-    """The chosen rows of all columns: (rows,) on the CPU, and `there` on the device of the columns."""
+def gather(columns: Iterable[Column], rows: Tensor | slice, on_device: Tensor | slice | None = None) -> Batch:
+    """A batch of these rows, (rows,) on the CPU; `on_device` is the same on the device of the columns."""
     batch = Batch()
     for column in columns:
-        batch.update(column.rows(chosen, chosen if there is None else there))
+        batch.update(column.rows(rows, rows if on_device is None else on_device))
     return batch
 
 
 class Batches:
-    """Order of an epoch: a permutation drawn on the CPU from one generator, so that every device sees the same order.
+    """Base of batch loaders. Draws the order of an epoch on the CPU from one generator, so that it is the same on every device.
 
-    `state_dict` tells where in which epoch the reader is; after `load_state_dict` the next iteration resumes there.
-    When shuffling, a last batch of a single row is joined to the one before it: batch norm cannot train on one row.
+    `state_dict` holds the position in the epoch; after `load_state_dict` the next iteration resumes there.
+    When shuffling, a last batch of a single row is merged into the previous one, because batch norm cannot train on one row.
 
     Args:
-        rows: how many there are.
+        rows: number of rows.
+        batch_size: rows per batch.
+        shuffle: permute the rows in every epoch.
+        seed: of the generator.
         shard: (rank, ranks) of a distributed run; when shuffling, every rank gets equally many rows.
-        augment: (batch, generator) -> batch changes every batch at random; its generator is seeded anew for each batch from the
-            epoch's own, so that a resumed run draws the same.
-        finish: batch -> batch, what is left to do on the device.
+        augment: (batch, generator) -> batch, a random change; its generator is reseeded for each batch from that of the
+            epoch, so that a resumed run draws the same numbers.
+        finish: batch -> batch, the rest of the encoding on the device.
         lengths: (rows,) of the rows; when shuffling, rows are then sorted by length within pools of `POOL` batches, and the batches
-            are put in random order.
+            are permuted.
     """
 
     def __init__(
@@ -136,9 +140,9 @@ class Batches:
         if shuffle and batch_size > 1 and len(starts) > 1 and mine - starts[-1] == 1:
             starts.pop()
         self.bounds = list(zip(starts, starts[1:] + [mine]))
-        self._epoch = self.generator.get_state()  # of the epoch under way, before its permutation was drawn
-        self._served = 0  # batches handed out in it
-        self._resume = 0  # batches to leave out of the next epoch
+        self._epoch = self.generator.get_state()  # of the current epoch, before its permutation was drawn
+        self._served = 0  # batches yielded in it
+        self._resume = 0  # batches to skip in the next epoch
 
     def __len__(self) -> int:
         return len(self.bounds)
@@ -181,22 +185,24 @@ class Batches:
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the reader is: plain containers and tensors."""
-        if self._served == len(self):  # the epoch is over: the next one starts from here
+        """The position in the epoch: plain containers and tensors."""
+        if self._served == len(self):  # between epochs: the next one starts from here
             return {"generator": self.generator.get_state(), "served": 0}
         return {"generator": self._epoch, "served": self._served}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resumes where `state_dict` was taken."""
+        """Resumes at the position of a `state_dict`."""
         self.generator.set_state(state["generator"].cpu())
         self._epoch, self._served, self._resume = self.generator.get_state(), state["served"], state["served"]
 
 
 class ResidentBatches(Batches):
-    """Batches gathered from columns that lie on the device. Without shuffling a batch may be a view of the data: do not change it in place.
+    """Batches gathered from columns on the device. Without shuffling a batch may be a view of the data: do not modify it in place.
 
     Args:
-        columns: see `columns_of`; device: where they lie. options: of `Batches`.
+        columns: see `columns_of`.
+        device: of the columns.
+        rows, batch_size, options: see `Batches`.
     """
 
     def __init__(
@@ -224,8 +230,10 @@ class WorkerBatches(Batches):
     """Batches read by a DataLoader, for data larger than the device should hold.
 
     Args:
-        read: places of rows (rows,) -> what `Preprocessor.encode` gives for them; runs in the workers.
+        read: indices of rows (rows,) -> their encoding, see `Preprocessor.encode`; runs in the workers.
+        device: of the batches.
         num_workers: processes; 0 reads in this one.
+        rows, batch_size, seed, options: see `Batches`.
     """
 
     def __init__(
@@ -241,7 +249,7 @@ class WorkerBatches(Batches):
         super().__init__(rows, batch_size, seed=seed, **options)
         self.device = torch.device(device)
         self.indices: list[np.ndarray] = []
-        # A generator of its own: a DataLoader otherwise draws from torch's global one, and dropout would depend on it.
+        # A separate generator: otherwise a DataLoader draws from torch's global one, which would affect dropout.
         self.source = DataLoader(
             _Rows(read),
             batch_size=None,

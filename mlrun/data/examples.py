@@ -11,14 +11,14 @@ from mlrun.data.features import Feature
 
 
 class Examples:
-    """Some rows of named columns. A column is read when it is asked for, so rows of an array on disk stay there until then.
+    """Rows of named columns. A column is read on access, so rows of an array on disk stay there until then.
 
     `examples["image"]` is the column of these rows, `examples.take(rows)` some of the rows, `examples[i]` one example as a dict.
 
     Args:
-        columns: name -> all rows: an array, a DataFrame or a list. `Feature` says which for each kind.
-        features: name -> what the column holds.
-        index: (rows,) places of these rows in the columns, None for all.
+        columns: name -> all rows: an array, a DataFrame or a list, see `Feature`.
+        features: name -> feature of the column.
+        index: (rows,) indices of these rows in the columns, None for all.
     """
 
     def __init__(self, columns: Mapping[str, Any], features: Mapping[str, Feature], index: np.ndarray | None = None):
@@ -36,7 +36,7 @@ class Examples:
 
     def __getitem__(self, key: str | int) -> Any:
         if isinstance(key, str):
-            return self.columns[key] if self.index is None else pick(self.columns[key], self.index)
+            return self.columns[key] if self.index is None else take_rows(self.columns[key], self.index)
         row = key if self.index is None else int(self.index[key])
         return {name: one(column, row) for name, column in self.columns.items()}
 
@@ -44,7 +44,7 @@ class Examples:
         return (self[row] for row in range(len(self)))
 
     def take(self, rows: np.ndarray | slice) -> Examples:
-        """Some of these rows, by their places among these."""
+        """A subset of these rows, by their indices among these."""
         if isinstance(rows, slice):
             rows = np.arange(len(self))[rows]
         rows = np.asarray(rows)
@@ -55,12 +55,12 @@ class Examples:
         return Examples({n: self.columns[n] for n in names}, {n: self.features[n] for n in names}, self.index)
 
     def describe(self, row: int) -> dict[str, Any]:
-        """One example in terms of JSON, as a person would write it."""
+        """One example as JSON types, in readable form."""
         return {name: self.features[name].describe(value) for name, value in self[row].items()}
 
 
 class OnDisk:
-    """Some rows of an array that lies on the disk, of which only what is sliced or converted is ever in memory."""
+    """Rows of an array on disk; only slices and conversions are loaded into memory."""
 
     def __init__(self, array: np.memmap, rows: np.ndarray):
         self.array, self.rows = array, rows
@@ -77,8 +77,8 @@ class OnDisk:
         return np.asarray(self.array[self.rows], dtype=dtype)
 
 
-def pick(column: Any, rows: np.ndarray) -> Any:
-    """Some rows of a column; they stay on the disk where the column lies there."""
+def take_rows(column: Any, rows: np.ndarray) -> Any:
+    """Rows of a column; those of a column on disk stay there."""
     if isinstance(column, np.memmap):
         return OnDisk(column, rows)
     if hasattr(column, "iloc"):

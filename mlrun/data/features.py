@@ -1,7 +1,7 @@
-"""Feature kinds: what one named part of an example is, with shape, dtype and unit. How a model reads it is the preprocessor's business.
+"""Feature kinds: type, shape, dtype and unit of one named part of an example. The preprocessor decides how a model reads it.
 
 An example is a dict of named raw values, such as `{"image": ..., "label": ...}`; a `Feature` describes the values of one name for all
-examples. The docstring of each kind says how a column of raw values is held in memory.
+examples. The docstring of each kind describes the column of raw values in memory.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-NUMBER, CATEGORY, TEXT, PATH = "number", "category", "text", "path"  # what a table's column holds
+NUMBER, CATEGORY, TEXT, PATH = "number", "category", "text", "path"  # kinds of table columns
 
 
 @dataclass(frozen=True)
 class Feature:
-    """Base of all kinds. Subclass it for a kind of your own; `state` and `restore` find it by its import path."""
+    """Base of all kinds. Subclass it to add a kind; `state` and `restore` refer to it by its import path."""
 
     kind: ClassVar[str]
-    encoder: ClassVar[str | None] = None  # dotted name of the `Encoder` that networks read it through
+    encoder: ClassVar[str | None] = None  # dotted name of its `Encoder` for networks
     estimator_encoder: ClassVar[str | None] = None  # the same for estimators, which take matrices
-    evaluators: ClassVar[tuple[str, ...]] = ()  # of a model that predicts it and whose YAML lists none
+    evaluators: ClassVar[tuple[str, ...]] = ()  # defaults of a model that predicts it
 
     def columns(self, name: str) -> list[tuple[str, str]]:
-        """(column, NUMBER | CATEGORY | TEXT | PATH) of a table that hold this feature; empty where a table cannot hold it."""
+        """(column, NUMBER | CATEGORY | TEXT | PATH) of the table columns of this feature; empty if a table cannot hold it."""
         return []
 
     def state(self) -> dict[str, Any]:
-        """Plain containers from which `restore` makes the same feature."""
+        """Plain containers from which `restore` builds the same feature."""
         kind = type(self)
         return {
             "_target_": f"{kind.__module__}.{kind.__qualname__}",
@@ -38,7 +38,7 @@ class Feature:
         }
 
     def describe(self, value: Any) -> Any:
-        """One raw value in terms of JSON, as a person would write it."""
+        """One raw value as JSON types, in readable form."""
         return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
 
 
@@ -46,7 +46,7 @@ class Feature:
 class Image(Feature):
     """Column: (rows, channels, height, width), uint8 or float, or a list of such arrays where sizes differ (`shape` is then None).
 
-    value_range: the value of the brightest pixel; black is 0. pixel_names: of flattened rows, as a table holds them.
+    value_range: the value of the brightest pixel; black is 0. pixel_names: table columns of flattened images.
     """
 
     kind: ClassVar[str] = "image"
@@ -136,7 +136,7 @@ class Row(Feature):
 
 @dataclass(frozen=True)
 class Text(Feature):
-    """Column: (rows,) str objects. Of a target, a list with a list of references for each row: all of them are right, and the first is learned."""
+    """Column: (rows,) str objects. As a target: a list of references per row; any of them is correct, and training uses the first."""
 
     kind: ClassVar[str] = "text"
     encoder: ClassVar[str | None] = "mlrun.data.preprocess.text.TextEncoder"
@@ -148,7 +148,7 @@ class Text(Feature):
 
 @dataclass(frozen=True)
 class Tokens(Feature):
-    """A text that is already divided into words. Column: a list of lists of str."""
+    """A text already divided into words. Column: a list of lists of str."""
 
     kind: ClassVar[str] = "tokens"
 
@@ -219,7 +219,7 @@ class Boxes(Feature):
 
 @dataclass(frozen=True)
 class Mask(Feature):
-    """The class of every pixel of an image. Column: (rows, height, width) integers, indices into `classes`; `void` marks pixels that do not count."""
+    """The class of every pixel of an image. Column: (rows, height, width) integers, indices into `classes`; `void` marks pixels that are ignored."""
 
     kind: ClassVar[str] = "mask"
     classes: list[str]
@@ -262,8 +262,8 @@ class Span(Feature):
 
 @dataclass(frozen=True)
 class Observation(Feature):
-    """What an agent observes of an environment. Column: (rows, *shape) numbers, or (rows,) states, numbered from 0, where there are
-    `num_states` of them (`shape` is then empty)."""
+    """An observation of an environment. Column: (rows, *shape) numbers or, with `num_states`, (rows,) state indices from 0 (`shape` is then
+    empty)."""
 
     kind: ClassVar[str] = "observation"
     encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.ObservationEncoder"
@@ -276,10 +276,23 @@ class Observation(Feature):
         return [(f"{name}_{place}", NUMBER) for place in range(self.shape[0])] if len(self.shape) == 1 else []
 
 
+def shape_of(feature: Feature) -> list[int]:
+    """The shape of one value of an array feature. Raises TypeError for a kind without a fixed shape."""
+    shape = getattr(feature, "shape", None)
+    if shape is None:
+        raise TypeError(f"a feature of kind {feature.kind} has no fixed shape")
+    return shape
+
+
 def restore(state: Mapping[str, Any]) -> Feature:
-    """The feature whose `state` this is."""
+    """The feature with this `state`."""
     module, _, name = state["_target_"].rpartition(".")
     return getattr(import_module(module), name)(**{key: value for key, value in state.items() if key != "_target_"})
+
+
+def restore_all(states: Mapping[str, Mapping[str, Any]]) -> dict[str, Feature]:
+    """Name -> feature, from name -> `state`."""
+    return {name: restore(state) for name, state in states.items()}
 
 
 def _numbered(shape: Sequence[int]) -> list[str]:

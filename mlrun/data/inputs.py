@@ -1,4 +1,4 @@
-"""Raw inputs as they come to a stored model: arrays, tables, lists, JSON records, in the form in which the data had them."""
+"""Raw inputs of a stored model: arrays, tables, lists or JSON records in the form of the training data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlrun.data.examples import Examples
-from mlrun.data.features import CATEGORY, NUMBER, PATH, Feature, Image, Label, Row, Text, Vector
+from mlrun.data.features import CATEGORY, NUMBER, PATH, Feature, Image, Label, Row, Text, Vector, shape_of
 from mlrun.data.preprocess.text import as_texts
 from mlrun.data.readers.columns import as_columns
 from mlrun.errors import DataError
@@ -19,9 +19,16 @@ if TYPE_CHECKING:
 
 
 def as_examples(given: Any, features: Mapping[str, Feature]) -> Examples:
-    """What a service is asked -> examples. features: the model's inputs.
+    """Converts the input of a service to examples.
 
-    A model of one input takes an array, a list or a table of it; one of several takes a table with the columns of all. Raises DataError.
+    A model with one input takes an array, a list or a table of it; a model with several takes a table with all their columns.
+
+    Args:
+        given: the raw input.
+        features: the model's inputs.
+
+    Raises:
+        DataError: the input does not fit the features.
     """
     if isinstance(given, Examples):
         return given
@@ -34,12 +41,12 @@ def as_examples(given: Any, features: Mapping[str, Feature]) -> Examples:
 
 
 def from_table(frame: pd.DataFrame, features: Mapping[str, Feature], folder: Path | None = None) -> Examples:
-    """Columns of a table -> examples. folder: where paths of images begin. Raises DataError."""
+    """Table columns -> examples. folder: base of relative image paths. Raises DataError."""
     return Examples({name: _from_columns(frame, name, feature, folder) for name, feature in features.items()}, features)
 
 
 def as_input(examples: Examples) -> Any:
-    """Examples in the form in which a stored model can be asked with them; the inverse of `as_examples`."""
+    """Examples as the input of a stored model; the inverse of `as_examples`."""
     if len(examples.features) == 1:
         ((name, feature),) = examples.features.items()
         column = examples[name]
@@ -66,7 +73,7 @@ def as_input(examples: Examples) -> Any:
 
 
 def table_columns(features: Mapping[str, Feature]) -> list[tuple[str, str]] | None:
-    """(column, kind) of the tables that a model can be asked with; None where it takes an array of numbers or a single text."""
+    """(column, kind) of the tables that a model accepts; None if it takes a numeric array or a single text."""
     if not any(isinstance(feature, Row) for feature in features.values()) and len(features) == 1:
         return None
     return [pair for name, feature in features.items() for pair in feature.columns(name)]
@@ -74,7 +81,7 @@ def table_columns(features: Mapping[str, Feature]) -> list[tuple[str, str]] | No
 
 def _single(given: Any, name: str, feature: Feature) -> Any:
     if isinstance(feature, Row):
-        return as_columns(_frame(given, feature), [tuple(kind) for kind in feature.kinds])
+        return as_columns(_frame(given, feature), feature.columns(name))
     if isinstance(feature, Text):
         if hasattr(given, "columns") and name in given.columns:  # of a table with more columns than the model reads
             given = given[name]
@@ -123,25 +130,26 @@ def _from_columns(frame: pd.DataFrame, name: str, feature: Feature, folder: Path
     if isinstance(feature, Row):
         return as_columns(frame, columns)
     if kinds == {PATH}:
+        assert isinstance(feature, Image)
         values = list(frame[name])
         if values and not isinstance(values[0], (str, Path)):
-            pixels = np.array([np.asarray(value) for value in values]).reshape(len(values), *feature.shape)
+            pixels = np.array([np.asarray(value) for value in values]).reshape(len(values), *shape_of(feature))
             as_bytes = pixels.dtype.kind in "iu" and feature.value_range == 255
             return pixels.astype(np.uint8) if as_bytes else pixels  # as in the files: float32 holds bytes exactly
         return _images(values, feature, folder)
     if kinds <= {NUMBER, CATEGORY}:
-        values = as_columns(frame, [(column, NUMBER) for column, _ in columns]).to_numpy(dtype=np.float64)
-        return values.reshape(len(values), *feature.shape)
+        numbers = as_columns(frame, [(column, NUMBER) for column, _ in columns]).to_numpy(dtype=np.float64)
+        return numbers.reshape(len(numbers), *shape_of(feature))
     texts = np.empty(len(frame), dtype=object)
     texts[:] = as_texts(frame[name])
     return texts
 
 
 def _images(paths: list[Any], feature: Image, folder: Path | None) -> np.ndarray:
-    """(rows, channels, height, width) in the value range of the feature. Raises DataError naming a file that cannot be read."""
+    """(rows, channels, height, width) in the value range of the feature. Raises DataError naming an unreadable file."""
     from mlrun.data.readers.images import read_image
 
-    channels, height, width = feature.shape
+    channels, height, width = shape_of(feature)
     files = [Path(path) if folder is None else folder / path for path in paths]
     pixels = np.zeros((len(files), channels, height, width), np.uint8)
     for row, file in enumerate(files):
@@ -150,7 +158,7 @@ def _images(paths: list[Any], feature: Image, folder: Path | None) -> np.ndarray
 
 
 def same_form(own: Mapping[str, Feature], other: Mapping[str, Feature]) -> bool:
-    """Whether data with the features `other` can be given to a model that learned from `own`: the same names, kinds and shapes."""
+    """Whether a model trained on the features `own` accepts data with the features `other`: the same names, kinds and shapes."""
     if own.keys() != other.keys():
         return False
     return all(

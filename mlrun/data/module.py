@@ -1,4 +1,4 @@
-"""What every kind of dataset offers, and what datasets of rows share."""
+"""Base classes of datasets: the common interface, datasets of rows, datasets of numeric arrays."""
 
 from __future__ import annotations
 
@@ -26,22 +26,21 @@ SPLIT = {"train": 0.6, "val": 0.2, "test": 0.2}
 
 
 class DataModule:
-    """Data of one run. `prepare` loads, checks and splits; everything else calls it when needed.
+    """Data of one run. `prepare` loads, checks and splits; the other members call it when needed.
+
+    `preprocessing` holds settings for the model's preprocessor, such as `normalize`, which a model's YAML may override.
 
     Args:
         problem: the learning problem, such as "classification", by which models and datasets are matched before they are loaded.
         name: as in the configuration, for messages.
         seed: of split and order.
-        split: sizes of "train", "val", "test" as `splits.part_sizes` reads them, and optionally `seed` and `stratify`.
-
-    `preprocessing` holds settings for the model's preprocessor, such as `normalize`, which a model's YAML may override.
+        split: sizes of "train", "val", "test", see `splits.part_sizes`, and optionally `seed` and `stratify`.
+        batch_size: rows per batch.
+        num_workers: processes that read data too large for the device.
     """
 
-    preprocessor: ClassVar[str] = (
-        "mlrun.data.preprocess.preprocessor.FeaturePreprocessor"  # of models whose YAML names none
-    )
-    source = ""  # where the data come from: a path, an address, a library
-    digest = ""  # hash of the raw data
+    # default for models whose YAML names none
+    preprocessor: ClassVar[str] = "mlrun.data.preprocess.preprocessor.FeaturePreprocessor"
 
     def __init__(
         self,
@@ -55,7 +54,7 @@ class DataModule:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise DataError(f"dataset.batch_size={batch_size}: give a whole number of at least 1")
         self.problem, self.name, self.seed = problem, name, seed
-        self.title = name  # what messages call the data; a file's path where there is one
+        self.title = name  # name of the data in messages; the path if they come from a file
         self.split = dict(split or SPLIT)
         self.batch_size, self.num_workers = batch_size, num_workers
         self.preprocessing: dict[str, Any] = {}
@@ -64,8 +63,18 @@ class DataModule:
         """Load, check and split. Idempotent. Raises DataError."""
 
     @property
+    def source(self) -> str:
+        """Origin of the data: a path, a URL, a library."""
+        return ""
+
+    @property
+    def digest(self) -> str:
+        """Hash of the raw data."""
+        return ""
+
+    @property
     def features(self) -> dict[str, Feature]:
-        """Name -> what that part of an example is; inputs first."""
+        """Name -> feature of that part of an example; inputs first."""
         raise NotImplementedError
 
     @property
@@ -75,17 +84,17 @@ class DataModule:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Names of the features that a model is asked with."""
+        """Names of the features that a model reads."""
         return tuple(name for name in self.features if name not in self.targets)
 
     @property
     def target(self) -> Feature | None:
-        """The feature that is predicted, None where there is none."""
+        """The feature that is predicted, None if there is none."""
         return self.features[self.targets[0]] if self.targets else None
 
     @property
     def spec(self) -> dict[str, Any]:
-        """What a network or task may ask for by name, besides what the preprocessor knows; plain values."""
+        """Plain values that a network or task may request by name, in addition to those of the preprocessor."""
         return {}
 
     @property
@@ -95,7 +104,7 @@ class DataModule:
 
     @property
     def items_per_batch(self) -> int:
-        """Inputs of a batch through which every weight goes once: its rows, or the tokens of its texts. Tells large steps from small ones."""
+        """Number of items in a batch to which each weight is applied: its rows, or the tokens of its texts. A measure of the step's cost."""
         return self.batch_size
 
     def examples(self, part: str) -> Examples:
@@ -103,19 +112,19 @@ class DataModule:
         raise DataError(f"dataset {self.name} has no rows: it cannot be used with this kind of model")
 
     def sample(self, part: str) -> Examples:
-        """Inputs of a few examples, to show what the finished model can be asked."""
+        """Inputs of a few examples, to demonstrate predictions of the trained model."""
         return self.examples(part).only(self.inputs).take(slice(0, 5))
 
     def with_parts(self, parts: Mapping[str, np.ndarray]) -> DataModule:
         """The same data with other parts: name -> original row numbers."""
-        raise DataError(f"dataset {self.name} has no rows that could be divided in another way")
+        raise DataError(f"dataset {self.name} has no rows that could be split in another way")
 
     def column(self, name: str) -> np.ndarray:
-        """A column of a table by its name, (all rows,), also one that was left out of the features."""
+        """A table column by name, (all rows,), including columns left out of the features."""
         raise DataError(f"dataset {self.name} has no column {name!r}")
 
     def labelled(self, dataset: dict[str, Any]) -> dict[str, Any] | None:
-        """The configuration `dataset` of these data, or of data with the same inputs, for a classifier of them; None without classes."""
+        """Configuration of a dataset for a classifier of these inputs, derived from their own configuration `dataset`; None without classes."""
         return dataset if isinstance(self.target, Label) else None
 
     def loader(
@@ -126,17 +135,21 @@ class DataModule:
         shuffle: bool = False,
         shard: tuple[int, int] = (0, 1),
     ) -> Batches | None:
-        """Batches of a part on the device, ready for a network; None where the part is empty."""
+        """Batches of a part on the device, as network input; None if the part is empty."""
         raise DataError(f"dataset {self.name} cannot be used with this kind of network")
 
 
 @dataclass
 class Content:
-    """What a file, a bundled set or a generator holds.
+    """Rows of a file, a bundled set or a generator.
 
-    columns, features: name -> column and what it is, inputs first. targets: names of the features that are predicted.
-    test_rows: first row of the set's own test part at the end, or None. sources: [(first row, end, parts)] where the rows come from several
-    places that each make other parts, or None. names: of the rows (files), None where a row has its number only.
+    Args:
+        columns, features: name -> column and its feature, inputs first.
+        source: origin of the data.
+        targets: names of the features that are predicted.
+        test_rows: first row of the predefined test part, which is at the end; None if there is none.
+        sources: (first row, end, parts) of each source, if sources supply different parts, else None.
+        names: of the rows (files); None if rows only have numbers.
     """
 
     columns: dict[str, Any]
@@ -152,14 +165,15 @@ class Content:
 
 
 class RowData(DataModule):
-    """Datasets of rows that fit in memory (or on a disk that is mapped). A subclass reads them: `read() -> Content`.
+    """Datasets of rows that fit in memory (or on a memory-mapped disk). A subclass reads them: `read() -> Content`.
 
     Args:
-        resident_limit: bytes of a part up to which it lies on the device as a whole; a larger one goes through a DataLoader
+        problem, name, seed, split, batch_size, num_workers: see `DataModule`.
+        resident_limit: largest part in bytes that is held on the device; a larger one goes through a DataLoader
             with `num_workers` processes and pinned memory.
     """
 
-    splits_by_class = True  # where the target is a class, unless `split.stratify` is false
+    splits_by_class = True  # stratify by a class target, unless `split.stratify` is false
 
     def __init__(
         self,
@@ -211,7 +225,7 @@ class RowData(DataModule):
 
     @property
     def classes(self) -> np.ndarray | None:
-        """(all rows,) by which rows are divided so that each part has its share of every class; None where that is not asked for."""
+        """(all rows,) classes by which the split is stratified; None for a random split."""
         by_class = self.splits_by_class and self.split.get("stratify", True)
         target = self._content.targets[0] if self._content.targets else None
         return (
@@ -264,17 +278,18 @@ class RowData(DataModule):
             if not sum(sizes.values()):
                 raise DataError(f"{self.title}: dataset.split leaves no rows")
             result.update(divided(0, count, sizes))
-            if first_test is not None:  # the set's own test files, whole and in their order unless a size is asked for
+            if first_test is not None:  # the predefined test part, complete and in order unless a size is configured
                 result["test"] = np.arange(count, total)
                 if self.split.get("test") is not None:
                     sizes = part_sizes(self.split, total - count, self.title, ("test",))
                     result.update(divided(count, total, sizes))
         except SmallClass as error:
-            raise error.named(self._content.features[self._content.targets[0]].classes) from None
+            label = self._content.features[self._content.targets[0]]
+            raise (error.named(label.classes) if isinstance(label, Label) else error) from None
         return result
 
     def _parted(self) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """(split, parts that come from training rows): `train_dev` is taken out of the share of train."""
+        """(split, parts taken from training rows): `train_dev` is taken out of the rows of train."""
         share, train = self.split.get(TRAIN_DEV), self.split.get("train")
         if not share:
             return {part: value for part, value in self.split.items() if part != TRAIN_DEV}, ("train",)
@@ -310,7 +325,7 @@ class RowData(DataModule):
         shuffle: bool = False,
         shard: tuple[int, int] = (0, 1),
     ) -> Batches | None:
-        """Batches as `preprocessor` encodes them. The order comes from a generator seeded once with the run's seed: see `batches.Batches`.
+        """Batches encoded by `preprocessor`. A generator seeded once with the run's seed determines the order, see `batches.Batches`.
 
         shard: (rank, ranks).
         """
@@ -335,7 +350,7 @@ class RowData(DataModule):
 
 
 class ArrayData(RowData):
-    """Rows of numbers. normalize: "standardize", "unit", "symmetric" or "none", see `preprocess.scaling.Scaling.fit`."""
+    """Numeric arrays. normalize: "standardize", "unit", "symmetric" or "none", see `preprocess.scaling.Scaling.fit`."""
 
     def __init__(self, problem: str, name: str, seed: int, normalize: str | None = "standardize", **options: Any):
         super().__init__(problem, name, seed, **options)
@@ -352,7 +367,7 @@ def _row_bytes(encoded: Mapping[str, Any]) -> int:
 
 
 def sequence_lengths(encoded: Mapping[str, Any]) -> torch.Tensor | None:
-    """(rows,) of the first sequences, by which batches are put together; None where there are none."""
+    """(rows,) lengths of the first sequence column, by which batches are grouped; None if there is none."""
     import torch
 
     from mlrun.data.sequences import Sequences
@@ -362,7 +377,7 @@ def sequence_lengths(encoded: Mapping[str, Any]) -> torch.Tensor | None:
 
 
 def add_to_digest(digest: Any, column: Any) -> None:
-    """Hashes the values of a column: arrays by type, shape and bytes, texts and nested values by their text."""
+    """Hashes the values of a column: arrays by dtype, shape and bytes, texts and nested values by their text."""
     if isinstance(column, np.ndarray) and column.dtype != object:
         digest.update(f"{column.dtype.str}{column.shape}".encode())
         digest.update(np.ascontiguousarray(column).data)
@@ -381,7 +396,7 @@ def add_to_digest(digest: Any, column: Any) -> None:
 
 
 def _renormalized(split: Mapping[str, Any], parts: Sequence[str]) -> dict[str, Any]:
-    """The sizes of some parts, as shares of what is there if they are fractions; a single part is all of it."""
+    """The sizes of some parts; fractions are rescaled to sum to 1, and a single part gets everything."""
     given = {part: split.get(part) for part in parts}
     if len(parts) == 1:
         return {parts[0]: None if given[parts[0]] != 0 else 0}

@@ -1,4 +1,4 @@
-"""Feeding pairs of sequences of different lengths: no Python per row, little padding."""
+"""Batches of sequence pairs of different lengths: no Python per row, little padding."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ class PairBatches(ResidentBatches):
     """Batches of pairs of similar lengths.
 
     When shuffling, `bucket` batches' worth of shuffled rows are sorted by length and cut into batches, which are then shuffled again.
-    Without shuffling all rows are sorted; `rows` of a batch tells which they are.
+    Without shuffling all rows are sorted; `rows` of a batch holds their indices.
 
     Args:
-        columns: see `columns_of`. sources, targets: (rows,) lengths.
-        bucket: 1 or None: rows are not sorted when shuffling.
-        places: (rows,) of the rows in their part of the data, where some of the part are left out.
-        options: of `Batches`.
+        columns: see `columns_of`.
+        sources, targets: (rows,) lengths.
+        batch_size, device: see `ResidentBatches`.
+        bucket: batches per sorting pool; 1 or None: rows are not sorted when shuffling.
+        places: (rows,) indices of the rows in their part of the data, if some rows of the part are left out.
+        options: see `Batches`.
     """
 
     def __init__(
@@ -58,7 +60,7 @@ class PairBatches(ResidentBatches):
     def _read(self, order: Tensor, bounds: list[tuple[int, int]]) -> Iterator[Batch]:
         moved = order.to(self.device)  # once an epoch
         for start, end in bounds:
-            chosen = order[start:end]
-            batch = gather(self.columns, chosen, moved[start:end])
-            batch.rows = chosen if self.places is None else self.places[chosen]
+            rows = order[start:end]
+            batch = gather(self.columns, rows, moved[start:end])
+            batch.rows = rows if self.places is None else self.places[rows]
             yield batch

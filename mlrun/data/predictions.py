@@ -1,25 +1,27 @@
-"""Prediction kinds: what a model answers, the counterpart of the feature kinds.
+"""Prediction kinds: the output of models, the counterpart of the feature kinds.
 
-A prediction object holds the answers for many rows by column, because a file has millions of them: `row(i)` is one answer in terms of JSON,
-`columns()` all of them as columns of a table, `answers()` what `mlflow.pyfunc` returns.
+A prediction object holds the predictions of many rows by column, because a file has millions of rows: `row(i)` is one prediction as JSON
+types, `columns()` all of them as table columns, `answers()` the return value of `mlflow.pyfunc`.
 """
 
 from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
+
+P = TypeVar("P", bound="Predictions")
 
 
 @dataclass
 class Predictions(ABC):
     """Base of all kinds. Fields listed in `shared` are the same for all rows; every other field has one entry per row, or is None.
 
-    A kind of your own needs the fields and `row`; the other methods have defaults that work by rows.
+    A new kind needs the fields and `row`; the other methods have row-wise defaults.
     """
 
     kind: ClassVar[str]
@@ -27,7 +29,7 @@ class Predictions(ABC):
 
     @property
     def is_nested(self) -> bool:
-        """Whether a row holds lists or dicts, which a table has no cells for."""
+        """Whether a row holds lists or dicts, which do not fit in table cells."""
         return len(self) > 0 and any(isinstance(value, (list, dict)) for value in self.row(0).values())
 
     def __len__(self) -> int:
@@ -38,10 +40,10 @@ class Predictions(ABC):
 
     @abstractmethod
     def row(self, row: int) -> dict[str, Any]:
-        """One answer in terms of JSON."""
+        """One prediction as JSON types."""
 
     def columns(self) -> dict[str, Any]:
-        """Name -> (rows,) values of a table; what is nested is JSON text."""
+        """Name -> (rows,) values of a table column; nested values become JSON text."""
         rows = list(self)
         return {
             name: [
@@ -52,25 +54,25 @@ class Predictions(ABC):
         }
 
     def answers(self) -> Any:
-        """(rows,) what a service returns: a value per row, or a dict per row where one value does not say it."""
+        """(rows,) response of a service: one value per row, or a dict if a row has several."""
         return [next(iter(row.values())) if len(row) == 1 else row for row in self]
 
     def mistakes(self, truth: Any) -> np.ndarray:
-        """(rows,) float: how wrong each answer is, 0 where it is right. truth: the column of the target."""
-        raise NotImplementedError(f"{type(self).__name__} cannot be compared with a truth")
+        """(rows,) float: the error of each prediction, 0 if it is correct. truth: the column of the target."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be compared with a ground truth")
 
     def confidence(self) -> np.ndarray | None:
-        """(rows,) how sure the model is of each answer, from 0 to 1; None where it does not tell."""
+        """(rows,) confidence of each prediction from 0 to 1; None if the model has none."""
         return None
 
-    def take(self, rows: np.ndarray) -> Predictions:
-        """Some of the rows, in this order."""
+    def take(self: P, rows: np.ndarray) -> P:
+        """A subset of the rows, in this order."""
         return self._with(
             lambda values: [values[int(row)] for row in rows] if isinstance(values, list) else values[rows]
         )
 
-    def concatenate(self, others: Sequence[Predictions]) -> Predictions:
-        """These rows and those of others of the same kind."""
+    def concatenate(self: P, others: Sequence[P]) -> P:
+        """These rows followed by those of others of the same kind."""
         if not others:
             return self
         parts = [self, *others]
@@ -84,7 +86,7 @@ class Predictions(ABC):
     def _by_row(self) -> list[str]:
         return [f.name for f in fields(self) if f.name not in self.shared]
 
-    def _with(self, change: Any) -> Predictions:
+    def _with(self: P, change: Callable[[Any], Any]) -> P:
         changed = {name: change(getattr(self, name)) for name in self._by_row() if getattr(self, name) is not None}
         return type(self)(**{f.name: changed.get(f.name, getattr(self, f.name)) for f in fields(self)})
 
@@ -93,7 +95,7 @@ class Predictions(ABC):
 class LabelPredictions(Predictions):
     """One class per row.
 
-    classes: original values of the classes. indices: (rows,) int64, the predicted ones. probabilities: (rows, classes), or None.
+    classes: original values of the classes. indices: (rows,) int64, predicted classes. probabilities: (rows, classes), or None.
     """
 
     kind: ClassVar[str] = "label"
@@ -159,7 +161,7 @@ class LabelsPredictions(Predictions):
         return (self.present != np.asarray(truth, dtype=bool)).mean(axis=1)
 
     def confidence(self) -> np.ndarray:
-        """The mean over the classes of the probability of what was decided."""
+        """The mean over the classes of the probability of the decision."""
         return np.where(self.present, self.probabilities, 1 - self.probabilities).mean(axis=1)
 
 
@@ -258,12 +260,12 @@ class TextPredictions(Predictions):
         return answers
 
     def references(self, truth: Sequence[str | list[str]]) -> list[list[str]]:
-        """The references of each row as they are compared with its text. truth: one or several of each row."""
+        """The references of each row, normalized for comparison with its text. truth: one or several per row."""
         several = [[one] if isinstance(one, str) else list(one) for one in truth]
         return [[one.lower() for one in row] for row in several] if self.lowercase else several
 
     def mistakes(self, truth: Sequence[str | list[str]]) -> np.ndarray:
-        """1 where the text equals none of its references, white space aside."""
+        """1 if the text equals none of its references, ignoring white space."""
         pairs = zip(self.texts, self.references(truth))
         return np.array(
             [" ".join(text.split()) not in {" ".join(one.split()) for one in expected} for text, expected in pairs],
@@ -273,7 +275,7 @@ class TextPredictions(Predictions):
 
 @dataclass
 class BoxesPredictions(Predictions):
-    """Objects in images, the most certain first: per row boxes (objects, 4) in pixels of the original image, labels and scores (objects,)."""
+    """Objects in images by decreasing score: per row boxes (objects, 4) in pixels of the original image, labels and scores (objects,)."""
 
     kind: ClassVar[str] = "boxes"
     shared: ClassVar[tuple[str, ...]] = ("classes",)
@@ -296,7 +298,7 @@ class BoxesPredictions(Predictions):
         }
 
     def mistakes(self, truth: Sequence[dict[str, np.ndarray]]) -> np.ndarray:
-        """1 - F1 of the objects found, matched one to one at an intersection over union of at least one half."""
+        """1 - F1 of the detected objects, matched one to one at an intersection over union of at least 0.5."""
         return np.array([1 - self._f1(row, true) for row, true in enumerate(truth)])
 
     def _f1(self, row: int, true: dict[str, np.ndarray]) -> float:
@@ -318,7 +320,7 @@ class BoxesPredictions(Predictions):
 
 @dataclass
 class SpanPredictions(Predictions):
-    """A part of a text per row: (rows, 2) first character and the one after the last, -1 where there is none; its text; (rows,) probabilities."""
+    """A span of a text per row: (rows, 2) first character and the one after the last, -1 if there is none; its text; (rows,) probabilities."""
 
     kind: ClassVar[str] = "span"
     spans: np.ndarray
@@ -348,7 +350,7 @@ class SpanPredictions(Predictions):
 
 @dataclass
 class TagsPredictions(Predictions):
-    """A class for every token of a text: per row the tokens and the indices of their tags."""
+    """A class for each token of a text: per row the tokens and the indices of their tags."""
 
     kind: ClassVar[str] = "tags"
     shared: ClassVar[tuple[str, ...]] = ("classes",)
@@ -361,13 +363,13 @@ class TagsPredictions(Predictions):
         return {"prediction": [[token, self.classes[int(tag)]] for token, tag in pairs]}
 
     def mistakes(self, truth: Sequence[np.ndarray]) -> np.ndarray:
-        """The share of tokens with another tag."""
+        """The fraction of tokens with a wrong tag."""
         return np.array([float(np.mean(tags != true)) if len(true) else 0.0 for tags, true in zip(self.tags, truth)])
 
 
 @dataclass
 class MaskPredictions(Predictions):
-    """The class of every pixel: (rows, height, width) indices. A row tells how many pixels each class has."""
+    """The class of each pixel: (rows, height, width) indices. A row lists the number of pixels per class."""
 
     kind: ClassVar[str] = "mask"
     shared: ClassVar[tuple[str, ...]] = ("classes",)
@@ -382,7 +384,7 @@ class MaskPredictions(Predictions):
         return self.masks
 
     def mistakes(self, truth: Sequence[np.ndarray]) -> np.ndarray:
-        """The share of pixels of another class."""
+        """The fraction of pixels with a wrong class."""
         return np.array([float(np.mean(mask != true)) for mask, true in zip(self.masks, truth)])
 
 
@@ -423,7 +425,7 @@ class PicturePredictions(Predictions):
 
 @dataclass
 class ActionPredictions(Predictions):
-    """The action that a policy takes: (rows,) integers. scores: (rows, actions), or None."""
+    """The action of a policy: (rows,) integers. scores: (rows, actions), or None."""
 
     kind: ClassVar[str] = "action"
     actions: np.ndarray

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def resize(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """(batch, channels, height, width) float tensor -> (batch, channels, *size): bilinear, smoothed when shrinking.
+    """(batch, channels, height, width) float tensor -> (batch, channels, *size): bilinear, antialiased when shrinking.
 
-    On the CPU by two matrix products, up to five times as fast as interpolating images; a GPU could round them to TF32.
+    Two matrix products on the CPU, up to five times as fast as image interpolation. Not on a GPU, which may round products to TF32.
     """
     if x.device.type != "cpu":
         return _interpolated(x, size)

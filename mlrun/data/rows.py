@@ -1,4 +1,4 @@
-"""Rows for a stored model, read piece by piece, in constant memory: tables in files, images. What cannot be used is reported, not dropped."""
+"""Rows for a stored model, read piece by piece in constant memory from table files or images. Invalid rows are reported, not dropped."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from mlrun.data.examples import Examples
-from mlrun.data.features import CATEGORY, NUMBER, PATH, TEXT, Feature, Image, Row, Text
+from mlrun.data.features import CATEGORY, NUMBER, PATH, TEXT, Feature, Image, Row, Text, shape_of
 from mlrun.data.inputs import from_table
 from mlrun.data.readers.images import SUFFIXES as IMAGE_SUFFIXES
 from mlrun.data.readers.images import images_in, read_image
-from mlrun.data.readers.row_files import READERS, Rejected
+from mlrun.data.readers.row_files import READERS, Fields, Parsed, Rejected
 from mlrun.errors import DataError
 
-IMAGES = 64
+IMAGES = 64  # images of a piece
 FORMATS = {
     ".csv": "csv",
     ".tsv": "csv",
@@ -35,7 +35,10 @@ Features = Mapping[str, Feature]
 
 @dataclass
 class Piece:
-    """examples: what the model takes, None where no row can be used. places: (rows,) as in `Rejected`."""
+    """Some rows of a source.
+
+    examples: the valid rows as model input, None if there are none. places: (rows,) their places, see `Rejected`.
+    """
 
     examples: Examples | None
     places: Any
@@ -45,16 +48,16 @@ class Piece:
 def read_rows(
     source: str, features: Features, format: str | None = None, separator: str | None = None
 ) -> Iterator[Callable[[], Piece]]:
-    """Functions that give the pieces in their order, each to be called once, from any thread.
+    """Functions that return the pieces in order. Call each once, from any thread.
 
     Args:
         source: a file, a folder of images, or "-" for stdin.
         features: the inputs of the model.
-        format: csv | parquet | jsonl | images; None: by the name.
-        separator: of a CSV file; None: whichever its header has most of.
+        format: csv | parquet | jsonl | images; None: by the file name.
+        separator: of a CSV file; None: the most frequent one in its header.
 
     Raises:
-        DataError: nothing of it can be used.
+        DataError: the source cannot be read, or does not suit the model.
     """
     kind = format or _format(source)
     if kind == "images":
@@ -82,13 +85,12 @@ def _format(source: str) -> str:
         return "images"
     if suffix not in FORMATS:
         raise DataError(
-            f"{source}: files ending in {suffix or 'nothing'} are not known; say what it is with --format csv|parquet|jsonl|images"
+            f"{source}: files ending in {suffix or 'nothing'} are not known; specify the format with --format csv|parquet|jsonl|images"
         )
     return FORMATS[suffix]
 
 
-def _piece(read: Callable, features: Features, fields: list[tuple[str, str]], folder: Path) -> Piece:
-    """read: gives a frame, the places of its rows, what was rejected."""
+def _piece(read: Callable[[], Parsed], features: Features, fields: Fields, folder: Path) -> Piece:
     frame, places, rejected = read()
     if not len(frame):
         return Piece(None, places, rejected)
@@ -103,7 +105,7 @@ def _piece(read: Callable, features: Features, fields: list[tuple[str, str]], fo
     for name, feature in features.items():
         for mask, reason in _unusable(frame, name, feature, kinds, folder):
             for row in np.flatnonzero(mask & kept):
-                wrong.append(Rejected(_place(places[row]), reason(row), ",".join(map(str, frame.iloc[row]))))
+                wrong.append(Rejected(_place(places[row]), reason(int(row)), ",".join(map(str, frame.iloc[row]))))
             kept &= ~mask
     if not kept.all():
         frame, places = frame[kept], np.asarray(places)[kept]
@@ -113,12 +115,14 @@ def _piece(read: Callable, features: Features, fields: list[tuple[str, str]], fo
     if len(features) == 1 and {kind for _, kind in fields} == {NUMBER}:
         same = frame.dtypes.iloc[0] if frame.dtypes.nunique() == 1 else None
         x = frame.to_numpy() if same in (np.uint8, np.float32) else frame.to_numpy(dtype=np.float64)
-        return Piece(Examples({name: x.reshape(len(x), *feature.shape)}, features), places, wrong)
+        return Piece(Examples({name: x.reshape(len(x), *shape_of(feature))}, features), places, wrong)
     return Piece(from_table(frame, features, folder), places, wrong)
 
 
-def _unusable(frame: Any, name: str, feature: Feature, kinds: Mapping[str, str], folder: Path) -> Iterator[tuple]:
-    """(mask of the rows that lack a value which the model cannot do without, reason of a row)."""
+def _unusable(
+    frame: Any, name: str, feature: Feature, kinds: Mapping[str, str], folder: Path
+) -> Iterator[tuple[np.ndarray, Callable[[int], str]]]:
+    """(mask of the rows without a required value, function that returns the reason of a row)."""
     columns = [column for column, _ in feature.columns(name)]
     if isinstance(feature, Row):
         return
@@ -131,12 +135,14 @@ def _unusable(frame: Any, name: str, feature: Feature, kinds: Mapping[str, str],
     absent = frame[name].isna().to_numpy()
     what = "text" if kinds[name] == TEXT else "file"
     yield absent, lambda row: f"no {what}"
-    if kinds[name] == PATH:
+    if kinds[name] == PATH and isinstance(feature, Image):
         yield from _unreadable(frame[name], feature, folder, absent)
 
 
-def _unreadable(column: Any, feature: Image, folder: Path, absent: np.ndarray) -> Iterator[tuple]:
-    reasons = {}
+def _unreadable(
+    column: Any, feature: Image, folder: Path, absent: np.ndarray
+) -> Iterator[tuple[np.ndarray, Callable[[int], str]]]:
+    reasons: dict[int, str] = {}
     for row in np.flatnonzero(~absent):
         try:
             read_image(folder / str(column.iloc[row]), feature.shape[1:], grey=feature.shape[0] == 1)
@@ -165,8 +171,11 @@ def _images(source: str, features: Features) -> Iterator[Callable[[], Piece]]:
 
 def _image_piece(files: list[Path], path: Path, features: Features) -> Piece:
     ((name, feature),) = features.items()
-    channels, height, width = feature.shape
-    images, places, rejected = [], [], []
+    assert isinstance(feature, Image)
+    channels, height, width = shape_of(feature)
+    images: list[np.ndarray] = []
+    places: list[str] = []
+    rejected: list[Rejected] = []
     for file in files:
         place = str(file.relative_to(path)) if path.is_dir() else str(file)
         try:

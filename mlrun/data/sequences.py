@@ -8,19 +8,17 @@ import numpy as np
 
 
 class Sequences:
-    """A column of a batch that is padded on the right to the longest row of the batch.
+    """A column whose batches are padded on the right to the longest row of the batch.
 
     Args:
         rows: (length,) integer arrays.
-        pad: what rows are filled up with.
-        mask: name under which a batch also holds where there are tokens (rows, longest), None where nobody asks.
-        previous: name under which a batch also holds every token but the last, what a decoder is fed; the column itself then lacks the
-            first, and holds at each position the token that is to be predicted there. None: the column is the tokens.
+        pad: padding id.
+        mask: name of an additional tensor (rows, longest), true where there are tokens; None: no mask.
+        previous: name of an additional tensor with every token but the last, the decoder's input; the column itself then lacks the
+            first token, and holds at each position the token to predict. None: the column holds all tokens.
     """
 
-    def __init__(
-        self, rows: Sequence[np.ndarray], pad: int = 0, mask: str | None = None, previous: str | None = None
-    ):
+    def __init__(self, rows: Sequence[np.ndarray], pad: int = 0, mask: str | None = None, previous: str | None = None):
         self.rows, self.pad, self.mask, self.previous = list(rows), pad, mask, previous
 
     def __len__(self) -> int:
@@ -34,7 +32,7 @@ class Sequences:
         return result
 
     def take(self, rows: np.ndarray) -> Sequences:
-        """Some of the rows, in this order."""
+        """A subset of the rows, in this order."""
         return Sequences([self.rows[int(row)] for row in rows], self.pad, self.mask, self.previous)
 
     def lengths(self) -> np.ndarray:

@@ -1,18 +1,27 @@
-"""Which rows train, validate and test."""
+"""Splits of rows into train, val and test."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from mlrun.errors import DataError
 
 PARTS = ("train", "val", "test")
-TRAIN_DEV = "train_dev"  # a part only where it is asked for: rows of the training distribution that are not trained on
+TRAIN_DEV = "train_dev"  # optional part: rows of the training distribution that are held out
 ORDER = ("train", TRAIN_DEV, "val", "test")
 
 
-def split_rows(rows, sizes, seed, classes=None, name="data"):
-    """Split `rows` into disjoint parts of the given sizes, at random, and by class where `classes` is given.
+def split_rows(
+    rows: np.ndarray,
+    sizes: Mapping[str, int],
+    seed: int,
+    classes: np.ndarray | None = None,
+    name: str = "data",
+) -> dict[str, np.ndarray]:
+    """Splits `rows` at random into disjoint parts of the given sizes, stratified if `classes` is given.
 
     The algorithm: permute the rows with NumPy's PCG64 generator seeded with `seed`. Without classes, cut the
     permutation into test, val, train, in this order. With classes, each class is the subsequence of the permutation
@@ -20,8 +29,18 @@ def split_rows(rows, sizes, seed, classes=None, name="data"):
     remainder, ties to the lower class index, at least one where the part is not smaller than the number of classes);
     a part's rows keep the order of the permutation. The same rows, labels, sizes and seed give the same parts on every machine.
 
-    rows: (n,) original row numbers. sizes: part -> number of rows, as from `part_sizes`. classes: (n,) ints or None.
-    Returns a dict of (size,) int64 arrays, one for each part in `sizes`. Raises DataError for too small a class.
+    Args:
+        rows: (n,) original row numbers.
+        sizes: part -> number of rows, see `part_sizes`.
+        seed: of the permutation.
+        classes: (n,) integers, or None.
+        name: of the data, for messages.
+
+    Returns:
+        Part -> (size,) int64, for each part in `sizes`.
+
+    Raises:
+        DataError: a class is too small.
     """
     rows = np.asarray(rows, dtype=np.int64)
     order = np.random.default_rng(seed % 2**63).permutation(len(rows))
@@ -46,18 +65,31 @@ def split_rows(rows, sizes, seed, classes=None, name="data"):
         most = np.maximum(left - later, least) if part != filled[-1] else left
         number = _apportion(sizes[part], left, least, most)
         within = np.arange(number.sum()) - np.repeat(np.cumsum(number) - number, number)
-        chosen = by_class[np.repeat(first + taken, number) + within]
-        result[part] = rows[order[np.sort(chosen)]]
+        places = by_class[np.repeat(first + taken, number) + within]
+        result[part] = rows[order[np.sort(places)]]
         taken += number
     return result
 
 
-def part_sizes(split, count, name="data", parts=PARTS):
-    """Numbers of rows from what the user wrote, `count` rows being there.
+def part_sizes(
+    split: Mapping[str, Any], count: int, name: str = "data", parts: Sequence[str] = PARTS
+) -> dict[str, int]:
+    """Row counts of the parts of `count` rows, from the user's configuration.
 
     `split` maps a part to a fraction (0.6), a number of rows (1000), 0 (no such part) or None (the rest). Whole numbers
     of several parts that add up to 100 (98, 1, 1) are percent. Fractions that add up to 1 leave no row out; less leaves rows unused.
-    Returns part -> int. Raises DataError where this cannot be done.
+
+    Args:
+        split: part -> size.
+        count: number of rows.
+        name: of the data, for messages.
+        parts: the parts to fill.
+
+    Returns:
+        Part -> number of rows.
+
+    Raises:
+        DataError: a size is invalid, or there are too few rows.
     """
     given = {part: split[part] for part in parts if part in split}
     for part, value in given.items():
@@ -72,7 +104,8 @@ def part_sizes(split, count, name="data", parts=PARTS):
         given = {part: value / 100 for part, value in given.items()}
     elif len(values) == len(given) and whole and max(values, default=0) == 1 == sum(values):
         given = {part: float(value) for part, value in given.items()}  # train=1: all of it
-    sizes, share = {}, 0.0
+    sizes: dict[str, int] = {}
+    share = 0.0
     for part, value in given.items():
         if value is None:
             continue
@@ -92,7 +125,7 @@ def part_sizes(split, count, name="data", parts=PARTS):
     if len(rest) > 1:
         raise DataError(f"dataset.split: only one part can be the rest (null), not {' and '.join(rest)}")
     if not rest and abs(share - 1) < 1e-9 and all(isinstance(value, float) or value == 0 for value in given.values()):
-        rest = [max(sizes, key=sizes.get)]  # what rounding left over or took too much goes to the largest
+        rest = [max(sizes, key=lambda part: sizes[part])]  # the largest part absorbs the rounding error
     if rest:
         sizes[rest[0]] = count - sum(size for part, size in sizes.items() if part != rest[0])
     if sum(sizes.values()) > count or min(sizes.values(), default=0) < 0:
@@ -105,7 +138,7 @@ def part_sizes(split, count, name="data", parts=PARTS):
     return {part: sizes.get(part, 0) for part in given}
 
 
-def _check_classes(total, filled, sizes, name):
+def _check_classes(total: np.ndarray, filled: Sequence[str], sizes: Mapping[str, int], name: str) -> None:
     present = total[total > 0]
     needed = sum(sizes[part] >= len(total) for part in filled)
     if len(present) and present.min() < needed:
@@ -119,23 +152,23 @@ def _check_classes(total, filled, sizes, name):
 
 
 class SmallClass(DataError):
-    """A class has fewer rows than there are parts; `label` is its index, so that the caller can say its name."""
+    """A class has fewer rows than there are parts; `label` is its index, and `named` adds its name to the message."""
 
-    def __init__(self, label, rows, needed, parts, name, label_name=None):
+    def __init__(self, label: int, rows: int, needed: int, parts: Sequence[str], name: str, label_name: Any = None):
         self.details = (label, rows, needed, parts, name)
-        parts = ", ".join(part for part in PARTS if part in parts)
         super().__init__(
             f"{name}: class {label if label_name is None else label_name!r} has {rows} row{'s' * (rows != 1)}, "
-            f"but a split by class into {parts} needs {needed} of each; "
+            f"but a split by class into {', '.join(part for part in PARTS if part in parts)} needs {needed} of each; "
             f"leave that class out, or set dataset.split.stratify=false"
         )
 
-    def named(self, labels):
+    def named(self, labels: Sequence[Any]) -> SmallClass:
+        """The same error with the name of the class."""
         return SmallClass(*self.details, label_name=labels[self.details[0]])
 
 
-def _apportion(size, weights, least, most):
-    """Whole numbers that add up to `size`, in proportion to `weights`, within [least, most] (largest remainder)."""
+def _apportion(size: int, weights: np.ndarray, least: np.ndarray, most: np.ndarray) -> np.ndarray:
+    """Integers that sum to `size`, in proportion to `weights`, within [least, most] (largest remainder)."""
     quota = size * weights / max(weights.sum(), 1)
     number = np.clip(np.floor(quota).astype(np.int64), least, most)
     while number.sum() < size and (number < weights).any():

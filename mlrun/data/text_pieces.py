@@ -1,4 +1,4 @@
-"""A long text in pieces of a few MiB, of which only one is in memory at a time."""
+"""A long text in pieces of a few MiB, only one of which is in memory at a time."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 
 from mlrun.errors import DataError
 
-PIECE = 2**22  # bytes of text that are a Python string at a time
+PIECE = 2**22  # bytes of text that are decoded at once
 
 Buffer = bytes | mmap.mmap
 
 
 class TextPieces(Sequence[str]):
-    """The column of a text stream: the text between two bytes of a buffer, a piece per row, each ending with a line where possible.
+    """The column of a text stream: the text between two bytes of a buffer, one piece per row. Pieces end at line ends if possible.
 
     Args:
         buffer: the whole text in UTF-8.
         start, end: the first byte and the one after the last.
-        title: what messages call the text.
-        identity: names the text and its state, if what is computed from it may be kept on the disk.
+        title: name of the text in messages.
+        identity: key of the text and its version, if results computed from it may be cached on disk.
     """
 
     def __init__(self, buffer: Buffer, start: int, end: int, title: str, identity: str | None = None):
@@ -46,7 +46,7 @@ class TextPieces(Sequence[str]):
     def __getitem__(self, row: slice | np.ndarray) -> list[str]: ...
 
     def __getitem__(self, row: Any) -> str | list[str]:
-        """Raises DataError naming the line where a piece is not UTF-8."""
+        """Raises DataError naming the line of invalid UTF-8."""
         if not isinstance(row, (int, np.integer)):
             return [self[int(one)] for one in np.arange(len(self))[row]]
         first = self._bounds[:-1][row]
@@ -64,7 +64,7 @@ class TextPieces(Sequence[str]):
 
 
 def character_boundary(buffer: Buffer, at: int) -> int:
-    """The first place from `at` on where a character begins."""
+    """The first byte from `at` on at which a character begins."""
     while at < len(buffer) and buffer[at] & 0xC0 == 0x80:
         at += 1
     return at

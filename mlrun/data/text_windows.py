@@ -1,4 +1,4 @@
-"""Feeding a language model: windows of a stream of tokens, and the same windows one token later.
+"""Batches for language models: windows of a stream of tokens, and the same windows shifted by one token.
 
 A batch holds `input_ids` and `labels` (rows, context) int64, with labels[:, t] = the token after input_ids[:, t].
 """
@@ -17,9 +17,9 @@ Bounds = list[tuple[int, int]]
 
 
 class RandomWindows(Batches):
-    """`steps` batches an epoch of windows that begin anywhere.
+    """`steps` batches per epoch of windows at random positions.
 
-    tokens: (tokens,) as a tensor on the device, or as an array that is read where it is needed (a mapped file).
+    tokens: (tokens,) as a tensor on the device, or as an array that is read on demand (a memory-mapped file).
     """
 
     def __init__(
@@ -46,10 +46,10 @@ class RandomWindows(Batches):
 
 
 class ConsecutiveWindows(Batches):
-    """The stream cut into `rows` rows that are read side by side, window after window, so that a state can be carried along a row.
+    """The stream divided into `rows` rows that are read in parallel, window by window, so that a recurrent state can be carried along a row.
 
-    A window has at most `context` tokens. When shuffling, every epoch begins a little further on, and windows fall differently.
-    steps: windows of an epoch, None for all. A stream too short for so many rows has fewer.
+    A window has at most `context` tokens. When shuffling, each epoch starts at a random offset, which shifts the windows.
+    steps: windows of an epoch, None for all. A stream too short for that many rows has fewer.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""One class per row: accuracy, macro F1, log loss, ROC AUC."""
+"""Evaluator of single-class predictions: accuracy, macro F1, log loss, ROC AUC."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ class Classification(Evaluator):
 
     def begin(self, subject: Subject) -> None:
         super().begin(subject)
-        self._name, self._parts = subject.data.targets[0], []
+        self._name = subject.data.targets[0]
+        self._parts: list[tuple[np.ndarray, LabelPredictions]] = []
 
     def update(self, batch: Mapping[str, Any], examples: Examples, predictions: LabelPredictions) -> None:
         self._parts.append((examples[self._name], predictions))

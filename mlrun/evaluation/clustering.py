@@ -1,4 +1,4 @@
-"""Clusters: inertia, silhouette, and the agreement with classes where there are some."""
+"""Evaluator of clusters: inertia, silhouette, and agreement with classes if there are any."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Clustering(Evaluator):
     needs_batch = True
 
     def update(self, batch: Mapping[str, Any], examples: Examples, predictions: GroupPredictions) -> None:
-        self._seen, self._examples, self._predictions = batch["features"], examples, predictions
+        self._rows, self._examples, self._predictions = batch["features"], examples, predictions
 
     def compute(self) -> dict[str, float]:
         data = self.subject.data
         classes = self._examples[data.targets[0]] if isinstance(data.target, Label) else None
-        inertia = -self.subject.model.estimator.score(self._seen)
-        return metrics.clustering(self._seen, self._predictions.groups, classes, inertia=inertia)
+        inertia = -self.subject.model.estimator.score(self._rows)
+        return metrics.clustering(self._rows, self._predictions.groups, classes, inertia=inertia)

@@ -1,4 +1,4 @@
-"""Fewer numbers for the same rows: measured by what can be restored from them."""
+"""Evaluator of dimensionality reduction: explained variance and reconstruction error."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Decomposition(Evaluator):
     needs_batch = True
 
     def update(self, batch: Mapping[str, Any], examples: Examples, predictions: VectorPredictions) -> None:
-        self._seen, self._codes = batch["features"], predictions.values
+        self._rows, self._codes = batch["features"], predictions.values
 
     def compute(self) -> dict[str, float]:
         estimator = self.subject.model.estimator
         restored = estimator.inverse_transform(self._codes)
-        return metrics.decomposition(self._seen, restored, getattr(estimator, "explained_variance_ratio_", None))
+        return metrics.decomposition(self._rows, restored, getattr(estimator, "explained_variance_ratio_", None))

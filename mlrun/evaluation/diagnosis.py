@@ -1,4 +1,4 @@
-"""Where the error of a model comes from: the table of human, train, train-dev, dev and test error, and what to try next.
+"""Sources of a model's error: the table of human, train, train-dev, dev and test error, with advice.
 
 Ng 2018, "Machine Learning Yearning", chapters 20 to 43.
 """
@@ -14,14 +14,14 @@ ADVICE = {
     "variance or data mismatch": "which of the two: keep rows of train aside with dataset.split.train_dev=0.1 and train again",
     "over-fitting to dev": "a larger or fresh dev part; fewer choices made by looking at it",
 }
-LEAST = 0.01  # a smaller gap of error rates is not worth work
-SHARE = 0.25  # of the largest gap: what is smaller than that is not the next thing to do
+LEAST = 0.01  # a smaller gap of error rates is negligible
+SHARE = 0.25  # of the largest gap: smaller gaps have lower priority
 DEVIATIONS = 2.0  # standard errors by which a gap must exceed chance
 
 
 @dataclass(frozen=True)
 class Gap:
-    """The step from one error to the next. `size` may be negative; `matters` if it is the next thing to work on."""
+    """The difference of two successive errors. `size` may be negative; `matters` marks gaps to work on next."""
 
     name: str
     size: float
@@ -34,10 +34,15 @@ class Gap:
 
 
 def diagnose(errors: dict[str, float], rows: dict[str, int], human: float = 0.0, least: float = LEAST) -> list[Gap]:
-    """errors, rows: of the parts "train", "train_dev" (if there is one), "val" and "test"; error rates, or RMSE with `least` in its unit.
+    """The gaps between the errors of the parts "train", "train_dev" (if there is one), "val" and "test".
 
-    A gap matters if it is larger than `least`, than DEVIATIONS standard errors of a difference of two rates, and than SHARE
-    of the largest one.
+    A gap matters if it exceeds `least`, DEVIATIONS standard errors of a difference of two rates, and SHARE of the largest gap.
+
+    Args:
+        errors: part -> error rate, or RMSE.
+        rows: part -> number of rows.
+        human: human-level error.
+        least: smallest relevant gap, in the unit of the errors.
     """
     names = {
         "train": "avoidable bias",
@@ -45,7 +50,8 @@ def diagnose(errors: dict[str, float], rows: dict[str, int], human: float = 0.0,
         "val": "data mismatch" if "train_dev" in errors else "variance or data mismatch",
         "test": "over-fitting to dev",
     }
-    found, before, before_part = [], human, None
+    found: list[Gap] = []
+    before, before_part = human, None
     for part, name in names.items():
         if part not in errors:
             continue
@@ -62,5 +68,5 @@ def diagnose(errors: dict[str, float], rows: dict[str, int], human: float = 0.0,
 
 
 def _variance(error: float, rows: int) -> float:
-    """Of an error rate measured on so many rows."""
+    """Variance of an error rate measured on this many rows."""
     return max(0.0, error * (1 - error)) / rows if rows and error <= 1 else 0.0

@@ -1,4 +1,4 @@
-"""Episodes: what the greedy policy earns in an environment."""
+"""Evaluator of episodes: the returns of the greedy policy in an environment."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from mlrun.evaluation.evaluator import Better, Evaluator
 
 
 class Episodes(Evaluator):
-    """Plays the episodes of a part of an `Environment`, the same ones each time, by the actions that the model predicts.
+    """Plays the episodes of a part of an `Environment`, always the same ones, with the actions that the model predicts.
 
-    return: mean of the undiscounted returns. return_std: their standard deviation. episode_length: mean number of steps; it
-    counts as better the shorter it is, although in environments that end by failure a long episode is a good one.
+    return: mean of the undiscounted returns. return_std: their standard deviation. episode_length: mean number of steps; shorter
+    counts as better, although in environments that end by failure long episodes are better.
     """
 
     metrics = {"return": Better.LARGER, "return_std": Better.SMALLER, "episode_length": Better.SMALLER}
     needs_predictions = False
-    played: Played  # what `compute` measured last
+    played: Played  # episodes of the last `compute`
 
     def suits(self, target: Feature | None) -> bool:
         return target is None

@@ -1,4 +1,4 @@
-"""The error-analysis sheet: which rows are wrong with the most confidence, which labels look wrong, where errors gather."""
+"""Error analysis: the most confident mistakes, likely label errors, and slices with a high error."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 from mlrun.data.predictions import LabelPredictions, Predictions, ValuePredictions
 
 QUANTILES = 4  # slices of a column of numbers
-CATEGORIES = 12  # most frequent values of a column that are slices of their own
-SLICE_ROWS = 5  # a smaller slice says nothing
-OUTLYING = 6.0  # robust deviations beyond which a residual looks like a wrong value
+CATEGORIES = 12  # most frequent values of a column, each a slice
+SLICE_ROWS = 5  # fewer rows are not significant
+OUTLYING = 6.0  # robust deviations beyond which a residual indicates a wrong value
 
 
 def confident_mistakes(predictions: Predictions, truth: Any) -> np.ndarray:
-    """Places of the wrong rows, the worst first: the most confident of a yes-or-no mistake, else the largest mistake. Values are never
-    quite right, and all count."""
+    """Indices of the wrong rows, the worst first: by confidence if predictions have one, else by the size of the mistake. Values are never
+    exactly right, so all rows count."""
     size = predictions.mistakes(truth)
     wrong = np.arange(len(size)) if isinstance(predictions, ValuePredictions) else np.flatnonzero(size > 0)
     confidence = predictions.confidence()
@@ -26,7 +26,7 @@ def confident_mistakes(predictions: Predictions, truth: Any) -> np.ndarray:
 
 
 def likely_mislabelled(predictions: Predictions, truth: Any) -> np.ndarray:
-    """Places of rows whose given label is likely wrong, the likeliest first; none for kinds of predictions that do not tell.
+    """Indices of rows whose given label is likely wrong, the likeliest first; empty for unsupported kinds of predictions.
 
     Confident learning (Northcutt, Jiang and Chuang 2021): a row counts as class j if its probability of j reaches the mean that rows
     labelled j have; it is suspect where the likeliest such class is another than its label, ordered by the margin between the two.
@@ -58,19 +58,20 @@ def slices(
 ) -> list[tuple[str, str, int, float, float]]:
     """(column, values, rows, error, standard errors above the error of all rows), the worst first.
 
-    Numbers are cut at their quartiles, texts into their most frequent values. error: the mean mistake, or RMSE of values.
+    Numbers are binned at their quartiles, texts by their most frequent values. error: the mean mistake, or RMSE of values.
     """
     of_values = isinstance(predictions, ValuePredictions)
     size = predictions.mistakes(truth)
     wrong = size**2 if of_values else size
-    overall, spread, found = wrong.mean(), wrong.std(), []
+    overall, spread = wrong.mean(), wrong.std()
+    found: list[tuple[str, str, int, float, float]] = []
     for name, values in columns.items():
-        for said, mask in _masks(values):
+        for description, mask in _masks(values):
             count = int(mask.sum())
             if SLICE_ROWS <= count < len(wrong):
                 excess = (wrong[mask].mean() - overall) / (spread / np.sqrt(count)) if spread > 0 else 0.0
                 rate = np.sqrt(wrong[mask].mean()) if of_values else wrong[mask].mean()
-                found.append((name, said, count, float(rate), float(excess)))
+                found.append((name, description, count, float(rate), float(excess)))
     return sorted(found, key=lambda one: -one[4])
 
 

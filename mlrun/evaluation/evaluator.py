@@ -1,6 +1,6 @@
-"""Evaluators: what a model is measured by. One file per evaluator; a model's YAML lists them.
+"""Evaluators compute the metrics of a model. One file per evaluator; a model's YAML lists them.
 
-`evaluators: [classification]` names the file `mlrun/evaluation/classification.py`, and its `Evaluator`. An evaluator of your own is named by its
+`evaluators: [classification]` refers to the `Evaluator` in `mlrun/evaluation/classification.py`. A custom evaluator is given by its
 dotted path (`mine.Rooms`), or with settings as a node with `_target_`.
 """
 
@@ -17,14 +17,12 @@ from pkgutil import iter_modules
 from typing import Any, ClassVar
 
 from mlrun.config.instantiate import build
-from mlrun.data.examples import Examples
 from mlrun.data.features import Feature
-from mlrun.data.predictions import Predictions
 from mlrun.errors import ConfigError
 
 
 class Better(str, Enum):
-    """Which direction of a metric is better; the value is Lightning's word for it."""
+    """The better direction of a metric; the value is Lightning's `mode`."""
 
     LARGER = "max"
     SMALLER = "min"
@@ -32,9 +30,11 @@ class Better(str, Enum):
 
 @dataclass
 class Subject:
-    """What is measured. model: the learner; data, part: of which rows; reference_classifier: a function that gives a classifier of the same
-    data, trained when it is first asked for, or None where there are no classes; in_training: after an epoch, where an evaluator may
-    measure less than of a finished model."""
+    """The model and data to evaluate.
+
+    model: the learner. data, part: the rows. reference_classifier: a function that returns a classifier of the same data and trains it on
+    the first call, or None without classes. in_training: after an epoch, when an evaluator may compute less than for a trained model.
+    """
 
     model: Any
     data: Any
@@ -46,26 +46,30 @@ class Subject:
 class Evaluator(ABC):
     """Measures a model on a part of the data: `begin`, then `update` batch by batch, then `compute`.
 
-    An evaluator that brings its own data (episodes, word pairs, a retrieval set) does its work in `compute` and ignores `update`.
+    An evaluator with its own data (episodes, word pairs, a retrieval set) works in `compute` and ignores `update`.
     """
 
-    metrics: ClassVar[Mapping[str, Better]]  # every metric that `compute` may give, with its direction
-    every_epoch: bool = True  # False: only at the end, not after every epoch on the validation part
-    needs_batch: ClassVar[bool] = (
-        False  # of an estimator: True where `update` wants the rows as the estimator sees them
-    )
-    needs_predictions: ClassVar[bool] = True  # False: `update` gets None for them, and no time is spent on predicting
+    metrics: ClassVar[Mapping[str, Better]]  # every metric that `compute` may return, with its direction
+    every_epoch: bool = True  # False: only at the end, not after each epoch on the validation part
+    needs_batch: ClassVar[bool] = False  # True: `update` needs the estimator's input rows
+    needs_predictions: ClassVar[bool] = True  # False: `update` gets None, and nothing is predicted
 
     def suits(self, target: Feature | None) -> bool:
-        """Whether it can measure predictions of this target; those that cannot are left out."""
+        """Whether it can evaluate predictions of this target; others are left out."""
         return True
 
     def begin(self, subject: Subject) -> None:
-        """Forgets what was measured before."""
+        """Resets the evaluator."""
         self.subject = subject
 
-    def update(self, batch: Mapping[str, Any], examples: Examples | None, predictions: Predictions | None) -> None:
-        """A batch as the network is fed, the examples that it was made of, targets included, and what the model predicts for them."""
+    def update(self, batch: Mapping[str, Any], examples: Any, predictions: Any) -> None:
+        """Adds a batch.
+
+        Args:
+            batch: input of the network.
+            examples: `Examples` of the batch, including targets; None for data without rows.
+            predictions: `Predictions` of the batch, of the kind that the evaluator measures; None if it needs none.
+        """
 
     @abstractmethod
     def compute(self) -> dict[str, float]:
@@ -73,9 +77,9 @@ class Evaluator(ABC):
 
 
 def make_evaluators(entries: Sequence[Any] | None, target: Feature | None = None) -> list[Evaluator]:
-    """The evaluators of a model's YAML that suit the dataset's target; None: those that usually measure it.
+    """The evaluators of a model's YAML that suit the dataset's target; None: the default ones of the target.
 
-    Raises ConfigError for a name that does not exist.
+    Raises ConfigError for an unknown name.
     """
     entries = entries if entries is not None or target is None else target.evaluators
     found = [_evaluator(entry, f"model.evaluators[{at}]") for at, entry in enumerate(entries or ())]
@@ -91,7 +95,7 @@ def _evaluator(entry: Any, path: str) -> Evaluator:
     if isinstance(entry, Evaluator):
         return entry
     if isinstance(entry, Mapping):
-        return build(entry, path=path)
+        return build(dict(entry), path=path)
     return build({"_target_": entry if "." in entry else _by_name(entry, path)}, path=path)
 
 

@@ -1,26 +1,26 @@
-"""How much samples of a generative model resemble data: numpy arrays in, plain floats out.
+"""Metrics of the resemblance between samples of a generative model and data: NumPy arrays in, plain floats out.
 
-Points are compared as they are, images by the features of a classifier (`mlrun.experiment.reference_classifier`): (rows, features) everywhere.
+Points are compared directly, images by the features of a classifier (`mlrun.experiment.reference_classifier`): (rows, features) everywhere.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-COVERED = 0.1  # share of the samples that a covered mode gets at least, relative to an equal share for all modes
-CHUNK = 256  # samples whose nearest training rows are found at once
+COVERED = 0.1  # smallest fraction of the samples in a covered mode, relative to a uniform distribution over modes
+CHUNK = 256  # samples per block of the nearest-neighbour search
 
 
 def modes(samples: np.ndarray, centers: np.ndarray, deviation: float, within: float = 3.0) -> dict[str, float]:
-    """Of a mixture of equally likely Gaussians: `modes` covered, and `good`, the share of samples close to a center.
+    """For a mixture of equally likely Gaussians: the number of `modes` covered, and `good`, the fraction of high-quality samples.
 
-    As Srivastava et al. 2017 (VEEGAN), but one close sample does not cover a mode.
+    As in Srivastava et al. 2017 (VEEGAN), a sample is of high quality if it is close to a center; but one such sample does not cover a mode.
 
     Args:
         samples: (rows, features).
         centers: (modes, features).
         deviation: standard deviation of the Gaussians.
-        within: how many deviations are close.
+        within: number of deviations that counts as close.
     """
     distance = np.sqrt(squared_distances(samples, centers))
     close = distance.min(axis=1) <= within * deviation
@@ -32,7 +32,7 @@ def modes(samples: np.ndarray, centers: np.ndarray, deviation: float, within: fl
 
 
 def squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Euclidean, (rows of x, rows of y), never negative. x, y: (rows, ...)."""
+    """Squared Euclidean distances (rows of x, rows of y), never negative. x, y: (rows, ...)."""
     x, y = (np.asarray(values, dtype=np.float64).reshape(len(values), -1) for values in (x, y))
     return np.maximum((x**2).sum(1)[:, None] + (y**2).sum(1)[None] - 2 * x @ y.T, 0)
 
@@ -45,8 +45,8 @@ def mmd(x: np.ndarray, y: np.ndarray, permutations: int = 0, seed: int = 0) -> d
 
     Args:
         x, y: the samples, (rows, ...) each.
-        permutations: of a test that both come from one distribution; 0: no test. Its level `mmd_p` is the share of random divisions of
-            all rows, this one included, whose discrepancy is at least as large. Below 0.05 the two can be told apart at the 5 % level.
+        permutations: of a test that both come from one distribution; 0: no test. Its p-value `mmd_p` is the fraction of random splits of
+            all rows, including the given one, whose discrepancy is at least as large. Below 0.05 the samples differ at the 5 % level.
         seed: of the permutations.
     """
     n, m = len(x), len(y)
@@ -55,9 +55,12 @@ def mmd(x: np.ndarray, y: np.ndarray, permutations: int = 0, seed: int = 0) -> d
     both = np.concatenate([np.asarray(values, dtype=np.float64).reshape(len(values), -1) for values in (x, y)])
     squared = squared_distances(both, both)
     median = np.median(squared[np.triu_indices(n + m, 1)]) or 1.0
-    kernel = sum(np.exp(-squared / (2 * median * 4.0**power)) for power in (-2, -1, 0, 1, 2)) / 5
+    kernel = np.zeros_like(squared)
+    for power in (-2, -1, 0, 1, 2):
+        kernel += np.exp(-squared / (2 * median * 4.0**power))
+    kernel /= 5
     np.fill_diagonal(kernel, 0)
-    first = np.zeros((1 + permutations, n + m))  # a row per division: 1 for the rows of the first sample
+    first = np.zeros((1 + permutations, n + m))  # a row per split: 1 for the rows of the first sample
     first[0, :n] = 1
     random = np.random.default_rng(seed)
     for row in range(1, 1 + permutations):
@@ -73,9 +76,9 @@ def mmd(x: np.ndarray, y: np.ndarray, permutations: int = 0, seed: int = 0) -> d
 def neighbourhoods(real: np.ndarray, samples: np.ndarray, neighbours: int = 5) -> dict[str, float]:
     """`precision` and `recall` (Kynkäänniemi et al. 2019), `density` and `coverage` (Naeem et al. 2020).
 
-    The ball of a row reaches to its k-th nearest neighbour in its own set. precision: share of samples in a ball of a real row; recall:
-    share of real rows in a ball of a sample; density: number of balls of real rows that a sample lies in, divided by k; coverage: share of
-    balls of real rows that contain a sample.
+    The ball of a row reaches to its k-th nearest neighbour in its own set. precision: fraction of samples in a ball of a real row; recall:
+    fraction of real rows in a ball of a sample; density: mean number of balls of real rows that contain a sample, divided by k; coverage:
+    fraction of balls of real rows that contain a sample.
 
     Args:
         real, samples: (rows, features) each.
@@ -99,7 +102,7 @@ def neighbourhoods(real: np.ndarray, samples: np.ndarray, neighbours: int = 5) -
 def frechet(x: np.ndarray, y: np.ndarray) -> float:
     """Squared Fréchet distance of Gaussians with the means and covariances of x and y, (rows, features) each (Heusel et al. 2017).
 
-    |m_x - m_y|^2 + tr(C_x + C_y - 2 (C_x C_y)^(1/2)). It depends on the number of rows: compare only distances of equally many. NaN where
+    |m_x - m_y|^2 + tr(C_x + C_y - 2 (C_x C_y)^(1/2)). It depends on the number of rows: compare only distances of equally many rows. NaN if
     a value is not finite.
     """
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
@@ -115,7 +118,7 @@ def frechet(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def diversity(samples: np.ndarray, classes: np.ndarray, real: np.ndarray, real_classes: np.ndarray) -> float:
-    """Mean distance of two samples of a class, divided by that of two real rows of the class: the mean over classes. 0: one image per class.
+    """Mean distance of two samples of a class, divided by that of two real rows of the class, averaged over classes. 0: one image per class.
 
     Args:
         samples, real: (rows, features) each.
@@ -130,11 +133,11 @@ def diversity(samples: np.ndarray, classes: np.ndarray, real: np.ndarray, real_c
 
 
 def mean_distance(x: np.ndarray) -> float:
-    """Of two different rows of x, (rows, features); NaN for fewer than two."""
+    """Mean distance of two distinct rows of x, (rows, features); NaN for fewer than two."""
     if len(x) < 2:
         return float("nan")
     difference = np.sqrt(squared_distances(x, x))
-    np.fill_diagonal(difference, 0)  # rounding
+    np.fill_diagonal(difference, 0)  # removes rounding errors
     return float(difference.sum() / (len(x) * (len(x) - 1)))
 
 
@@ -155,10 +158,10 @@ def memorization(samples: np.ndarray, train: np.ndarray, fresh: np.ndarray) -> f
 
 
 def pca_error(train: np.ndarray, test: np.ndarray, components: int) -> float:
-    """Mean squared error per value of `test` (rows, ...) restored from so many principal components of `train` (rows, ...)."""
+    """Mean squared error per value of `test` (rows, ...) reconstructed from principal components of `train` (rows, ...)."""
     train, test = (np.asarray(values, dtype=np.float64).reshape(len(values), -1) for values in (train, test))
     mean = train.mean(axis=0)
     _, vectors = np.linalg.eigh(np.cov(train, rowvar=False))
-    chosen = vectors[:, ::-1][:, :components]
-    restored = (test - mean) @ chosen @ chosen.T + mean
+    largest = vectors[:, ::-1][:, :components]
+    restored = (test - mean) @ largest @ largest.T + mean
     return float(((test - restored) ** 2).mean())

@@ -1,4 +1,4 @@
-"""How well images of two domains are translated into each other."""
+"""Evaluator of unpaired image-to-image translation."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ CHUNK = 256  # images translated at once
 class ImageTranslation(Evaluator):
     """Of a `CycleGAN` task on data of two domains, the mean of both directions.
 
-    `cycle_l1`: distance of images from themselves after both translations, and, where the data know how a translation should look, `l1`
-    from that; means over pixels, relative to their range. With classes: `class_kept`, the share of translations in which a reference
-    classifier sees the class of the original image, its `reference_accuracy` on the originals, and `frechet` between translations and the
-    real images of their domain (`frechet_real` between as many training images and those).
+    `cycle_l1`: distance between images and their reconstructions after both translations; `l1`: distance from the true translation, if
+    the data provide it. Both are means over pixels, relative to their range. With classes: `class_kept`, the fraction of translations
+    in which a reference classifier predicts the class of the original image, its `reference_accuracy` on the originals, and `frechet`
+    between translations and the real images of their domain (`frechet_real` between as many training images and those).
     """
 
     metrics = {
@@ -35,7 +35,7 @@ class ImageTranslation(Evaluator):
 
     def begin(self, subject: Subject) -> None:
         super().begin(subject)
-        # domain -> its images, their translations and these translated back: pixels (rows, channels, height, width) from 0 to 1
+        # domain -> its images, their translations and the reconstructions: pixels (rows, channels, height, width) from 0 to 1
         self.images: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
 
     def compute(self) -> dict[str, float]:
@@ -52,11 +52,11 @@ class ImageTranslation(Evaluator):
         ]
         if distances:
             found["l1"] = fmean(distances)
-        give = self.subject.reference_classifier
-        return found if give is None else {**found, **self._classified(give())}
+        classifier = self.subject.reference_classifier
+        return found if classifier is None else {**found, **self._classified(classifier())}
 
     def _translated(self, images: np.ndarray, there: Any, back: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Raw images -> the same, translated, and translated back, as pixels from 0 to 1. there, back: translators."""
+        """Raw images -> originals, translations and reconstructions as pixels from 0 to 1. there, back: translators."""
         import torch
 
         device = self.subject.model.task.device
@@ -72,7 +72,7 @@ class ImageTranslation(Evaluator):
         return first, second, third
 
     def _classified(self, classifier: Any) -> dict[str, float]:
-        """classifier: a `ReferenceClassifier` of both domains."""
+        """Metrics based on a `ReferenceClassifier` of both domains."""
         data = self.subject.data
         domains, train = data.domains(self.subject.part), data.domains("train")
         of_real = [classifier.classify(self.images[letter][0]) for letter in "AB"]

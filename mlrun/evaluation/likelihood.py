@@ -1,4 +1,4 @@
-"""The likelihood of data under a variational autoencoder, by its bounds."""
+"""Evaluator of the likelihood of data under a variational autoencoder, by its bounds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SEED = 2  # of binarization and codes
 
 class Likelihood(Evaluator):
     """Of a `VAE` task, in nats per row: `elbo` = `reconstruction` - `kl`, and `log_likelihood`, the importance-weighted estimate, which is
-    never below the ELBO (Burda et al. 2016). In training the task's loss gives the first three."""
+    never below the ELBO (Burda et al. 2016). During training the task's loss provides the first three."""
 
     metrics = {
         "elbo": Better.LARGER,

@@ -1,24 +1,34 @@
-"""What is measured on predictions: one function per problem, numpy in, a dict of plain floats out.
+"""Metrics of predictions: one function per problem, NumPy arrays in, a dict of plain floats out.
 
-Estimators and networks are measured by the same functions, so their numbers can be compared; the definitions are
-scikit-learn's. What a network needs is written here in numpy, because importing `sklearn.metrics` takes about a second.
-A quantity that is not defined on the data at hand (ROC AUC with one class present) is NaN, never missing.
+Estimators and networks use the same functions, so their numbers are comparable; the definitions are those of
+scikit-learn. The metrics of networks are written here in NumPy, because importing `sklearn.metrics` takes about a second.
+A metric that is undefined for the data (ROC AUC with one class present) is NaN, never missing.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
-SILHOUETTE_ROWS = 3000  # the silhouette compares all pairs of rows; beyond this it is taken on a seeded sample
+SILHOUETTE_ROWS = 3000  # beyond this the silhouette, which compares all pairs of rows, uses a seeded sample
 
 
-def classification(y_true, y_pred, probabilities=None, num_classes=None) -> dict[str, float]:
+def classification(
+    y_true: np.ndarray,
+    y_pred: np.ndarray,
+    probabilities: np.ndarray | None = None,
+    num_classes: int | None = None,
+) -> dict[str, float]:
     """Accuracy and macro F1; with `probabilities` log loss, and ROC AUC if there are two classes.
 
-    y_true, y_pred: (rows,) class indices 0..num_classes-1; probabilities: (rows, num_classes), rows sum to 1.
     Macro F1 is the mean over the classes that occur in `y_true` or `y_pred`.
+
+    Args:
+        y_true, y_pred: (rows,) class indices 0..num_classes-1.
+        probabilities: (rows, num_classes), rows sum to 1.
+        num_classes: None: as many as occur.
     """
     y_true, y_pred = np.asarray(y_true, dtype=np.int64), np.asarray(y_pred, dtype=np.int64)
     counts = confusion(y_true, y_pred, num_classes or _num_classes(y_true, y_pred, probabilities))
@@ -36,7 +46,7 @@ def classification(y_true, y_pred, probabilities=None, num_classes=None) -> dict
     return measured
 
 
-def regression(y_true, y_pred) -> dict[str, float]:
+def regression(y_true: np.ndarray, y_pred: np.ndarray) -> dict[str, float]:
     """Root mean squared error, mean absolute error (in the target's unit) and R^2.
 
     y_true, y_pred: (rows,) or (rows, outputs).
@@ -49,7 +59,7 @@ def regression(y_true, y_pred) -> dict[str, float]:
     error = y_true - y_pred
     residual = np.sum(error**2, axis=0)
     total = np.sum((y_true - y_true.mean(axis=0)) ** 2, axis=0)
-    # a constant target has no variance to explain: 1 if it is met exactly, else 0, as scikit-learn has it
+    # a constant target has no variance to explain: 1 if predicted exactly, else 0, as in scikit-learn
     r2 = np.where(total > 0, 1 - residual / np.where(total > 0, total, 1), np.where(residual == 0, 1.0, 0.0))
     return {
         "rmse": float(np.mean(np.sqrt(np.mean(error**2, axis=0)))),
@@ -59,7 +69,7 @@ def regression(y_true, y_pred) -> dict[str, float]:
 
 
 def language_modeling(loss: float, tokens_per_character: float) -> dict[str, float]:
-    """From the mean loss per token in nats: perplexity exp(loss), and bits per character of the text."""
+    """Perplexity exp(loss) and bits per character of the text, from the mean loss per token in nats."""
     with np.errstate(over="ignore"):
         return {
             "loss": loss,
@@ -68,10 +78,12 @@ def language_modeling(loss: float, tokens_per_character: float) -> dict[str, flo
         }
 
 
-def clustering(x, labels, y_true=None, inertia=None) -> dict[str, float]:
-    """Inertia (as given), silhouette, and the adjusted Rand index where true classes are known.
+def clustering(
+    x: np.ndarray, labels: np.ndarray, y_true: np.ndarray | None = None, inertia: float | None = None
+) -> dict[str, float]:
+    """Inertia (as given), silhouette, and the adjusted Rand index if true classes are known.
 
-    x: (rows, features) as the clusterer saw it; labels: (rows,) cluster indices; y_true: (rows,) class indices.
+    x: (rows, features), input of the clusterer; labels: (rows,) cluster indices; y_true: (rows,) class indices.
     """
     from sklearn.metrics import adjusted_rand_score, silhouette_score
 
@@ -80,15 +92,17 @@ def clustering(x, labels, y_true=None, inertia=None) -> dict[str, float]:
     sample = SILHOUETTE_ROWS if len(x) > SILHOUETTE_ROWS else None
     try:
         measured["silhouette"] = float(silhouette_score(x, labels, sample_size=sample, random_state=0))
-    except ValueError:  # one cluster only, or every row a cluster of its own
+    except ValueError:  # a single cluster, or each row a separate one
         measured["silhouette"] = float("nan")
     if y_true is not None:
         measured["ari"] = float(adjusted_rand_score(y_true, labels))
     return measured
 
 
-def decomposition(x, reconstruction, explained_variance_ratio=None) -> dict[str, float]:
-    """Share of variance that the components keep, and the mean squared error of the reconstruction.
+def decomposition(
+    x: np.ndarray, reconstruction: np.ndarray, explained_variance_ratio: np.ndarray | None = None
+) -> dict[str, float]:
+    """Fraction of variance explained by the components, and the mean squared error of the reconstruction.
 
     x, reconstruction: (rows, features); explained_variance_ratio: (components,)
     """
@@ -100,15 +114,15 @@ def decomposition(x, reconstruction, explained_variance_ratio=None) -> dict[str,
     return measured
 
 
-def confusion(y_true, y_pred, num_classes) -> np.ndarray:
+def confusion(y_true: np.ndarray, y_pred: np.ndarray, num_classes: int) -> np.ndarray:
     """Counts (num_classes, num_classes): row = true class, column = predicted class."""
     y_true, y_pred = np.asarray(y_true, dtype=np.int64), np.asarray(y_pred, dtype=np.int64)
     counts = np.bincount(y_true * num_classes + y_pred, minlength=num_classes * num_classes)
     return counts.reshape(num_classes, num_classes)
 
 
-def log_loss(y_true, probabilities) -> float:
-    """Mean negative log-likelihood in nats. A probability is at least the machine epsilon of its own type."""
+def log_loss(y_true: np.ndarray, probabilities: np.ndarray) -> float:
+    """Mean negative log-likelihood in nats. Probabilities are clipped at the machine epsilon of their dtype."""
     probabilities = np.asarray(probabilities)
     y_true = np.asarray(y_true, dtype=np.int64)
     if not len(y_true):
@@ -118,7 +132,7 @@ def log_loss(y_true, probabilities) -> float:
     return float(-np.mean(np.log(likelihood.astype(np.float64))))
 
 
-def roc_auc(y_true, score) -> float:
+def roc_auc(y_true: np.ndarray, score: np.ndarray) -> float:
     """Area under the ROC curve: P(score of a positive > score of a negative), ties count half (Mann-Whitney U).
 
     y_true: (rows,) 0 or 1; score: (rows,), higher means class 1. NaN if only one class is present.
@@ -132,8 +146,8 @@ def roc_auc(y_true, score) -> float:
     return float((rank[inverse][y_true].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
-def threshold_counts(y_true, score) -> tuple[np.ndarray, np.ndarray]:
-    """True and false positives when the highest k distinct scores are called positive, k = 1, 2, ..."""
+def threshold_counts(y_true: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """True and false positives if the k highest distinct scores are classified as positive, k = 1, 2, ..."""
     y_true, score = np.asarray(y_true) == 1, np.asarray(score)
     order = np.argsort(-score, kind="stable")
     y_true, score = y_true[order], score[order]
@@ -142,7 +156,7 @@ def threshold_counts(y_true, score) -> tuple[np.ndarray, np.ndarray]:
     return true_positives, 1 + last_of_its_value - true_positives
 
 
-def average_precision(y_true, score) -> float:
+def average_precision(y_true: np.ndarray, score: np.ndarray) -> float:
     """Precision averaged over recall, as a step function: sum of (R_n - R_{n-1}) P_n. NaN without positives."""
     true_positives, false_positives = threshold_counts(y_true, score)
     if not true_positives[-1]:
@@ -152,44 +166,47 @@ def average_precision(y_true, score) -> float:
     return float(np.sum(np.diff(recall, prepend=0.0) * precision))
 
 
-def _num_classes(y_true, y_pred, probabilities) -> int:
+def _num_classes(y_true: np.ndarray, y_pred: np.ndarray, probabilities: np.ndarray | None) -> int:
     if probabilities is not None:
         return np.shape(probabilities)[1]
     return int(max(np.max(y_true, initial=0), np.max(y_pred, initial=0))) + 1
 
 
-def translation(written, references, bleu=True):
-    """Written texts (rows,) against one or several references each: the share that equals one of them, and BLEU from 0 to 100."""
+def translation(generated: Sequence[str], references: Sequence[Sequence[str]], bleu: bool = True) -> dict[str, float]:
+    """Fraction of generated texts (rows,) that equal one of their references, and BLEU from 0 to 100."""
     same = sum(
         " ".join(text.split()) in {" ".join(one.split()) for one in expected}
-        for text, expected in zip(written, references)
+        for text, expected in zip(generated, references)
     )
-    metrics = {"exact_match": same / max(1, len(written))}
+    metrics = {"exact_match": same / max(1, len(generated))}
     if bleu:
-        metrics["bleu"] = corpus_bleu(written, references)
+        metrics["bleu"] = corpus_bleu(generated, references)
     return metrics
 
 
-def corpus_bleu(written, references, lowercase=False):
-    """BLEU of a corpus by sacrebleu: its own tokens ("13a"), four-grams, exponential smoothing (Post 2018, arXiv:1804.08771).
+def corpus_bleu(generated: Sequence[str], references: Sequence[Sequence[str]], lowercase: bool = False) -> float:
+    """BLEU of a corpus by sacrebleu: its tokenizer "13a", four-grams, exponential smoothing (Post 2018, arXiv:1804.08771).
 
-    references: for each text one or several; their number may differ.
+    references: one or several for each text; their number may differ.
     """
     from sacrebleu.metrics import BLEU
 
     longest = max(map(len, references), default=0)
     streams = [[expected[at] if at < len(expected) else None for expected in references] for at in range(longest)]
-    return BLEU(lowercase=lowercase).corpus_score(list(written), streams).score
+    return BLEU(lowercase=lowercase).corpus_score(list(generated), streams).score
 
 
-def clipped_precision(written, references, n):
-    """(matches, n-grams): how many n-grams of the written words occur in a reference, each as often as in the reference that has it
-    most (Papineni et al. 2002, section 2.1). written: words; references: lists of words."""
+def clipped_precision(generated: Sequence[str], references: Sequence[Sequence[str]], n: int) -> tuple[int, int]:
+    """Clipped n-gram matches and total number of n-grams (Papineni et al. 2002, section 2.1).
 
-    def ngrams(words):
+    An n-gram matches at most as often as it occurs in any single reference. generated: words; references: lists of words.
+    """
+
+    def ngrams(words: Sequence[str]) -> Counter[tuple[str, ...]]:
         return Counter(zip(*(words[at:] for at in range(n))))
 
-    found, most = ngrams(written), Counter()
+    found = ngrams(generated)
+    most: Counter[tuple[str, ...]] = Counter()
     for reference in references:
         most |= ngrams(reference)
     return (found & most).total(), found.total()

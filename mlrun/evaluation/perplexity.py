@@ -1,4 +1,4 @@
-"""How well a language model predicts a text: mean loss per token, perplexity, bits per character."""
+"""Evaluator of language models: mean loss per token, perplexity, bits per character."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Perplexity(Evaluator):
 
     def compute(self) -> dict[str, float]:
         stream = self.subject.data.stream(self.subject.part, self.subject.model.preprocessor)
-        if self._task is None:  # an estimator, which takes all tokens at once
+        if self._task is None:  # an estimator takes all tokens at once
             loss = -float(self.subject.model.estimator.log_probabilities(stream.tokens).mean())
         else:
             loss = float(self._sum) / self._count

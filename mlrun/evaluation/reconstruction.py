@@ -1,4 +1,4 @@
-"""How well an autoencoder restores rows from their codes, and finds similar rows by them."""
+"""Evaluator of autoencoders: reconstruction of rows from their codes, and search for similar rows by code."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SEED = 2  # of the noise on the input
-SHOWN = 10  # rows that are kept for figures
+SHOWN = 10  # rows kept for figures
 
 
 class Reconstruction(Evaluator):
-    """Of an `Autoencoder` task. Errors are means of squares in the unit of the data (pixels from 0 to 1), not cut to its range.
+    """Of an `Autoencoder` task. Errors are mean squares in the unit of the data (pixels from 0 to 1), not clipped to its range.
 
-    `mse`; `pca_mse` of as many principal components of the training rows; `against_pca`, their ratio. Of a task that denoises also
-    `noisy_mse` of corrupted rows and `denoised_mse` of what is restored from them. Of data with classes `search_accuracy`: the share of
-    rows whose nearest training row by code is of their class.
+    `mse`; `pca_mse` of as many principal components of the training rows; `against_pca`, their ratio. For a denoising task also
+    `noisy_mse` of corrupted rows and `denoised_mse` of their reconstructions. For data with classes `search_accuracy`: the fraction of
+    rows whose nearest training row by code has their class.
     """
 
     metrics = {
@@ -74,7 +74,7 @@ class Reconstruction(Evaluator):
         return found
 
     def _has_classes(self) -> bool:
-        """The parts of a generated distribution, by which it is not split, are no classes to search for."""
+        """Components of a generated distribution, by which it is not stratified, do not count as classes."""
         data = self.subject.data
         return isinstance(data.target, Label) and getattr(data, "splits_by_class", True)
 

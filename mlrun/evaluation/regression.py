@@ -1,4 +1,4 @@
-"""One value per row: root mean squared error, mean absolute error, R^2."""
+"""Evaluator of predicted values: root mean squared error, mean absolute error, R^2."""
 
 from __future__ import annotations
 
@@ -25,10 +25,12 @@ class Regression(Evaluator):
 
     def begin(self, subject: Subject) -> None:
         super().begin(subject)
-        self._name, self._parts = subject.data.targets[0], []
+        self._name = subject.data.targets[0]
+        self._parts: list[tuple[np.ndarray, np.ndarray]] = []
 
     def update(self, batch: Mapping[str, Any], examples: Examples, predictions: ValuePredictions) -> None:
         self._parts.append((examples[self._name], predictions.values))
 
     def compute(self) -> dict[str, float]:
-        return metrics.regression(*(np.concatenate(values) for values in zip(*self._parts)))
+        truth, predicted = (np.concatenate(values) for values in zip(*self._parts))
+        return metrics.regression(truth, predicted)

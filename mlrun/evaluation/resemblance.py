@@ -1,4 +1,4 @@
-"""How much samples of a generative model resemble data that it has not seen."""
+"""Evaluator of the resemblance between samples of a generative model and unseen data."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from mlrun.evaluation.evaluator import Better, Evaluator, Subject
 if TYPE_CHECKING:
     from torch import Tensor
 
-SEED = 2  # of the noise that the measured samples are made from
-MEASURED, COMPARED = 4000, 10_000  # samples of a finished model, and training rows that they are compared with, at most
-IN_TRAINING = 500  # samples after an epoch, at most
-TESTED = 1000  # rows of each side of the MMD test and of `novelty`, at most
+SEED = 2  # of the noise of the evaluated samples
+MEASURED, COMPARED = 4000, 10_000  # largest number of samples of a trained model, and of training rows to compare with
+IN_TRAINING = 500  # largest number of samples after an epoch
+TESTED = 1000  # largest number of rows of each side of the MMD test and of `novelty`
 PERMUTATIONS = 200
 
 
 class Resemblance(Evaluator):
-    """Of a `Generation` task. Points are compared as they are, images by the features of a reference classifier too.
+    """Of a `Generation` task. Points are compared directly, images also by the features of a reference classifier.
 
-    Always: `mmd` and `mmd_p`, the level of its test; `novelty`: median distance to the nearest training row, relative to that of fresh
-    rows. Of mixtures of points: `modes`, `good`. Of images with classes: `precision`, `recall`, `density`, `coverage`, `frechet` (and
-    `frechet_real` of as many training rows), `reference_accuracy` of the classifier on the same rows; where the model is conditional,
-    `classified_as_asked` and `diversity` (by class, of features, relative to the real data's). See `fidelity`.
+    Always: `mmd` and `mmd_p`, the p-value of its test; `novelty`: median distance to the nearest training row, relative to that of fresh
+    rows. For mixtures of points: `modes`, `good`. For images with classes: `precision`, `recall`, `density`, `coverage`, `frechet` (and
+    `frechet_real` of as many training rows), `reference_accuracy` of the classifier on the same rows; for a conditional model also
+    `classified_as_asked` and `diversity` (of features within a class, relative to that of the real data). See `fidelity`.
 
-    After an epoch only `mmd`, in the scale that the network sees.
+    After an epoch only `mmd`, in the scale of the network.
 
     Args:
-        every_epoch: whether to measure after every epoch, which takes samples.
+        every_epoch: evaluate after each epoch, which requires sampling.
     """
 
     metrics = {
@@ -56,7 +56,7 @@ class Resemblance(Evaluator):
 
     def __init__(self, every_epoch: bool = False):
         self.every_epoch = every_epoch
-        # what was compared, for figures: samples and training rows in the unit of the data, and the reference classifier
+        # for figures: the compared samples and training rows in the unit of the data, and the reference classifier
         self.samples: np.ndarray | None = None
         self.training_rows: np.ndarray | None = None
         self.reference: Any = None
@@ -88,17 +88,17 @@ class Resemblance(Evaluator):
         centers = getattr(self.subject.data, "centers", None)
         if centers is not None:
             found |= fidelity.modes(made, centers, self.subject.data.noise)
-        give = self.subject.reference_classifier
-        if task.makes_images and give is not None:
-            self.reference = give()
+        classifier = self.subject.reference_classifier
+        if task.makes_images and classifier is not None:
+            self.reference = classifier()
             found |= self._by_features(made, labels, fresh, torch.cat(self._labels).cpu().numpy(), known)
         return found
 
     def _by_features(
         self, made: np.ndarray, labels: Tensor | None, fresh: np.ndarray, classes: np.ndarray, known: np.ndarray
     ) -> dict[str, float]:
-        """Metrics on the features and answers of the reference classifier. made, fresh, known: samples, fresh and training images; labels: of the
-        samples; classes: of the fresh images."""
+        """Metrics on the features and predictions of the reference classifier. made, fresh, known: samples, fresh and training images; labels:
+        of the samples; classes: of the fresh images."""
         features, predicted = self.reference.classify(made)
         fresh_features, fresh_predicted = self.reference.classify(fresh)
         known_features, _ = self.reference.classify(known)
@@ -117,10 +117,12 @@ class Resemblance(Evaluator):
 
 
 def first_training_rows(subject: Subject, count: int) -> tuple[Tensor, Tensor | None]:
-    """The first training rows as the network sees them, (at most count, ...), and their labels, or None where there are none."""
+    """The first training rows as network input, (at most count, ...), and their labels, or None."""
     import torch
 
-    task, rows, labels, found = subject.model.task, [], [], 0
+    task, found = subject.model.task, 0
+    rows: list[Tensor] = []
+    labels: list[Tensor] = []
     for batch in subject.data.loader("train", subject.model.preprocessor, task.device):
         rows.append(next(iter(batch.values())))
         if "labels" in batch:

@@ -1,10 +1,10 @@
-"""Which epoch of a training is the best one: one rule for checkpoints, the progress line and the curves."""
+"""Selection of the best epoch: one rule for checkpoints, the progress line and the curves."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 LOSS = "val/loss"
 
@@ -12,26 +12,26 @@ LOSS = "val/loss"
 class Selection:
     """The best epoch so far.
 
-    The watched metric decides. On a tie the smaller validation loss wins, then the later epoch: a small validation split
-    reaches an accuracy of 1.0 by chance long before training is done. NaN is worse than any number.
+    The monitored metric decides. On a tie the smaller validation loss wins, then the later epoch, because a small validation split
+    reaches an accuracy of 1.0 by chance long before training ends. NaN is worse than any number.
 
     Args:
-        monitor: name of the watched metric; None: the latest epoch is the best.
-        mode: "min" or "max" of the watched metric.
+        monitor: name of the monitored metric; None: the latest epoch is the best.
+        mode: "min" or "max" of the monitored metric.
     """
 
     def __init__(self, monitor: str | None, mode: Literal["min", "max"]):
         self.monitor, self.mode = monitor, mode
         self.epoch: int | None = None  # counted from 1; None before the first epoch
-        self.value: float | None = None  # of the watched metric; None while it was never a number
+        self.value: float | None = None  # of the monitored metric; None while it has only been NaN
         self.loss: float | None = None  # validation loss of that epoch, where there is one
 
     def offer(self, epoch: int, metrics: Mapping[str, float]) -> bool:
-        """Returns whether `epoch` is the best so far, and remembers it if so.
+        """Returns whether `epoch` is the best so far, and records it if so.
 
         Args:
             epoch: counted from 1, later than those offered before.
-            metrics: of that epoch, the watched metric among them.
+            metrics: of that epoch, including the monitored metric.
         """
         if self.monitor is None:
             self.epoch = epoch
@@ -55,7 +55,7 @@ class Selection:
     def state_dict(self) -> dict[str, int | float | None]:
         return {"epoch": self.epoch, "value": self.value, "loss": self.loss}
 
-    def load_state_dict(self, state: Mapping[str, int | float | None]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.epoch, self.value, self.loss = state["epoch"], state["value"], state["loss"]
 
 
@@ -64,6 +64,7 @@ def select(
 ) -> Selection:
     """The selection after all epochs of `history`, which maps a metric to its (epoch, value) points in order."""
     selection, losses = Selection(monitor, mode), dict(history.get(LOSS, ()))
-    for epoch, value in history.get(monitor, ()):
-        selection.offer(epoch, {monitor: value} | ({LOSS: losses[epoch]} if epoch in losses else {}))
+    if monitor is not None:
+        for epoch, value in history.get(monitor, ()):
+            selection.offer(epoch, {monitor: value} | ({LOSS: losses[epoch]} if epoch in losses else {}))
     return selection

@@ -1,4 +1,4 @@
-"""How well an encoder-decoder predicts each token of the target from the true ones before it: cross-entropy and accuracy."""
+"""Evaluator of teacher-forced token prediction by an encoder-decoder: cross-entropy and accuracy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlrun.evaluation.evaluator import Better, Evaluator, Subject
 
 
 class TokenPrediction(Evaluator):
-    """The means over tokens that the task reports of a batch."""
+    """Means over tokens of the sums that the task's loss reports per batch."""
 
     metrics = {"loss": Better.SMALLER, "token_accuracy": Better.LARGER}
     every_epoch = False  # the task reports them while it validates

@@ -1,4 +1,4 @@
-"""Sums as strings, and sequences to be reversed: generated exercises in reading and writing."""
+"""Sums as strings, and reversal of sequences: generated sequence-to-sequence exercises."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class Arithmetic(Pairs):
     """Sums such as "535+61" -> "596", as in Keras's addition_rnn example.
 
     Args:
-        rows: different sums; a+b and b+a are the same sum and do not both occur.
-        digits: of each number at most; the number of digits is drawn uniformly.
-        data_seed: of the generation.
-        options: of `Pairs`.
+        problem, name, seed, options: see `Pairs`.
+        rows: number of distinct sums; a+b and b+a count as the same sum and do not both occur.
+        digits: largest number of digits of a summand; the number of digits is uniform.
+        data_seed: seed of the generator.
     """
 
     def __init__(
@@ -54,14 +54,14 @@ class Arithmetic(Pairs):
 
 
 class Reverse(Pairs):
-    """Rows of numbers -> the same from the last to the first; joeynmt's test task (Kreutzer et al. 2019, arXiv:1907.12484).
+    """Sequences of numbers -> the reversed sequences; joeynmt's test task (Kreutzer et al. 2019, arXiv:1907.12484).
 
     Args:
-        rows: sequences for train, val and test together.
-        symbols: different numbers.
-        max_symbols: of a row at most; its length is drawn uniformly from 1 on.
-        data_seed: of the generation.
-        options: of `Pairs`.
+        problem, name, seed, options: see `Pairs`.
+        rows: sequences of train, val and test together.
+        symbols: number of distinct numbers.
+        max_symbols: longest sequence; the length is uniform from 1.
+        data_seed: seed of the generator.
     """
 
     def __init__(

@@ -1,20 +1,22 @@
-"""CIFAR-10 and CIFAR-100 in their binary form, and in the pickled one that torchvision keeps."""
+"""CIFAR-10 and CIFAR-100 in the binary version, and in the pickled version that torchvision stores."""
 
 from __future__ import annotations
 
 import pickle
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mlrun.data.datasets.image_data import ImageData, labelled_images
 from mlrun.data.features import Label
+from mlrun.data.module import Content
 from mlrun.data.readers.download import data_directory, fetch
 from mlrun.errors import DataError
 
 PIXELS = 3 * 32 * 32
-SETS = {
+SETS: dict[str, dict[str, Any]] = {
     "cifar10": dict(
         archive="cifar-10-binary.tar.gz",
         md5="c32a1d4ab5d03f1284b67883e8d87530",
@@ -36,19 +38,27 @@ ADDRESS = "https://www.cs.toronto.edu/~kriz/"
 
 
 class Cifar(ImageData):
-    """collection: cifar10 or cifar100 (its 100 fine classes). 50,000 photographs of 3x32x32 bytes for train and val, 10,000 for test.
+    """CIFAR-10 or CIFAR-100: 50,000 photographs of 3x32x32 bytes for train and val, 10,000 for test.
 
-    Taken from `data_dir`, or `data_dir`/<collection>: the folder of the binary or the pickled version, or its archive; else
-    downloaded. Raises DataError for missing or damaged files.
+    Reads the folder of the binary or pickled version, or its archive, from `data_dir` or `data_dir`/<collection>; downloads it if
+    neither exists.
+
+    Args:
+        collection: cifar10, or cifar100 with its 100 fine classes.
+        problem, name, seed, options: see `ImageData`.
+        data_dir: folder of public data sets, see `data_directory`.
+
+    Raises:
+        DataError: files are missing or damaged.
     """
 
-    def __init__(self, collection, problem, name, seed, data_dir, **options):
+    def __init__(self, collection: str, problem: str, name: str, seed: int, data_dir: str | None, **options: Any):
         super().__init__(problem, name, seed, **options)
         if collection not in SETS:
             raise DataError(f"dataset.collection={collection}: choose one of {', '.join(SETS)}")
         self.collection, self.data_dir = collection, data_dir
 
-    def read(self):
+    def read(self) -> Content:
         known, (folder, pickled) = SETS[self.collection], self._find()
         if pickled:
             _, train, test, key = known["pickled"]
@@ -71,7 +81,7 @@ class Cifar(ImageData):
         label = Label(list(range(len(classes))), list(classes))
         return labelled_images(x, y, label, str(folder), pixels, test_rows=first_test)
 
-    def _find(self):
+    def _find(self) -> tuple[Path, bool]:
         """(folder, whether its files are pickled)."""
         known, root = SETS[self.collection], data_directory(self.data_dir)
         for pickled, form in ((False, "binary"), (True, "pickled")):
@@ -92,8 +102,8 @@ class Cifar(ImageData):
         return home / known["binary"][0], False
 
 
-def read_binary(path, bytes_of_label):
-    """(images (rows, 3, 32, 32) uint8, labels (rows,) int64); of two label bytes, coarse and fine, the fine one."""
+def read_binary(path: Path, bytes_of_label: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images (rows, 3, 32, 32) uint8 and labels (rows,) int64; the fine label where a row has a coarse and a fine one."""
     try:
         content = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
@@ -106,28 +116,28 @@ def read_binary(path, bytes_of_label):
 
 
 class _Plain(pickle.Unpickler):
-    """Only what these files hold: a pickle from elsewhere could run anything."""
+    """Unpickles only the types in CIFAR files: a malicious pickle could run arbitrary code."""
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Any:
         if module.split(".")[0] == "numpy" and name in ("_reconstruct", "ndarray", "dtype"):
             return super().find_class(module, name)
         if (module, name) in (("_codecs", "encode"), ("copyreg", "_reconstructor")):
             return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"{module}.{name} has no place in a CIFAR file")
+        raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a CIFAR file")
 
 
-def read_pickled(path, key):
-    """As `read_binary`, from a file of the Python version; only arrays are unpickled."""
+def read_pickled(path: Path, key: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """Reads a file of the Python version, with the result of `read_binary`; unpickles only arrays."""
     try:
         with open(path, "rb") as file:
             content = _Plain(file, encoding="bytes").load()
         x = np.asarray(content[b"data"], dtype=np.uint8)
         return x.reshape(-1, 3, 32, 32), np.asarray(content[key], dtype=np.int64)
     except (pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError, AttributeError, OSError) as error:
-        raise DataError(f"{path}: not a CIFAR file in Python's form ({error})") from None
+        raise DataError(f"{path}: not a CIFAR file of the Python version ({error})") from None
 
 
-def _names(path: Path, count):
+def _names(path: Path, count: int) -> list[str]:
     try:
         names = path.read_text().split()
     except OSError:

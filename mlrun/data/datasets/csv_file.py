@@ -1,12 +1,14 @@
-"""A table of one's own: `dataset=csv dataset.path=FILE dataset.target=COLUMN`, from CSV, TSV or Parquet."""
+"""A table of the user: `dataset=csv dataset.path=FILE dataset.target=COLUMN`, from CSV, TSV or Parquet."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +17,9 @@ from mlrun.data.module import ArrayData, Content
 from mlrun.data.readers.columns import as_numbers, as_text
 from mlrun.data.readers.table import check_path, line_numbers, read_table
 from mlrun.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MANY = 20  # distinct values beyond which whole numbers are a quantity, and texts may be names
 LARGEST = float(np.finfo(np.float32).max)  # trees and networks work in float32
@@ -33,33 +38,34 @@ _DATE = re.compile(
 class CsvFile(ArrayData):
     """Columns `row` (numeric and categorical columns as a DataFrame) and `label`, `value` or, for several targets, `labels`.
 
-    In `row`, numeric columns are as they are read (int64, float64; booleans as 0.0 and 1.0), and text columns are objects; missing values
-    are NaN. A finished model takes the raw columns, see `readers.columns.as_columns`.
+    In `row`, numeric columns keep the type in which they are read (int64, float64; booleans as 0.0 and 1.0), and text columns are objects;
+    missing values are NaN. A trained model takes the raw columns, see `readers.columns.as_columns`.
 
     Args:
         path: .csv, .tsv (or gzipped), .parquet.
-        target: column to predict (default: the last); a list of columns of yes and no: any number of these classes for a row.
+        target: column to predict (default: the last); a list of binary columns makes a multi-label target.
         drop: columns to leave out.
-        categorical: columns to take as categories even if they hold numbers, dates or many different texts.
-        problem: "classification", "regression", or "auto": text, booleans and few whole numbers are classes.
-        dev_path: another file of the same columns, of the distribution that counts: val and test come from it, train from `path`.
-        encoding, separator, decimal: of the text file. options: of `ArrayData`; `normalize` is for the numeric columns.
+        categorical: columns to treat as categories even if they hold numbers, dates or many distinct texts.
+        problem: "classification", "regression", or "auto": text, booleans and few distinct whole numbers are classes.
+        dev_path: another file with the same columns, from the target distribution: val and test come from it, train from `path`.
+        encoding, separator, decimal: format of the text file.
+        name, seed, options: see `ArrayData`; `normalize` applies to the numeric columns.
     """
 
     def __init__(
         self,
-        path,
-        problem,
-        name,
-        seed,
-        target=None,
-        categorical=(),
-        drop=(),
-        encoding="utf-8",
-        separator=None,
-        decimal=".",
-        dev_path=None,
-        **options,
+        path: str | Path | None,
+        problem: str,
+        name: str,
+        seed: int,
+        target: str | Sequence[str] | None = None,
+        categorical: str | Sequence[str] = (),
+        drop: str | Sequence[str] = (),
+        encoding: str = "utf-8",
+        separator: str | None = None,
+        decimal: str = ".",
+        dev_path: str | Path | None = None,
+        **options: Any,
     ):
         super().__init__(problem, name, seed, **options)
         if problem not in ("auto", "classification", "regression"):
@@ -69,8 +75,9 @@ class CsvFile(ArrayData):
         self.categorical, self.drop = _names(categorical), _names(drop)
         self.encoding, self.separator, self.decimal = encoding, separator, decimal
 
-    def read(self):
-        self.path = self.title = check_path(self.path)
+    def read(self) -> Content:
+        self.path = check_path(self.path)
+        self.title = str(self.path)
         frame = read_table(self.path, self.encoding, self.separator, self.decimal)
         if self.dev_path is None:
             return self.content_of(frame)
@@ -78,8 +85,8 @@ class CsvFile(ArrayData):
         frame = self._with_dev(frame)
         return self.content_of(frame, [(0, first, ("train", "train_dev")), (first, len(frame), ("val", "test"))])
 
-    def content_of(self, frame, sources=None):
-        """A frame as `Content`, after settling target, problem and the kinds of the columns."""
+    def content_of(self, frame: pd.DataFrame, sources: list[tuple[int, int, tuple[str, ...]]] | None = None) -> Content:
+        """A frame as `Content`, after determining the target, the problem and the kinds of the columns."""
         columns = list(frame.columns)
         targets = [columns[-1]] if self.wanted is None else self.wanted
         for option, names in (("target", targets), ("drop", self.drop), ("categorical", self.categorical)):
@@ -94,20 +101,20 @@ class CsvFile(ArrayData):
         features = [column for column in columns if column not in targets and column not in self.drop]
         if not features:
             raise DataError(f"{self.path}: no columns are left to predict {', '.join(map(repr, targets))} from")
-        y, target = self._targets(frame, targets) if len(targets) > 1 else self._target(frame[targets[0]], targets[0])
+        y, feature = self._targets(frame, targets) if len(targets) > 1 else self._target(frame[targets[0]], targets[0])
         self.left_out = frame[[column for column in columns if column not in features]]
         frame, categories = self._features(frame[features])
         kinds = [[name, CATEGORY if name in set(categories) else NUMBER] for name in features]
         row = Row(kinds, self.encoding, self.separator, self.decimal)
         return Content(
-            {"row": frame, target.kind: y},
-            {"row": row, target.kind: target},
+            {"row": frame, feature.kind: y},
+            {"row": row, feature.kind: feature},
             str(self.path),
-            (target.kind,),
+            (feature.kind,),
             sources=sources,
         )
 
-    def _with_dev(self, frame):
+    def _with_dev(self, frame: pd.DataFrame) -> pd.DataFrame:
         import pandas as pd
 
         self.dev_path = check_path(self.dev_path)
@@ -119,7 +126,7 @@ class CsvFile(ArrayData):
             )
         return pd.concat([frame, other.reindex(columns=frame.columns)], ignore_index=True)
 
-    def _no_column(self, name, columns, asked=""):
+    def _no_column(self, name: str, columns: Sequence[str], asked: str = "") -> DataError:
         near = get_close_matches(name, columns, 3, 0.5)
         shown = ", ".join(columns[:20]) + (f", ... ({len(columns)} columns)" if len(columns) > 20 else "")
         return DataError(
@@ -128,13 +135,13 @@ class CsvFile(ArrayData):
             + f"; columns: {shown}"
         )
 
-    def _places(self, mask):
-        """Where the first rows of a mask stand in the file."""
+    def _places(self, mask: np.ndarray) -> str:
+        """Lines of the file that hold the first rows of a mask."""
         rows = np.flatnonzero(mask)
         return line_numbers(self.path, rows[:5], self.encoding, self.separator) + (", ..." if len(rows) > 5 else "")
 
-    def _targets(self, frame, names) -> tuple[np.ndarray, Labels]:
-        """(rows, classes) bool of several columns, each of which holds yes and no. Raises DataError."""
+    def _targets(self, frame: pd.DataFrame, names: Sequence[str]) -> tuple[np.ndarray, Feature]:
+        """(rows, classes) bool of several binary columns. Raises DataError."""
         held = np.zeros((len(frame), len(names)), dtype=bool)
         for at, name in enumerate(names):
             values = as_numbers(frame[name])
@@ -145,8 +152,8 @@ class CsvFile(ArrayData):
             held[:, at] = values == 1
         return held, Labels(list(names))
 
-    def _target(self, column, name) -> tuple[np.ndarray, Feature]:
-        """(values or class indices, what they are), after settling `problem`."""
+    def _target(self, column: pd.Series, name: str) -> tuple[np.ndarray, Feature]:
+        """(values or class indices, their feature), after determining `problem`."""
         import pandas as pd
         from pandas.api import types
 
@@ -198,12 +205,15 @@ class CsvFile(ArrayData):
         labels, y = np.unique(column.to_numpy(), return_inverse=True)
         return y.astype(np.int64).reshape(-1), Label(labels.tolist(), column=name)
 
-    def _features(self, frame):
-        """(frame of numeric and object columns, names of the categorical ones)."""
+    def _features(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+        """Numeric and object columns, and the names of the categorical ones."""
         import pandas as pd
         from pandas.api import types
 
-        refused, changed, categories, dates = {}, {}, [], False
+        refused: dict[str, str] = {}
+        changed: dict[str, Any] = {}
+        categories: list[str] = []
+        dates = False
         for name, dtype in frame.dtypes.items():
             forced = name in self.categorical
             if types.is_numeric_dtype(dtype) and not forced:
@@ -220,7 +230,7 @@ class CsvFile(ArrayData):
                 changed[name].loc[present.index] = values
                 continue
             kind, why = (None, None) if forced else _unusable(present)
-            if kind:
+            if kind is not None and why is not None:
                 refused[name], dates = why, dates or kind == "dates"
             categories.append(name)
             changed[name] = as_text(column)
@@ -231,7 +241,7 @@ class CsvFile(ArrayData):
                 + ", ".join(f"{name!r} ({why})" for name, why in list(refused.items())[:10])
                 + f": leave {'it' if len(names) == 1 else 'them'} out with 'dataset.drop=[{','.join(names)}]'"
                 + ("; from dates derive numbers first (year, month, weekday, days since)" if dates else "")
-                + f"; to take it as categories all the same: 'dataset.categorical=[{names[0]}]'"
+                + f"; to treat it as categories anyway: 'dataset.categorical=[{names[0]}]'"
             )
         if changed:
             frame = pd.DataFrame({name: changed.get(name, frame[name]) for name in frame.columns}, index=frame.index)
@@ -242,27 +252,34 @@ class CsvFile(ArrayData):
             mask = ~(numeric[wrong[0]].abs() <= LARGEST).to_numpy() & numeric[wrong[0]].notna().to_numpy()
             raise DataError(
                 f"{self.path}: column {wrong[0]!r} is infinite or beyond {LARGEST:.1e} in {int(mask.sum())} rows "
-                f"({self._places(mask)}); mend it or leave it out with dataset.drop"
+                f"({self._places(mask)}); correct it or leave it out with dataset.drop"
             )
         return frame, categories
 
-    def column(self, name):
+    def column(self, name: str) -> np.ndarray:
         self.prepare()
         if name in self.left_out:
             return self.left_out[name].to_numpy(dtype=object)
-        names = self.features["row"].names
+        names = self._row.names
         if name not in names:
             raise self._no_column(name, [*names, *self.left_out])
         return super().column(name)
 
     @property
-    def source(self):
+    def _row(self) -> Row:
+        row = self.features["row"]
+        assert isinstance(row, Row)
+        return row
+
+    @property
+    def source(self) -> str:
         return str(Path(self.content.source).absolute())
 
     @cached_property
-    def digest(self):
-        targets = self.left_out.columns if len(self.wanted or ()) > 1 else [self.target.column]
-        digest = hashlib.blake2b(f"{', '.join(targets)}\0{self.features['row'].names}".encode(), digest_size=8)
+    def digest(self) -> str:
+        target = self.target
+        targets = [target.column] if isinstance(target, (Label, Value)) else self.left_out.columns
+        digest = hashlib.blake2b(f"{', '.join(targets)}\0{self._row.names}".encode(), digest_size=8)
         for path in filter(None, (self.path, self.dev_path)):
             with open(path, "rb") as file:
                 for block in iter(lambda: file.read(2**20), b""):
@@ -270,12 +287,12 @@ class CsvFile(ArrayData):
         return digest.hexdigest()
 
 
-def _names(names):
+def _names(names: str | int | Iterable[Any] | None) -> list[str]:
     return [str(names)] if isinstance(names, (str, int)) else [str(name) for name in names or ()]
 
 
-def _unusable(present):
-    """(kind, reason) why a column that is not numeric makes no categories, or (None, None)."""
+def _unusable(present: pd.Series) -> tuple[str | None, str | None]:
+    """(kind, reason) why a column that is not numeric cannot be categorical, or (None, None)."""
     from pandas.api import types
 
     first = present.iloc[0]
@@ -299,11 +316,11 @@ def _unusable(present):
         if np.mean([bool(re.fullmatch(r"\s*-?\d+,\d+\s*", text)) for text in sample]) > 0.9:
             return "decimal", f"decimal commas such as {first}; read them with 'dataset.decimal=\",\"'"
         if distinct > len(present) / 2:
-            return "names", f"{distinct} different texts in {len(present)} rows, which tell rows apart and no more"
+            return "names", f"{distinct} different texts in {len(present)} rows, too many for categories"
     return None, None
 
 
-def _is_number(text):
+def _is_number(text: str) -> bool:
     try:
         float(text)
         return True

@@ -1,4 +1,4 @@
-"""Dates as people write them in several languages, and as ISO 8601 writes them: the classical exercise in attention."""
+"""Dates in the formats of several languages, paired with ISO 8601: the classical exercise in attention."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from babel import Locale
 
 FORMS = ("full", "long", "medium", "short")  # of the Unicode CLDR
-# so that two digits of a year tell the century, as POSIX reads them
+# the range in which POSIX maps two-digit years to a unique century
 FIRST, LAST = datetime.date(1969, 1, 1), datetime.date(2068, 12, 31)
 
 
@@ -25,12 +25,12 @@ class Dates(Pairs):
     Needs Babel, which brings the names and formats of the CLDR (https://cldr.unicode.org).
 
     Args:
-        rows: how many.
+        problem, name, seed, options: see `Pairs`.
+        rows: number of pairs.
         languages: CLDR locales such as en, de, pt_BR.
-        forms: date formats of the CLDR by their names. A form of numbers only that another language reads differently (3/4/99) is left to
-            the language that is named first.
-        data_seed: of the generation.
-        options: of `Pairs`.
+        forms: names of CLDR date formats. Of numeric formats that languages interpret differently (3/4/99), only that of the first
+            language is used.
+        data_seed: seed of the generator.
     """
 
     def __init__(
@@ -52,11 +52,10 @@ class Dates(Pairs):
 
         patterns = [(locale, parse_pattern(pattern)) for locale, pattern in unambiguous(self._patterns())]
         rng = np.random.default_rng(self.data_seed)
-        days, found = (LAST - FIRST).days + 1, {}
+        days = (LAST - FIRST).days + 1
+        found: dict[str, str] = {}
         if self.count > days * len(patterns) // 2:
-            raise DataError(
-                f"dataset.rows={self.count}: there are not so many different texts of {len(patterns)} formats"
-            )
+            raise DataError(f"dataset.rows={self.count}: {len(patterns)} formats do not have that many distinct texts")
         while len(found) < self.count:
             for day, at in zip(rng.integers(days, size=self.count), rng.integers(len(patterns), size=self.count)):
                 date, (locale, pattern) = FIRST + datetime.timedelta(int(day)), patterns[at]
@@ -84,16 +83,17 @@ class Dates(Pairs):
 
 
 def spaced(text: str) -> str:
-    """One plain blank between words: CLDR has narrow and unbreakable ones."""
+    """Replaces white space by single plain blanks: CLDR uses narrow and no-break spaces."""
     return " ".join(text.split())
 
 
 def unambiguous(patterns: Iterable[tuple[Locale | str, str]]) -> list[tuple[Locale | str, str]]:
-    """Those (locale, pattern) of which no text means another date under an earlier pattern."""
+    """The (locale, pattern) whose texts all differ and mean no other date under an earlier pattern."""
     from babel.dates import parse_pattern
 
     year = [datetime.date(2003, 1, 1) + datetime.timedelta(day) for day in range(365)]
-    meant, kept = {}, []
+    meant: dict[str, datetime.date] = {}
+    kept = []
     for locale, pattern in patterns:
         texts = {spaced(parse_pattern(pattern).apply(date, locale)): date for date in year}
         if len(texts) == len(year) and all(meant.get(text, date) == date for text, date in texts.items()):

@@ -1,43 +1,81 @@
-"""Data sets through the library `datasets` (extra `hub`): any name on the hub, or local files that it can load."""
+"""Data sets loaded by the library `datasets` (extra `hub`): any name on the hub, or local files that it supports."""
 
 from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from mlrun.data.datasets.csv_file import CsvFile
 from mlrun.data.datasets.image_data import ImageData, labelled_images
 from mlrun.data.features import Label
+from mlrun.data.module import Content, RowData
 from mlrun.data.readers.images import fit_image
 from mlrun.errors import DataError
 
 
-def load(path, name, files=None):
-    """`datasets.load_dataset` of a name on the hub, a builder ("parquet", "csv", "imagefolder") with files, or a folder.
+def load(path: str, name: str | None, files: Any = None) -> dict[str, Any]:
+    """Calls `datasets.load_dataset` for a name on the hub, a builder ("parquet", "csv", "imagefolder") with files, or a folder.
 
-    Returns its parts as {name: Dataset}. Raises DataError.
+    Args:
+        path: name, builder or folder.
+        name: configuration of a set that has several.
+        files: `data_files` of a builder.
+
+    Returns:
+        Part -> Dataset.
+
+    Raises:
+        DataError: the library is missing or cannot load the set.
     """
     try:
         import datasets
     except ImportError:
         raise DataError("dataset=huggingface needs the library datasets: pip install 'mlrun[hub]'") from None
     datasets.disable_progress_bars()
-    given = {"data_files": files} if files else {}
+    given: dict[str, Any] = {"data_files": files} if files else {}
     try:
         found = datasets.load_dataset(path, name, **given)
-    except Exception as error:  # of many libraries: no such set, no connection, a damaged file
+    except Exception as error:  # from many libraries: unknown set, no connection, damaged file
         lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         raise DataError(f"dataset.path={path}: cannot be loaded by datasets ({lines[0][:300]})") from None
     return dict(found)
 
 
 def open_huggingface(
-    path, problem, name, seed, config=None, files=None, target=None, input=None, side=64, grey=False, image_size=None, enlarge_to=None, augment=None,
-    classes=None, drop=(), categorical=(), **options,
-):  # fmt: skip
-    """Images where a column holds images (or `input` names one), else a table of columns. Returns the data, not yet prepared.
+    path: str,
+    problem: str,
+    name: str,
+    seed: int,
+    config: str | None = None,
+    files: Any = None,
+    target: str | None = None,
+    input: str | None = None,
+    side: int = 64,
+    grey: bool = False,
+    image_size: int | None = None,
+    enlarge_to: int | None = None,
+    augment: Sequence[Any] | None = None,
+    classes: Sequence[Any] | None = None,
+    drop: Sequence[str] = (),
+    categorical: Sequence[str] = (),
+    **options: Any,
+) -> RowData:
+    """The data set, not yet prepared: images where a column holds images (or `input` names one), else a table.
 
-    config: of sets that have several; files: for the builders csv, parquet, json, imagefolder. target: column (default: "label", "labels",
-    "target", "class", else the last one). input: column of images. Parts named train, validation and test are used as such.
+    Parts named train, validation and test are used as such.
+
+    Args:
+        path, config, files: see `load`; files are for the builders csv, parquet, json, imagefolder.
+        problem, name, seed, options: see `RowData`.
+        target: target column; the default is "label", "labels", "target", "class", or else the last column.
+        input: column of images.
+        side, grey: see `HubImages`. image_size, enlarge_to, augment, classes: see `ImageData`. drop, categorical: see `CsvFile`.
+
+    Raises:
+        DataError: the set cannot be loaded, or a column does not exist.
     """
     parts = load(path, config, files)
     columns = next(iter(parts.values())).column_names
@@ -53,7 +91,7 @@ def open_huggingface(
     if pictures:
         if problem not in ("auto", "classification"):
             raise DataError(f"dataset.problem={problem}: images are for classification")
-        extra = dict(image_size=image_size, enlarge_to=enlarge_to, augment=augment, classes=classes)
+        extra: dict[str, Any] = dict(image_size=image_size, enlarge_to=enlarge_to, augment=augment, classes=classes)
         return HubImages(
             parts, input or pictures[0], target, path, side, grey, "classification", name, seed, **extra, **options
         )
@@ -63,14 +101,16 @@ def open_huggingface(
     )
 
 
-def _names(dataset, target):
-    """Names of the classes where the column knows them."""
+def _names(dataset: Any, target: str) -> list[str]:
+    """Names of the classes, empty where the column has none."""
     return list(getattr(dataset.features[target], "names", None) or [])
 
 
-def _sources(parts):
-    """(datasets in order, sources of `Content`): validation and test parts stay what they are."""
-    known = {
+def _sources(
+    parts: Mapping[str, Any],
+) -> tuple[list[Any], list[tuple[int, int, tuple[str, ...]]] | None]:
+    """(datasets in order, `sources` of `Content`): validation and test parts keep their role."""
+    known: dict[str, tuple[str, ...]] = {
         "train": ("train", "train_dev"),
         "validation": ("val",),
         "valid": ("val",),
@@ -91,7 +131,8 @@ def _sources(parts):
         )
         for part, makes in used
     ]
-    start, sources = 0, []
+    start = 0
+    sources: list[tuple[int, int, tuple[str, ...]]] = []
     for part, makes in used:
         sources.append((start, start + len(parts[part]), makes))
         start = sources[-1][1]
@@ -99,13 +140,29 @@ def _sources(parts):
 
 
 class HubTable(CsvFile):
-    """Columns of numbers and categories, handled as those of a csv."""
+    """Columns of numbers and categories, handled like those of a CSV file.
 
-    def __init__(self, parts, input, origin, problem, name, seed, **options):
+    Args:
+        parts: part -> dataset of the library.
+        input: the only input column; None: all columns but the target.
+        origin: where the data come from.
+        problem, name, seed, options: see `CsvFile`.
+    """
+
+    def __init__(
+        self,
+        parts: Mapping[str, Any],
+        input: str | None,
+        origin: str,
+        problem: str,
+        name: str,
+        seed: int,
+        **options: Any,
+    ):
         super().__init__(None, problem, name, seed, **options)
-        self.parts, self.chosen, self.origin = parts, input, origin
+        self.parts, self.input_column, self.origin = parts, input, origin
 
-    def read(self):
+    def read(self) -> Content:
         import pandas as pd
 
         datasets, sources = _sources(self.parts)
@@ -116,55 +173,69 @@ class HubTable(CsvFile):
             frame[target] = [
                 names[int(place)] if place == place and 0 <= place < len(names) else None for place in frame[target]
             ]
-        if self.chosen is not None:
-            frame = frame[[self.chosen, target]]
+        if self.input_column is not None:
+            frame = frame[[self.input_column, target]]
         self.path = self.title = str(self.origin)
         return self.content_of(frame, sources)
 
-    def _places(self, mask):
+    def _places(self, mask: np.ndarray) -> str:
         rows = np.flatnonzero(mask)[:5]
         return f"rows {', '.join(str(row + 1) for row in rows)}"
 
     @property
-    def digest(self):
-        import hashlib
-
+    def digest(self) -> str:
         return hashlib.blake2b(
             "".join(part._fingerprint for part in self.parts.values()).encode(), digest_size=8
         ).hexdigest()
 
     @property
-    def source(self):
+    def source(self) -> str:
         return str(self.origin)
 
 
 class HubImages(ImageData):
-    """A column of images, kept in memory as bytes at `side`."""
+    """A column of images, held in memory as bytes.
 
-    def __init__(self, parts, column, target, origin, side, grey, problem, name, seed, **options):
+    Args:
+        parts: part -> dataset of the library.
+        column, class_column: columns of the images and of their classes.
+        origin: where the data come from.
+        side: height and width of the images in memory.
+        grey: one channel instead of three.
+        problem, name, seed, options: see `ImageData`.
+    """
+
+    def __init__(
+        self,
+        parts: Mapping[str, Any],
+        column: str,
+        class_column: str,
+        origin: str,
+        side: int,
+        grey: bool,
+        problem: str,
+        name: str,
+        seed: int,
+        **options: Any,
+    ):
         super().__init__(problem, name, seed, **options)
-        self.parts, self.image_column, self.target, self.origin, self.side, self.grey = (
-            parts,
-            column,
-            target,
-            origin,
-            side,
-            grey,
-        )
+        self.parts, self.image_column, self.class_column = parts, column, class_column
+        self.origin, self.side, self.grey = origin, side, grey
 
-    def read(self):
+    def read(self) -> Content:
         datasets, sources = _sources(self.parts)
-        images, classes = [], []
+        images: list[np.ndarray] = []
+        classes: list[Any] = []
         for part in datasets:
             try:
                 for record in part:
                     images.append(fit_image(record[self.image_column], (self.side, self.side), self.grey))
-                    classes.append(record[self.target])
-            except Exception as error:  # of Pillow, of pyarrow
+                    classes.append(record[self.class_column])
+            except Exception as error:  # from Pillow or pyarrow
                 raise DataError(
                     f"{self.origin}: image {len(images) + 1} cannot be read ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
                 ) from None
-        names = _names(datasets[0], self.target)
+        names = _names(datasets[0], self.class_column)
         labels, y = np.unique(
             np.array([names[place] if names and isinstance(place, int) else str(place) for place in classes]),
             return_inverse=True,

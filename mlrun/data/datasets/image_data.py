@@ -1,4 +1,4 @@
-"""What datasets of images share."""
+"""Common base of image datasets."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ class ImageData(ArrayData):
     """Images with a class each: columns `image` (rows, channels, height, width) and `label`.
 
     Args:
-        image_size: height and width that the network is fed, null for those of the files; images are resized batch by batch
+        problem, name, seed, options: see `ArrayData`.
+        image_size: height and width of the network input, null for those of the files; images are resized batch by batch
             on the device.
-        enlarge_to: the same, but only for smaller images: what the model's `min_image_size` asks for.
-        classes: labels of the classes to keep, null for all; the rest of the images is left out.
-        augment: steps of `mlrun.data.augment.images` that change each training batch, in their order.
+        enlarge_to: the same, but only for smaller images; the model's `min_image_size` sets it.
+        classes: labels of the classes to keep, null for all; other images are left out.
+        augment: steps of `mlrun.data.augment.images`, applied in order to each training batch.
     """
 
     def __init__(
@@ -49,7 +50,8 @@ class ImageData(ArrayData):
             self._rows = self._split()
 
     def _only_kept(self, content: Content) -> Content:
-        label: Label = content.features["label"]
+        label = content.features["label"]
+        assert isinstance(label, Label) and self.kept is not None
         unknown = [one for one in self.kept if one not in label.classes]
         if unknown or len(set(self.kept)) < 2:
             known = ", ".join(map(str, label.classes))
@@ -58,17 +60,17 @@ class ImageData(ArrayData):
             )
         y = content.columns["label"]
         places = sorted({label.classes.index(one) for one in self.kept})
-        chosen = np.isin(y, places)
+        kept = np.isin(y, places)
         classes, names = ([values[place] for place in places] for values in (label.classes, label.names))
         return replace(
             content,
-            columns={"image": content.columns["image"][chosen], "label": np.searchsorted(places, y[chosen])},
+            columns={"image": content.columns["image"][kept], "label": np.searchsorted(places, y[kept])},
             features={**content.features, "label": Label(classes, names)},
-            names=content.names and [content.names[row] for row in np.flatnonzero(chosen)],
+            names=content.names and [content.names[row] for row in np.flatnonzero(kept)],
             sources=None
             if content.sources is None
-            else [(int(chosen[:start].sum()), int(chosen[:end].sum()), parts) for start, end, parts in content.sources],
-            test_rows=None if content.test_rows is None else int(chosen[: content.test_rows].sum()),
+            else [(int(kept[:start].sum()), int(kept[:end].sum()), parts) for start, end, parts in content.sources],
+            test_rows=None if content.test_rows is None else int(kept[: content.test_rows].sum()),
         )
 
 

@@ -1,4 +1,4 @@
-"""Own images, a folder for each class."""
+"""Images of the user, in a folder for each class."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import logging
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mlrun.data.datasets.image_data import ImageData, labelled_images
 from mlrun.data.features import Label
+from mlrun.data.module import Content
 from mlrun.data.readers.images import decode, images_in
 from mlrun.errors import DataError
 
@@ -19,20 +22,35 @@ log = logging.getLogger("mlrun")
 
 
 class ImageFolder(ImageData):
-    """path: with `class/image.png`, or with `train/class/…` and `val` or `test` or both: those parts are then what these folders hold.
+    """A folder of images with a subfolder per class.
 
-    side: height and width at which the images are kept, as bytes: the middle square, resized; smaller ones are enlarged. They are kept in
-    memory, beyond resident_limit bytes in a temporary file (in TMPDIR) from which batches are read. grey: one channel instead of three.
-    skip_corrupt: leave files out that cannot be read, and name them; else they are all named in a DataError.
+    The images are held in memory as bytes or, beyond `resident_limit` bytes, in a temporary file in TMPDIR from which batches are read.
+
+    Args:
+        path: holds `class/image.png`, or `train/class/…` and `val`, `test` or both, which are then these parts.
+        problem, name, seed, options: see `ImageData`.
+        side: height and width at which the images are held: the central square, resized.
+        grey: one channel instead of three.
+        skip_corrupt: skip unreadable files and list them; if false, they are listed in a DataError.
     """
 
-    def __init__(self, path, problem, name, seed, side=64, grey=False, skip_corrupt=False, **options):
+    def __init__(
+        self,
+        path: str | Path,
+        problem: str,
+        name: str,
+        seed: int,
+        side: int = 64,
+        grey: bool = False,
+        skip_corrupt: bool = False,
+        **options: Any,
+    ):
         super().__init__(problem, name, seed, **options)
         if not isinstance(side, int) or side < 1:
             raise DataError(f"dataset.side={side}: give height and width in pixels as one number")
         self.path, self.side, self.grey, self.skip_corrupt = Path(path).expanduser(), side, grey, skip_corrupt
 
-    def read(self):
+    def read(self) -> Content:
         if not self.path.is_dir():
             raise DataError(f"dataset.path={self.path}: there is no such folder")
         parts = [self.path / part for part in ("train", "val", "test") if (self.path / part).is_dir()]
@@ -46,12 +64,13 @@ class ImageFolder(ImageData):
             raise DataError(
                 f"{self.path}: needs a folder of images for each of at least two classes, found {', '.join(classes) or 'none'}"
             )
-        files = [
+        found = [
             [(file, place) for place, name in enumerate(classes) for file in images_in(root / name)] for root in roots
         ]
-        ends = np.cumsum([len(part) for part in files])
-        files, y = zip(*(one for part in files for one in part))
-        x, y = self._room(len(files)), np.array(y, dtype=np.int64)
+        ends = np.cumsum([len(part) for part in found])
+        files = [file for part in found for file, _ in part]
+        y = np.array([place for part in found for _, place in part], dtype=np.int64)
+        x = self._allocate(len(files))
         wrong = decode(files, x, self.grey, self.num_workers)
         if wrong:
             self._corrupt(list(wrong.values()))
@@ -67,13 +86,13 @@ class ImageFolder(ImageData):
         names = [str(file.relative_to(self.path)) for file in files]
         return labelled_images(x, y, Label(classes), str(self.path), sources=_sources(parts, ends), names=names)
 
-    def _room(self, count):
+    def _allocate(self, count: int) -> np.ndarray:
         shape = (count, 1 if self.grey else 3, self.side, self.side)
         if np.prod(shape) <= self.resident_limit:
             return np.empty(shape, np.uint8)
         try:
             with tempfile.TemporaryFile() as file:
-                # a full disk is an error now, not a crash later
+                # report a full disk now instead of crashing later
                 os.posix_fallocate(file.fileno(), 0, int(np.prod(shape)))
                 return np.memmap(file, np.uint8, "r+", shape=shape)
         except OSError as error:
@@ -82,24 +101,24 @@ class ImageFolder(ImageData):
                 f"{self.path}: {count:,} images need {size} in {tempfile.gettempdir()} ({error.strerror}); set TMPDIR, or a smaller dataset.side"
             ) from None
 
-    def _corrupt(self, wrong):
-        """Names files that cannot be read: at once all of them, or the first ones on the way if they are to be left out."""
+    def _corrupt(self, wrong: Sequence[str]) -> None:
+        """Reports unreadable files: raises DataError, or prints a warning if they are skipped."""
         count = f"{len(wrong)} file{'s' * (len(wrong) > 1)} cannot be read as images"
         shown = "; ".join(wrong[:5]) + ("; ..." if len(wrong) > 5 else "")
         if not self.skip_corrupt:
             raise DataError(
-                f"{self.path}: {count}: {shown}. Mend or remove them, or leave them out with dataset.skip_corrupt=true"
+                f"{self.path}: {count}: {shown}. Repair or remove them, or skip them with dataset.skip_corrupt=true"
             )
         log.info("%s: %s, left out: %s", self.path, count, "; ".join(wrong))
         print(f"mlrun: warning: {count} and left out: {shown}", file=sys.stderr)
 
 
-def _sources(parts, ends):
-    """Which rows make which parts, where the folders say so: val and test are what their folders hold, else taken from train."""
+def _sources(parts: Sequence[Path], ends: Sequence[int] | np.ndarray) -> list[tuple[int, int, tuple[str, ...]]] | None:
+    """`sources` of `Content` where the folders define parts: val and test come from their folders, or else from train."""
     if not parts:
         return None
     own = [part.name for part in parts]
-    made = {
+    made: dict[str, tuple[str, ...]] = {
         "train": ("train", "train_dev", *(part for part in ("val", "test") if part not in own)),
         "val": ("val",),
         "test": ("test",),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
 from mlrun.data.datasets.image_data import ImageData, labelled_images
@@ -23,7 +26,7 @@ class Digits(ImageData):
         return labelled_images(x.reshape(-1, 1, 8, 8), y, label, "scikit-learn", pixels, value_range=16)
 
 
-COLLECTIONS = {
+COLLECTIONS: dict[str, dict[str, Any]] = {
     "mnist": dict(
         folders=("mnist", "MNIST/raw", "mnist/raw", "mnist/MNIST/raw"),
         addresses=("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
@@ -62,20 +65,26 @@ FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3
 
 
 class IdxImages(ImageData):
-    """collection: mnist or fashion_mnist. 60,000 images of 1x28x28 bytes for train and val, 10,000 for test.
+    """MNIST or Fashion-MNIST: 60,000 images of 1x28x28 bytes for train and val, 10,000 for test.
 
-    The four files, gzipped or not, are taken from `data_dir`/<collection> or where torchvision keeps them,
-    else downloaded.
-    Files that are there are used as they are. Raises DataError for missing or damaged files.
+    Reads the four files, gzipped or not, from `data_dir`/<collection> or from torchvision's folders, and downloads missing ones.
+
+    Args:
+        collection: mnist or fashion_mnist.
+        problem, name, seed, options: see `ImageData`.
+        data_dir: folder of public data sets, see `data_directory`.
+
+    Raises:
+        DataError: files are missing or damaged.
     """
 
-    def __init__(self, collection, problem, name, seed, data_dir, **options):
+    def __init__(self, collection: str, problem: str, name: str, seed: int, data_dir: str | None, **options: Any):
         super().__init__(problem, name, seed, **options)
         if collection not in COLLECTIONS:
             raise DataError(f"dataset.collection={collection}: choose one of {', '.join(COLLECTIONS)}")
         self.collection, self.data_dir = collection, data_dir
 
-    def read(self):
+    def read(self) -> Content:
         known = COLLECTIONS[self.collection]
         paths = self._find(known)
         images, labels = [], []
@@ -96,14 +105,18 @@ class IdxImages(ImageData):
                     f"classes 0 to {len(known['classes']) - 1}"
                 )
         first_test, (height, width) = len(images[0]), images[0].shape[1:]
-        images = np.concatenate(images)[:, None]
         pixels = [f"pixel_{row}_{column}" for row in range(height) for column in range(width)]
         label = Label(list(range(len(known["classes"]))), known["classes"])
         return labelled_images(
-            images, np.concatenate(labels), label, str(paths[0].parent), pixels, test_rows=first_test
+            np.concatenate(images)[:, None],
+            np.concatenate(labels),
+            label,
+            str(paths[0].parent),
+            pixels,
+            test_rows=first_test,
         )
 
-    def _find(self, known):
+    def _find(self, known: dict[str, Any]) -> list[Path]:
         root = data_directory(self.data_dir)
         folders = [root / folder for folder in known["folders"]] + [root]
         for folder in folders[:-1] if root.name != self.collection else folders:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from mlrun.data.readers.download import data_directory, fetch
 from mlrun.data.readers.table import check_path, read_table
 from mlrun.errors import DataError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 TEXT_NAMES = ("text", "sentence", "review", "content", "message", "document", "title")
 LABEL_NAMES = ("label", "class", "category", "target", "sentiment", "polarity", "language", "y")
 
@@ -24,12 +27,13 @@ LABEL_NAMES = ("label", "class", "category", "target", "sentiment", "polarity", 
 class TextData(RowData):
     """Texts with a class each: columns `text` and `label`.
 
-    Networks are fed batches of texts of similar length.
+    Networks get batches of texts of similar length.
 
     Args:
+        problem, name, seed, options: see `RowData`.
         tokenizer: {kind, size, min_frequency, lowercase} of `Tokenizer.train`, trained on the training texts.
         max_length: tokens after which a text is cut.
-        features: of estimators, {weighting, level, ngrams, min_frequency, lowercase} of `preprocess.text_features.TextFeatures`.
+        features: for estimators, {weighting, level, ngrams, min_frequency, lowercase} of `preprocess.text_features.TextFeatures`.
     """
 
     def __init__(
@@ -63,7 +67,7 @@ class TextData(RowData):
     def content_of(
         self, texts: Sequence[str], classes: Sequence[Any], source: Any, target: str = "target", **options: Any
     ) -> Content:
-        """Texts and their classes, one each. Raises DataError where all are of one class."""
+        """`Content` of texts with one class each. Raises DataError if all have the same class."""
         labels, y = np.unique(np.asarray(classes), return_inverse=True)
         if len(labels) < 2:
             raise DataError(
@@ -78,26 +82,43 @@ class TextData(RowData):
 
 
 class LabelledText(TextData):
-    """path: a table (.csv, .tsv, .parquet) or a folder.
+    """Labelled texts of the user, from a table (.csv, .tsv, .parquet) or a folder.
 
-    A table's columns are `text` and `target`; null: by their usual names, else the column of the longest texts, and the last of the others.
     A folder holds `class/any.txt`, a text per file (with `train/class/…` and `test/class/…` the latter is the test part, as in IMDB), or a
     file for each class with a text per line (`rt-polarity.pos`, `rt-polarity.neg`: the class is the suffix; `spam.txt`: the name).
+
+    Args:
+        path: the table or folder.
+        problem, name, seed, options: see `TextData`.
+        text: column of the texts; None: a column with a usual name, or else the one with the longest texts.
+        target: column of the classes; None: a column with a usual name, or else the last of the others.
+        encoding, separator: format of the text file.
     """
 
-    def __init__(self, path, problem, name, seed, text=None, target=None, encoding="utf-8", separator=None, **options):
+    def __init__(
+        self,
+        path: str | Path | None,
+        problem: str,
+        name: str,
+        seed: int,
+        text: str | None = None,
+        target: str | None = None,
+        encoding: str = "utf-8",
+        separator: str | None = None,
+        **options: Any,
+    ):
         super().__init__(problem, name, seed, **options)
-        self.path, self.text, self.target = path, text, target
+        self.path, self.text_column, self.class_column = path, text, target
         self.encoding, self.separator = encoding, separator
 
-    def read(self):
+    def read(self) -> Content:
         if self.path is None:
             raise DataError("no texts given: set dataset.path=FILE or dataset.path=FOLDER")
         path = Path(str(self.path)).expanduser()
         self.title = str(path)
         return self._read_folder(path) if path.is_dir() else self._read_table(check_path(path))
 
-    def _read_table(self, path):
+    def _read_table(self, path: Path) -> Content:
         frame = read_table(path, self.encoding, self.separator, texts=True)
         text, target = self._columns(path, frame)
         texts = [str(value) for value in as_text(frame[text]).fillna("")]
@@ -113,31 +134,35 @@ class LabelledText(TextData):
             )
         return self.content_of(texts, classes.astype(str).tolist(), path, target=target)
 
-    def _columns(self, path, frame):
+    def _columns(self, path: Path, frame: pd.DataFrame) -> tuple[str, str]:
         names = [str(name) for name in frame.columns]
-        for option, name in (("text", self.text), ("target", self.target)):
+        for option, name in (("text", self.text_column), ("target", self.class_column)):
             if name is not None and name not in names:
                 raise DataError(f"{path}: no column {name!r} (dataset.{option}); columns: {', '.join(names)}")
         if len(names) < 2:
-            raise DataError(f"{path}: has the one column {names[0]!r}; texts and their classes are two")
-        text, target = self.text, self.target
+            raise DataError(
+                f"{path}: has only the column {names[0]!r}; a column of texts and a column of classes are needed"
+            )
+        text, target = self.text_column, self.class_column
         if text is None:
             known = [name for name in names if name.lower() in TEXT_NAMES and name != target]
             lengths = {name: as_text(frame[name]).fillna("").str.len().mean() for name in names if name != target}
-            text = known[0] if known else max(lengths, key=lengths.get)
+            text = known[0] if known else max(lengths, key=lambda name: lengths[name])
         if target is None:
             others = [name for name in names if name != text]
             target = next((name for name in others if name.lower() in LABEL_NAMES), others[-1])
         return text, target
 
-    def _read_folder(self, path):
+    def _read_folder(self, path: Path) -> Content:
         parts = [folder for part in ("train", "val", "test") if (folder := path / part).is_dir()]
         if parts and parts[0].name != "train":
             raise DataError(f"{path}: has {parts[0].name}, but no train")
         found = [self._read_classes(folder) for folder in parts or [path]]
-        common = set.intersection(*(set(classes) for classes in found))  # IMDB's train/unsup is no class
+        common = set.intersection(*(set(by_class) for by_class in found))  # IMDB's train/unsup is not a class
         testing = [part.name == "test" for part in parts] or [False]
-        texts, classes, test_rows = [], [], None
+        texts: list[str] = []
+        classes: list[str] = []
+        test_rows: int | None = None
         for is_test, by_class in sorted(zip(testing, found), key=lambda pair: pair[0]):
             if is_test:
                 test_rows = len(texts)
@@ -150,8 +175,8 @@ class LabelledText(TextData):
             )
         return self.content_of(texts, classes, path, test_rows=test_rows)
 
-    def _read_classes(self, folder) -> dict[str, list[str]]:
-        """class -> texts"""
+    def _read_classes(self, folder: Path) -> dict[str, list[str]]:
+        """Class -> texts."""
         below = {child.name: sorted(child.glob("*.txt")) for child in sorted(folder.iterdir()) if child.is_dir()}
         if any(below.values()):
             return {name: [self._read(file) for file in files] for name, files in below.items() if files}
@@ -164,24 +189,24 @@ class LabelledText(TextData):
         }
         return {name: [line for line in self._read(file).splitlines() if line.strip()] for name, file in named.items()}
 
-    def _read(self, file) -> str:
+    def _read(self, file: Path) -> str:
         try:
             return file.read_text(encoding=self.encoding)
         except UnicodeDecodeError:
-            return file.read_text(encoding="latin-1")  # as the film reviews of 2005 are
+            return file.read_text(encoding="latin-1")  # the film reviews of 2005
         except OSError as error:
             raise DataError(f"{file}: cannot be read ({error.strerror or error})") from None
 
 
 class RtPolarity(LabelledText):
     """10,662 sentences of film reviews, half of them positive (Pang and Lee 2005), from `data_dir`/rt_polarity: `rt_polarity.csv` with the
-    columns text and label, or the original `rt-polarity.pos` and `rt-polarity.neg`. Raises DataError where they are not."""
+    columns text and label, or the original `rt-polarity.pos` and `rt-polarity.neg`. Raises DataError if neither exists."""
 
-    def __init__(self, problem, name, seed, data_dir, **options):
+    def __init__(self, problem: str, name: str, seed: int, data_dir: str | None, **options: Any):
         super().__init__(None, problem, name, seed, **options)
         self.data_dir = data_dir
 
-    def read(self):
+    def read(self) -> Content:
         folder = data_directory(self.data_dir) / "rt_polarity"
         table = folder / "rt_polarity.csv"
         places = [folder / "rt-polaritydata", folder]
@@ -206,16 +231,16 @@ class RtPolarity(LabelledText):
 
 
 class Imdb(LabelledText):
-    """50,000 film reviews, half of them for test (Maas et al. 2011), from `data_dir`/aclImdb, else downloaded (80 MB)."""
+    """50,000 film reviews, half of them for test (Maas et al. 2011), from `data_dir`/aclImdb, or else downloaded (80 MB)."""
 
     ADDRESS = "https://ai.stanford.edu/~amaas/data/sentiment/"
     ARCHIVE, MD5 = "aclImdb_v1.tar.gz", "7c2ac02c03563afcf9b574c7e56c153a"
 
-    def __init__(self, problem, name, seed, data_dir, **options):
+    def __init__(self, problem: str, name: str, seed: int, data_dir: str | None, **options: Any):
         super().__init__(None, problem, name, seed, **options)
         self.data_dir = data_dir
 
-    def read(self):
+    def read(self) -> Content:
         import tarfile
 
         root = data_directory(self.data_dir)

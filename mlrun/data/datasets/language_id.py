@@ -1,10 +1,13 @@
-"""Which language a name is in: names of territories, languages and currencies in the Unicode CLDR, through Babel."""
+"""Language identification of names: territories, languages and currencies in the Unicode CLDR, through Babel."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 from mlrun.data.datasets.labelled_text import TextData
+from mlrun.data.module import Content
 from mlrun.errors import DataError
 
 LANGUAGES = (
@@ -15,18 +18,24 @@ LANGUAGES = (
 
 
 class LanguageId(TextData):
-    """languages: CLDR codes (`de`, `pt_BR`). A name that is written alike in two of them is left out: it has no one answer."""
+    """Names with their language. A name that occurs in several languages is left out because its class is ambiguous.
 
-    def __init__(self, problem, name, seed, languages=LANGUAGES, **options):
+    Args:
+        problem, name, seed, options: see `TextData`.
+        languages: CLDR codes (`de`, `pt_BR`).
+    """
+
+    def __init__(self, problem: str, name: str, seed: int, languages: Sequence[str] = LANGUAGES, **options: Any):
         super().__init__(problem, name, seed, **options)
         self.languages = list(languages)
 
-    def read(self):
+    def read(self) -> Content:
         from importlib.metadata import version
 
         from babel import Locale, UnknownLocaleError
 
-        english, names = Locale("en"), {}
+        english = Locale("en")
+        names: dict[str, list[str]] = {}
         for code in self.languages:
             try:
                 locale = Locale.parse(str(code))
@@ -41,5 +50,5 @@ class LanguageId(TextData):
         pairs = [
             (name, language) for language, found in names.items() for name in found if spread[name.casefold()] == 1
         ]
-        texts, classes = zip(*pairs) if pairs else ((), ())
-        return self.content_of(list(texts), list(classes), f"Unicode CLDR, Babel {version('babel')}")
+        texts, classes = [name for name, _ in pairs], [language for _, language in pairs]
+        return self.content_of(texts, classes, f"Unicode CLDR, Babel {version('babel')}")

@@ -1,4 +1,4 @@
-"""Pairs of texts, one to read and one to generate: translation and everything of its form."""
+"""Pairs of a source text and a target text to generate: translation and similar problems."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mlrun")
 MEASURES = ("exact_match", "bleu")
-SAMPLED = 1000  # pairs of which the mean length is taken
-LETTERS_PER_SUBWORD = 4  # about so many in the languages of Europe
+SAMPLED = 1000  # pairs from which the mean length is estimated
+LETTERS_PER_SUBWORD = 4  # approximate, in European languages
 
 
 @dataclass
 class PairContent(Content):
     """Columns `source` and `target`, lists of equal length.
 
-    parts: "val" or "test" -> (first row, row after the last), where the data bring parts of their own.
+    parts: "val" or "test" -> (first row, row after the last), for predefined parts.
     """
 
     parts: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class PairContent(Content):
 def pair_content(
     sources: Sequence[str], targets: Sequence[str], origin: str, parts: Mapping[str, tuple[int, int]] | None = None
 ) -> PairContent:
-    """What `Pairs.read` returns. origin: where the pairs come from."""
+    """The return value of `Pairs.read`. origin: where the pairs come from; parts: see `PairContent`."""
     columns = {"source": list(sources), "target": list(targets)}
     return PairContent(columns, {"source": Text(), "target": Text()}, origin, ("target",), parts=dict(parts or {}))
 
@@ -50,15 +50,16 @@ def pair_content(
 class Pairs(RowData):
     """Pairs of texts that fit in memory as ids. A subclass reads them: `read() -> PairContent`.
 
-    An example of val or test is a distinct source with all targets that it has there; one of train is a pair.
+    An example of val or test is a distinct source with all its targets in that part; one of train is a pair. All pairs with the same
+    source are in the same part.
 
     Args:
+        problem, name, seed, options: see `RowData`.
         source_tokenizer, target_tokenizer, reverse_source, reverse_target: see `PairPreprocessor`.
-        max_words: longer pairs (words between blanks, either side) are not used at all.
-        max_length: pairs with more tokens on either side are not trained on; those of val and test stay.
-        measure: "exact_match" or "bleu", the metric by which the best epoch is chosen.
-        bucket: batches whose texts are shuffled together and sorted by length, so that a batch holds little padding; 1: none.
-        options: of `RowData`. Pairs with the same source come into the same part.
+        max_words: pairs with more words (separated by blanks) on either side are dropped.
+        max_length: pairs with more tokens on either side are excluded from training; those of val and test stay.
+        measure: "exact_match" or "bleu", the metric that selects the best epoch.
+        bucket: batches per pool of shuffled texts that are sorted by length to reduce padding; 1: no sorting.
     """
 
     preprocessor: ClassVar[str] = "mlrun.data.preprocess.pairs.PairPreprocessor"
@@ -92,8 +93,12 @@ class Pairs(RowData):
             "max_length": max_length,
         }
         self.max_words, self.max_length, self.measure, self.bucket = max_words, max_length, measure, bucket
+        self._content: PairContent | None
         self._pairs: dict[str, np.ndarray] = {}  # part -> rows of all its pairs
         self._references: dict[str, list[list[str]]] = {}
+
+    def read(self) -> PairContent:
+        raise NotImplementedError
 
     def prepare(self) -> None:
         if self._rows is not None:
@@ -111,8 +116,9 @@ class Pairs(RowData):
         self._rows = self._distinct(self._pairs)
 
     def _distinct(self, pairs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The rows of a part's examples: those of train are all pairs, those of the others the first pair of each source."""
-        sources, found = self._content.columns["source"], {}
+        """The rows of the examples of each part: all pairs in train, the first pair of each source in the others."""
+        sources = self._content.columns["source"]
+        found: dict[str, np.ndarray] = {}
         for part, rows in pairs.items():
             if part == "train":
                 found[part] = rows
@@ -124,7 +130,7 @@ class Pairs(RowData):
         return found
 
     def _split(self) -> dict[str, np.ndarray]:
-        """Part -> row numbers of its pairs. Distinct sources are split, and a source's pairs go where it goes."""
+        """Part -> row numbers of its pairs. Splits the distinct sources; all pairs of a source go to its part."""
         own, sources = self._content.parts, self._content.columns["source"]
         split = {part: size for part, size in self.split.items() if part in PARTS and part not in own}
         unknown = [key for key in self.split if key not in (*PARTS, "seed", "stratify")]
@@ -134,25 +140,26 @@ class Pairs(RowData):
         common = np.setdiff1d(np.arange(len(sources)), np.concatenate(list(result.values())))
         if set(split) <= {"train"} and split.get("train") is None:
             return {**result, "train": common}
-        split.setdefault("train", None)  # what the other parts leave of the files for training
+        split.setdefault("train", None)  # the rest of the training files
         numbers: dict[str, int] = {}
         groups = np.empty(len(common), dtype=np.int64)
         for place, row in enumerate(common):
             groups[place] = numbers.setdefault(sources[row], len(numbers))
         seed = self.split.get("seed")
         sizes = part_sizes(split, len(numbers), self.title)
-        chosen = split_rows(np.arange(len(numbers)), sizes, self.seed if seed is None else seed, None, self.title)
+        split_groups = split_rows(np.arange(len(numbers)), sizes, self.seed if seed is None else seed, None, self.title)
         by_group = np.argsort(groups, kind="stable")
         first = np.searchsorted(groups[by_group], np.arange(len(numbers) + 1))
-        for part, wanted in chosen.items():
+        for part, wanted in split_groups.items():
             result[part] = common[
                 np.concatenate([by_group[first[group] : first[group + 1]] for group in wanted] or [by_group[:0]])
             ]
         return result
 
     def with_parts(self, parts: Mapping[str, np.ndarray]) -> Pairs:
-        """Every row that is given is an example; its references are those of its source in the same part."""
+        """Each given row is an example; its references are those of its source in the same part."""
         view = super().with_parts(parts)
+        assert isinstance(view, Pairs)
         view._pairs, view._references = view._rows, {}
         return view
 
@@ -162,13 +169,13 @@ class Pairs(RowData):
         return super().column(name)
 
     def examples(self, part: str) -> Examples:
-        """Sources, and for each the list of its references in this part; of a training pair its own target comes first."""
+        """Sources, and for each the list of its references in this part; a training pair's own target comes first."""
         rows, columns = self.rows(part), self.content.columns
         sources = np.empty(len(rows), dtype=object)
         sources[:] = [columns["source"][row] for row in rows]
-        return Examples({"source": sources, "target": self._of_part(part, rows)}, self.features)
+        return Examples({"source": sources, "target": self._references_of(part, rows)}, self.features)
 
-    def _of_part(self, part: str, rows: np.ndarray) -> list[list[str]]:
+    def _references_of(self, part: str, rows: np.ndarray) -> list[list[str]]:
         if part not in self._references:
             sources, targets = self.content.columns["source"], self.content.columns["target"]
             found: dict[str, list[str]] = {}
@@ -191,7 +198,7 @@ class Pairs(RowData):
 
     @property
     def items_per_batch(self) -> int:
-        """Tokens of an average batch, from the lengths of some texts."""
+        """Tokens of an average batch, estimated from the lengths of some texts."""
         of_source, of_target = self.preprocessing["source_tokenizer"], self.preprocessing["target_tokenizer"]
         columns, rows = self.content.columns, self.rows("train")[:SAMPLED]
         sides = (("source", of_source), ("target", of_target or of_source))
@@ -210,7 +217,7 @@ class Pairs(RowData):
         shuffle: bool = False,
         shard: tuple[int, int] = (0, 1),
     ) -> PairBatches | None:
-        """Batches of similar lengths. In training, pairs longer than `max_length` are left out; otherwise every example comes once."""
+        """Batches of similar lengths. Training leaves out pairs longer than `max_length`; otherwise each example occurs once."""
         import torch
 
         from mlrun.data.batches import columns_of
@@ -251,17 +258,19 @@ class Pairs(RowData):
 
 
 def _length(text: str, kind: str) -> float:
-    """About how many tokens a text has."""
+    """Approximate number of tokens of a text."""
     if kind == "characters":
         return len(text)
     return len(text.split()) if kind == "words" else len(text) / LETTERS_PER_SUBWORD
 
 
 def within(content: PairContent, words: int) -> PairContent:
-    """Only the pairs of which both sides have at most so many words between blanks."""
+    """The pairs whose sides both have at most this many words, separated by blanks."""
     sources, targets = content.columns["source"], content.columns["target"]
     kept = [len(x.split()) <= words and len(y.split()) <= words for x, y in zip(sources, targets)]
     before = np.concatenate([[0], np.cumsum(kept)])
     parts = {part: (int(before[first]), int(before[last])) for part, (first, last) in content.parts.items()}
-    sides = ([text for text, is_short in zip(side, kept) if is_short] for side in (sources, targets))
-    return pair_content(*sides, content.source, parts)
+    short_sources, short_targets = (
+        [text for text, is_short in zip(side, kept) if is_short] for side in (sources, targets)
+    )
+    return pair_content(short_sources, short_targets, content.source, parts)

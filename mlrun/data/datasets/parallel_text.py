@@ -1,4 +1,4 @@
-"""Pairs of sentences from files: two files line by line, one tab-separated file, a folder with parts; plain, .gz, .zip or .tar.gz."""
+"""Sentence pairs from files: two line-aligned files, one tab-separated file, or a folder with parts; plain, .gz, .zip or .tar.gz."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlrun.data.readers.download import data_directory, fetch
 from mlrun.data.splits import PARTS
 from mlrun.errors import DataError
 
-STEMS = {  # names of a folder's files before the language, best first
+STEMS = {  # file names in a folder without the language, in order of preference
     "train": ("train", "training"),
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "test_2016_flickr", "test2016", "test_2016", "flickr2016"),
@@ -33,15 +33,15 @@ Sides = tuple[list[str], list[str]]  # sources and targets, line by line
 
 
 class ParallelText(Pairs):
-    """Pairs from files of UTF-8 text, .gz, or a .zip that holds one text with tabs. Pairs with an empty side are left out.
+    """Pairs from UTF-8 text files, .gz, or a .zip that holds one tab-separated text. Pairs with an empty side are left out.
 
     Args:
-        path: [source file, target file], line by line; or one file with tabs between its columns; or a folder, which holds train.de and
-            train.en (languages: [de, en]), and perhaps val and test (or dev, valid, test_2016_flickr ...).
+        path: [source file, target file], line-aligned; or one tab-separated file; or a folder, which holds train.de and
+            train.en (languages: [de, en]), and optionally val and test (or dev, valid, test_2016_flickr ...).
+        problem, name, seed, options: see `Pairs`.
         val_path, test_path: files of those parts, in the form of `path`.
-        languages: endings of a folder's files, source and target.
-        columns: numbers of the source's and the target's column in a file with tabs, from 0.
-        options: of `Pairs`.
+        languages: suffixes of a folder's files, source and target.
+        columns: indices of the source and the target column in a tab-separated file.
     """
 
     def __init__(
@@ -64,15 +64,16 @@ class ParallelText(Pairs):
 
     def read(self) -> PairContent:
         paths = {part: path for part, path in self.paths.items() if path is not None}
-        if isinstance(paths["train"], str) and Path(paths["train"]).expanduser().is_dir():
+        train = paths["train"]
+        if isinstance(train, str) and Path(train).expanduser().is_dir():
             paths = {
-                **self._folder(Path(paths["train"]).expanduser()),
+                **self._folder(Path(train).expanduser()),
                 **{part: path for part, path in paths.items() if part != "train"},
             }
         return self.content_of({part: self._read_part(path) for part, path in paths.items()}, str(self.paths["train"]))
 
     def content_of(self, pairs: Mapping[str, Sides], origin: str) -> PairContent:
-        """part -> (sources, targets) as one list, with the places of all parts but train."""
+        """Concatenates part -> (sources, targets), and records the rows of all parts but train."""
         sources: list[str] = []
         targets: list[str] = []
         parts = {}
@@ -85,7 +86,7 @@ class ParallelText(Pairs):
 
     def _folder(self, folder: Path) -> dict[str, list[str]]:
         if not self.languages or len(self.languages) != 2:
-            raise DataError(f"{folder}: a folder needs the endings of its files, e.g. dataset.languages=[de,en]")
+            raise DataError(f"{folder}: a folder needs the suffixes of its files, e.g. dataset.languages=[de,en]")
         found = {}
         for part, stems in STEMS.items():
             for stem in stems:
@@ -108,13 +109,13 @@ class ParallelText(Pairs):
         source, target = (lines_of(file) for file in files)
         if len(source) != len(target):
             raise DataError(
-                f"{files[0]} has {len(source)} lines, but {files[1]} has {len(target)}: they must go line by line"
+                f"{files[0]} has {len(source)} lines, but {files[1]} has {len(target)}: they must be line-aligned"
             )
         return source, target
 
 
 class FrenchEnglish(ParallelText):
-    """`fra-eng.zip` or `fra.txt`, in `data_dir` or `data_dir`/fra_eng; else downloaded. Raises DataError."""
+    """French and English from `fra-eng.zip` or `fra.txt`, in `data_dir` or `data_dir`/fra_eng, or else downloaded. Raises DataError."""
 
     def __init__(
         self,
@@ -139,7 +140,8 @@ class FrenchEnglish(ParallelText):
 
 
 class Multi30k(ParallelText):
-    """Files train.de ... test.en (or .gz), or the three archives of WMT 2016, in `data_dir` or `data_dir`/multi30k; else downloaded."""
+    """Multi30k from files train.de ... test.en (or .gz), or the archives of WMT 2016, in `data_dir` or `data_dir`/multi30k, or else
+    downloaded."""
 
     def __init__(
         self,
@@ -166,7 +168,7 @@ class Multi30k(ParallelText):
         return self.read()
 
     def _archived(self, archive: Path, part: str) -> Sides:
-        sides = []
+        sides: list[list[str]] = []
         with tarfile.open(archive) as content:
             members = {Path(member.name).name: member for member in content.getmembers() if member.isfile()}
             for language in self.languages:
@@ -176,7 +178,8 @@ class Multi30k(ParallelText):
                         f"{archive}: there is no {file} in it; languages there: {', '.join(sorted(members))}"
                     )
                 sides.append(_decoded(content.extractfile(members[file]).read(), archive).splitlines())
-        return tuple(sides)
+        source, target = sides
+        return source, target
 
 
 def _existing(folder: Path, stem: str) -> Path | None:
@@ -184,7 +187,7 @@ def _existing(folder: Path, stem: str) -> Path | None:
 
 
 def tab_separated(path: Path, columns: Sequence[int]) -> Sides:
-    """Two columns of a file, by their numbers. Raises DataError naming the line that has too few."""
+    """Two columns of a file, by their indices. Raises DataError naming a line with too few columns."""
     source, target, needed = [], [], max(columns) + 1
     for number, line in enumerate(lines_of(path), 1):
         cells = line.split("\t")
@@ -192,7 +195,7 @@ def tab_separated(path: Path, columns: Sequence[int]) -> Sides:
             if not line.strip():
                 continue
             raise DataError(
-                f"{path}, line {number}: {len(cells)} columns between tabs, but dataset.columns={list(columns)} needs {needed}"
+                f"{path}, line {number}: {len(cells)} tab-separated columns, but dataset.columns={list(columns)} needs {needed}"
             )
         source.append(cells[columns[0]])
         target.append(cells[columns[1]])
@@ -200,7 +203,7 @@ def tab_separated(path: Path, columns: Sequence[int]) -> Sides:
 
 
 def lines_of(path: Path) -> list[str]:
-    """Lines of a UTF-8 text, also of one in .gz, or the only one of a .zip that has tabs. Raises DataError."""
+    """Lines of a UTF-8 text, plain, .gz, or the only text in a .zip. Raises DataError."""
     try:
         if path.suffix == ".gz":
             content = gzip.decompress(path.read_bytes())
@@ -213,14 +216,14 @@ def lines_of(path: Path) -> list[str]:
                 ]
                 if len(names) != 1:
                     raise DataError(
-                        f"{path}: holds {len(names)} texts ({', '.join(names) or 'none'}), one is wanted: unpack it and name the file"
+                        f"{path}: holds {len(names)} texts ({', '.join(names) or 'none'}), expected one: unpack it and name the file"
                     )
                 content = archive.read(names[0])
         else:
             content = path.read_bytes()
     except (OSError, zipfile.BadZipFile, EOFError) as error:
         raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-    # no other line ends: a sentence may hold U+2028
+    # not splitlines(): a sentence may hold U+2028
     return _decoded(content, path).replace("\r\n", "\n").removesuffix("\n").split("\n")
 
 

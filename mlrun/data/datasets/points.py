@@ -1,4 +1,4 @@
-"""Points of known distributions: what a generative model makes of them can be checked against the truth."""
+"""Points from known distributions, against which generative models can be checked."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlrun.errors import DataError
 
 
 class Points(ArrayData):
-    """Generated points (rows, 2), each labelled with the part of the distribution that it comes from. A subclass writes `draw`.
+    """Generated points (rows, 2), each labelled with its component of the distribution. A subclass writes `draw`.
 
     `centers` (modes, 2) for mixtures of Gaussians, else None.
 
@@ -20,7 +20,7 @@ class Points(ArrayData):
         problem, name, seed, options: see `ArrayData`.
         rows: number of points.
         noise: standard deviation.
-        data_seed: of the generation, whatever the seed of the run.
+        data_seed: seed of the generator, independent of the seed of the run.
         normalize: see `ArrayData`.
     """
 
@@ -56,11 +56,11 @@ class Points(ArrayData):
 
     @property
     def parts(self) -> int:
-        """Number of parts of the distribution."""
+        """Number of components of the distribution."""
         raise NotImplementedError
 
     def draw(self, count: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Fresh points (count, 2) of the distribution, and the parts (count,) that they come from."""
+        """Fresh points (count, 2) of the distribution, and their components (count,)."""
         raise NotImplementedError
 
     def labelled(self, dataset: dict[str, Any]) -> dict[str, Any] | None:
@@ -69,7 +69,7 @@ class Points(ArrayData):
 
 
 class Mixture(Points):
-    """Equally likely Gaussians of the same deviation around `centers`."""
+    """Equally likely Gaussians with the same standard deviation around `centers`."""
 
     centers: np.ndarray
 
@@ -83,7 +83,7 @@ class Mixture(Points):
 
 
 class Ring(Mixture):
-    """Gaussians evenly on a circle (Metz et al. 2017, Unrolled GAN: 8 modes, radius 2, deviation 0.02)."""
+    """Gaussians equally spaced on a circle (Metz et al. 2017, Unrolled GAN: 8 modes, radius 2, deviation 0.02)."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class Grid(Mixture):
 
 
 class Moons(Points):
-    """Two interlocking half circles, as `sklearn.datasets.make_moons`, moved to a mean of about zero."""
+    """Two interlocking half circles, like `sklearn.datasets.make_moons`, shifted to a mean of about zero."""
 
     @property
     def parts(self) -> int:

@@ -1,9 +1,10 @@
-"""Series with a class each: files of the UCR archive, and a generated set."""
+"""Classified time series: files of the UCR archive, and a generated set."""
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,16 +18,31 @@ class CylinderBellFunnel(ArrayData):
 
     Saito 1994, "Local feature extraction and its applications using a library of bases"; one of the UCR archive.
     With a, b drawn: (6 + n) times 1, (t - a) / (b - a) or (b - t) / (b - a) for a <= t <= b, plus noise N(0, 1) everywhere;
-    a uniform in 16..32, b - a in 32..96, n ~ N(0, 1). rows: how many series; data_seed: of their generation.
+    a uniform in 16..32, b - a in 32..96, n ~ N(0, 1).
+
+    Args:
+        problem, name, seed, options: see `ArrayData`.
+        rows: number of series.
+        length: time steps of a series.
+        data_seed: seed of the generator.
     """
 
-    def __init__(self, problem, name, seed, rows=900, length=128, data_seed=0, **options):
+    def __init__(
+        self,
+        problem: str,
+        name: str,
+        seed: int,
+        rows: int = 900,
+        length: int = 128,
+        data_seed: int = 0,
+        **options: Any,
+    ):
         super().__init__(problem, name, seed, **options)
         if problem != "classification":
             raise DataError(f"dataset.problem={problem}: {name} is a classification set")
         self.count, self.length, self.data_seed = rows, length, data_seed
 
-    def read(self):
+    def read(self) -> Content:
         rng = np.random.default_rng(self.data_seed)
         y = rng.permutation(np.arange(self.count) % 3)
         scale = self.length / 128
@@ -46,31 +62,34 @@ class CylinderBellFunnel(ArrayData):
 
 
 class SeriesFile(ArrayData):
-    """Series from files. path: `X_TRAIN.ts`, `.tsv`, `.csv` or `.txt`; `X_TEST` beside it is the test part.
+    """Series from files, all of the same length. Missing values (NaN or ?) become the mean of their series.
 
-    .ts: the format of timeseriesclassification.com, several channels separated by colons, the class last.
-    Others: the UCR archive's, one series per line, class first, separated by tabs, commas or blanks.
-    Series of different length are refused; missing values (NaN or ?) become the mean of their series.
+    A .ts file has the format of timeseriesclassification.com: channels separated by colons, the class last. Other files have that of
+    the UCR archive: one series per line, the class first, separated by tabs, commas or blanks.
+
+    Args:
+        path: `X_TRAIN.ts`, `.tsv`, `.csv` or `.txt`; `X_TEST` in the same folder is the test part.
+        problem, name, seed, options: see `ArrayData`.
     """
 
-    def __init__(self, path, problem, name, seed, **options):
+    def __init__(self, path: str | Path, problem: str, name: str, seed: int, **options: Any):
         super().__init__(problem, name, seed, **options)
         if problem != "classification":
             raise DataError(f"dataset.problem={problem}: {name} is for classification")
         self.path = Path(path).expanduser()
 
-    def read(self):
+    def read(self) -> Content:
         train = read_series(self.path)
         stem = self.path.name
         beside = self.path.with_name(stem.replace("_TRAIN", "_TEST")) if "_TRAIN" in stem else None
         test = read_series(beside) if beside is not None and beside.is_file() else None
-        x, classes = train if test is None else (None, np.concatenate([train[1], test[1]]))
+        x, classes = train
         if test is not None:
             if train[0].shape[1:] != test[0].shape[1:]:
                 raise DataError(
                     f"{beside}: series of {test[0].shape[1:]} (channels, time), but {stem} has {train[0].shape[1:]}"
                 )
-            x = np.concatenate([train[0], test[0]])
+            x, classes = (np.concatenate(both) for both in zip(train, test))
         labels, y = np.unique(classes, return_inverse=True)
         names = [f"channel_{channel}_time_{at}" for channel in range(x.shape[1]) for at in range(x.shape[2])]
         return Content(
@@ -81,13 +100,15 @@ class SeriesFile(ArrayData):
         )
 
 
-def read_series(path):
-    """(rows, channels, time) float32 and (rows,) class labels as text. Raises DataError naming file and line."""
+def read_series(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Series (rows, channels, time) float32 and classes (rows,) as text. Raises DataError with file and line."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    rows, labels, is_ts = [], [], path.suffix == ".ts"
+    rows: list[list[list[float]]] = []
+    labels: list[str] = []
+    is_ts = path.suffix == ".ts"
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith(("#", "@")):
             continue
@@ -107,7 +128,7 @@ def read_series(path):
         if rows and (len(row), len(row[0])) != (len(rows[0]), len(rows[0][0])):
             raise DataError(
                 f"{path}, line {number}: {len(row)} channels of {len(row[0])} values, but {len(rows[0])} of {len(rows[0][0])} before; "
-                f"series of different length must be cut or filled first"
+                f"truncate or pad the series to one length first"
             )
         rows.append(row)
         labels.append(_class(label))
@@ -121,8 +142,8 @@ def read_series(path):
     return x, np.asarray(labels)
 
 
-def _class(label):
-    """ "1.0000000e+00", as some files have it, is class 1."""
+def _class(label: str) -> str:
+    """Some files write class 1 as "1.0000000e+00"."""
     label = label.strip()
     try:
         value = float(label)

@@ -1,13 +1,14 @@
-"""Tables that scikit-learn brings along: iris, wine, breast_cancer, diabetes."""
+"""Tables bundled with scikit-learn: iris, wine, breast_cancer, diabetes."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from mlrun.data.features import Label, Value, Vector
+from mlrun.data.features import Feature, Label, Value, Vector
 from mlrun.data.module import ArrayData, Content
 from mlrun.errors import DataError
 
@@ -60,14 +61,14 @@ FILES = {
 }
 
 
-def read_bundled(table):
-    """(x, y) of a set that scikit-learn brings along, equal to `sklearn.datasets.load_<table>(return_X_y=True)`.
+def read_bundled(table: str) -> tuple[np.ndarray, np.ndarray]:
+    """(x, y) of a bundled set, equal to `sklearn.datasets.load_<table>(return_X_y=True)`.
 
-    The files are read by their path, because importing scikit-learn takes longer than a small network's training;
-    where a later scikit-learn keeps them elsewhere, its own loader is used.
+    The files are read by their path, because importing scikit-learn takes longer than a small network's training.
+    If another scikit-learn version stores them elsewhere, its own loader is used.
     """
     found = find_spec("sklearn")
-    folder = Path(found.origin).parent / "datasets" / "data" if found else Path()
+    folder = Path(found.origin).parent / "datasets" / "data" if found and found.origin else Path()
     if not (folder / FILES[table]).is_file():
         from sklearn import datasets
 
@@ -81,12 +82,17 @@ def read_bundled(table):
 
 
 class BundledTable(ArrayData):
-    """table: iris, wine, breast_cancer (classification) or diabetes (regression: progress of the disease after a year).
+    """A table bundled with scikit-learn.
 
-    Raises DataError for another problem than the table's.
+    Args:
+        table: iris, wine, breast_cancer (classification) or diabetes (regression: progress of the disease after a year).
+        problem, name, seed, options: see `ArrayData`.
+
+    Raises:
+        DataError: `problem` is not that of the table.
     """
 
-    def __init__(self, table, problem, name, seed, **options):
+    def __init__(self, table: str, problem: str, name: str, seed: int, **options: Any):
         super().__init__(problem, name, seed, **options)
         if table not in FEATURES:
             raise DataError(f"dataset.table={table}: choose one of {', '.join(FEATURES)}")
@@ -95,10 +101,10 @@ class BundledTable(ArrayData):
             raise DataError(f"dataset.problem={problem}: {table} is a {own} set")
         self.table = table
 
-    def read(self):
+    def read(self) -> Content:
         x, y = read_bundled(self.table)
         names = CLASSES.get(self.table)
-        features = {"features": Vector(FEATURES[self.table])}
+        features: dict[str, Feature] = {"features": Vector(FEATURES[self.table])}
         if names is None:
             return Content({"features": x, "value": y}, {**features, "value": Value()}, "scikit-learn", ("value",))
         label = Label(list(range(len(names))), names)

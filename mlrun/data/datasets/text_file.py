@@ -1,4 +1,4 @@
-"""One long text as a stream of tokens, for language models: a file of any size, Python's own documentation, tiny Shakespeare."""
+"""A long text as a stream of tokens, for language models: a file of any size, Python's documentation, tiny Shakespeare."""
 
 from __future__ import annotations
 
@@ -21,25 +21,24 @@ from mlrun.errors import DataError
 if TYPE_CHECKING:
     import torch
 
-    from mlrun.data.preprocess.preprocessor import Preprocessor
-    from mlrun.data.preprocess.streams import TokenStream
+    from mlrun.data.preprocess.streams import StreamPreprocessor, TokenStream
     from mlrun.data.text_windows import ConsecutiveWindows, RandomWindows
 
-PROMPTS, PROMPT_LENGTH = 5, 32  # of a sample: beginnings of lines, in characters
-SAMPLED = 10_000  # characters of a part in which they are looked for
+PROMPTS, PROMPT_LENGTH = 5, 32  # number and length in characters of sample prompts, which are beginnings of lines
+SAMPLED = 10_000  # characters of a part from which prompts are taken
 
 
 class TextStream(DataModule):
-    """A text, cut in order into train, val and test. A subclass gives the text as `buffer()`.
+    """A text, divided in order into train, val and test. A subclass returns the text from `buffer()`.
 
-    The rows of `examples` are pieces of the text of a few MiB; `sizes` counts bytes. The preprocessor turns a part into its tokens.
+    The rows of `examples` are pieces of the text of a few MiB; `sizes` counts bytes. The preprocessor tokenizes a part.
 
     Args:
         tokenizer: {kind, size, min_frequency, lowercase} of `Tokenizer.train`.
         context_length: tokens of a training window.
-        steps_per_epoch: batches of an epoch; None: as many as show the training part once.
-        resident_limit: bytes of a part's tokens up to which they lie on the device.
-        options: of `DataModule`; split: shares or numbers of bytes, first train, then val, then test.
+        steps_per_epoch: batches of an epoch; None: one pass over the training part.
+        resident_limit: largest part in bytes of tokens that is held on the device.
+        problem, name, seed, options: see `DataModule`; split: fractions or numbers of bytes, in the order train, val, test.
     """
 
     preprocessor: ClassVar[str] = "mlrun.data.preprocess.streams.StreamPreprocessor"
@@ -63,14 +62,14 @@ class TextStream(DataModule):
         self.preprocessing["tokenizer"] = tokenizer
         self.context_length, self.steps_per_epoch, self.resident_limit = context_length, steps_per_epoch, resident_limit
         self._pieces: dict[str, TextPieces] | None = None
-        self._streams: dict[str, tuple[Preprocessor, TokenStream]] = {}  # of the preprocessor that was last used
+        self._streams: dict[str, tuple[StreamPreprocessor, TokenStream]] = {}  # with the preprocessor that made it
 
     def buffer(self) -> Buffer:
-        """The whole text in UTF-8: bytes, or a mapped file, which is read where it is sliced."""
+        """The whole text in UTF-8: bytes, or a memory-mapped file, which is read on slicing."""
         raise NotImplementedError
 
     def identity(self) -> str | None:
-        """Names the text and its state, if what is computed from it may be kept on the disk."""
+        """Key of the text and its version, if results computed from it may be cached on disk."""
         return None
 
     def prepare(self) -> None:
@@ -79,9 +78,7 @@ class TextStream(DataModule):
         buffer = self.buffer()
         unknown = [key for key in self.split if key not in (*PARTS, "seed", "stratify")]
         if unknown:
-            raise DataError(
-                f"dataset.split.{unknown[0]}: the parts of a text are {', '.join(PARTS)}, one after the other"
-            )
+            raise DataError(f"dataset.split.{unknown[0]}: the parts of a text are {', '.join(PARTS)}, in this order")
         sizes = part_sizes(self.split, len(buffer), self.title)
         ends = [character_boundary(buffer, int(end)) for end in np.cumsum([sizes[part] for part in PARTS])]
         identity = self.identity()
@@ -106,21 +103,22 @@ class TextStream(DataModule):
     def sizes(self) -> dict[str, int]:
         return {part: self.pieces(part).end - self.pieces(part).start for part in PARTS}
 
-    def stream(self, part: str, preprocessor: Preprocessor) -> TokenStream:
+    def stream(self, part: str, preprocessor: StreamPreprocessor) -> TokenStream:
         """The tokens of a part."""
-        maker, stream = self._streams.get(part, (None, None))
-        if maker is not preprocessor:
-            stream = preprocessor.stream(self.pieces(part))
-            self._streams[part] = preprocessor, stream
+        cached = self._streams.get(part)
+        if cached is not None and cached[0] is preprocessor:
+            return cached[1]
+        stream = preprocessor.stream(self.pieces(part))
+        self._streams[part] = preprocessor, stream
         return stream
 
-    def _training_tokens(self, preprocessor: Preprocessor) -> np.ndarray:
-        """Raises DataError where there are fewer than a window and its next token."""
+    def _training_tokens(self, preprocessor: StreamPreprocessor) -> np.ndarray:
+        """Raises DataError if there are fewer tokens than a window and its next token."""
         tokens = self.stream("train", preprocessor).tokens
         if len(tokens) <= self.context_length:
             raise DataError(
-                f"{self.title}: {len(tokens):,} tokens to learn from, fewer than dataset.context_length={self.context_length} "
-                f"and one more"
+                f"{self.title}: {len(tokens):,} training tokens, fewer than dataset.context_length={self.context_length} "
+                f"plus one"
             )
         return tokens
 
@@ -149,12 +147,12 @@ class TextStream(DataModule):
     def loader(
         self,
         part: str,
-        preprocessor: Preprocessor,
+        preprocessor: StreamPreprocessor,  # type: ignore[override]  # `DataModule.preprocessor` guarantees the class
         device: torch.device | str = "cpu",
         shuffle: bool = False,
         shard: tuple[int, int] = (0, 1),
     ) -> ConsecutiveWindows | None:
-        """Batches of consecutive windows: row i of a batch continues row i of the batch before. None for a part without two tokens."""
+        """Batches of consecutive windows: row i of a batch continues row i of the previous batch. None for a part of fewer than two tokens."""
         from mlrun.data.text_windows import ConsecutiveWindows
 
         trains = shuffle and part == "train"
@@ -168,9 +166,9 @@ class TextStream(DataModule):
         )
 
     def random_windows(
-        self, preprocessor: Preprocessor, device: torch.device | str = "cpu", shard: tuple[int, int] = (0, 1)
+        self, preprocessor: StreamPreprocessor, device: torch.device | str = "cpu", shard: tuple[int, int] = (0, 1)
     ) -> RandomWindows:
-        """Batches of training windows that begin anywhere."""
+        """Batches of training windows at random positions."""
         from mlrun.data.text_windows import RandomWindows
 
         tokens = self._training_tokens(preprocessor)
@@ -180,7 +178,7 @@ class TextStream(DataModule):
         )
 
     def _on(self, device: torch.device | str, tokens: np.ndarray) -> torch.Tensor | np.ndarray:
-        """A tensor on the device where that is small enough, else the array as it is."""
+        """A tensor on the device if it is small enough, else the array itself."""
         if 4 * len(tokens) > self.resident_limit:
             return tokens
         import torch
@@ -189,17 +187,20 @@ class TextStream(DataModule):
 
 
 class TextFile(TextStream):
-    """Any UTF-8 text: `path`, or null for the documentation that Python carries (`pydoc_data.topics`).
+    """Any UTF-8 text: `path`, or null for Python's bundled documentation (`pydoc_data.topics`).
 
-    A large file is never read as a whole: a few MiB of it are text at a time, and its tokens lie in a mapped file.
+    A large file is decoded a few MiB at a time, and its tokens are stored in a memory-mapped file.
     """
 
     def __init__(self, path: str | None, problem: str, name: str, seed: int, **options: Any):
         super().__init__(problem, name, seed, **options)
         self.path = None if path is None else Path(path).expanduser()
         self.title = name if path is None else str(path)
-        self.source = "pydoc_data.topics" if path is None else str(path)
         self._buffer: Buffer | None = None
+
+    @property
+    def source(self) -> str:
+        return "pydoc_data.topics" if self.path is None else self.title
 
     def buffer(self) -> Buffer:
         if self._buffer is None:
@@ -209,8 +210,8 @@ class TextFile(TextStream):
     def identity(self) -> str | None:
         if self.path is None:
             return None
-        about = self.path.stat()
-        return f"{self.path.resolve()} {about.st_size} {about.st_mtime_ns}"
+        status = self.path.stat()
+        return f"{self.path.resolve()} {status.st_size} {status.st_mtime_ns}"
 
 
 def _mapped(path: Path) -> mmap.mmap:
@@ -224,8 +225,8 @@ def _mapped(path: Path) -> mmap.mmap:
 
 
 def python_topics() -> bytes:
-    """Help texts of Python's language reference, in an order that mixes the subjects. A paragraph that several topics share is kept
-    once, so that no part of the text repeats another."""
+    """Help texts of Python's language reference, in an order that mixes the subjects. Paragraphs shared by several topics are
+    kept once, so that the parts of the text do not overlap."""
     from pydoc_data.topics import topics
 
     kept: dict[str, None] = {}
@@ -236,7 +237,7 @@ def python_topics() -> bytes:
 
 
 class TinyShakespeare(TextStream):
-    """1,115,394 characters of Shakespeare's plays, 65 different ones (Karpathy 2015)."""
+    """1,115,394 characters of Shakespeare's plays, 65 distinct ones (Karpathy 2015)."""
 
     ADDRESS = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/"
     MD5 = "6fb458f1232090904fb40fe944165e91"
@@ -244,7 +245,12 @@ class TinyShakespeare(TextStream):
     def __init__(self, problem: str, name: str, seed: int, data_dir: str | None, **options: Any):
         super().__init__(problem, name, seed, **options)
         self.data_dir = data_dir
+        self._source = ""
         self._buffer: Buffer | None = None
+
+    @property
+    def source(self) -> str:
+        return self._source
 
     def buffer(self) -> Buffer:
         if self._buffer is None:
@@ -254,5 +260,5 @@ class TinyShakespeare(TextStream):
             if path is None:
                 path = places[0]
                 fetch({"input.txt": self.MD5}, (self.ADDRESS,), path.parent, "tinyshakespeare")
-            self.source, self._buffer = str(path), _mapped(path)
+            self._source, self._buffer = str(path), _mapped(path)
         return self._buffer

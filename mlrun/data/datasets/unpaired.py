@@ -1,4 +1,4 @@
-"""Images of two domains without pairs: what translation between them learns from."""
+"""Unpaired images of two domains, for image-to-image translation."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     import torch
 
     from mlrun.data.batches import Batches
-    from mlrun.data.preprocess.preprocessor import Preprocessor
+    from mlrun.data.preprocess.unpaired import UnpairedPreprocessor
 
 
 class Domain(NamedTuple):
-    """x: (rows, channels, height, width), uint8 or float, as in the files; y: (rows,) int64 classes, or None where there are none."""
+    """x: (rows, channels, height, width), raw uint8 or float; y: (rows,) int64 classes, or None."""
 
     x: np.ndarray
     y: np.ndarray | None
@@ -36,8 +36,8 @@ class Domain(NamedTuple):
 class Unpaired(DataModule):
     """Two domains, A and B, of images of one size, features `image_a` and `image_b`. A subclass writes `read`.
 
-    A model is asked with images of domain A. Batches hold `pixel_values_a`, `pixel_values_b` (batch, channels, height, width), drawn
-    independently, and `labels_a`, `labels_b` (batch,), -1 where there are no classes.
+    A model reads images of domain A. Batches hold `pixel_values_a`, `pixel_values_b` (batch, channels, height, width), drawn
+    independently, and `labels_a`, `labels_b` (batch,), -1 without classes.
 
     Args:
         problem, name, seed, split: see `DataModule`.
@@ -60,6 +60,7 @@ class Unpaired(DataModule):
     ):
         super().__init__(problem, name, seed, split, batch_size)
         self.flip = flip
+        self._source = ""
         self._parts: dict[str, tuple[Domain, Domain]] = {}
 
     def read(self) -> dict[str, tuple[Domain, Domain]]:
@@ -76,7 +77,7 @@ class Unpaired(DataModule):
         return self._parts[part]
 
     def counterpart(self, x: np.ndarray, to: str) -> np.ndarray | None:
-        """Images of the other domain as they would look in domain `to`, "A" or "B"; None where that is not known.
+        """The ground-truth translation of images of the other domain into domain `to`, "A" or "B"; None if it is unknown.
 
         x: pixels (rows, channels, height, width) from 0 to 1.
         """
@@ -88,12 +89,16 @@ class Unpaired(DataModule):
         return {"image_a": image, "image_b": image}
 
     @property
+    def source(self) -> str:
+        return self._source
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         return ("image_a",)
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Part -> images of the larger domain, which is how many an epoch sees of each; 0 where one of the two has none."""
+        """Part -> images of the larger domain, the number drawn from each domain per epoch; 0 if either domain is empty."""
         counts = {part: [len(domain.x) for domain in self.domains(part)] for part in PARTS}
         return {part: max(each) if min(each) else 0 for part, each in counts.items()}
 
@@ -107,13 +112,13 @@ class Unpaired(DataModule):
         return digest.hexdigest()
 
     def examples(self, part: str) -> Examples:
-        """Images of domain A: the domains have no common rows."""
+        """Images of domain A; the domains share no rows."""
         return Examples({"image_a": self.domains(part)[0].x}, {"image_a": self.features["image_a"]})
 
     def loader(
         self,
         part: str,
-        preprocessor: Preprocessor,
+        preprocessor: UnpairedPreprocessor,  # type: ignore[override]  # `DataModule.preprocessor` guarantees the class
         device: torch.device | str = "cpu",
         shuffle: bool = False,
         shard: tuple[int, int] = (0, 1),
@@ -140,7 +145,7 @@ CHANGES = ("inverted", "coloured", "thickened")
 
 
 class Changed(Unpaired):
-    """Domain A: half of the images of another set as they are; domain B: the other half, changed. No image is in both.
+    """Domain A: half of the images of another set, unchanged; domain B: the other half, transformed. No image is in both.
 
     Args:
         images: a dataset of images with classes; its parts are the parts of both domains.
@@ -168,7 +173,7 @@ class Changed(Unpaired):
 
     def read(self) -> dict[str, tuple[Domain, Domain]]:
         self.images.prepare()
-        self.source = self.images.source
+        self._source = self.images.source
         parts = {}
         for part in PARTS:
             examples = self.images.examples(part)
@@ -181,9 +186,12 @@ class Changed(Unpaired):
         return parts
 
     def _pixels(self, examples: Examples) -> np.ndarray:
-        """(rows, channels, height, width) float32 from 0 to 1, in the size that the dataset of images is set to."""
+        """(rows, channels, height, width) float32 from 0 to 1, in the image size configured for that dataset."""
         (name,) = self.images.inputs
-        encoder = ImageEncoder(examples.features[name], **{**self.images.preprocessing, "normalize": "unit"})
+        image = examples.features[name]
+        if not isinstance(image, Image):
+            raise DataError(f"dataset.images of {self.name}: give a dataset of images with classes")
+        encoder = ImageEncoder(image, **{**self.images.preprocessing, "normalize": "unit"})
         encoder.fit(examples[name])
         return encoder.encode(examples[name])[encoder.key]
 
@@ -201,14 +209,14 @@ class Changed(Unpaired):
         return thickened(x) if self.change == "thickened" and to == "B" else None
 
     def labelled(self, dataset: dict[str, Any]) -> dict[str, Any]:
-        # the same for all seeds
+        # the same split for all seeds
         images = {**dataset["images"], "split": {**(dataset["images"].get("split") or {}), "seed": 0}}
         kept = {key: dataset[key] for key in ("name", "change")}
         return {**kept, "_target_": f"{__name__}.BothDomains", "problem": "classification", "images": images}
 
 
 class BothDomains(ImageData):
-    """The images of both domains of `Changed` with their classes, for a classifier that knows both. Parts are those of `images`.
+    """The images of both domains of `Changed` with their classes, for a classifier of both domains. Parts are those of `images`.
 
     Args: see `Changed`; options: of `ImageData`.
     """
@@ -240,12 +248,12 @@ class BothDomains(ImageData):
 
 
 def inverted(x: np.ndarray) -> np.ndarray:
-    """Light becomes dark: pixels from 0 to 1."""
+    """Inverts the brightness of pixels from 0 to 1."""
     return 1 - x
 
 
 def thickened(x: np.ndarray) -> np.ndarray:
-    """Every pixel takes the largest value around it: among 2x2 pixels in images below 16 pixels, else among 3x3."""
+    """Dilates: each pixel becomes the maximum of 2x2 pixels in images below 16 pixels, else of 3x3."""
     reach = (1,) if min(x.shape[2:]) < 16 else (-1, 1)
     for axis in (2, 3):
         x = np.max([x, *(_moved(x, step, axis) for step in reach)], axis=0)
@@ -267,24 +275,24 @@ def _moved(x: np.ndarray, step: int, axis: int) -> np.ndarray:
 
 
 def coloured(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Grey (rows, 1 or 3, height, width) -> (rows, 3, height, width): the ink of each image in a random colour of full saturation."""
+    """Grey (rows, 1 or 3, height, width) -> (rows, 3, height, width): each image in a random fully saturated colour."""
     hue = rng.random(len(x)) * 6
     colours = np.clip(np.abs((hue[:, None] + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
     return (x.mean(axis=1, keepdims=True) * colours[:, :, None, None]).astype(np.float32)
 
 
 class Folders(Unpaired):
-    """Two folders of images, brought to side x side pixels: the middle square, resized.
+    """Two folders of images, as the central square resized to side x side pixels.
 
     Args:
         path: with the folders trainA, trainB and, if there are any, valA, valB, testA, testB (the layout of CycleGAN's sets), or A and B,
             which are split.
         problem, name, seed, options: see `Unpaired`.
         side: height and width in pixels.
-        grey: whether images are read without colours.
+        grey: read images as grey.
 
     Raises:
-        DataError: a folder is missing; its name is in the message.
+        DataError: a folder is missing; the message names it.
     """
 
     def __init__(
@@ -299,7 +307,7 @@ class Folders(Unpaired):
     ):
         super().__init__(problem, name, seed, **options)
         self.path, self.side, self.grey, self.title = Path(path).expanduser(), side, grey, str(path)
-        self.source = str(self.path)
+        self._source = str(self.path)
 
     def read(self) -> dict[str, tuple[Domain, Domain]]:
         laid_out = (self.path / "trainA").is_dir()
@@ -315,11 +323,12 @@ class Folders(Unpaired):
                     f"dataset.path={self.path}: no images in {missing}; it needs trainA and trainB (testA, testB), or A and B"
                 )
             absent = [part for part in PARTS[1:] if not len(given.get(part, ()))]  # taken from the training images
-            sizes = {"train": None, **{part: self.split.get(part, 0) for part in absent}}
-            images, sizes = given["train"], part_sizes(sizes, len(given["train"]), self.title)
-            chosen = split_rows(np.arange(len(images)), sizes, self.seed, name=self.title)
+            split = {"train": None, **{part: self.split.get(part, 0) for part in absent}}
+            images = given["train"]
+            sizes = part_sizes(split, len(images), self.title)
+            rows = split_rows(np.arange(len(images)), sizes, self.seed, name=self.title)
             for part in PARTS:
-                parts[part].append(Domain(images[chosen[part]] if part in chosen else given[part], None))
+                parts[part].append(Domain(images[rows[part]] if part in rows else given[part], None))
         return {part: (domains[0], domains[1]) for part, domains in parts.items()}
 
     def _folder(self, name: str) -> np.ndarray:

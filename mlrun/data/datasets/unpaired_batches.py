@@ -1,4 +1,4 @@
-"""Batches of images of two domains without pairs."""
+"""Batches of unpaired images of two domains."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from mlrun.data.batches import Batch, Batches
 
 
 class UnpairedBatches(Batches):
-    """Batches of `pixel_values_a`, `pixel_values_b`, `labels_a`, `labels_b`, as many images of each domain.
+    """Batches of `pixel_values_a`, `pixel_values_b`, `labels_a`, `labels_b`, with equally many images of each domain.
 
-    When shuffling, each domain has its own order, so that no image keeps its partner; the smaller domain starts again until the larger one
-    has been seen.
+    When shuffling, each domain has its own order, so that pairings change; the smaller domain repeats until the epoch of the larger one
+    ends.
 
     Args:
         domains: two arrays (rows, ...).
@@ -24,7 +24,7 @@ class UnpairedBatches(Batches):
         scale: a function of a batch of raw images on the device.
         batch_size, device: see `ResidentBatches`.
         flip: mirror images at random.
-        options: of `Batches`.
+        options: see `Batches`.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class UnpairedBatches(Batches):
 def _mirrored(batch: Batch, generator: torch.Generator) -> Batch:
     count = len(batch["pixel_values_a"])
     turned = torch.rand((count, 2), generator=generator) < 0.5
-    for name, those in zip(("pixel_values_a", "pixel_values_b"), turned.unbind(1)):
+    for name, flipped in zip(("pixel_values_a", "pixel_values_b"), turned.unbind(1)):
         x = batch[name]
-        batch[name] = torch.where(those.to(x.device)[:, None, None, None], x.flip(-1), x)
+        batch[name] = torch.where(flipped.to(x.device)[:, None, None, None], x.flip(-1), x)
     return batch

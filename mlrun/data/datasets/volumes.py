@@ -1,6 +1,9 @@
-"""Volumes and clips with a class each, generated."""
+"""Generated volumes and clips with one class each."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,12 +16,29 @@ MOTIONS = ("right", "left", "down", "up", "still")
 
 
 class Volumes(ArrayData):
-    """Generated (rows, 1, depth, height, width). rows: how many; size: of each side; noise: deviation of the Gaussian noise;
-    data_seed: of the generation, whatever the seed of the run."""
+    """Generated volumes (rows, 1, depth, height, width). A subclass writes `draw`.
 
-    names = ()
+    Args:
+        problem, name, seed, options: see `ArrayData`.
+        rows: number of volumes.
+        size: voxels of each side.
+        noise: standard deviation of the Gaussian noise.
+        data_seed: seed of the generator, independent of the seed of the run.
+    """
 
-    def __init__(self, problem, name, seed, rows=1200, size=16, noise=0.2, data_seed=0, **options):
+    names: Sequence[str] = ()  # of the classes
+
+    def __init__(
+        self,
+        problem: str,
+        name: str,
+        seed: int,
+        rows: int = 1200,
+        size: int = 16,
+        noise: float = 0.2,
+        data_seed: int = 0,
+        **options: Any,
+    ):
         super().__init__(problem, name, seed, **options)
         if problem != "classification":
             raise DataError(f"dataset.problem={problem}: {name} is a classification set")
@@ -26,7 +46,7 @@ class Volumes(ArrayData):
             raise DataError(f"dataset.size={size}: shapes need at least 8 cells on a side")
         self.count, self.size, self.noise, self.data_seed = rows, size, noise, data_seed
 
-    def read(self):
+    def read(self) -> Content:
         rng = np.random.default_rng(self.data_seed)
         y = rng.permutation(np.arange(self.count) % len(self.names))
         x = self.draw(rng, y) + self.noise * rng.standard_normal((self.count, *[self.size] * 3))
@@ -37,17 +57,17 @@ class Volumes(ArrayData):
             "generated",
         )
 
-    def draw(self, rng, y):
+    def draw(self, rng: np.random.Generator, y: np.ndarray) -> np.ndarray:
         """(rows, depth, height, width) from 0 to 1 for classes y (rows,)."""
         raise NotImplementedError
 
 
 class Solids(Volumes):
-    """Solids of about the same volume, at a random place, turned at random about the axis of depth."""
+    """Solids of about the same volume, at a random position, with a random rotation about the depth axis."""
 
     names = SOLIDS
 
-    def draw(self, rng, y):
+    def draw(self, rng: np.random.Generator, y: np.ndarray) -> np.ndarray:
         grid = np.stack(np.meshgrid(*[np.arange(self.size) + 0.5] * 3, indexing="ij"), -1)
         result = np.empty((len(y), *[self.size] * 3))
         for row, kind in enumerate(y):
@@ -59,8 +79,8 @@ class Solids(Volumes):
         return result
 
 
-def solid(name, p):
-    """Whether points p (..., 3) lie inside; the solids' volumes are within a third of a ball of radius 0.9."""
+def solid(name: str, p: np.ndarray) -> np.ndarray:
+    """Whether points p (..., 3) lie inside; each volume is within a third of that of a ball of radius 0.9."""
     a = np.abs(p)
     if name == "ball":
         return (p**2).sum(-1) < 0.81
@@ -77,14 +97,14 @@ def solid(name, p):
 
 
 class MovingSquares(Volumes):
-    """Clips of a square that moves one or two cells a frame, over the edge and in again; the class is the direction.
+    """Clips of a square that moves one or two cells per frame and wraps around the edges; the class is the direction.
 
-    No single frame tells it: a network must look along time.
+    A single frame does not determine the class: a network must look along time.
     """
 
     names = MOTIONS
 
-    def draw(self, rng, y):
+    def draw(self, rng: np.random.Generator, y: np.ndarray) -> np.ndarray:
         steps = {"right": (0, 1), "left": (0, -1), "down": (1, 0), "up": (-1, 0), "still": (0, 0)}
         result = np.zeros((len(y), *[self.size] * 3))
         for row, kind in enumerate(y):

@@ -1,4 +1,4 @@
-"""Boxes in images as a detector is fed: in pixels of the image that the network sees."""
+"""Encoder of boxes in images, in pixels of the network input."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlrun.data.features import Boxes, Image
+from mlrun.data.features import Boxes, Image, shape_of
 from mlrun.data.predictions import BoxesPredictions
 from mlrun.data.preprocess.encoder import Encoder
 
@@ -27,10 +27,11 @@ class BoxesEncoder(Encoder):
 
     @property
     def _zoom(self) -> np.ndarray:
-        """(4,): pixels of the network's image per pixel of the original one, for x, y, x, y."""
+        """(4,): pixels of the network input per pixel of the original image, for x, y, x, y."""
         encoder = next(encoder for encoder in self.inputs.values() if isinstance(encoder.feature, Image))
         height, width = encoder.spec["input_shape"][1:]
-        return np.array([width / encoder.feature.shape[2], height / encoder.feature.shape[1]] * 2, dtype=np.float32)
+        _, original_height, original_width = shape_of(encoder.feature)
+        return np.array([width / original_width, height / original_height] * 2, dtype=np.float32)
 
     def encode(self, column: Any, examples: Examples | None = None) -> dict[str, Any]:
         zoom = self._zoom

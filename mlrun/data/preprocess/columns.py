@@ -1,4 +1,4 @@
-"""A table of named columns as a matrix of numbers, for networks and estimators alike."""
+"""Encoding of named table columns as a numeric matrix, for networks and estimators."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 class ColumnEncoding:
-    """Numeric columns imputed by their training median and scaled, then the categories of each text column one-hot.
+    """Numeric columns, with missing values replaced by the training median, and scaled; then each text column one-hot.
 
-    A missing category counts as the most frequent one; one that training did not have sets no column.
+    A missing category is replaced by the most frequent one; a category unseen in training is all zeros.
 
     Args:
         numeric: names of the numeric columns. categorical: name -> sorted list of training categories.
@@ -44,7 +44,7 @@ class ColumnEncoding:
     def fit(
         cls, frame: pd.DataFrame, numeric: Sequence[str], categorical: Sequence[str], kind: str | None
     ) -> ColumnEncoding:
-        """Moments and categories of the training rows; kind: of normalization, see `Scaling.fit`."""
+        """Learns moments and categories of the training rows. kind: of normalization, see `Scaling.fit`."""
         kind = check_kind(kind)
         x = frame[list(numeric)].to_numpy(dtype=np.float64, na_value=np.nan)
         medians = column_medians(x)
@@ -66,7 +66,7 @@ class ColumnEncoding:
         )
 
     def __call__(self, frame: pd.DataFrame, dtype: Any = np.float32) -> np.ndarray:
-        """A frame with the training columns in any order -> (rows, columns). Raises DataError for what is absent or no number."""
+        """A frame with the training columns in any order -> (rows, columns). Raises DataError for absent columns and invalid numbers."""
         import pandas as pd
 
         kinds = [(name, NUMBER) for name in self.numeric] + [(name, CATEGORY) for name in self.categorical]
@@ -85,7 +85,7 @@ class ColumnEncoding:
 
     @property
     def names(self) -> list[str]:
-        """Of the matrix's columns."""
+        """Names of the matrix's columns."""
         return [
             *self.numeric,
             *(f"{name}_{one}" for name, categories in self.categorical.items() for one in categories),
@@ -105,7 +105,7 @@ class ColumnEncoding:
 
 
 def column_medians(x: np.ndarray) -> np.ndarray:
-    """Median of each column without its NaN; 0 where there is no value (as SimpleImputer's keep_empty_features)."""
+    """Median of each column, ignoring NaN; 0 for a column without values (like SimpleImputer's keep_empty_features)."""
     if not len(x):
         return np.zeros(x.shape[1])
     ordered = np.sort(x, axis=0)  # NaN come last

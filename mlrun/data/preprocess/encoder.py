@@ -1,4 +1,4 @@
-"""How one feature becomes tensors: the interface of encoders, and those of arrays, table rows and targets."""
+"""Encoders turn one feature into tensors: the interface, and the encoders of arrays, table rows and targets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from mlrun.data.features import CATEGORY, Feature, Image, Label, Labels, Observation, Row, Series, Value, Vector, Volume
+from mlrun.data.features import (
+    CATEGORY,
+    Feature,
+    Image,
+    Label,
+    Labels,
+    Observation,
+    Row,
+    Series,
+    Value,
+    Vector,
+    Volume,
+    shape_of,
+)
 from mlrun.data.predictions import LabelPredictions, LabelsPredictions, Predictions, ValuePredictions
 from mlrun.data.preprocess.columns import ColumnEncoding
 from mlrun.data.preprocess.scaling import ImageScaling, Scaling
@@ -19,73 +32,78 @@ if TYPE_CHECKING:
 
     from mlrun.data.examples import Examples
 
-FLOAT_LIMIT = 64 * 2**20  # bytes of float32 up to which a part is kept normalized
+FLOAT_LIMIT = 64 * 2**20  # largest part in bytes of float32 that is stored normalized
 
 
 class Encoder(ABC):
-    """One feature as one or several named arrays. Construct it with the feature and the settings that its kind knows.
+    """Encodes one feature as one or several named arrays. Constructed with the feature and the settings of its kind.
 
-    A subclass sets in `fit` or `restore` what it learned, gives it as `state`, and says in `spec` what a network may ask for by name.
+    A subclass learns its parameters in `fit`, takes them in `restore`, returns them as `state`, and provides values to networks in `spec`.
     """
 
-    key: ClassVar[str]  # name of its main tensor in a batch
-    further_keys: ClassVar[tuple[str, ...]] = ()  # names of the others
+    key: ClassVar[str]  # name of the main tensor in a batch
+    further_keys: ClassVar[tuple[str, ...]] = ()  # names of the other tensors
 
     def __init__(self, feature: Feature, **settings: Any):
         self.feature = feature
         self.inputs: dict[str, Encoder] = {}  # of a target: the encoders of the inputs, set by the preprocessor
 
     def fit(self, column: Any) -> None:
-        """Learns from the column of the training rows; most encoders have nothing to learn."""
+        """Learns from the column of the training rows; most encoders learn nothing."""
 
     @abstractmethod
     def encode(self, column: Any, examples: Examples | None = None) -> dict[str, Any]:
         """Name -> array (rows, ...), `Sequences`, or a list with an array for each row where sizes differ.
 
-        examples: the rows that the column is of, for a target whose tensors depend on an input, as a span's on its text.
+        examples: the rows of the column, for a target whose tensors depend on an input, such as a span of a text.
         """
 
     @property
+    def names(self) -> list[str]:
+        """Names of the columns of a matrix; empty if they have none."""
+        return []
+
+    @property
     def spec(self) -> dict[str, Any]:
-        """Shapes and sizes that a network may ask for by name, as plain values."""
+        """Shapes and sizes that a network may request by name, as plain values."""
         return {}
 
     @property
     def state(self) -> dict[str, Any]:
-        """What `fit` learned, as plain containers."""
+        """The learned parameters, as plain containers."""
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes what `state` gave."""
+        """Takes a `state`."""
 
     def inherit(self, state: Mapping[str, Any]) -> bool:
-        """Takes what another run learned for a feature of this kind instead of the training rows of this one. False where the two do not
-        fit, which leaves this encoder as it is."""
+        """Takes the parameters that another run learned for a feature of this kind. Returns False, and changes nothing, if they are
+        incompatible."""
         return False
 
     def compact(self, column: Any) -> dict[str, Any]:
-        """As `encode`, but as small as the data are stored; `finish` does the rest batch by batch on the device."""
+        """Like `encode`, but in the storage format of the data; `finish` completes the encoding batch by batch on the device."""
         raise NotImplementedError
 
-    def finish(self, device: torch.device | str) -> Callable[[torch.Tensor], torch.Tensor] | None:
-        """What is left to do for a batch of the main tensor after `compact`; None where `compact` is not offered."""
-        return None
+    def finish(self, device: torch.device | str) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The function that completes `compact` for a batch of the main tensor."""
+        raise NotImplementedError
 
     def is_large(self, column: Any, rows: int) -> bool:
-        """Whether so many rows of a column should stay compact until their batches are used."""
+        """Whether this many rows of a column should stay compact until their batches are used."""
         return False
 
-    # --- of targets only -----------------------------------------------------------------------------------------
+    # --- targets only --------------------------------------------------------------------------------------------
 
-    outputs: ClassVar[frozenset[str]] = frozenset()  # names of a task's outputs that `decode` turns into predictions
+    outputs: ClassVar[frozenset[str]] = frozenset()  # names of the task outputs that `decode` reads
 
     def decode(self, outputs: Mapping[str, Any], examples: Examples | None) -> Predictions:
-        """Predictions of this target from a task's outputs as arrays. examples: the inputs that were asked."""
+        """Predictions of this target from a task's outputs as arrays. examples: the inputs of these rows."""
         raise NotImplementedError
 
 
 class ArrayEncoder(Encoder):
-    """Vectors, series, volumes: scaled per component or per channel, whose moments are those of all training values.
+    """Vectors, series, volumes: scaled per component or per channel with the moments of the training values.
 
     normalize: see `Scaling.fit`.
     """
@@ -153,11 +171,12 @@ class ImageEncoder(Encoder):
 
     Args:
         normalize: see `Scaling.fit`.
-        image_size: height and width that the network is fed, one number or both; None for those of the files.
-        enlarge_to: the same, but only for smaller images: what a model's `min_image_size` asks for.
+        image_size: height and width of the network input, one number or both; None for those of the files.
+        enlarge_to: the same, but only for smaller images; a model's `min_image_size` sets it.
     """
 
     key = "pixel_values"
+    feature: Image
 
     def __init__(
         self,
@@ -172,8 +191,8 @@ class ImageEncoder(Encoder):
 
     @property
     def _resized_to(self) -> list[int] | None:
-        """[height, width] of what the network is fed if that differs from the files, else None."""
-        size = list(self.feature.shape[1:])
+        """[height, width] of the network input if they differ from those of the files, else None."""
+        size = shape_of(self.feature)[1:]
         if self.image_size is not None:
             wanted = [self.image_size] * 2 if isinstance(self.image_size, int) else list(self.image_size)
         else:
@@ -216,7 +235,7 @@ class ImageEncoder(Encoder):
     def inherit(self, state: Mapping[str, Any]) -> bool:
         own = self.scaling
         fits = len(state["shift"]) == len(own.shift)
-        if fits:  # brightness is compared, whatever number stands for white
+        if fits:  # in units of the brightness of white
             unit = own.value_range / state["value_range"]
             shift, scale = (np.asarray(state[name]) * unit for name in ("shift", "scale"))
             self.scaling = ImageScaling(own.shape, shift, scale, own.image_size, own.value_range)
@@ -228,6 +247,7 @@ class RowEncoder(Encoder):
 
     key = "features"
     dtype: ClassVar[Any] = np.float32
+    feature: Row
 
     def __init__(self, feature: Row, normalize: str | None = "standardize", **settings: Any):
         super().__init__(feature)
@@ -261,7 +281,7 @@ class RowEncoder(Encoder):
 
 
 class ObservationEncoder(Encoder):
-    """Observations of an environment: numbers as float32, a numbered state as a one-hot row."""
+    """Observations of an environment: numbers as float32, state indices as one-hot rows."""
 
     key = "observations"
     feature: Observation
@@ -310,7 +330,7 @@ class LabelEncoder(Encoder):
 
 
 class LabelsEncoder(Encoder):
-    """One float32 per class, 1 where the row belongs to it. Decodes `probabilities` (rows, classes), with thresholds of 1/2
+    """One float32 per class, 1 if the row belongs to it. Decodes `probabilities` (rows, classes), with thresholds of 1/2
     unless `thresholds` (classes,) are among the outputs."""
 
     key = "labels"
@@ -364,7 +384,7 @@ class ValueEncoder(Encoder):
 
 
 class RawEncoder(Encoder):
-    """Numbers as they are, flattened to (rows, values): what an estimator takes."""
+    """Raw numbers flattened to (rows, values), the input of estimators."""
 
     key = "features"
 
@@ -374,16 +394,16 @@ class RawEncoder(Encoder):
 
     @property
     def names(self) -> list[str]:
-        """Of the columns, empty where they have none."""
+        """Names of the values; empty if they have none."""
         return list(getattr(self.feature, "names", ()) or getattr(self.feature, "pixel_names", ()))
 
     @property
     def spec(self) -> dict[str, Any]:
-        return {"input_shape": [int(np.prod(self.feature.shape))]}
+        return {"input_shape": [int(np.prod(shape_of(self.feature)))]}
 
 
 class UnscaledRowEncoder(RowEncoder):
-    """Table rows in double precision, not scaled: a model's YAML says how an estimator scales them."""
+    """Unscaled table rows in double precision; a model's YAML defines the scaling for its estimator."""
 
     dtype = np.float64
 
@@ -392,7 +412,7 @@ class UnscaledRowEncoder(RowEncoder):
 
     @property
     def names(self) -> list[str]:
-        """Of the matrix's columns."""
+        """Names of the matrix's columns."""
         return self.encoding.names
 
 

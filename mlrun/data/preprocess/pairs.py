@@ -1,4 +1,4 @@
-"""Pairs of texts as an encoder-decoder is fed: the source, and the target shifted by one token."""
+"""Preprocessor of text pairs for an encoder-decoder: the source, and the target shifted by one token."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mlrun.data.examples import Examples
-from mlrun.data.features import Feature, restore
+from mlrun.data.features import Feature, restore_all
 from mlrun.data.predictions import Predictions, TextPredictions
 from mlrun.data.preprocess.preprocessor import Preprocessor, decode_general
 from mlrun.data.preprocess.text import as_texts
@@ -18,23 +18,23 @@ from mlrun.data.sequences import Sequences
 from mlrun.errors import DataError
 
 CHARACTERS = {"kind": "characters"}
-# cut out of "t-shirt", which BLEU counts as one word; a dash between blanks is much rarer
+# the word tokenizer splits "t-shirt", which BLEU counts as one word; a dash between blanks is much rarer
 _HYPHEN = re.compile(r"(?<=\w) - (?=\w)")
 
 
 class PairPreprocessor(Preprocessor):
-    """Source and target as token ids; the vocabularies are those of the training pairs.
+    """Source and target as token ids; the vocabularies come from the training pairs.
 
     A batch holds `input_ids` and `attention_mask` (batch, sources), the source with EOS at its end, and `decoder_input_ids` and `labels`
     (batch, targets), the target from BOS on and the target up to EOS. All are padded with PAD. Decodes `sequences` (rows, tokens), ids of
-    the target's tokens without BOS, and their `scores` (rows,) where there are any.
+    the target's tokens without BOS, and their `scores` (rows,) if present.
 
     Args:
         inputs, targets: one text each.
         source_tokenizer, target_tokenizer: {kind, size, min_frequency, lowercase} of `Tokenizer.train`; target_tokenizer None: one vocabulary
             for both.
         reverse_source, reverse_target: tokens are read or generated from the last to the first (Sutskever et al. 2014).
-        max_length: pairs with more tokens on either side are not trained on, and do not count for `max_target_length`. None: no limit.
+        max_length: pairs with more tokens on either side are excluded from training and from `max_target_length`. None: no limit.
     """
 
     def __init__(
@@ -53,8 +53,8 @@ class PairPreprocessor(Preprocessor):
         self.reverse_source, self.reverse_target, self.max_length = reverse_source, reverse_target, max_length
         self.source: Tokenizer
         self.target: Tokenizer
-        self._longest = 0  # tokens of the longest target that is trained on, EOS included
-        self._train: Examples | None = None  # what `fit` saw
+        self._longest = 0  # tokens of the longest training target, including EOS
+        self._train: Examples | None = None  # the argument of `fit`
 
     def fit(self, train: Examples) -> None:
         sources, targets = as_texts(train[self._source]), self._first_references(train)
@@ -67,7 +67,7 @@ class PairPreprocessor(Preprocessor):
         self._measure()
 
     def _measure(self) -> None:
-        """Sets the length of the longest target. Raises DataError where `max_length` leaves no pair."""
+        """Sets the length of the longest target. Raises DataError if `max_length` excludes every pair."""
         lengths = np.array([len(self.target_ids(text)) - 1 for text in self._first_references(self._train)])
         if self.max_length is not None:
             sources = np.array([len(self.source_ids(text)) for text in as_texts(self._train[self._source])])
@@ -80,7 +80,7 @@ class PairPreprocessor(Preprocessor):
         return [one if isinstance(one, str) else one[0] for one in examples[self._target]]
 
     def source_ids(self, text: str) -> np.ndarray:
-        """(tokens,) int32 of a source, EOS at the end."""
+        """(tokens,) int32 of a source, ending with EOS."""
         ids = self.source.encode_array(text)
         return np.append(ids[::-1] if self.reverse_source else ids, np.int32(EOS))
 
@@ -90,7 +90,7 @@ class PairPreprocessor(Preprocessor):
         return np.concatenate([[BOS], ids[::-1] if self.reverse_target else ids, [EOS]]).astype(np.int32)
 
     def text(self, ids: Iterable[int]) -> str:
-        """The target of which these are the ids (tokens,); what follows EOS does not count."""
+        """The target with these ids (tokens,); ids after EOS are ignored."""
         kept = []
         for token in ids:
             if token == EOS:
@@ -124,7 +124,7 @@ class PairPreprocessor(Preprocessor):
         return {
             "source_vocab_size": len(self.source),
             "target_vocab_size": len(self.target),
-            "max_target_length": self._longest + self._longest // 4,  # tokens to generate at most, EOS included
+            "max_target_length": self._longest + self._longest // 4,  # longest generated text in tokens, including EOS
         }
 
     @property
@@ -144,8 +144,8 @@ class PairPreprocessor(Preprocessor):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> PairPreprocessor:
-        features = ({name: restore(one) for name, one in state[side].items()} for side in ("inputs", "targets"))
-        made = cls(*features, max_length=state["max_length"])
+        inputs, targets = (restore_all(state[side]) for side in ("inputs", "targets"))
+        made = cls(inputs, targets, max_length=state["max_length"])
         made._take(state)
         made._longest = state["longest"]
         return made

@@ -1,6 +1,6 @@
-"""Preprocessors: between examples, as people write them, and tensors, as a network takes them. They belong to the model.
+"""Preprocessors convert between raw examples and the tensors of a network. They belong to the model.
 
-A preprocessor is fitted on the training split, saved with the weights, and inherited by a run that starts from these (`model.init_from`).
+A preprocessor is fitted on the training split, saved with the weights, and inherited by a run that starts from them (`model.init_from`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from mlrun.config.instantiate import instantiate
 from mlrun.data.examples import Examples
-from mlrun.data.features import Feature, Image, Label, restore
+from mlrun.data.features import Feature, Image, Label, restore_all
 from mlrun.data.predictions import (
     ActionPredictions,
     GroupPredictions,
@@ -23,16 +23,17 @@ from mlrun.data.predictions import (
     ScorePredictions,
     VectorPredictions,
 )
-from mlrun.data.preprocess.encoder import Encoder
+from mlrun.data.preprocess.encoder import Encoder, ImageEncoder
 from mlrun.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import torch
 
+    from mlrun.data.augment.images import Augmentation
     from mlrun.data.batches import Batch
     from mlrun.data.module import DataModule
 
-GENERAL = {  # outputs that need no target to be understood
+GENERAL: dict[str, Callable[[np.ndarray], Predictions]] = {  # outputs whose meaning does not depend on a target
     "vectors": VectorPredictions,
     "groups": GroupPredictions,
     "scores": ScorePredictions,
@@ -41,9 +42,9 @@ GENERAL = {  # outputs that need no target to be understood
 
 
 class Preprocessor(ABC):
-    """Base of all preprocessors. A kind of your own writes `fit`, `encode`, `decode`, `state` and `restore`.
+    """Base of all preprocessors. A subclass writes `fit`, `encode`, `decode`, `state` and `from_state`.
 
-    inputs, targets: name -> feature of the examples that it reads; targets may be absent from examples that are to be predicted.
+    inputs, targets: name -> feature of the examples that it reads; examples to be predicted may lack the targets.
     """
 
     inputs: dict[str, Feature]
@@ -55,61 +56,62 @@ class Preprocessor(ABC):
 
     @abstractmethod
     def encode(self, examples: Examples) -> dict[str, Any]:
-        """Name of a tensor -> array (rows, ...), `Sequences`, or a list where sizes differ; inputs first, then the targets that are there."""
+        """Name of a tensor -> array (rows, ...), `Sequences`, or a list if sizes differ; inputs first, then the available targets."""
 
     @abstractmethod
     def decode(self, outputs: Mapping[str, Any], examples: Examples | None = None) -> Predictions:
-        """A task's outputs as arrays -> predictions in terms of the data. examples: what was asked."""
+        """A task's outputs as arrays -> predictions in terms of the data. examples: the rows of the outputs."""
 
     @property
     @abstractmethod
     def state(self) -> dict[str, Any]:
-        """Plain containers, from which `load` makes the same preprocessor."""
+        """Plain containers from which `load` builds the same preprocessor."""
 
     @classmethod
     @abstractmethod
     def from_state(cls, state: Mapping[str, Any]) -> Preprocessor:
-        """The preprocessor whose `state` this is."""
+        """The preprocessor with this `state`."""
 
     @property
     def spec(self) -> dict[str, Any]:
-        """Shapes and sizes that a network or task may ask for by name, as plain values."""
+        """Shapes and sizes that a network or task may request by name, as plain values."""
         return {}
 
     def inherit(self, state: Mapping[str, Any]) -> list[str]:
-        """After `fit`: takes vocabularies and moments of the inputs from the `state` of the run that the weights come from. Returns the names
-        of the inputs for which that was possible."""
+        """After `fit`: takes vocabularies and moments of the inputs from the `state` of the run that supplies the weights. Returns the names
+        of the inputs that were compatible."""
         return []
 
     @property
     def input_keys(self) -> tuple[str, ...]:
-        """Names of the tensors that a network is fed; the others of a batch are targets."""
+        """Names of the input tensors of a batch; the others are targets."""
         return ()
 
     def deferred(
         self, examples: Examples, training: bool, device: torch.device | str
     ) -> tuple[Callable[[Examples], dict[str, Any]], Callable[..., Batch], bool] | None:
-        """(encode compactly, finish a batch on the device, whether `finish` draws at random) for data that stay as they are stored until a batch
-        is used; None where `encode` does everything at once. A random finish takes (batch, generator), else (batch)."""
+        """(encode compactly, finish a batch on the device, whether `finish` is random) for data kept in their storage format until a batch
+        is used; None if `encode` does everything at once. A random finish takes (batch, generator), another (batch)."""
         return None
 
 
 def load(state: Mapping[str, Any]) -> Preprocessor:
-    """The preprocessor whose `state` this is, of whatever class."""
+    """The preprocessor with this `state`, of the class named there."""
     return _located(state["_target_"]).from_state(state)
 
 
 def make_preprocessor(node: Mapping[str, Any] | None, data: DataModule, **options: Any) -> Preprocessor:
     """A model's preprocessor for prepared data, fitted on the training split.
 
-    The dataset's settings (`normalize`, `tokenizer`, ...) count where the model's node does not give its own.
+    The dataset's settings (`normalize`, `tokenizer`, ...) are defaults for those of the model's node.
 
     Args:
-        node: `preprocessor` of the model's YAML, None for the one that the dataset suggests.
+        node: `preprocessor` of the model's YAML, None for the default of the dataset.
+        data: the prepared data.
         options: further arguments.
 
     Raises:
-        DataError: where there are no training rows, or a setting does not exist.
+        DataError: there are no training rows, or a setting does not exist.
     """
     features = data.features
     sides = ({name: features[name] for name in names} for names in (data.inputs, data.targets))
@@ -118,21 +120,21 @@ def make_preprocessor(node: Mapping[str, Any] | None, data: DataModule, **option
     made = instantiate({**given, **(node or {}), "_target_": target}, "model.preprocessor")
     train = data.examples("train")
     if not len(train):
-        raise DataError(f"{data.title}: no training rows to learn from (dataset.split.train)")
+        raise DataError(f"{data.title}: no training rows (dataset.split.train)")
     made.fit(train)
     return made
 
 
 class FeaturePreprocessor(Preprocessor):
-    """One encoder for each feature, chosen by the feature's kind.
+    """One encoder for each feature, determined by the feature's kind.
 
-    Two inputs whose encoders make a tensor of the same name get the feature's name in front of it: `front_pixel_values`.
+    If the encoders of two inputs produce tensors of the same name, the feature's name becomes a prefix: `front_pixel_values`.
 
     Args:
         inputs, targets: the features of the dataset.
-        estimator: whether a scikit-learn estimator is fed (matrices in the data's own unit) instead of a network.
-        augment: steps of `mlrun.data.augment.images` that change images in training.
-        settings: of the encoders, such as `normalize`, `image_size`, `tokenizer`; each takes those that it knows.
+        estimator: encode for a scikit-learn estimator (matrices in the data's own unit) instead of a network.
+        augment: steps of `mlrun.data.augment.images` that augment training images.
+        settings: of the encoders, such as `normalize`, `image_size`, `tokenizer`; each encoder takes its own.
     """
 
     def __init__(
@@ -153,7 +155,7 @@ class FeaturePreprocessor(Preprocessor):
         self._names = self._tensor_names()
 
     def _tensor_names(self) -> dict[str, bool]:
-        """Name of the feature -> whether its tensors carry that name in front."""
+        """Name of the feature -> whether it is a prefix of the names of its tensors."""
         keys = [self.encoders[name].key for name in self.inputs]
         return {name: keys.count(self.encoders[name].key) > 1 for name in self.inputs}
 
@@ -167,7 +169,7 @@ class FeaturePreprocessor(Preprocessor):
         for step in self.augment:
             if hasattr(step, "fit"):
                 name, image = self._image()
-                pixels, scale = train[name], image.feature.value_range
+                pixels, scale = train[name], image.value_range
                 step.fit(pixels[start : start + 4096] / scale for start in range(0, len(pixels), 4096))
 
     def encode(self, examples: Examples) -> dict[str, Any]:
@@ -213,7 +215,7 @@ class FeaturePreprocessor(Preprocessor):
     @property
     def spec(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        for name in [*self.targets, *reversed(self.inputs)]:  # of several inputs the first one counts
+        for name in [*self.targets, *reversed(self.inputs)]:  # of several inputs the first one takes precedence
             spec = self.encoders[name].spec
             found.update(spec)
             if "input_shape" in spec:
@@ -232,8 +234,8 @@ class FeaturePreprocessor(Preprocessor):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> FeaturePreprocessor:
-        features = ({name: restore(one) for name, one in state[side].items()} for side in ("inputs", "targets"))
-        made = cls(*features)
+        inputs, targets = (restore_all(state[side]) for side in ("inputs", "targets"))
+        made = cls(inputs, targets)
         for name, learned in state["encoders"].items():
             made.encoders[name].restore(learned)
         return made
@@ -242,9 +244,9 @@ class FeaturePreprocessor(Preprocessor):
         self, examples: Examples, training: bool, device: torch.device | str
     ) -> tuple[Callable[[Examples], dict[str, Any]], Callable[..., Batch], bool] | None:
         if training and self.augment:
-            name, encoder = self._image()
+            name, _ = self._image()
             change = self._augmentation(device)
-            key = self._named(name, encoder.key)
+            key = self._named(name, self.encoders[name].key)
 
             def augmented(batch: Batch, generator: torch.Generator) -> Batch:
                 batch[key], batch["labels"] = change(batch[key], batch["labels"], generator)
@@ -263,41 +265,39 @@ class FeaturePreprocessor(Preprocessor):
 
         return lambda rows: self._encode(rows, compact=large), finish, False
 
-    def _image(self) -> tuple[str, Encoder]:
-        """The image that is augmented. Raises ConfigError where there is none, or where the target lies in it."""
-        images = [name for name, feature in self.inputs.items() if isinstance(feature, Image)]
+    def _image(self) -> tuple[str, Image]:
+        """The image that is augmented. Raises ConfigError if there is none, or the target depends on its geometry."""
+        images = [(name, feature) for name, feature in self.inputs.items() if isinstance(feature, Image)]
         if not images:
             raise ConfigError("augment: changes images, and this dataset has none")
         target = next(iter(self.targets.values()), None)
         if not isinstance(target, Label):
             kind = "no class" if target is None else f"a {target.kind}"
             raise ConfigError(f"augment: is for images with a class each; this dataset's target is {kind}")
-        return images[0], self.encoders[images[0]]
+        return images[0]
 
-    def _augmentation(self, device: torch.device | str) -> Any:
+    def _augmentation(self, device: torch.device | str) -> Augmentation:
         from mlrun.data.augment.images import Augmentation
 
-        _, encoder = self._image()
-        label = next(iter(self.targets.values()))
-        return Augmentation(self.augment, encoder.scaling, encoder.feature.value_range, len(label.classes), device)
+        name, image = self._image()
+        encoder, label = self.encoders[name], next(iter(self.targets.values()))
+        assert isinstance(encoder, ImageEncoder) and isinstance(label, Label)
+        return Augmentation(self.augment, encoder.scaling, image.value_range, len(label.classes), device)
 
     def augmented_examples(
         self, train: Examples, seed: int, images: int = 4, versions: int = 7
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Training images of several classes as they are and changed: pixels (images, 1 + versions, channels, height, width) from 0
-        to 1, and their shares of the classes (images, 1 + versions, classes)."""
+        """Training images of several classes, original and augmented: pixels (images, 1 + versions, channels, height, width) from 0
+        to 1, and their class weights (images, 1 + versions, classes)."""
         import torch
         from torch.nn import functional as F
 
         name, _ = self._image()
         target = next(iter(self.targets))
         _, first = np.unique(train[target], return_index=True)  # one of each class
-        chosen = train.take(first[:images])
-        augmentation, x, y = (
-            self._augmentation("cpu"),
-            torch.from_numpy(np.asarray(chosen[name])),
-            torch.from_numpy(chosen[target]),
-        )
+        shown = train.take(first[:images])
+        augmentation = self._augmentation("cpu")
+        x, y = torch.from_numpy(np.asarray(shown[name])), torch.from_numpy(shown[target])
         pixels, shares = [], []
         for version in range(1 + versions):
             steps = augmentation.steps
@@ -310,14 +310,14 @@ class FeaturePreprocessor(Preprocessor):
 
 
 def decode_general(outputs: Mapping[str, Any]) -> Predictions:
-    """Predictions of outputs that need no target to be understood, such as codes or clusters. Raises ValueError for others."""
+    """Predictions of outputs whose meaning does not depend on a target, such as codes or clusters. Raises ValueError for others."""
     if "actions" in outputs:
         scores = outputs.get("scores")
         return ActionPredictions(np.asarray(outputs["actions"]), None if scores is None else np.asarray(scores))
     for name, kind in GENERAL.items():
         if name in outputs:
             return kind(np.asarray(outputs[name]))
-    raise ValueError(f"outputs named {', '.join(outputs)} are no predictions of this dataset's target")
+    raise ValueError(f"outputs named {', '.join(outputs)} are not predictions of this dataset's target")
 
 
 def _encoder(name: str, feature: Feature, estimator: bool) -> type[Encoder]:

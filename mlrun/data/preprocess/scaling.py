@@ -1,4 +1,4 @@
-"""Arrays of numbers as a network is fed them: shifted and scaled by moments of the training rows, images resized."""
+"""Scaling of numeric arrays for networks: by moments of the training rows, with images resized."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Scaling:
     """(x - shift) / scale, per component of a vector or per channel of an image, series or volume.
 
     Args:
-        shape: of one row as the network is fed, such as [features] or [channels, height, width]; flattened rows are accepted too.
+        shape: of one row of the network input, such as [features] or [channels, height, width]; flattened rows are accepted too.
         shift, scale: one number per component or channel.
     """
 
@@ -54,7 +54,7 @@ class Scaling:
         x = np.asarray(x)
         x = x.reshape(len(x), *self.shape)
         per_channel = (-1,) + (1,) * (len(self.shape) - 1)
-        if x.dtype == np.uint8:  # exact in float32, which halves the memory
+        if x.dtype == np.uint8:  # exact in float32, with half the memory
             x = x.astype(np.float32)
             x -= self.shift.astype(np.float32).reshape(per_channel)
             x /= self.scale.astype(np.float32).reshape(per_channel)
@@ -62,12 +62,12 @@ class Scaling:
         return ((x - self.shift.reshape(per_channel)) / self.scale.reshape(per_channel)).astype(np.float32)
 
     def restore(self, x: Any) -> np.ndarray:
-        """What a network made, (rows, *shape) float -> values in the unit of the data."""
+        """Network output (rows, *shape) float -> values in the unit of the data."""
         per_channel = (-1,) + (1,) * (len(self.shape) - 1)
         return np.asarray(x, dtype=np.float64) * self.scale.reshape(per_channel) + self.shift.reshape(per_channel)
 
     def on_device(self, device: torch.device | str) -> Callable[[torch.Tensor], torch.Tensor]:
-        """The same as a function of a batch of raw torch numbers, for data that stay as bytes until they are used."""
+        """The same scaling as a function of a batch of raw tensors, for data stored as bytes until they are used."""
         import torch
 
         per_channel = (-1,) + (1,) * (len(self.shape) - 1)
@@ -84,10 +84,11 @@ class Scaling:
 
 
 class ImageScaling(Scaling):
-    """Scaling per channel, then images resized: bilinear, smoothed when shrinking.
+    """Scaling per channel, then bilinear resizing, antialiased when shrinking.
 
     Args:
-        image_size: [height, width] that the network is fed, None for that of the files.
+        shape, shift, scale: see `Scaling`.
+        image_size: [height, width] of the network input, None for that of the files.
         value_range: the largest value of a pixel.
     """
 
@@ -116,7 +117,7 @@ class ImageScaling(Scaling):
         return scaling if size is None else lambda x: resize(scaling(x), size)
 
     def pixels(self, x: Any) -> np.ndarray:
-        """What a network made, (rows, channels, height, width) -> pixels from 0 to 1."""
+        """Network output (rows, channels, height, width) -> pixels from 0 to 1."""
         return (self.restore(x) / self.value_range).clip(0, 1)
 
     @property
@@ -125,7 +126,7 @@ class ImageScaling(Scaling):
 
 
 def check_kind(kind: str | None) -> str:
-    """The kind of normalization, "none" for None. Raises DataError for one that does not exist."""
+    """The kind of normalization, "none" for None. Raises DataError for an unknown one."""
     kind = "none" if kind is None else kind
     if kind not in NORMALIZATIONS:
         raise DataError(f"dataset.normalize={kind}: choose one of {', '.join(NORMALIZATIONS)}")
@@ -133,12 +134,12 @@ def check_kind(kind: str | None) -> str:
 
 
 def nonzero(scale: Any) -> np.ndarray:
-    """A scale in which the 0 of a constant component is 1: it is only shifted."""
+    """A scale with 1 in place of 0, so that a constant component is only shifted."""
     return np.where(np.asarray(scale) > 0, scale, 1.0)
 
 
 def channel_moments(x: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation per channel of (rows, channels, height, width), without a float copy of the whole."""
+    """Mean and standard deviation per channel of (rows, channels, height, width), without a float copy of the whole array."""
     total, square = np.zeros(x.shape[1]), np.zeros(x.shape[1])
     step = max(1, 2**20 // int(np.prod(x.shape[1:])))
     for start in range(0, len(x), step):

@@ -1,19 +1,19 @@
-"""A long text as a stream of token ids, and prompts as rows of them."""
+"""Preprocessor of a long text as a stream of token ids, and of prompts as rows of ids."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from mlrun.data.examples import Examples
-from mlrun.data.features import Feature, restore
+from mlrun.data.features import Feature, restore_all
 from mlrun.data.predictions import Predictions, TextPredictions
 from mlrun.data.preprocess.preprocessor import Preprocessor, decode_general
 from mlrun.data.preprocess.text import as_texts
@@ -21,12 +21,12 @@ from mlrun.data.preprocess.tokenizer import PAD, Tokenizer
 from mlrun.data.sequences import Sequences
 from mlrun.data.text_pieces import TextPieces
 
-ON_DISK = 2**26  # bytes of text from which on tokens are kept in a file and read from there as they are needed
+ON_DISK = 2**26  # smallest text in bytes whose tokens are cached in a file and read on demand
 
 
 @dataclass
 class TokenStream:
-    """tokens: (tokens,) uint16 or int32, in memory or mapped from a file. characters: of the text that they stand for."""
+    """tokens: (tokens,) uint16 or int32, in memory or memory-mapped. characters: length of their text."""
 
     tokens: np.ndarray
     characters: int
@@ -37,16 +37,16 @@ class TokenStream:
 
 
 class StreamPreprocessor(Preprocessor):
-    """Tokens of a text of any size, which is read piece by piece; the vocabulary is that of the training part.
+    """Tokens of a text of any size, which is read piece by piece; the vocabulary comes from the training part.
 
-    The vocabulary and the tokens of a large file are kept in the user's cache folder, and found there by a later run.
+    The vocabulary and the tokens of a large file are stored in the user's cache folder and reused by later runs.
     Prompts are encoded as `input_ids` and `attention_mask` (batch, tokens), padded with PAD; an empty prompt is a single PAD. Decodes
     `sequences`, a list of token ids (tokens,) for each row.
 
     Args:
         inputs: one text. targets: none.
         tokenizer: {kind, size, min_frequency, lowercase} of `Tokenizer.train`.
-        estimator: whether an estimator is fed, which takes prompts as a list of arrays (tokens,).
+        estimator: encode for an estimator, which takes prompts as a list of arrays (tokens,).
     """
 
     def __init__(
@@ -63,24 +63,25 @@ class StreamPreprocessor(Preprocessor):
 
     def fit(self, train: Examples) -> None:
         texts = train[self._text]
-        if not _is_kept(texts):
+        if not _is_cached(texts):
             self.tokenizer = Tokenizer.train(iter(texts), **self.settings)
             return
-        path = _kept_file(texts, self.settings, ".tokenizer.json")
+        path = _cache_file(texts, self.settings, ".tokenizer.json")
         if not path.is_file():
             state = Tokenizer.train(iter(texts), **self.settings).state
             _write_aside(path, lambda beside: beside.write_text(json.dumps(state), encoding="utf-8"))
         self.tokenizer = Tokenizer.from_state(json.loads(path.read_text(encoding="utf-8")))
 
     def stream(self, texts: Iterable[str]) -> TokenStream:
-        """The tokens of texts, one after the other. Those of a large file are mapped from the disk."""
-        if not _is_kept(texts):
-            pieces, characters = [np.zeros(0, dtype=self._dtype)], 0
+        """The concatenated tokens of texts. Those of a large file are memory-mapped."""
+        if not _is_cached(texts):
+            pieces: list[np.ndarray] = [np.zeros(0, dtype=self._dtype)]
+            characters = 0
             for text in texts:
                 pieces.append(self.tokenizer.encode_array(text).astype(self._dtype))
                 characters += len(text)
             return TokenStream(np.concatenate(pieces), characters)
-        tokens, about = (_kept_file(texts, self.tokenizer.state, suffix) for suffix in (".bin", ".json"))
+        tokens, about = (_cache_file(texts, self.tokenizer.state, suffix) for suffix in (".bin", ".json"))
         if not (tokens.is_file() and about.is_file()):
             counted = 0
 
@@ -133,7 +134,7 @@ class StreamPreprocessor(Preprocessor):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> StreamPreprocessor:
-        made = cls(*({name: restore(one) for name, one in state[side].items()} for side in ("inputs", "targets")))
+        made = cls(restore_all(state["inputs"]), restore_all(state["targets"]))
         made.tokenizer = Tokenizer.from_state(state["tokenizer"])
         return made
 
@@ -144,13 +145,13 @@ class StreamPreprocessor(Preprocessor):
         return list(self.inputs)
 
 
-def _is_kept(texts: Any) -> bool:
-    """Whether what is computed from these texts belongs on the disk."""
+def _is_cached(texts: Any) -> TypeGuard[TextPieces]:
+    """Whether results computed from these texts are cached on disk."""
     return isinstance(texts, TextPieces) and texts.identity is not None and len(texts.buffer) >= ON_DISK
 
 
-def _kept_file(texts: TextPieces, settings: Mapping[str, Any], suffix: str) -> Path:
-    """Where something is kept that depends on these texts and settings."""
+def _cache_file(texts: TextPieces, settings: Mapping[str, Any], suffix: str) -> Path:
+    """Path of a cached result that depends on these texts and settings."""
     from pooch import os_cache
 
     about = json.dumps([texts.identity, texts.start, texts.end, settings])
@@ -158,8 +159,8 @@ def _kept_file(texts: TextPieces, settings: Mapping[str, Any], suffix: str) -> P
     return folder / f"{hashlib.blake2b(about.encode(), digest_size=12).hexdigest()}{suffix}"
 
 
-def _write_aside(path: Path, write: Any) -> None:
-    """Calls `write` with another path, and renames it: several runs may do so at once."""
+def _write_aside(path: Path, write: Callable[[Path], Any]) -> None:
+    """Calls `write` with a temporary path and renames the file, because several runs may write it at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.{os.getpid()}")
     write(beside)

@@ -1,4 +1,4 @@
-"""Texts as a network is fed: rows of token ids, padded on the right; parts of a text as places among its tokens."""
+"""Encoders of texts as token ids, padded on the right, and of spans as token positions."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from mlrun.errors import DataError
 if TYPE_CHECKING:
     from mlrun.data.examples import Examples
 
-IGNORED = -100  # a position that the loss leaves out, as `torch.nn.functional.cross_entropy` has it
-LONGEST_SPAN = 64  # tokens of a predicted span, so that not every pair of positions is looked at
+IGNORED = -100  # a position that the loss ignores; the default of `torch.nn.functional.cross_entropy`
+LONGEST_SPAN = 64  # tokens of a predicted span; limits the pairs of positions that are compared
 
 
 def as_texts(rows: Any) -> list[str]:
@@ -27,18 +27,18 @@ def as_texts(rows: Any) -> list[str]:
         return [rows]
     if hasattr(rows, "columns"):
         if rows.shape[1] != 1:
-            raise DataError(f"one column of texts is wanted, not {rows.shape[1]}: {', '.join(map(str, rows.columns))}")
+            raise DataError(f"expected one column of texts, got {rows.shape[1]}: {', '.join(map(str, rows.columns))}")
         rows = rows.iloc[:, 0]
     values = np.asarray(rows, dtype=object).reshape(-1)
     return ["" if value is None or value != value else str(value) for value in values]
 
 
 class TextEncoder(Encoder):
-    """Texts as ids, cut after `max_length` tokens, the end token included. The vocabulary is that of the training texts.
+    """Texts as ids, truncated to `max_length` tokens, including the end token. The vocabulary comes from the training texts.
 
     Args:
         tokenizer: {kind, size, min_frequency, lowercase} of `Tokenizer.train`.
-        max_length: tokens after which a text is cut, None for never.
+        max_length: tokens after which a text is truncated, None for no limit.
         begin, end: whether a row begins with <bos> and ends with <eos>.
     """
 
@@ -68,7 +68,7 @@ class TextEncoder(Encoder):
         """(tokens,) int32 of one text."""
         found = self.tokenizer.encode_array(text)
         if not len(found):
-            found = np.array([UNK], dtype=np.int32)  # an empty row would leave attention nothing to look at
+            found = np.array([UNK], dtype=np.int32)  # attention needs at least one token
         if self.begin or self.end:
             found = np.concatenate([[BOS] * self.begin, found, [EOS] * self.end]).astype(np.int32)
         return found if self.max_length is None else found[: self.max_length]
@@ -100,7 +100,7 @@ class TextEncoder(Encoder):
 
 
 class SpanEncoder(Encoder):
-    """A part of a text as the positions of its first and its last token; IGNORED where there is none, or beyond the last token read.
+    """A span as the positions of its first and last token; IGNORED if there is none, or it extends beyond the tokens read.
 
     Decodes `start_logits` and `end_logits` (rows, tokens), whose padding is -inf: the best pair of at most LONGEST_SPAN tokens.
     """
@@ -112,6 +112,7 @@ class SpanEncoder(Encoder):
     def _offsets(self, text: str) -> np.ndarray:
         """(tokens, 2) characters of the tokens that the network reads."""
         encoder = self.inputs[self.feature.of]
+        assert isinstance(encoder, TextEncoder)
         offsets = encoder.tokenizer.offsets(text)[: encoder.max_length]
         return np.concatenate([np.zeros((int(encoder.begin), 2), dtype=np.int64), offsets])
 
@@ -120,7 +121,7 @@ class SpanEncoder(Encoder):
         places = np.full((len(texts), 2), IGNORED, dtype=np.int64)
         for row, (text, (first, end)) in enumerate(zip(texts, column)):
             offsets = self._offsets(text)
-            inside = np.flatnonzero((offsets[:, 1] > first) & (offsets[:, 0] < end)) if first >= 0 else []
+            inside = np.flatnonzero((offsets[:, 1] > first) & (offsets[:, 0] < end) & (first >= 0))
             if len(inside) and offsets[inside[-1], 1] >= end:
                 places[row] = inside[0], inside[-1]
         return {"start_positions": places[:, 0], "end_positions": places[:, 1]}

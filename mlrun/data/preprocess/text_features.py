@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
@@ -16,31 +17,39 @@ from mlrun.errors import DataError
 if TYPE_CHECKING:
     from mlrun.data.examples import Examples
 
-WORD = r"\w+(?:['’]\w+)*|[^\w\s]"  # as the tokenizer has it: single letters and punctuation count too
+WORD = r"\w+(?:['’]\w+)*|[^\w\s]"  # the tokenizer's words: single letters and punctuation marks count too
 
 
 class TextFeatures(TransformerMixin, BaseEstimator):
-    """Texts -> sparse (rows, features), of n-grams that occur in at least `min_frequency` training texts.
+    """Texts -> sparse (rows, features) of n-grams that occur in at least `min_frequency` training texts.
 
-    weighting: "counts", "binary" (1 where it occurs), "tfidf" (rows of length 1). level: "words", or "characters" with a blank at either end of a word.
-    ngrams: [shortest, longest].
+    Args:
+        weighting: "counts", "binary" (1 where it occurs), "tfidf" (rows of length 1).
+        level: "words", or "characters" with a blank at either end of a word.
+        ngrams: shortest and longest n-gram.
+        min_frequency: number of training texts in which an n-gram must occur.
+        lowercase: whether texts are lowercased.
     """
 
-    def __init__(self, weighting="counts", level="words", ngrams=(1, 1), min_frequency=1, lowercase=True):
-        self.weighting, self.level, self.ngrams, self.min_frequency, self.lowercase = (
-            weighting,
-            level,
-            ngrams,
-            min_frequency,
-            lowercase,
-        )
+    def __init__(
+        self,
+        weighting: str = "counts",
+        level: str = "words",
+        ngrams: Sequence[int] = (1, 1),
+        min_frequency: int = 1,
+        lowercase: bool = True,
+    ):
+        self.weighting, self.level, self.ngrams = weighting, level, ngrams
+        self.min_frequency, self.lowercase = min_frequency, lowercase
 
-    def fit(self, x, y=None):
+    def fit(self, x: Any, y: Any = None) -> TextFeatures:
         if self.weighting not in ("counts", "binary", "tfidf"):
             raise DataError(f"dataset.features.weighting={self.weighting}: choose counts, binary or tfidf")
         if self.level not in ("words", "characters"):
             raise DataError(f"dataset.features.level={self.level}: choose words or characters")
-        settings = dict(ngram_range=tuple(self.ngrams), min_df=self.min_frequency, lowercase=self.lowercase)
+        settings: dict[str, Any] = dict(
+            ngram_range=tuple(self.ngrams), min_df=self.min_frequency, lowercase=self.lowercase
+        )
         settings |= dict(analyzer="word", token_pattern=WORD) if self.level == "words" else dict(analyzer="char_wb")
         if self.weighting == "tfidf":
             self.vectorizer_ = TfidfVectorizer(sublinear_tf=True, **settings)
@@ -49,10 +58,10 @@ class TextFeatures(TransformerMixin, BaseEstimator):
         self.vectorizer_.fit(as_texts(x))
         return self
 
-    def transform(self, x):
+    def transform(self, x: Any) -> Any:
         return self.vectorizer_.transform(as_texts(x))
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         return self.vectorizer_.get_feature_names_out()
 
 
@@ -73,5 +82,5 @@ class TextFeaturesEncoder(Encoder):
 
     @property
     def names(self) -> list[str]:
-        """Of the matrix's columns."""
+        """Names of the matrix's columns."""
         return [str(name) for name in self.counter.get_feature_names_out()]

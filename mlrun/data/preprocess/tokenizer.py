@@ -1,4 +1,4 @@
-"""From text to token ids and back: characters, words, byte-pair encoding, WordPiece.
+"""Tokenizers convert text to token ids and back: characters, words, byte-pair encoding, WordPiece.
 
 Ids 0 to 3 are the same in every vocabulary: padding, unknown, begin and end of a sequence.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -16,24 +17,25 @@ from mlrun.errors import DataError
 PAD, UNK, BOS, EOS = range(4)
 SPECIAL = ("<pad>", "<unk>", "<bos>", "<eos>")
 KINDS = ("characters", "words", "bpe", "wordpiece")
-SUBWORD_SIZE = 8000  # of a vocabulary of subwords whose size is not given
+SUBWORD_SIZE = 8000  # default size of a subword vocabulary
 _WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")  # "don't" is one word, a punctuation mark another
 _CODE_POINTS = 0x110000
 
 
 class Tokenizer:
-    """A vocabulary and how text is cut into it. Make one with `train` or `from_state`.
+    """A vocabulary and a rule that splits text into its tokens. Create one with `train` or `from_state`.
 
-    characters: code points; words: runs of letters and digits, and single other signs; bpe: merged pairs of bytes, so that no
-    text is unknown (Sennrich et al. 2016, on bytes as GPT-2 has it); wordpiece: pieces of words (Schuster and Nakajima 2012).
-    `decode(encode(text))` gives known text back, up to the spacing of words.
+    characters: code points; words: runs of letters and digits, and single other symbols; bpe: merged pairs of bytes, so that no
+    text is unknown (Sennrich et al. 2016, on bytes as in GPT-2); wordpiece: pieces of words (Schuster and Nakajima 2012).
+    `decode(encode(text))` restores known text, up to the spacing of words.
     """
 
     def __init__(self, kind: str, vocabulary: list[str], lowercase: bool = False, model: str | None = None):
         """vocabulary: tokens in the order of their ids, special ones first; model: JSON of the library `tokenizers`, for subwords."""
         self.kind, self.vocabulary, self.lowercase, self.model = kind, list(vocabulary), bool(lowercase), model
         self.ids = {token: index for index, token in enumerate(self.vocabulary)}
-        self._subwords = self._table = None
+        self._subwords: Any = None
+        self._table: np.ndarray | None = None
         if kind in ("bpe", "wordpiece"):
             self._subwords = _library().Tokenizer.from_str(model)
             self._subwords.encode_special_tokens = True  # "<eos>" in a text is five characters
@@ -47,9 +49,9 @@ class Tokenizer:
         min_frequency: int = 1,
         lowercase: bool = False,
     ) -> Tokenizer:
-        """A vocabulary of at most `size` tokens, the special ones included, each seen `min_frequency` times; all others become <unk>.
+        """A vocabulary of at most `size` tokens, including the special ones, each seen `min_frequency` times; all others become <unk>.
 
-        texts: an iterable of strings, read once. Raises DataError for an unknown kind or a size that holds nothing.
+        texts: an iterable of strings, read once. Raises DataError for an unknown kind, or a size without room for text.
         """
         if kind not in KINDS:
             raise DataError(f"tokenizer {kind}: choose one of {', '.join(KINDS)}")
@@ -61,7 +63,7 @@ class Tokenizer:
             return cls(
                 kind, [model.id_to_token(index) for index in range(model.get_vocab_size())], lowercase, model.to_str()
             )
-        counts: Counter = Counter()
+        counts: Counter[str] = Counter()
         for text in texts:
             counts.update(_characters(text) if kind == "characters" else _WORD.findall(text))
         frequent = [token for token, count in counts.items() if count >= min_frequency and token not in SPECIAL]
@@ -73,7 +75,7 @@ class Tokenizer:
         return len(self.vocabulary)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of the text's tokens, without begin and end."""
+        """Ids of the text's tokens, without BOS and EOS."""
         if self.kind == "characters":
             return self.encode_array(text).tolist()
         text = text.lower() if self.lowercase else text
@@ -82,7 +84,7 @@ class Tokenizer:
         return self._subwords.encode(text, add_special_tokens=False).ids
 
     def encode_array(self, text: str) -> np.ndarray:
-        """`encode` as int32 (length,); for characters a table look-up without Python objects, for texts of any size."""
+        """`encode` as int32 (length,); for characters a table look-up without Python objects, suited to texts of any size."""
         if self.kind != "characters":
             return np.asarray(self.encode(text), dtype=np.int32)
         if self._table is None:
@@ -111,24 +113,25 @@ class Tokenizer:
         return ("" if self.kind == "characters" else " ").join(self.vocabulary[index] for index in kept)
 
     @property
-    def state(self) -> dict:
+    def state(self) -> dict[str, Any]:
         """Plain containers, for `from_state`."""
         return {"kind": self.kind, "vocabulary": self.vocabulary, "lowercase": self.lowercase, "model": self.model}
 
     @classmethod
-    def from_state(cls, state: dict) -> Tokenizer:
+    def from_state(cls, state: dict[str, Any]) -> Tokenizer:
+        """The tokenizer with this `state`."""
         return cls(**state)
 
 
 def _characters(text: str) -> str | dict[str, int]:
-    """What `Counter.update` takes: a long text is counted by its code points, ten times as fast as letter by letter."""
+    """Argument for `Counter.update`. A long text is counted by its code points, ten times as fast as by its letters."""
     if len(text) < 100_000:
         return text
     counts = np.bincount(np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32))
     return {chr(code): int(counts[code]) for code in counts.nonzero()[0]}
 
 
-def _train_subwords(texts, kind, size, min_frequency):
+def _train_subwords(texts: Iterable[str], kind: str, size: int, min_frequency: int) -> Any:
     """A trained tokenizer of the library `tokenizers`."""
     lib = _library()
     if kind == "bpe":
@@ -154,8 +157,8 @@ def _train_subwords(texts, kind, size, min_frequency):
     return tokenizer
 
 
-def _library():
-    """Imported late: characters and words do without it."""
+def _library() -> Any:
+    """Imported late because characters and words do not need it."""
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers, trainers  # noqa: F401
 

@@ -1,4 +1,4 @@
-"""Images of two domains without pairs, as a translator sees them."""
+"""Preprocessor of unpaired images of two domains."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ DOMAINS = {"image_a": "pixel_values_a", "image_b": "pixel_values_b"}  # feature 
 
 
 class UnpairedPreprocessor(Preprocessor):
-    """Pixels from -1 to 1, the range of tanh: `pixel_values_a` and `pixel_values_b`, each where its domain is in the examples.
+    """Pixels from -1 to 1, the range of tanh: `pixel_values_a` and `pixel_values_b`, each if the examples hold its domain.
 
-    A model is asked with images of domain A and predicts `pixels` in domain B.
+    A model reads images of domain A and predicts `pixels` in domain B.
 
     Args:
         inputs: the image of domain A; those of domain B have the same shape and range.
@@ -34,7 +34,7 @@ class UnpairedPreprocessor(Preprocessor):
         self.scaling = ImageScaling(image.shape, half, half, value_range=image.value_range)
 
     def fit(self, train: Examples) -> None:
-        """There is nothing to learn: the range of pixels is known."""
+        """Learns nothing: the range of pixels is known."""
 
     def encode(self, examples: Examples) -> dict[str, Any]:
         found = {tensor: self.scaling(examples[name]) for name, tensor in DOMAINS.items() if name in examples}

@@ -1,28 +1,37 @@
-"""Where public data sets lie, and fetching those that are missing."""
+"""Folder of public data sets, and downloading missing ones."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mlrun.errors import DataError
 
 
-def data_directory(data_dir=None):
-    """`data_dir`, else MLRUN_DATA_DIR, else the user's cache."""
-    chosen = data_dir or os.environ.get("MLRUN_DATA_DIR")
-    if chosen:
-        return Path(chosen).expanduser().absolute()
+def data_directory(data_dir: str | Path | None = None) -> Path:
+    """`data_dir`, or else MLRUN_DATA_DIR, or else the user's cache."""
+    configured = data_dir or os.environ.get("MLRUN_DATA_DIR")
+    if configured:
+        return Path(configured).expanduser().absolute()
     from pooch import os_cache
 
     return Path(os_cache("mlrun"))
 
 
-def fetch(files, addresses, folder, name):
-    """Download into `folder` what is missing there. files: name -> MD5, or such as "sha256:..." with another algorithm; addresses: where they lie, best first.
+def fetch(files: Mapping[str, str], addresses: Sequence[str], folder: str | Path, name: str) -> None:
+    """Downloads missing files into `folder`.
 
-    A file is written aside and renamed, so that runs that start together do not disturb each other.
-    Raises DataError that says which files to put where.
+    A file is written under a temporary name and renamed, so that concurrent runs do not interfere.
+
+    Args:
+        files: name -> MD5, or a checksum with its algorithm such as "sha256:...".
+        addresses: base URLs, tried in order.
+        folder: created if it does not exist.
+        name: of the data set, for messages.
+
+    Raises:
+        DataError: a download failed; the message lists the files and the folder where they belong.
     """
     import logging
 
@@ -45,7 +54,7 @@ def fetch(files, addresses, folder, name):
                         downloader=pooch.HTTPDownloader(timeout=10),
                     )
                     break
-                except Exception as error:  # pooch passes on whatever requests and the file system raise
+                except Exception as error:  # pooch passes on the errors of requests and the file system
                     if place == len(addresses) - 1:
                         reason = "its checksum is wrong" if "hash" in str(error) else type(error).__name__
                         raise DataError(

@@ -16,16 +16,21 @@ from mlrun.errors import DataError
 UNSIGNED_BYTE = 8
 
 
-def read_idx(path, dimensions=None):
-    """Read a file, gzipped or not, into a read-only uint8 array; `dimensions`: 3 for images, 1 for labels.
+def read_idx(path: str | Path, dimensions: int | None = None) -> np.ndarray:
+    """Reads a file, gzipped or not, into a read-only uint8 array.
 
-    Raises DataError naming the file: not IDX, another type, truncated, damaged, or longer than its header says.
+    Args:
+        path: the file.
+        dimensions: 3 for images, 1 for labels; None: any.
+
+    Raises:
+        DataError: the file is not IDX, has another type, is truncated or damaged, or does not match its header.
     """
     path = Path(path)
     try:
         with open(path, "rb") as file:
             zipped = file.read(2) == b"\x1f\x8b"
-        with (gzip.open if zipped else open)(path, "rb") as file:
+        with gzip.open(path, "rb") if zipped else open(path, "rb") as file:
             head = file.read(4)
             if len(head) < 4 or head[:2] != b"\0\0":
                 raise DataError(
@@ -57,11 +62,11 @@ def read_idx(path, dimensions=None):
     return np.frombuffer(content, dtype=np.uint8).reshape(shape)
 
 
-def write_idx(path, values):
-    """Write a uint8 array; gzipped when the name ends in .gz."""
+def write_idx(path: str | Path, values: np.ndarray) -> None:
+    """Writes a uint8 array, gzipped if the name ends in .gz."""
     path = Path(path)
     values = np.ascontiguousarray(values, dtype=np.uint8)
-    with (gzip.open if path.suffix == ".gz" else open)(path, "wb") as file:
+    with gzip.open(path, "wb") if path.suffix == ".gz" else open(path, "wb") as file:
         file.write(
             struct.pack(f">BBBB{values.ndim}I", 0, 0, UNSIGNED_BYTE, values.ndim, *values.shape) + values.tobytes()
         )

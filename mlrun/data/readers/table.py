@@ -1,4 +1,4 @@
-"""Reading a CSV, TSV or Parquet file into a DataFrame, and saying in one line what is wrong with it."""
+"""Reading a CSV, TSV or Parquet file into a DataFrame, with one-line messages about invalid files."""
 
 from __future__ import annotations
 
@@ -6,21 +6,44 @@ import codecs
 import csv
 import gzip
 import math
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 from mlrun.data.readers.columns import MISSING
 from mlrun.errors import DataError
 
-SUFFIXES = {".csv": None, ".tsv": "\t", ".tab": "\t", ".txt": None, ".parquet": None, ".pq": None}
+if TYPE_CHECKING:
+    import pandas as pd
+
+SUFFIXES: dict[str, str | None] = {
+    ".csv": None,
+    ".tsv": "\t",
+    ".tab": "\t",
+    ".txt": None,
+    ".parquet": None,
+    ".pq": None,
+}
 
 
-def read_table(path, encoding="utf-8", separator=None, decimal=".", texts=False):
+def read_table(
+    path: str | Path | None,
+    encoding: str = "utf-8",
+    separator: str | None = None,
+    decimal: str = ".",
+    texts: bool = False,
+) -> pd.DataFrame:
     """DataFrame of the file's columns, named by its first line. Blank lines are skipped; text files may be gzipped.
 
-    texts: everything is text; "null" and "NA" are words, not missing values.
+    Args:
+        path: .csv, .tsv, .parquet and their usual variants.
+        encoding, separator, decimal: format of a text file; separator None: the most frequent one in the header.
+        texts: read every column as text; "null" and "NA" are then words, not missing values.
 
-    Raises DataError: no such file, a directory, empty, header only, ragged rows, another encoding, duplicate columns.
+    Raises:
+        DataError: the path does not exist or is a directory; the file is empty or has only a header; rows are ragged, columns are
+            duplicated, or the encoding is wrong.
     """
     path = check_path(path)
     suffix = _suffix(path)
@@ -33,7 +56,7 @@ def read_table(path, encoding="utf-8", separator=None, decimal=".", texts=False)
     if suffix in (".parquet", ".pq"):
         try:
             frame = pd.read_parquet(path)
-        except Exception as error:  # pyarrow's errors are many; all mean that the file is unusable
+        except Exception as error:  # pyarrow raises many types; each means that the file is unusable
             raise DataError(
                 f"{path}: not a readable Parquet file ({str(error).splitlines()[0].split('. ')[0]})"
             ) from None
@@ -68,7 +91,7 @@ def read_table(path, encoding="utf-8", separator=None, decimal=".", texts=False)
         ) from None
     except (pd.errors.EmptyDataError, OSError, LookupError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as a table: {str(error).splitlines()[0]}") from None
-    if frame[frame.columns[-1]].isna().any():  # only a row that is too short, or a missing value, leaves it empty
+    if frame[frame.columns[-1]].isna().any():  # a missing value, or a row that is too short
         _check_ragged(path, encoding, separator)
     frame.columns = [name or str(column) for name, column in zip(header, frame.columns)]
     if header[0] == "" and frame.iloc[:, 0].equals(pd.Series(range(len(frame)))):
@@ -76,8 +99,8 @@ def read_table(path, encoding="utf-8", separator=None, decimal=".", texts=False)
     return frame
 
 
-def check_path(path):
-    """The path of an existing, non-empty file. Raises DataError with the nearest names."""
+def check_path(path: str | Path | None) -> Path:
+    """The path of an existing, non-empty file. Raises DataError with similar names."""
     if path is None or str(path) == "":
         raise DataError("no file given: set dataset.path=FILE")
     path = Path(str(path)).expanduser()
@@ -105,13 +128,14 @@ def check_path(path):
     return path
 
 
-def line_numbers(path, rows, encoding="utf-8", separator=None):
-    """Where some data rows stand: "lines 4, 7, 9" of a text file, "rows 3, 6" (from 1) of a Parquet file."""
+def line_numbers(path: str | Path, rows: Iterable[int], encoding: str = "utf-8", separator: str | None = None) -> str:
+    """Location of data rows: "lines 4, 7, 9" of a text file, "rows 3, 6" (from 1) of a Parquet file."""
     rows = [int(row) for row in rows]
     if _suffix(path) in (".parquet", ".pq"):
         places, word = [row + 1 for row in rows], "row"
     else:
-        wanted, places, word = set(rows), [], "line"
+        wanted, word = set(rows), "line"
+        places = []
         for row, (line, _) in enumerate(_records(path, encoding, separator), start=-1):
             if row in wanted:
                 places.append(line)
@@ -120,18 +144,20 @@ def line_numbers(path, rows, encoding="utf-8", separator=None):
     return f"{word}{'s' * (len(places) > 1)} {', '.join(map(str, places))}"
 
 
-def _suffix(path):
+def _suffix(path: str | Path) -> str:
     suffixes = [suffix.lower() for suffix in Path(path).suffixes]
     return suffixes[-2] if len(suffixes) > 1 and suffixes[-1] == ".gz" else suffixes[-1] if suffixes else ""
 
 
-def _open(path, encoding):
+def _open(path: str | Path, encoding: str) -> IO[str]:
     encoding = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
-    return (gzip.open if Path(path).suffix.lower() == ".gz" else open)(path, "rt", encoding=encoding, newline="")
+    if Path(path).suffix.lower() == ".gz":
+        return gzip.open(path, "rt", encoding=encoding, newline="")
+    return open(path, encoding=encoding, newline="")
 
 
-def _records(path, encoding, separator):
-    """(line number, fields) of every record that is not blank, the header too."""
+def _records(path: str | Path, encoding: str, separator: str | None) -> Iterator[tuple[int, list[str]]]:
+    """(line number, fields) of every non-blank record, including the header."""
     csv.field_size_limit(2**31 - 1)
     with _open(path, encoding) as file:
         reader = csv.reader(file, delimiter=separator or _separator(path, encoding), skipinitialspace=True)
@@ -142,16 +168,17 @@ def _records(path, encoding, separator):
             line = reader.line_num + 1
 
 
-def _separator(path, encoding):
-    if SUFFIXES[_suffix(path)]:
-        return SUFFIXES[_suffix(path)]
+def _separator(path: str | Path, encoding: str) -> str:
+    usual = SUFFIXES[_suffix(path)]
+    if usual:
+        return usual
     with _open(path, encoding) as file:
         first = next((line for line in file if line.strip()), "")
-    return max(",;\t|", key=first.count)  # the comma, when nothing occurs
+    return max(",;\t|", key=first.count)  # the comma if none occurs
 
 
-def _check_start(path, encoding, separator):
-    """Look at header and first row. Returns (column names, separator)."""
+def _check_start(path: Path, encoding: str, separator: str | None) -> tuple[list[str], str]:
+    """Checks the header and the first row. Returns (column names, separator)."""
     try:
         separator = separator or _separator(path, encoding)
     except LookupError:
@@ -167,7 +194,7 @@ def _check_start(path, encoding, separator):
         raise DataError(f"{path}: holds zero bytes: not a text file, or one to be read with dataset.encoding=utf-16")
     numbers = [name for name in header if _is_number(name)]
     values = [name for name in numbers if not float(name).is_integer() or "." in name]
-    numbered = header == ["", *map(str, range(len(header) - 1))]  # an array that DataFrame.to_csv wrote with its index
+    numbered = header == ["", *map(str, range(len(header) - 1))]  # an array written by DataFrame.to_csv with its index
     if values or len(numbers) == sum(map(bool, header)) and not numbered:
         names = [f"x{column}" for column in range(1, len(header))] + ["y"]
         names = names if len(names) <= 8 else [*names[:2], "...", *names[-2:]]
@@ -185,15 +212,16 @@ def _check_start(path, encoding, separator):
     return header, separator
 
 
-def _is_number(name):
+def _is_number(name: str) -> bool:
     try:
         return math.isfinite(float(name)) and "_" not in name
     except ValueError:
         return False
 
 
-def _check_names(path, names):
-    seen, twice = set(), []
+def _check_names(path: Path, names: Sequence[str]) -> None:
+    seen: set[str] = set()
+    twice: list[str] = []
     for name in names:
         if name in seen and name not in twice:
             twice.append(name)
@@ -205,7 +233,7 @@ def _check_names(path, names):
         )
 
 
-def _check_ragged(path, encoding, separator):
+def _check_ragged(path: Path, encoding: str, separator: str | None) -> None:
     """Raises DataError with the line of the first row that has more or fewer fields than the header."""
     records = _records(path, encoding, separator)
     try:
@@ -221,8 +249,8 @@ def _check_ragged(path, encoding, separator):
         )
 
 
-def _encoding_error(path, encoding):
-    with (gzip.open if Path(path).suffix.lower() == ".gz" else open)(path, "rb") as file:
+def _encoding_error(path: Path, encoding: str) -> DataError:
+    with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else open(path, "rb") as file:
         content = file.read(2**20)
         if b"\0" in content and guess_encoding(content) != "utf-16":
             return DataError(f"{path}: not a text file")
@@ -240,10 +268,10 @@ def _encoding_error(path, encoding):
     return DataError(f"{path}: not {encoding.upper()} text{place}; try dataset.encoding={guess}")
 
 
-def guess_encoding(content):
+def guess_encoding(content: bytes) -> str:
     """A likely encoding of bytes that are not UTF-8.
 
-    A byte-order mark tells UTF-16; bytes above 127 come in pairs in Chinese text, and stand among ASCII letters in
+    A byte-order mark identifies UTF-16. Bytes above 127 come in pairs in Chinese text, and among ASCII letters in
     Western European text.
     """
     if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):

@@ -1,6 +1,6 @@
-"""Which files may be loaded although loading them runs code: those that this user's own `mlrun` wrote, and what is declared trusted.
+"""Trust in files whose loading can run code: those written by this user's own `mlrun`, and those declared trusted.
 
-Pickles are signed (HMAC-SHA256) with a key that only this user can read. A stranger's file has another signature or none.
+Pickles are signed (HMAC-SHA256) with a key that only this user can read. A file from elsewhere has another signature or none.
 """
 
 from __future__ import annotations
@@ -13,30 +13,31 @@ import secrets
 import stat
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from mlrun.errors import UserError
 
-SIGNATURE = ".signature"  # beside the file
+SIGNATURE = ".signature"  # suffix of the file that holds the signature of another
 
 
 def sign(content: bytes) -> str:
-    """The signature of some bytes, in hexadecimal; empty where no key can be kept."""
+    """The signature of some bytes, in hexadecimal; empty if no key can be stored."""
     key = _key(create=True)
     return hmac.new(key, content, hashlib.sha256).hexdigest() if key else ""
 
 
 def is_ours(content: bytes, signature: str) -> bool:
-    """Whether this user's `mlrun` has signed these bytes."""
+    """Whether this user's `mlrun` signed these bytes."""
     key = _key(create=False)
     return bool(key and signature) and hmac.compare_digest(
         hmac.new(key, content, hashlib.sha256).hexdigest(), signature.strip()
     )
 
 
-def load_tensors(path: Path | str, trust: bool = False):
-    """What `torch.load` reads from a file: only tensors and plain containers, so that no file can run code; with `trust` anything.
+def load_tensors(path: Path | str, trust: bool = False) -> Any:
+    """Calls `torch.load`, restricted to tensors and plain containers so that no file can run code; `trust` lifts the restriction.
 
-    Raises UserError with the reason for a file that is refused or damaged.
+    Raises UserError with the reason for a refused or damaged file.
     """
     import torch
 
@@ -53,8 +54,8 @@ def load_tensors(path: Path | str, trust: bool = False):
         raise UserError(f"{path} is not a whole checkpoint: {_sentence(error)}") from None
 
 
-def load_pickle(path: Path, trust: bool = False):
-    """The object in a pickle that is signed, or trusted. Raises UserError."""
+def load_pickle(path: Path, trust: bool = False) -> Any:
+    """The object in a signed or trusted pickle. Raises UserError."""
     content = path.read_bytes()
     signature = path.with_name(path.name + SIGNATURE)
     if not trust and not is_ours(content, signature.read_text() if signature.is_file() else ""):
@@ -67,7 +68,8 @@ def load_pickle(path: Path, trust: bool = False):
         raise UserError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error
 
 
-def write_pickle(value, path: Path) -> None:
+def write_pickle(value: Any, path: Path) -> None:
+    """Writes a pickle and its signature."""
     content = pickle.dumps(value, protocol=5)
     path.write_bytes(content)
     path.with_name(path.name + SIGNATURE).write_text(sign(content), encoding="utf-8")
@@ -90,10 +92,10 @@ def _key(create: bool) -> bytes | None:
 
 
 def _folders() -> list[Path]:
-    """Where the key may lie: with the user's data, or, where there is no home that can be written to, in a temporary folder of this user's own."""
+    """Folders for the key: the user's data folder or, without a writable home, a private temporary folder."""
     data = os.environ.get("XDG_DATA_HOME")
     try:
-        first = (Path(data) if data else Path.home() / ".local" / "share") / "mlrun"
+        first: Path | None = (Path(data) if data else Path.home() / ".local" / "share") / "mlrun"
     except RuntimeError:  # a user without a home
         first = None
     found = [first] if first else []
@@ -101,8 +103,8 @@ def _folders() -> list[Path]:
         other = Path(tempfile.gettempdir()) / f"mlrun-{os.getuid()}"
         try:
             other.mkdir(mode=0o700, exist_ok=True)
-            facts = other.lstat()
-            if facts.st_uid == os.getuid() and stat.S_ISDIR(facts.st_mode) and not facts.st_mode & 0o077:
+            status = other.lstat()
+            if status.st_uid == os.getuid() and stat.S_ISDIR(status.st_mode) and not status.st_mode & 0o077:
                 found.append(other)
         except OSError:
             pass
@@ -125,5 +127,5 @@ def _new_key(path: Path) -> bytes:
 
 
 def _sentence(error: Exception) -> str:
-    """The first sentence of what a library said."""
+    """The first sentence of a library's message."""
     return " ".join(str(error).split()).partition(". ")[0][:200] or type(error).__name__
