@@ -1,9 +1,9 @@
-"""Learning-rate schedules that torch lacks, or has under arguments that only the run knows.
+"""Learning-rate schedules that torch lacks, or whose arguments depend on the run.
 
-A schedule multiplies the learning rate of every parameter group by a factor that depends on t, the number of intervals
-already done (t = 0 during the first one). An interval is an epoch or an optimizer step, as `interval:` in the YAML
-says. What only the run knows is asked for by name: `total` (intervals in the whole run, None where that is not known)
-and `mode` ("min" or "max", of the watched metric).
+A schedule multiplies the learning rate of every parameter group by a factor that depends on t, the number of finished
+intervals (t = 0 during the first one). An interval is an epoch or an update, as `interval` in the YAML states. Arguments
+that depend on the run are filled in by name: `total` (intervals in the whole run, None if that is not known) and `mode`
+("min" or "max" of the watched metric).
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ def inverse_sqrt(optimizer: Optimizer, k: float = 1.0) -> LambdaLR:
 def manual(
     optimizer: Optimizer, milestones: Sequence[int], values: Sequence[float], absolute: bool = False
 ) -> LambdaLR:
-    """From interval `milestones[i]` on the factor is `values[i]`, or with `absolute` the learning rate itself; before
-    the first milestone it is the optimizer's own. With several parameter groups `absolute` gives them all the same
-    rate.
+    """From interval `milestones[i]` on the factor is `values[i]`; before the first milestone it is 1.
+
+    With `absolute` the values are learning rates, the same for all parameter groups.
     """
     _require(len(milestones) == len(values), f"{len(milestones)} milestones, but {len(values)} values")
     _require(list(milestones) == sorted(set(milestones)), f"milestones={list(milestones)} must increase")
@@ -49,27 +49,27 @@ def manual(
 
 
 def warmup_linear(optimizer: Optimizer, total: int, warmup: float = 0.1, final: float = 0.0) -> LambdaLR:
-    """Up in a line over `warmup` intervals (below 1: a share of the run), then down in a line to `final` at its end."""
+    """Linear warm-up over `warmup` intervals (below 1: a fraction of the run), then linear decay to `final` at its end."""
     return _warmup_decay(optimizer, total, warmup, final, lambda progress: 1 - progress)
 
 
 def linear_decay(optimizer: Optimizer, total: int, start: float = 0.5, final: float = 0.0) -> LambdaLR:
-    """The optimizer's own rate until the share `start` of the run, then down in a line to `final` at its end."""
+    """The optimizer's own rate for the fraction `start` of the run, then linear decay to `final` at its end."""
     _require_total(total, "linear_decay")
     _require(0 <= start < 1, f"start={start} must lie between 0 and 1")
     return LambdaLR(optimizer, lambda t: 1 - (1 - final) * min(1.0, max(0.0, (t / total - start) / (1 - start))))
 
 
 def warmup_cosine(optimizer: Optimizer, total: int, warmup: float = 0.1, final: float = 0.0) -> LambdaLR:
-    """Up in a line over `warmup` intervals (below 1: a share of the run), then half a cosine to `final` at its end."""
+    """Linear warm-up over `warmup` intervals (below 1: a fraction of the run), then half a cosine to `final` at its end."""
     return _warmup_decay(optimizer, total, warmup, final, lambda progress: (1 + math.cos(math.pi * progress)) / 2)
 
 
 def warmup_inverse_sqrt(optimizer: Optimizer, total: int | None, warmup: float = 0.1) -> LambdaLR:
     """With s = t + 1 and w warm-up intervals: factor = min(s / w, sqrt(w / s)), at most 1, reached at s = w.
 
-    Vaswani et al. 2017, section 5.3, write lr = d_model**-0.5 * min(s**-0.5, s * w**-1.5),
-    which is the same with optim.lr = (d_model * w)**-0.5.
+    The same as lr = d_model**-0.5 * min(s**-0.5, s * w**-1.5) of Vaswani et al. 2017, section 5.3, with
+    optim.lr = (d_model * w)**-0.5.
     """
     w = max(1, _warmup_intervals(warmup, total))
     return LambdaLR(optimizer, lambda t: min((t + 1) / w, math.sqrt(w / (t + 1))))
@@ -86,8 +86,8 @@ def plateau(
 ) -> ReduceLROnPlateau:
     """Multiplies by `factor` once the watched metric has not improved for more than `patience` intervals.
 
-    Only more than `threshold` is an improvement. It is a difference: torch's own default, a share, takes a negative
-    metric that stands still for one that improves.
+    An improvement is a difference of more than `threshold`. With torch's default, a relative threshold, a negative metric
+    that does not change would count as improving.
     """
     return ReduceLROnPlateau(
         optimizer,
@@ -111,10 +111,10 @@ def one_cycle(
     base_momentum: float = 0.85,
     max_momentum: float = 0.95,
 ) -> OneCycleLR:
-    """From `start_factor` up to 1 over the share `warmup` of the run, then down to `final_factor`.
+    """From `start_factor` up to 1 over the fraction `warmup` of the run, then down to `final_factor`.
 
-    Momentum (or beta1) goes the other way, from `max_momentum` to `base_momentum` and back.
-    Only a momentum that the optimizer really uses is cycled: plain SGD stays plain SGD.
+    Momentum (or beta1) moves the other way, from `max_momentum` to `base_momentum` and back, if the optimizer uses it:
+    plain SGD stays plain SGD.
     """
     _require_total(total, "one_cycle")
     _require(0 < warmup < 1, f"warmup={warmup} must lie between 0 and 1")
@@ -144,7 +144,9 @@ def _warmup_decay(
     _require(0 <= final <= 1, f"final={final} must lie between 0 and 1")
     w = _warmup_intervals(warmup, total)
     if w >= total > 1:
-        message = f"the warm-up of {w} intervals fills the whole run of {total}: the learning rate never decays"
+        message = (
+            f"the warm-up of {w} intervals is as long as the run or longer ({total}): the learning rate never decays"
+        )
         warnings.warn(message, stacklevel=2)
 
     def factor(t: int) -> float:
@@ -160,7 +162,7 @@ def _warmup_intervals(warmup: float, total: int | None) -> int:
     if warmup >= 1:
         return int(warmup)
     if warmup > 0:
-        _require_total(total, f"warmup={warmup}, a share of the run,")
+        _require_total(total, f"warmup={warmup}, a fraction of the run,")
     return round(warmup * (total or 0))
 
 
