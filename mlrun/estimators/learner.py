@@ -1,4 +1,4 @@
-"""Classical methods: scikit-learn estimators, or anything with `fit` and `predict`, behind a preprocessor."""
+"""Learner of scikit-learn estimators, or anything with `fit` and `predict`, behind a preprocessor."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from mlrun.predictions.query import Query, make_queries
 from mlrun.report.view import make_views
 
 ESTIMATOR = "estimator.pkl"
-TRAIN_METRICS_ROWS = 20_000  # predicting more training rows (nearest neighbours!) would take longer than the fit
+TRAIN_METRICS_ROWS = 20_000  # predicting more training rows may take longer than the fit, e.g. with nearest neighbours
 
 
 class Encode:
-    """A preprocessor as the first step of a stored scikit-learn pipeline, so that the pipeline takes raw rows."""
+    """A preprocessor as the first step of a stored scikit-learn pipeline, which then takes raw rows."""
 
     def __init__(self, preprocessor: Preprocessor):
         self.preprocessor = preprocessor
@@ -38,7 +38,7 @@ class Encode:
         return self
 
     def transform(self, x: Any) -> Any:
-        """Raw rows -> what the next step takes."""
+        """Raw rows -> input of the next step."""
         return matrix(self.preprocessor, as_examples(x, self.preprocessor.inputs))
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -101,7 +101,7 @@ class EstimatorLearner(Learner):
         return self.steps[-1]
 
     def seen(self, examples: Examples) -> Any:
-        """Rows as the estimator sees them, (rows, features)."""
+        """Input rows of the estimator, (rows, features)."""
         x = matrix(self.preprocessor, examples)
         return self.steps[:-1].transform(x) if len(self.steps) > 1 else x
 
@@ -111,8 +111,9 @@ class EstimatorLearner(Learner):
 
     @property
     def feature_names(self) -> list[str] | None:
-        """Of the columns that the estimator sees; None where they have no names."""
-        names = [one for name in self.preprocessor.inputs for one in self.preprocessor.encoders[name].names]
+        """Names of the estimator's input columns; None if they have none."""
+        encoders = getattr(self.preprocessor, "encoders", {})
+        names = [one for name in self.preprocessor.inputs if name in encoders for one in encoders[name].names]
         if len(self.steps) == 1:
             return names or None
         try:
@@ -122,7 +123,7 @@ class EstimatorLearner(Learner):
 
     @property
     def image_shape(self) -> list[int] | None:
-        """[channels, height, width] where the rows are flattened images."""
+        """[channels, height, width] if the rows are flattened images, else None."""
         features: list[Feature] = list(self.preprocessor.inputs.values())
         return features[0].shape if len(features) == 1 and isinstance(features[0], Image) else None
 
@@ -163,28 +164,28 @@ class EstimatorLearner(Learner):
 
     @classmethod
     def load(cls, directory: Path, recipe: dict[str, Any], trust: bool = False) -> EstimatorLearner:
-        from mlrun.data.features import restore
+        from mlrun.data.features import restore_all
         from mlrun.data.preprocess.preprocessor import FeaturePreprocessor
 
         pipeline = load_pickle(directory / ESTIMATOR, trust)
         if isinstance(pipeline[0], Encode):
             preprocessor, steps = pipeline[0].preprocessor, pipeline[1:]
         else:
-            sides = ({name: restore(one) for name, one in recipe[side].items()} for side in ("inputs", "targets"))
-            preprocessor, steps = FeaturePreprocessor(*sides, estimator=True), pipeline
+            inputs, targets = (restore_all(recipe[side]) for side in ("inputs", "targets"))
+            preprocessor, steps = FeaturePreprocessor(inputs, targets, estimator=True), pipeline
         target = next(iter(preprocessor.targets.values()), None)
         evaluators = make_evaluators(evaluators_of(recipe["model"], recipe["role"]), target)
         return cls(steps, preprocessor, evaluators, recipe)
 
 
 def evaluators_of(model: dict[str, Any], role: str) -> list[Any]:
-    """What the YAML lists, else what usually measures such an estimator."""
+    """The evaluators of the YAML, or else the default ones of the role."""
     listed = model.get("evaluators")
     return list(ROLES[role].evaluators) if listed is None else listed
 
 
 def learns(preprocessor: Preprocessor) -> bool:
-    """Whether rows must pass the preprocessor before the estimator takes them."""
+    """Whether the preprocessor transforms rows before they reach the estimator."""
     from mlrun.data.preprocess.encoder import RawEncoder
 
     encoders = getattr(preprocessor, "encoders", {})

@@ -19,7 +19,7 @@ class NGram:
             1991); "add_k": (count + k) / (count of the context + k * vocab_size), no lower orders (Laplace; k below 1: Lidstone).
         k: of add_k.
         sample_length: tokens of a continuation.
-        sample_seed: of the generator, anew for each prompt.
+        sample_seed: of the generator, reset for each prompt.
 
     Raises:
         ValueError: a setting is out of its range.
@@ -39,7 +39,7 @@ class NGram:
         if smoothing not in ("kneser_ney", "witten_bell", "add_k"):
             raise ValueError(f"smoothing={smoothing}: choose kneser_ney, witten_bell or add_k")
         if not k > 0:
-            raise ValueError(f"k={k} must be positive: else what was never seen is impossible")
+            raise ValueError(f"k={k} must be positive: otherwise unseen sequences have probability 0")
         self.vocab_size, self.order, self.smoothing, self.k = vocab_size, order, smoothing, k
         self.sample_length, self.sample_seed = sample_length, sample_seed
 
@@ -89,10 +89,10 @@ class NGram:
         return sum(len(keys) for keys in self.keys[1:])
 
     def log_probabilities(self, tokens: np.ndarray) -> np.ndarray:
-        """(tokens - 1,) natural logarithms of P(tokens[t] | those before), t from 1. At the beginning the context is short."""
+        """(tokens - 1,) natural logarithms of P(tokens[t] | previous tokens), t from 1. The first contexts are shorter."""
         tokens, V = np.asarray(tokens, dtype=np.int64), self.vocab_size
         probability = np.full(len(tokens), 1 / V)
-        context = np.zeros(len(tokens), dtype=np.int64)  # number of the n - 1 tokens before each, -1: never seen
+        context = np.zeros(len(tokens), dtype=np.int64)  # number of the preceding n - 1 tokens, -1: unseen
         for n in range(1, self.order + 1):
             number = _find(self.keys[n], np.where(context >= 0, context * V + tokens, -1))
             known = context >= 0
@@ -128,7 +128,7 @@ class NGram:
         return result
 
     def _look_up(self, sequence: Sequence[int]) -> int:
-        """The number of a sequence, -1 where it was never seen."""
+        """The number of a sequence, -1 if unseen."""
         number = 0
         for n, token in enumerate(sequence, 1):
             number = int(_find(self.keys[n], np.array([number * self.vocab_size + token]))[0])
@@ -144,7 +144,7 @@ class NGram:
         return hasattr(self, "keys")
 
     def continuation(self, prompt: Sequence[int]) -> list[int]:
-        """`sample_length` tokens drawn after the prompt; the same ones every time. The special ids 0 to 3 are never drawn."""
+        """`sample_length` tokens sampled after the prompt, deterministically. The special ids 0 to 3 are excluded."""
         rng, tokens = np.random.default_rng(self.sample_seed), [int(token) for token in prompt]
         for _ in range(self.sample_length):
             probability = self.distribution(tokens)
@@ -154,7 +154,7 @@ class NGram:
 
 
 def _find(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Place of each wanted key in the sorted keys, -1 where it is absent."""
+    """Index of each wanted key in the sorted keys, -1 if absent."""
     place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(keys[place] == wanted, place, -1)
 

@@ -1,4 +1,4 @@
-"""What an estimator is for: what it is fitted to, and what its answers are."""
+"""Roles of estimators: the data that they are fitted to, and the kind of their predictions."""
 
 from __future__ import annotations
 
@@ -26,39 +26,39 @@ if TYPE_CHECKING:
 
 
 class Role:
-    """Base of all roles. preprocessor: what feeds the estimator."""
+    """Base of all roles. preprocessor: provides the input of the estimator."""
 
     monitor: ClassVar[str]
     evaluators: ClassVar[tuple[str, ...]]
     queries: ClassVar[Mapping[str, str]] = {}  # name -> dotted path of a `Query`, see `Task.queries`
-    predicts_examples: ClassVar[bool] = True  # False: evaluation asks for no predictions of the examples of a part
+    predicts_examples: ClassVar[bool] = True  # False: evaluation needs no predictions of examples
 
     def __init__(self, preprocessor: Preprocessor):
         self.preprocessor = preprocessor
-        # what the dataset would have predicted, None where it has no target
+        # the target of the dataset, None if there is none
         self.feature: Feature | None = next(iter(preprocessor.targets.values()), None)
 
     def rows(self, data: DataModule, part: str) -> Any:
-        """What the estimator is fitted to, and sees of a part."""
+        """Input rows of a part, for fitting and evaluation."""
         return matrix(self.preprocessor, data.examples(part))
 
     def target(self, examples: Examples) -> Any:
-        """What the estimator is fitted to besides the rows; None for one that sees no target."""
+        """The target for fitting; None for unsupervised estimators."""
         return None
 
     def predict(self, steps: Any, x: Any) -> Predictions:
-        """steps: the fitted pipeline. x: rows as its first step takes them."""
+        """Predictions of a fitted pipeline `steps` for input rows x."""
         raise NotImplementedError
 
     def parameters(self, estimator: Any) -> int | None:
-        """How many numbers it learned, None where that says nothing."""
+        """Number of learned parameters, None if it is not meaningful."""
         if hasattr(estimator, "coef_") and hasattr(estimator, "intercept_"):
             return int(np.size(estimator.coef_) + np.size(estimator.intercept_))
         return None
 
 
 class Classifier(Role):
-    """Fitted to the original labels, so that a pipeline that is used without mlrun answers with them."""
+    """Fitted to the original labels, so that the pipeline predicts them when used without mlrun."""
 
     monitor, evaluators = "accuracy", ("classification",)
     feature: Label
@@ -94,7 +94,7 @@ class Regressor(Role):
 
 
 class Clusterer(Role):
-    """Sees no labels; where the data have classes, the clusters are compared with them."""
+    """Unsupervised; evaluation compares the clusters with classes if there are any."""
 
     monitor, evaluators = "silhouette", ("clustering",)
 
@@ -106,7 +106,7 @@ class Clusterer(Role):
 
 
 class Decomposer(Role):
-    """Fewer numbers for the same rows."""
+    """Dimensionality reduction."""
 
     monitor, evaluators = "reconstruction_error", ("decomposition",)
 
@@ -118,7 +118,7 @@ class Decomposer(Role):
 
 
 class LanguageModel(Role):
-    """Learns from the tokens of a text, and continues prompts."""
+    """Learns from the tokens of a text, and generates continuations of prompts."""
 
     monitor, evaluators = "perplexity", ("perplexity",)
     queries = {"prompt": "mlrun.predictions.prompt.Prompt"}
@@ -146,7 +146,7 @@ ROLES: dict[str, type[Role]] = {
 
 
 def role_for(model: Mapping[str, Any], data: DataModule) -> str:
-    """The key of the estimator that `model` offers for these data. Raises ConfigError naming both where there is none."""
+    """The key of the model's estimator for these data. Raises ConfigError if there is none."""
     target = data.target
     if target is None and [type(data.features[name]) for name in data.inputs] == [Text]:
         wanted = "language_model"
@@ -163,7 +163,7 @@ def role_for(model: Mapping[str, Any], data: DataModule) -> str:
 
 
 def matrix(preprocessor: Preprocessor, examples: Examples) -> Any:
-    """(rows, features) of all inputs side by side; what one input gives stays as it is."""
+    """(rows, features) of all inputs, concatenated; the encoding of a single input is unchanged."""
     encoded = preprocessor.encode(examples.only([name for name in preprocessor.inputs if name in examples]))
     parts = list(encoded.values())
     if len(parts) == 1:

@@ -1,6 +1,9 @@
-"""How well classes are told apart: confusion matrix, ROC and precision-recall curves."""
+"""Figures of classification: confusion matrix, ROC and precision-recall curves."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,13 +23,16 @@ from mlrun.report.style import (  # fmt: skip
     text_width,
 )
 
-CELLS_WITH_SHARE = 12  # up to so many classes a cell holds count and row share, then
-CELLS_WITH_COUNT = 25  # the count alone, then colour alone, with the worst confusions listed beside
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CELLS_WITH_SHARE = 12  # largest number of classes for which a cell shows count and row fraction
+CELLS_WITH_COUNT = 25  # the same for the count alone; beyond, only colour
 
 
 @styled
-def confusion_matrix(counts, class_names, title="Confusion matrix"):
-    """Rows are true classes, columns predicted ones; colour is the share of the row.
+def confusion_matrix(counts: np.ndarray, class_names: Sequence[Any], title: str = "Confusion matrix") -> Figure:
+    """Rows are true classes, columns predicted ones; colour is the fraction of the row.
 
     counts: (classes, classes) integers; class_names: (classes,)
     """
@@ -53,9 +59,9 @@ def confusion_matrix(counts, class_names, title="Confusion matrix"):
     axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
     bare(axes, "top", "bottom", "left", "right")
     counted = classes <= CELLS_WITH_COUNT
-    # where cells bear no number, rare confusions must still be seen: colour is the root of the share
+    # without numbers in the cells, the square root keeps rare confusions visible
     axes.imshow(share if counted else np.sqrt(share), cmap=SEQUENTIAL, vmin=0, vmax=1)
-    every = -(-classes // 30)  # columns follow the order of the rows; turned text is slow to draw
+    every = -(-classes // 30)  # rotated text is slow to draw, and columns have the order of the rows
     axes.set_xticks(range(0, classes, every), names[::every], fontsize=max(size, 7.5), rotation=0 if upright else 90)
     axes.set_yticks(range(classes), names, fontsize=size)
     axes.set_xlabel("predicted")
@@ -65,7 +71,7 @@ def confusion_matrix(counts, class_names, title="Confusion matrix"):
         cell = side / classes * 72  # points
         digits = max(3, len(str(counts.max())))
         font = max(5.5, min(11, 1.2 * cell / digits))
-        for i, j in zip(*np.nonzero(counts)):  # empty cells stay empty: the eye finds the mistakes
+        for i, j in zip(*np.nonzero(counts)):  # no zeros, so that mistakes stand out
             colour = "white" if share[i, j] > 0.55 else INK
             text = f"{counts[i, j]}"
             if classes <= CELLS_WITH_SHARE:
@@ -76,7 +82,7 @@ def confusion_matrix(counts, class_names, title="Confusion matrix"):
     return figure
 
 
-def _worst_pairs(figure, counts, names, left, top):
+def _worst_pairs(figure: Figure, counts: np.ndarray, names: Sequence[str], left: float, top: float) -> None:
     width, height = figure.get_size_inches()
     mistakes = counts.copy()
     np.fill_diagonal(mistakes, 0)
@@ -88,7 +94,9 @@ def _worst_pairs(figure, counts, names, left, top):
 
 
 @styled
-def roc_and_pr(y_true, score, class_names=("0", "1"), title="Two classes"):
+def roc_and_pr(
+    y_true: np.ndarray, score: np.ndarray, class_names: Sequence[Any] = ("0", "1"), title: str = "Two classes"
+) -> Figure:
     """ROC curve with its area, and precision over recall with average precision.
 
     y_true: (rows,) 0 or 1; score: (rows,), higher means class 1, the positive one.
@@ -103,7 +111,7 @@ def roc_and_pr(y_true, score, class_names=("0", "1"), title="Two classes"):
     pr.plot([0, 1], [share, share], color=GREY, linewidth=1, linestyle=(0, (4, 3)), label=f"chance {number(share, 3)}")
     if positives and negatives:
         x, y = np.append(0, false_positives / negatives), np.append(0, true_positives / positives)
-        turns = (np.diff(x, 2) != 0) | (np.diff(y, 2) != 0)  # straight runs need no points
+        turns = (np.diff(x, 2) != 0) | (np.diff(y, 2) != 0)  # drop points on straight lines
         corner = np.concatenate([[True], turns, [True]])
         roc.plot(x[corner], y[corner], color=BLUE, label=f"ROC, AUC {number(roc_auc(y_true, score))}")
         precision = true_positives / (true_positives + false_positives)

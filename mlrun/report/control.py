@@ -1,4 +1,4 @@
-"""Pictures of learned behaviour: returns, values and policy over the state space, an episode as a film."""
+"""Figures of reinforcement learning: returns, values and policy over the state space, an episode as a film."""
 
 from __future__ import annotations
 

@@ -1,6 +1,9 @@
-"""What a convolutional network has learned and looks at: filters, feature maps, Grad-CAM."""
+"""Figures of convolutional networks: filters, feature maps, Grad-CAM."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -9,9 +12,14 @@ from mlrun.networks.vision.activation_maps import convolutions, feature_maps, gr
 from mlrun.report.images import TINT, as_image, mosaic_figure
 from mlrun.report.style import DIVERGING, shorten, styled
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def convolution_figures(network, images, y, class_names):
-    """Yields (name, Figure). images: (rows, channels, height, width) float tensor as the network is fed; y: (rows,) classes."""
+
+def convolution_figures(
+    network: torch.nn.Module, images: torch.Tensor, y: np.ndarray, class_names: Sequence[Any]
+) -> Iterator[tuple[str, Figure]]:
+    """Yields (name, figure). images: (rows, channels, height, width) float, network input; y: (rows,) classes."""
     found = convolutions(network)
     if not found:
         return
@@ -33,9 +41,9 @@ def convolution_figures(network, images, y, class_names):
 
 
 @styled
-def filters(weights, title="Filters", limit=64):
-    """weights: (filters, channels, height, width); three channels in colour, others as their mean over channels."""
-    shown = []
+def filters(weights: np.ndarray, title: str = "Filters", limit: int = 64) -> Figure:
+    """Filters (filters, channels, height, width); three channels in colour, others as the mean over channels."""
+    shown: list[np.ndarray] = []
     for weight in weights[:limit]:
         if len(weight) == 3:
             low, high = weight.min(), weight.max()
@@ -43,13 +51,15 @@ def filters(weights, title="Filters", limit=64):
         else:
             mean = weight.mean(axis=0)
             shown.append(mean / max(np.abs(mean).max(), 1e-12))
-    cmap, limits = (None, (0, 1)) if shown[0].ndim == 3 else (DIVERGING, (-1, 1))
-    return mosaic_figure(shown, [str(at) for at in range(len(shown))], title, cmap=cmap, limits=limits, tile=0.75)
+    in_colour = shown[0].ndim == 3
+    captions = [str(at) for at in range(len(shown))]
+    cmap, limits = (None, (0, 1)) if in_colour else (DIVERGING, (-1, 1))
+    return mosaic_figure(shown, captions, title, cmap=cmap, limits=limits, tile=0.75)
 
 
 @styled
-def maps(image, activations, title="Feature maps", limit=31):
-    """image: (channels, height, width); activations: (maps, height', width'), each shown on its own scale after the image."""
+def maps(image: np.ndarray, activations: np.ndarray, title: str = "Feature maps", limit: int = 31) -> Figure:
+    """An image (channels, height, width), then its feature maps (maps, height', width'), each on its own scale."""
     side = activations.shape[1:]
     pixels = as_image(image, image.shape)
     pixels = pixels if pixels.ndim == 2 else pixels.mean(axis=2)
@@ -61,13 +71,20 @@ def maps(image, activations, title="Feature maps", limit=31):
 
 
 @styled
-def cam_figure(images, cams, y, predicted, class_names, title="Grad-CAM: where the predicted class is seen"):
-    """images: (rows, channels, height, width); cams: (rows, height, width) from 0 to 1, laid over them in red."""
+def cam_figure(
+    images: np.ndarray,
+    cams: np.ndarray,
+    y: np.ndarray,
+    predicted: np.ndarray,
+    class_names: Sequence[Any],
+    title: str = "Grad-CAM: regions that support the predicted class",
+) -> Figure:
+    """Images (rows, channels, height, width) with activation maps (rows, height, width) from 0 to 1 overlaid in red."""
     low, high = images.min(), images.max()
     low -= TINT * (high - low) * (images.shape[1] != 3)
     shown, captions = [], []
     for image, cam, true, guess in zip(images, cams, y, predicted):
-        grey = 1 - (image.mean(axis=0) - low) / max(high - low, 1e-12)  # dark on white, as the other figures show it
+        grey = 1 - (image.mean(axis=0) - low) / max(high - low, 1e-12)  # dark on white, like the other figures
         if len(image) == 3:
             grey = 1 - grey
         weight = 0.6 * cam[..., None]

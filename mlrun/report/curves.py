@@ -1,8 +1,10 @@
-"""Curves over epochs: every metric with its training and validation values."""
+"""Curves over epochs: each metric with its training and validation values."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -10,26 +12,36 @@ from mlrun.evaluation.selection import select
 from mlrun.report.numbers import number
 from mlrun.report.style import BLUE, GREEN, GREY, INK, ORANGE, new_axes, new_figure, styled
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 COLOURS = {"train": BLUE, "val": ORANGE, "": GREEN}
 
 
 @styled
-def learning_curves(history, monitor=None, mode=None, best_epoch=None, title="Learning curves"):
-    """One panel per metric, train and val in it; the best epoch by `monitor` marked in all of them.
+def learning_curves(
+    history: Mapping[str, Sequence[tuple[int, float]]],
+    monitor: str | None = None,
+    mode: str | None = None,
+    best_epoch: int | None = None,
+    title: str = "Learning curves",
+) -> Figure:
+    """One panel per metric with train and val; the best epoch by `monitor` is marked in each.
 
     history: name -> [(epoch, value), ...]; "train/loss" and "val/loss" share the panel "loss".
     Test metrics and a constant learning rate are left out.
-    mode: "min" or "max" of `monitor`; best_epoch: as counted in `history`; None: found in it if `mode` is given, else not marked.
+    mode: "min" or "max" of `monitor`; best_epoch: None: determined from `history` if `mode` is given, else not marked.
     """
-    panels = {}
-    for name, points in history.items():
+    panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for name, values in history.items():
         split, _, metric = name.rpartition("/")
-        points = [(float(x), float(y)) for x, y in points if math.isfinite(y)]
+        points = [(float(x), float(y)) for x, y in values if math.isfinite(y)]
         constant = metric.startswith("lr") and len({y for _, y in points}) == 1
         if split != "test" and points and not constant:
             panels.setdefault(metric if split in COLOURS else name, {})[split if split in COLOURS else ""] = points
     monitored = monitor.rpartition("/")[2] if monitor else None
-    # loss first, then the watched metric, then the rest as they came; what follows a schedule comes last
+    # loss first, then the monitored metric, then the rest in order; learning rates last
     names = sorted(panels, key=lambda name: (name != "loss", name != monitored, name.startswith("lr")))[:9]
 
     columns = 2 if len(names) in (2, 4) else max(1, min(len(names), 3))
@@ -50,10 +62,16 @@ def learning_curves(history, monitor=None, mode=None, best_epoch=None, title="Le
     return figure
 
 
-def _panel(axes, name, curves, best_epoch, watched):
+def _panel(
+    axes: Axes,
+    name: str,
+    curves: Mapping[str, list[tuple[float, float]]],
+    best_epoch: int | None,
+    monitored: bool,
+) -> None:
     for split, points in sorted(curves.items()):
         x, y = zip(*points)
-        marker = "o" if len(x) <= 15 else None  # a single epoch is a point, not an invisible line
+        marker = "o" if len(x) <= 15 else None  # a single epoch would be an invisible line
         axes.plot(x, y, color=COLOURS[split], label=split or None, marker=marker, markersize=4)
     values = [y for points in curves.values() for _, y in points]
     if min(values) > 0 and max(values) > 100 * min(values):
@@ -72,6 +90,6 @@ def _panel(axes, name, curves, best_epoch, watched):
         if best is not None:
             axes.plot([best_epoch], [best], "o", markersize=9, markerfacecolor="none", markeredgecolor=INK, zorder=4)
             title = f"{name}: val {number(best)} at epoch {best_epoch:g}"
-    axes.set_title(title, fontweight="bold" if watched else "normal")
+    axes.set_title(title, fontweight="bold" if monitored else "normal")
     if len(curves) > 1:
         axes.legend(loc="best")

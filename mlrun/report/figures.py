@@ -1,6 +1,6 @@
-"""All figures in one place: each function returns a matplotlib Figure, `save` writes it as PNG.
+"""All figures: each function returns a matplotlib Figure, and `save` writes it as PNG.
 
-Importing this costs the import of matplotlib's Agg renderer (about 0.3 s); import it when a figure is due.
+This module imports matplotlib's Agg renderer (about 0.3 s): import it only when drawing.
 """
 
 from __future__ import annotations

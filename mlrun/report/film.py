@@ -1,4 +1,4 @@
-"""Films: pictures that are written as an animated GIF."""
+"""Films, written as animated GIFs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLORS = 64  # of a picture: a GIF has at most 256, and fewer make it smaller
 
 @dataclass(frozen=True)
 class Film:
-    """pictures: of one size. rate: pictures per second. caption: what they show, written as the GIF's comment."""
+    """pictures: of one size. rate: pictures per second. caption: written as the GIF's comment."""
 
     pictures: Sequence[Image]
     rate: float

@@ -1,4 +1,4 @@
-"""Pictures in the course of a training, and the film that they become."""
+"""Pictures during training, and the film made of them."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 
 
 class Frames(View):
-    """Every few epochs a picture PREFIX_epoch_NNNN. What it shows is kept as numbers, which survive an interruption.
+    """Every few epochs a picture PREFIX_epoch_NNNN. Its contents are kept as tensors, which survive an interruption.
 
-    The task's `show_every` is the number of epochs between two pictures, where it has one.
+    The task's `show_every`, if it exists, is the number of epochs between two pictures.
     """
 
     prefix = "samples"
-    pictures = 12  # in a training, about, where `show_every` is not given
+    pictures = 12  # approximate number per training without `show_every`
 
     def __init__(self) -> None:
         self.frames: list[tuple[int, Tensor]] = []  # (epoch, what is shown)
 
     @abstractmethod
     def shown(self, task: Any) -> Tensor:
-        """What a picture shows, as numbers."""
+        """The contents of a picture as a tensor."""
 
     @abstractmethod
     def picture(self, task: Any, data: DataModule, shown: Tensor) -> Image | None:
-        """What `shown` returned as a picture; None where there is no way to draw it."""
+        """The picture of a value of `shown`; None if it cannot be drawn."""
 
     def epoch(self, task: Any, epoch: int, last: bool) -> Iterator[tuple[str, Any]]:
         every = getattr(task, "show_every", None) or max(1, task.trainer.max_epochs // self.pictures)
@@ -47,7 +47,7 @@ class Frames(View):
             yield f"{self.prefix}_epoch_{epoch:04d}", picture
 
     def film(self, task: Any, data: DataModule) -> Iterator[tuple[str, Film]]:
-        """("animation", all pictures) where there are several."""
+        """Yields ("animation", film of all pictures) if there are several."""
         from mlrun.report.samples import film
 
         if len(self.frames) > 1:

@@ -1,16 +1,22 @@
-"""Many small images in one figure. All are laid into one array and drawn at once: an axes per image costs 5 ms each."""
+"""Figures of many small images, composed into one array and drawn at once: separate axes cost 5 ms per image."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mlrun.report.style import DIVERGING, INK, bare, new_axes, new_figure, shorten, styled, text_width
 
-TINT = 0.06  # of the ground of a grey image: its edge shows against the page
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TINT = 0.06  # background of a grey image, so that its edge is visible
 
 
-def as_image(values, image_shape):
-    """(channels, height, width) or its flattened form -> (height, width) or (height, width, 3), as imshow wants it."""
+def as_image(values: np.ndarray, image_shape: Sequence[int]) -> np.ndarray:
+    """(channels, height, width) or its flattened form -> (height, width) or (height, width, 3), for imshow."""
     image = np.asarray(values, dtype=float).reshape(image_shape)
     if image.shape[0] == 3:
         return image.transpose(1, 2, 0)
@@ -18,9 +24,26 @@ def as_image(values, image_shape):
 
 
 def mosaic_figure(
-    images, captions, title, cmap="gray_r", limits=None, colour_bar=None, tile=1.15, colours=None, columns=None
-):
-    """A grid of equally large images (height, width) or (height, width, 3), a caption of up to two lines over each."""
+    images: Sequence[np.ndarray] | np.ndarray,
+    captions: Sequence[Any],
+    title: str,
+    cmap: str | None = "gray_r",
+    limits: tuple[float, float] | None = None,
+    colour_bar: str | None = None,
+    tile: float = 1.15,
+    colours: Sequence[str] | None = None,
+    columns: int | None = None,
+) -> Figure:
+    """A grid of images of one size, (height, width) or (height, width, 3), each below a caption of up to two lines.
+
+    Args:
+        images, captions, title: the contents.
+        cmap, limits: colour map and value range of grey images.
+        colour_bar: label of a colour bar; None: no bar.
+        tile: smallest width of an image in inches.
+        colours: of the captions.
+        columns: of the grid; None: as many as fit.
+    """
     images = [np.asarray(image) for image in images]
     captions = [str(caption) for caption in captions]
     lines = max((caption.count("\n") + 1 for caption in captions), default=1)
@@ -30,7 +53,7 @@ def mosaic_figure(
     columns = columns or fitting
     rows = -(-len(images) // columns)
     h, w = images[0].shape[:2]
-    # gaps in pixels of the images: the caption stands in the gap above its image
+    # gaps in image pixels; a caption is in the gap above its image
     gap_x = max(1, round(0.12 * w))
     scale = tile / (w + gap_x)  # inches per pixel
     caption_room = max(1, round((0.17 * lines + 0.08) / scale))
@@ -68,13 +91,27 @@ def mosaic_figure(
 
 
 @styled
-def misclassified_images(images, y_true, y_pred, class_names, image_shape, confidence=None, limit=24,
-                         of_rows=None, title="Misclassified", order=None):  # fmt: skip
-    """The wrong ones of a split, the most confident mistakes first; None if there are none.
+def misclassified_images(
+    images: np.ndarray,
+    y_true: np.ndarray,
+    y_pred: np.ndarray,
+    class_names: Sequence[Any],
+    image_shape: Sequence[int],
+    confidence: np.ndarray | None = None,
+    limit: int = 24,
+    of_rows: int | None = None,
+    title: str = "Misclassified",
+    order: str | None = None,
+) -> Figure | None:
+    """The misclassified images of a split, the most confident mistakes first; None if there are none.
 
-    images: (rows, ...) raw values of image_shape [channels, height, width]; y_true, y_pred: (rows,) class indices;
-    confidence: (rows,) probability of the predicted class; of_rows: rows of the split if only mistakes are given.
-    order: in words, where the rows come in an order of their own.
+    Args:
+        images: (rows, ...) raw values of image_shape [channels, height, width].
+        y_true, y_pred: (rows,) class indices.
+        confidence: (rows,) probability of the predicted class.
+        limit: largest number of images.
+        of_rows: number of rows of the split, if only mistakes are given.
+        order: description of the order of the rows, which is then kept.
     """
     y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
     wrong = np.flatnonzero(y_true != y_pred)
@@ -86,9 +123,8 @@ def misclassified_images(images, y_true, y_pred, class_names, image_shape, confi
         if order is None:
             wrong, order = wrong[np.argsort(-confidence[wrong], kind="stable")], "most confident first"
     wrong = wrong[:limit]
-    chosen = np.asarray(images)[wrong]
-    shown = [as_image(image, image_shape) for image in chosen]
-    if shown[0].ndim == 3:  # colour images are stretched to 0..1 together
+    shown = [as_image(image, image_shape) for image in np.asarray(images)[wrong]]
+    if shown[0].ndim == 3:  # colour images have a common scale from 0 to 1
         low, high = min(map(np.min, shown)), max(map(np.max, shown))
         shown = [(image - low) / max(high - low, 1e-12) for image in shown]
     captions = []
@@ -109,7 +145,13 @@ def misclassified_images(images, y_true, y_pred, class_names, image_shape, confi
 
 
 @styled
-def component_images(components, image_shape, explained_variance_ratio=None, limit=24, title="Principal components"):
+def component_images(
+    components: np.ndarray,
+    image_shape: Sequence[int],
+    explained_variance_ratio: np.ndarray | None = None,
+    limit: int = 24,
+    title: str = "Principal components",
+) -> Figure:
     """Components as images, red negative and blue positive, each on its own scale.
 
     components: (components, features), features being image_shape [channels, height, width] flattened.
@@ -124,12 +166,16 @@ def component_images(components, image_shape, explained_variance_ratio=None, lim
 
 
 @styled
-def augmented_images(pixels, shares, class_names, title="Augmented training images"):
-    """A row per image: first as it is, then changed at random, with the class of each or the shares of two.
+def augmented_images(
+    pixels: np.ndarray, shares: np.ndarray, class_names: Sequence[Any], title: str = "Augmented training images"
+) -> Figure:
+    """A row per image: the original, then augmented versions, with the class or the weights of two classes.
 
-    pixels: (images, versions, channels, height, width) from 0 to 1; shares: (images, versions, classes).
+    pixels: (images, versions, channels, height, width) from 0 to 1; shares: (images, versions, classes), class weights.
     """
-    shown, captions, versions = [], [], pixels.shape[1]
+    versions = pixels.shape[1]
+    shown: list[np.ndarray] = []
+    captions: list[str] = []
     for image, share in zip(pixels.reshape(-1, *pixels.shape[2:]), shares.reshape(-1, shares.shape[-1])):
         shown.append(as_image(image, image.shape))
         first, second = np.argsort(-share, kind="stable")[:2] if len(share) > 1 else (0, 0)
@@ -142,9 +188,13 @@ def augmented_images(pixels, shares, class_names, title="Augmented training imag
 
 
 @styled
-def image_rows(rows, names, title, captions=None):
-    """Rows of images, each row under its name on the left. rows: pixels (images, channels, height, width) from 0 to 1, equally many in each;
-    captions: over the columns."""
+def image_rows(
+    rows: Sequence[np.ndarray], names: Sequence[str], title: str, captions: Sequence[str] | None = None
+) -> Figure:
+    """Rows of images with their names on the left.
+
+    rows: pixels (images, channels, height, width) from 0 to 1, equally many in each row; captions: of the columns.
+    """
     shown = [[as_image(image, image.shape) for image in row] for row in rows]
     count, (height, width) = len(shown[0]), shown[0][0].shape[:2]
     gap = max(1, round(0.08 * width))

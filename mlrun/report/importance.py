@@ -1,6 +1,9 @@
-"""Which inputs a model uses: permutation importance, importances, coefficients."""
+"""Figures of the inputs that a model uses: permutation importance, importances, coefficients."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,17 +23,37 @@ from mlrun.report.style import (  # fmt: skip
     text_width,
 )
 
-SHOWN = 20
-PANELS = 4  # coefficients of up to so many classes get bars each, more become a table of colours
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SHOWN = 20  # features with the largest values
+PANELS = 4  # largest number of classes with separate bars; more are shown as a table of colours
 
 
-def permutation_importance(predict, x, y, score, repeats=3, seed=0, max_rows=1000, groups=None):
-    """How much `score` falls when a feature's values are shuffled between rows (Breiman 2001, section 10).
+def permutation_importance(
+    predict: Callable[[Any], Any],
+    x: Any,
+    y: np.ndarray,
+    score: Callable[[np.ndarray, Any], float],
+    repeats: int = 3,
+    seed: int = 0,
+    max_rows: int = 1000,
+    groups: Sequence[Any] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The decrease of `score` when a feature's values are shuffled between rows (Breiman 2001, section 10).
 
-    predict: callable on rows of `x`; x: array (rows, features) or DataFrame; y: (rows,);
-    score: callable(y, prediction) -> float, larger is better; groups: lists of column numbers shuffled together
-    (patches of an image; by default every column on its own).
-    Returns (mean, std) over repeats, each (groups,).
+    Args:
+        predict: function of rows of `x`.
+        x: array (rows, features) or DataFrame.
+        y: (rows,).
+        score: function of (y, prediction), larger is better.
+        repeats, seed: of the permutations.
+        max_rows: size of the sample of rows.
+        groups: lists of column indices shuffled together (patches of an image); None: each column separately.
+
+    Returns:
+        Mean and standard deviation over repeats, each (groups,).
     """
     random = np.random.default_rng(seed)
     frame = hasattr(x, "iloc")
@@ -45,7 +68,7 @@ def permutation_importance(predict, x, y, score, repeats=3, seed=0, max_rows=100
             order = random.permutation(len(x))
             shuffled = x.copy()
             if frame:
-                for column in columns:  # one by one: each keeps its own type
+                for column in columns:  # one by one to keep their dtypes
                     shuffled.isetitem(column, x.iloc[order, column].array)
             else:
                 shuffled[:, columns] = x[order][:, columns]
@@ -53,8 +76,8 @@ def permutation_importance(predict, x, y, score, repeats=3, seed=0, max_rows=100
     return fall.mean(axis=1), fall.std(axis=1)
 
 
-def patches(image_shape, count=8):
-    """Column numbers of about count x count square patches of flattened images, all channels together.
+def patches(image_shape: Sequence[int], count: int = 8) -> tuple[list[np.ndarray], tuple[int, int]]:
+    """Column indices of about count x count square patches of flattened images, all channels together.
 
     image_shape: [channels, height, width]. Returns (groups, (rows, columns) of the grid of patches).
     """
@@ -67,9 +90,15 @@ def patches(image_shape, count=8):
 
 
 @styled
-def feature_importance(importance, feature_names=None, std=None, image_shape=None, label="importance",
-                       title="Feature importance"):  # fmt: skip
-    """The 20 largest as bars; for images a heat-map.
+def feature_importance(
+    importance: np.ndarray,
+    feature_names: Sequence[Any] | None = None,
+    std: np.ndarray | None = None,
+    image_shape: Sequence[int] | None = None,
+    label: str = "importance",
+    title: str = "Feature importance",
+) -> Figure:
+    """The 20 largest as bars; for images a heat map.
 
     importance, std: (features,); image_shape: [channels, height, width] of the flattened features, or
     [1, rows, columns] for a grid of patches.
@@ -93,8 +122,14 @@ def feature_importance(importance, feature_names=None, std=None, image_shape=Non
 
 
 @styled
-def coefficients(coefficient, feature_names=None, class_names=None, image_shape=None, title="Coefficients"):
-    """Signed bars per class (or the one output), the largest 20 by size; for images a heat-map per class.
+def coefficients(
+    coefficient: np.ndarray,
+    feature_names: Sequence[Any] | None = None,
+    class_names: Sequence[Any] | None = None,
+    image_shape: Sequence[int] | None = None,
+    title: str = "Coefficients",
+) -> Figure:
+    """Signed bars per class (or the single output), the largest 20 by magnitude; for images a heat map per class.
 
     coefficient: (features,) or (outputs, features); class_names: (outputs,), or two names for one row.
     """
@@ -123,8 +158,15 @@ def coefficients(coefficient, feature_names=None, class_names=None, image_shape=
     return figure
 
 
-def _bars(values, names, title, label, std=None, panel_names=None):
-    """Horizontal bars, first on top; (panels, bars) values give panels side by side. Returns figure and first axes."""
+def _bars(
+    values: np.ndarray,
+    names: Sequence[Any],
+    title: str,
+    label: str,
+    std: np.ndarray | None = None,
+    panel_names: Sequence[Any] | None = None,
+) -> tuple[Figure, Axes]:
+    """Horizontal bars from top to bottom; (panels, bars) values give panels side by side. Returns figure and first axes."""
     values = np.atleast_2d(values)
     names = [shorten(name, 30) for name in names]
     left = text_width(names) + 0.35
@@ -135,8 +177,10 @@ def _bars(values, names, title, label, std=None, panel_names=None):
     extent = np.abs(values).max() * 1.05 or 1.0
     for i, (axes, row) in enumerate(zip(all_axes, values)):
         colours = [BLUE if value >= 0 else ORANGE for value in row]
-        error = None if std is None else {"xerr": std, "error_kw": {"ecolor": INK, "elinewidth": 1, "capsize": 2.5}}
-        axes.barh(range(len(row)), row, height=0.7, color=colours, **(error or {}))
+        error: dict[str, Any] = {}
+        if std is not None:
+            error = {"xerr": std, "error_kw": {"ecolor": INK, "elinewidth": 1, "capsize": 2.5}}
+        axes.barh(range(len(row)), row, height=0.7, color=colours, **error)
         axes.set_ylim(len(row) - 0.4, -0.6)
         axes.set_yticks(range(len(row)), names if i == 0 else [])
         axes.tick_params(axis="y", length=0)
@@ -152,8 +196,8 @@ def _bars(values, names, title, label, std=None, panel_names=None):
     return figure, all_axes[0]
 
 
-def _table(values, row_names, column_names, title):
-    """Colours for (features, classes), one scale around zero."""
+def _table(values: np.ndarray, row_names: Sequence[Any], column_names: Sequence[Any], title: str) -> Figure:
+    """Colours of (features, classes) on one scale around zero."""
     row_names, column_names = [shorten(n, 30) for n in row_names], [shorten(n, 16) for n in column_names]
     left, below = text_width(row_names) + 0.35, text_width(column_names) + 0.3
     width = min(7.0, max(3.0, 0.45 * len(column_names)))
@@ -168,7 +212,7 @@ def _table(values, row_names, column_names, title):
     return figure
 
 
-def _colour_bar(figure, axes, drawn, label):
+def _colour_bar(figure: Figure, axes: Axes, drawn: Any, label: str) -> None:
     box, width = axes.get_position(), figure.get_size_inches()[0]
     bar = figure.colorbar(drawn, cax=figure.add_axes((box.x1 + 0.15 / width, box.y0, 0.15 / width, box.height)))
     bar.outline.set_visible(False)
@@ -176,7 +220,7 @@ def _colour_bar(figure, axes, drawn, label):
     bar.set_label(label)
 
 
-def _count_note(figure, features):
+def _count_note(figure: Figure, features: int) -> None:
     if features > SHOWN:
         width, height = figure.get_size_inches()
         note = f"the largest {SHOWN} of {number(features)} features"

@@ -1,4 +1,4 @@
-"""What a run has to say beside its table: on the terminal, and in its log."""
+"""Messages of a run beside its table: on the terminal and in its log."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 log = logging.getLogger("mlrun")
 
 
-def notify(message, level: int = logging.INFO) -> None:
+def notify(message: str, level: int = logging.INFO) -> None:
+    """Writes a message to the log and to stderr."""
     log.log(level, "%s", message)
     print(f"mlrun: {message}", file=sys.stderr)

@@ -1,10 +1,12 @@
-"""How numbers and times are written, the same on the terminal and in figures."""
+"""Format of numbers and times on the terminal and in figures."""
 
 from __future__ import annotations
 
+from typing import Any
 
-def number(value, digits: int = 4) -> str:
-    """`value` with that many significant digits and no needless exponent: 0.9700, 53.40, 12,346, 1.200e-05."""
+
+def number(value: Any, digits: int = 4) -> str:
+    """`value` with this many significant digits and no unnecessary exponent: 0.9700, 53.40, 12,346, 1.200e-05."""
     if value is None:
         return "-"
     if isinstance(value, (bool, str)):
@@ -17,7 +19,7 @@ def number(value, digits: int = 4) -> str:
     if value == 0:
         return "0"
     text = f"{value:#.{digits}g}"
-    # from 1000 on all digits are before the point: "1000." and "1.235e+04" read worse than 1,000 and 12,346
+    # from 1000 on all digits are before the point: 1,000 and 12,346 instead of "1000." and "1.235e+04"
     return f"{value:,.0f}" if text.endswith(".") or 10 ** (digits - 1) <= abs(value) < 1e9 else text
 
 

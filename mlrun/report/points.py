@@ -1,4 +1,4 @@
-"""Clouds of points."""
+"""Figures of point clouds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def point_strip(
     states: Sequence[np.ndarray], data: np.ndarray, captions: Sequence[str], title: str = "From noise to data"
 ) -> Figure:
-    """Clouds of points side by side, in one frame of coordinates.
+    """Point clouds side by side with common axis limits.
 
     Args:
         states: (points, 2) each.

@@ -1,21 +1,31 @@
-"""How far training is: one line on a terminal, a plain line now and then elsewhere."""
+"""Training progress: a live line on a terminal, occasional plain lines elsewhere."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import IO, TYPE_CHECKING
 
 from mlrun.evaluation.selection import select
 from mlrun.report.console import new_console
 from mlrun.report.numbers import clock, number
 
-PLAIN_LINES = 20  # off a terminal, at most about so many lines of progress
-REFRESH = 0.125  # seconds between two drawings of the progress line
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+PLAIN_LINES = 20  # approximate limit of progress lines off a terminal
+REFRESH = 0.125  # seconds between updates of the progress line
 
 
 class Progress:
-    """One line on a terminal that shows where training is; off a terminal a plain line now and then.
+    """Shows training progress: a live line on a terminal, occasional plain lines elsewhere.
 
-    Knows nothing of the trainer that calls it. Epochs are counted from 1: `epoch(3, ...)` means three are finished.
+    Independent of the trainer that calls it. Epochs are counted from 1: `epoch(3, ...)` means three are finished.
 
         progress = Progress()
         progress.start(total_epochs=20, steps_per_epoch=18, monitor="val/accuracy", mode="max")
@@ -24,26 +34,41 @@ class Progress:
         progress.stop()
     """
 
-    def __init__(self, stream=None, console=None, unit="epoch"):
+    def __init__(self, stream: IO[str] | None = None, console: Console | None = None, unit: str = "epoch"):
         self.unit = unit
         self._stream = stream
         self._console = console if console is not None else new_console(stream)
-        self._live = None
+        self._live: Live | None = None
         self._running = False
 
-    def start(self, total_epochs, steps_per_epoch, monitor=None, mode=None, finished_epochs=0, history=None) -> None:
-        """total_epochs, steps_per_epoch: None where not known; mode: "min" or "max" of `monitor`; finished_epochs, and
-        history, the (epoch, value) points of each metric in these epochs: when resumed."""
+    def start(
+        self,
+        total_epochs: int | None,
+        steps_per_epoch: int | None,
+        monitor: str | None = None,
+        mode: str | None = None,
+        finished_epochs: int = 0,
+        history: Mapping[str, Sequence[tuple[int, float]]] | None = None,
+    ) -> None:
+        """Starts the display.
+
+        Args:
+            total_epochs, steps_per_epoch: None if unknown.
+            monitor, mode: the monitored metric, and "min" or "max".
+            finished_epochs, history: of a resumed run: number of finished epochs, and (epoch, value) points of each metric.
+        """
         self._total = total_epochs if total_epochs and total_epochs > 0 else None
         self._steps = steps_per_epoch or None
         self._monitor = monitor
         mode = mode or ("min" if "loss" in (monitor or "loss") else "max")
         self._done, self._first, self._batch = finished_epochs, finished_epochs, 0
-        self._loss, self._selection = None, select(history or {}, monitor, mode)
+        self._loss: float | None = None
+        self._selection = select(history or {}, monitor, mode)
         self._watched = None if self._selection.value is None else history[monitor][-1][1]
         self._begin = time.monotonic()
         self._next_drawing = 0.0
-        self._printed, self._unprinted = finished_epochs, None
+        self._printed = finished_epochs
+        self._unprinted: tuple[int, dict[str, float]] | None = None
         self._running = True
         if self._console is not None:
             from rich.live import Live
@@ -53,7 +78,7 @@ class Progress:
             self._live.start(refresh=True)
 
     def step(self, batch_index: int, loss: float | None = None) -> None:
-        """After batch `batch_index` (from 0) of this epoch. `loss`: a float, only fetched when `due`."""
+        """Call after batch `batch_index` (from 0) of this epoch. `loss`: a float; fetch it only if `due`."""
         self._batch = batch_index + 1
         if loss is not None:
             self._loss = loss
@@ -62,11 +87,11 @@ class Progress:
 
     @property
     def due(self) -> bool:
-        """Whether a `step` now would be drawn: ask before fetching the loss from a device."""
+        """Whether `step` would update the display; check before fetching the loss from a device."""
         return self._live is not None and time.monotonic() >= self._next_drawing
 
-    def epoch(self, epoch: int, metrics: dict) -> None:
-        """`epoch` epochs are finished; metrics: all values of the last one."""
+    def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Call after an epoch. epoch: number of finished epochs; metrics: all values of the last one."""
         self._done, self._batch = epoch, 0
         self._loss = metrics.get("train/loss", self._loss)
         self._watch(epoch, metrics)
@@ -78,14 +103,14 @@ class Progress:
         if epoch == self._first + 1 or epoch == self._total or epoch - self._printed >= interval:
             self._print_epoch()
 
-    def _watch(self, epoch, metrics) -> None:
+    def _watch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         value = metrics.get(self._monitor)
         if value is not None and value == value:
             self._watched = value
             self._selection.offer(epoch, metrics)
 
     def stop(self) -> None:
-        """Leave the last state standing. Safe to call twice, and without `start`."""
+        """Stops the display and leaves its last state visible. Safe to call twice, and without `start`."""
         if not self._running:
             return
         self._running = False
@@ -96,13 +121,15 @@ class Progress:
         elif self._unprinted:
             self._print_epoch()
 
-    def __enter__(self):
+    def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.stop()
 
-    def _print_epoch(self):
+    def _print_epoch(self) -> None:
         epoch, metrics = self._unprinted
         self._printed, self._unprinted = epoch, None
         of = f"/{self._total}" if self._total else ""
@@ -111,28 +138,28 @@ class Progress:
             parts.append(f"best {number(self._selection.value)} ({self.unit} {self._selection.epoch})")
         print("  ".join([*parts, clock(time.monotonic() - self._begin)]), file=self._stream, flush=True)
 
-    def _draw(self):
+    def _draw(self) -> None:
         self._live.update(self._line(), refresh=True)
         self._next_drawing = time.monotonic() + REFRESH
 
-    def _fraction(self):
-        """Of all epochs, else of the one under way, else None."""
+    def _fraction(self) -> float | None:
+        """Finished fraction of all epochs, or else of the current one, or else None."""
         inside = min(1.0, self._batch / self._steps) if self._steps else 0.0
         if self._total:
             return min(1.0, (self._done + inside) / self._total)
         return inside if self._steps else None
 
-    def _line(self):
+    def _line(self) -> Table:
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
 
-        narrow = self._console.width < 72  # then the bar and the best value make room
+        narrow = self._console.width < 72  # omit the bar and the best value
         elapsed = time.monotonic() - self._begin
         fraction = self._fraction()
-        under_way = self._done + (1 if self._batch or not self._done else 0)
+        current = self._done + (1 if self._batch or not self._done else 0)
         of = f"/{self._total}" if self._total else ""
-        cells = [Text(f"{self.unit} {under_way}{of}", style="bold")]
+        cells: list[Text | ProgressBar] = [Text(f"{self.unit} {current}{of}", style="bold")]
         if not narrow:
             cells.append(ProgressBar(total=1.0, completed=fraction or 0.0, width=None))
         if self._loss is not None:

@@ -1,6 +1,8 @@
-"""How far predictions of a number are off."""
+"""Figure of regression: predictions against true values, and residuals."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -8,12 +10,17 @@ from mlrun.evaluation.metrics import regression
 from mlrun.report.numbers import number
 from mlrun.report.style import BLUE, GREY, ORANGE, PALE, new_axes, new_figure, shorten, styled
 
-POINTS = 4000  # more points hide each other and cost time; a seeded sample shows the same
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+POINTS = 4000  # more points overlap; a seeded sample suffices
 
 
 @styled
-def predicted_against_true(y_true, y_pred, target="target", title="Predicted against true"):
-    """Left: predictions over true values and the line where they agree. Right: residuals over predictions.
+def predicted_against_true(
+    y_true: np.ndarray, y_pred: np.ndarray, target: str = "target", title: str = "Predicted against true"
+) -> Figure:
+    """Left: predictions over true values with the identity line. Right: residuals over predictions.
 
     y_true, y_pred: (rows,)
     """
@@ -30,7 +37,7 @@ def predicted_against_true(y_true, y_pred, target="target", title="Predicted aga
     if len(y_true) > POINTS:
         sample = np.random.default_rng(0).choice(len(y_true), POINTS, replace=False)
         y_true, y_pred = y_true[sample], y_pred[sample]
-    look = {"linestyle": "none", "marker": "o", "markeredgewidth": 0, "color": BLUE}
+    look: dict[str, Any] = {"linestyle": "none", "marker": "o", "markeredgewidth": 0, "color": BLUE}
     look |= {"markersize": 5, "alpha": 0.5} if len(y_true) < 1000 else {"markersize": 3, "alpha": 0.3}
     finite = np.concatenate([y_true, y_pred])
     finite = finite[np.isfinite(finite)]

@@ -1,4 +1,4 @@
-"""Samples of generative models as pictures, drawn without matplotlib: one is due every few epochs."""
+"""Pictures of samples of generative models, drawn without matplotlib because one is due every few epochs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlrun.data.features import Vector
+from mlrun.data.module import RowData
 from mlrun.report.film import Film
 
 if TYPE_CHECKING:
@@ -18,20 +19,20 @@ if TYPE_CHECKING:
     from mlrun.tasks.generation import Unsupervised
 
 SIDE, GAP = 360, 1  # pixels of a picture, about; between images, before they are enlarged
-MANY_CLASSES = 16  # up to which a picture has a column for each class
-REAL_POINTS = 4000  # drawn behind samples, at most
-PAUSE = 4  # how many times a film shows its last picture again
+MANY_CLASSES = 16  # largest number of classes with one column each
+REAL_POINTS = 4000  # largest number drawn behind samples
+PAUSE = 4  # repetitions of the last picture of a film
 BLUE, GREY = (0, 114, 178), (200, 200, 200)
 
 
 def picture(task: Unsupervised, data: DataModule, x: Tensor, columns: int | None = None) -> Image | None:
-    """Rows as the network sees them as a grid of images, or as points over the data; None for rows of another kind.
+    """Rows of the network's data as a grid of images, or as points over the data; None for rows of another kind.
 
     Args:
         task: converts rows to the unit of the data.
-        data: what it learned from.
+        data: the training data.
         x: (rows, *input_shape).
-        columns: of the grid; None: one for each of a conditional model's classes, or about as many as rows.
+        columns: of the grid; None: one for each class of a conditional model, or about as many as rows.
     """
     if task.makes_images:
         classes = getattr(task, "num_classes", 0)
@@ -45,11 +46,12 @@ def picture(task: Unsupervised, data: DataModule, x: Tensor, columns: int | None
 
 def points_of(data: DataModule) -> np.ndarray:
     """All rows of the first input, (rows, components), in the order of the data."""
+    assert isinstance(data, RowData)
     return np.asarray(data.content.columns[data.inputs[0]])
 
 
 def grid(images: np.ndarray, columns: int | None = None) -> Image:
-    """(rows, channels, height, width) from 0 to 1 -> a picture of all, row by row, enlarged without smoothing."""
+    """(rows, channels, height, width) from 0 to 1 -> a picture of all, row by row, enlarged without interpolation."""
     from PIL import Image
 
     images = (255 * np.asarray(images).clip(0, 1)).round().astype(np.uint8)
@@ -85,7 +87,7 @@ def scatter(points: np.ndarray, real: np.ndarray) -> Image:
 
 
 def film(frames: Sequence[tuple[int, Image]], rate: float = 3.0) -> Film:
-    """(epoch, picture) in order -> a film that names the epoch of each picture, and stays on the last. rate: pictures per second."""
+    """(epoch, picture) in order -> a film that captions each picture with its epoch and pauses on the last. rate: pictures per second."""
     from PIL import Image, ImageDraw
 
     pictures = []

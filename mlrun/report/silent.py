@@ -1,31 +1,43 @@
-"""The names of `mlrun.report.terminal`, for runs that nobody watches."""
+"""The interface of `mlrun.report.terminal` without output."""
 
 from __future__ import annotations
 
-
-def config_summary(cfg, overrides=(), problem=None, sizes=None, directory=None, run_id=None) -> None:
-    pass
+from typing import Any
 
 
-def fold(index, total, metric="", value=None) -> None:
-    pass
+def config_summary(cfg: Any, overrides: Any = (), **options: Any) -> None:
+    """Prints nothing."""
 
 
-def result_table(result) -> None:
-    pass
+def fold(index: int, total: int, metric: str = "", value: float | None = None) -> None:
+    """Prints nothing."""
+
+
+def result_table(result: Any) -> None:
+    """Prints nothing."""
 
 
 class Progress:
+    """The interface of `mlrun.report.progress.Progress` without output."""
+
     due = False
 
-    def start(self, total_epochs, steps_per_epoch, monitor=None, mode=None, finished_epochs=0, history=None) -> None:
-        pass
+    def start(
+        self,
+        total_epochs: int | None,
+        steps_per_epoch: int | None,
+        monitor: str | None = None,
+        mode: str | None = None,
+        finished_epochs: int = 0,
+        history: Any = None,
+    ) -> None:
+        """Prints nothing."""
 
-    def step(self, batch_index, loss=None) -> None:
-        pass
+    def step(self, batch_index: int, loss: float | None = None) -> None:
+        """Prints nothing."""
 
-    def epoch(self, epoch, metrics) -> None:
-        pass
+    def epoch(self, epoch: int, metrics: dict[str, float]) -> None:
+        """Prints nothing."""
 
     def stop(self) -> None:
-        pass
+        """Prints nothing."""

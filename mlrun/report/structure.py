@@ -1,6 +1,9 @@
-"""What a model found in the data: the rules of a tree, components of variance, clusters."""
+"""Figures of structure found in data: decision trees, explained variance, clusters."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -24,15 +27,25 @@ from mlrun.report.style import (  # fmt: skip
     text_width,
 )
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 POINTS = 3000
 
 
 @styled
-def tree_drawing(tree, feature_names=None, class_names=None, max_depth=3, title="Decision tree"):
-    """The top of a fitted scikit-learn tree: rule, class (or mean) and rows at each node; left, the rule holds.
+def tree_drawing(
+    tree: Any,
+    feature_names: Sequence[Any] | None = None,
+    class_names: Sequence[Any] | None = None,
+    max_depth: int = 3,
+    title: str = "Decision tree",
+) -> Figure:
+    """The top of a fitted scikit-learn tree: rule, class (or mean) and rows at each node; the rule holds on the left.
 
-    tree: DecisionTreeClassifier or -Regressor. Own drawing: at the depth of real trees `sklearn.tree.plot_tree`
-    shrinks its text beyond reading, imports pyplot, and takes 0.3 s.
+    Not `sklearn.tree.plot_tree`, whose text is illegible at the depth of real trees, and which imports pyplot and takes 0.3 s.
+
+    tree: DecisionTreeClassifier or DecisionTreeRegressor.
     """
     nodes = tree.tree_
     classifies = hasattr(tree, "classes_")
@@ -41,16 +54,18 @@ def tree_drawing(tree, feature_names=None, class_names=None, max_depth=3, title=
     names = feature_names if feature_names is not None else [f"feature {i}" for i in range(nodes.n_features)]
     low, high = (0.0, 1.0) if classifies else (nodes.value[:, 0, 0].min(), nodes.value[:, 0, 0].max())
 
-    places, links, next_leaf = {}, [], 0  # node -> (x in leaves, depth)
+    places: dict[int, tuple[float, int]] = {}  # node -> (x in leaves, depth)
+    links: list[tuple[int, int, bool]] = []  # parent, child, whether the rule holds
+    next_leaf = 0
 
-    def place(node, depth):
+    def place(node: int, depth: int) -> float:
         nonlocal next_leaf
         children = [nodes.children_left[node], nodes.children_right[node]]
         if children[0] < 0 or depth == max_depth:
             places[node] = (next_leaf, depth)
             next_leaf += 1
             return next_leaf - 1
-        x = np.mean([place(child, depth + 1) for child in children])
+        x = float(np.mean([place(child, depth + 1) for child in children]))
         places[node] = (x, depth)
         links.extend((node, child, child == children[0]) for child in children)
         return x
@@ -70,7 +85,7 @@ def tree_drawing(tree, feature_names=None, class_names=None, max_depth=3, title=
     axes.patch.set_visible(False)
     offset = (width - next_leaf * step_x) / 2
 
-    def at(node):
+    def at(node: int) -> tuple[float, float]:
         x, node_depth = places[node]
         return offset + (x + 0.5) * step_x, height - 0.55 - box_height / 2 - node_depth * step_y
 
@@ -91,22 +106,22 @@ def tree_drawing(tree, feature_names=None, class_names=None, max_depth=3, title=
     return figure
 
 
-def _node_text(nodes, node, names, class_names, cut):
+def _node_text(nodes: Any, node: int, names: Sequence[Any], class_names: Sequence[Any] | None, cut: bool) -> str:
     rows = f"{nodes.n_node_samples[node]:,} rows"
     value = nodes.value[node][0]
     if class_names is not None:
         best = int(np.argmax(value))
-        says = f"{shorten(class_names[best], 16)}  {value[best] / value.sum():.0%}"
+        prediction = f"{shorten(class_names[best], 16)}  {value[best] / value.sum():.0%}"
     else:
-        says = f"mean {number(float(value[0]))}"
+        prediction = f"mean {number(float(value[0]))}"
     if nodes.children_left[node] < 0:
-        return f"{says}\n{rows}"
+        return f"{prediction}\n{rows}"
     rule = f"{shorten(names[nodes.feature[node]], 20)} ≤ {float(nodes.threshold[node]):.4g}"
-    return f"{rule}{' …' if cut else ''}\n{says}\n{rows}"
+    return f"{rule}{' …' if cut else ''}\n{prediction}\n{rows}"
 
 
-def _node_colour(nodes, node, classifies, low, high):
-    """The majority class's colour, paler where the node is mixed; for regression amber, deeper for larger means."""
+def _node_colour(nodes: Any, node: int, classifies: bool, low: float, high: float) -> tuple[float, ...]:
+    """The majority class's colour, paler for mixed nodes; for regression amber, darker for larger means."""
     value = nodes.value[node][0]
     if classifies:
         best = int(np.argmax(value))
@@ -115,13 +130,13 @@ def _node_colour(nodes, node, classifies, low, high):
         colour = _group_colour(best, len(value))
     else:
         strength, colour = (value[0] - low) / max(high - low, 1e-12), AMBER
-    colour = np.array(matplotlib.colors.to_rgb(colour))
-    return tuple(1 - (1 - colour) * (0.04 + 0.42 * float(strength)))
+    rgb = np.array(matplotlib.colors.to_rgb(colour))
+    return tuple(1 - (1 - rgb) * (0.04 + 0.42 * float(strength)))
 
 
 @styled
-def pca_variance(explained_variance_ratio, title="Explained variance"):
-    """Share of variance per component, and their running sum with the components that 90 % and 95 % take."""
+def pca_variance(explained_variance_ratio: np.ndarray, title: str = "Explained variance") -> Figure:
+    """Explained variance per component, and its cumulative sum with the components needed for 90 % and 95 %."""
     ratio = np.asarray(explained_variance_ratio, dtype=float)
     count = np.arange(1, len(ratio) + 1)
     running = np.cumsum(ratio)
@@ -154,8 +169,8 @@ def pca_variance(explained_variance_ratio, title="Explained variance"):
     return figure
 
 
-def principal_plane(x):
-    """First two principal components of x (rows, features): mean (features,), axes (2, features), shares (2,)."""
+def principal_plane(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """First two principal components of x (rows, features): mean (features,), axes (2, features), explained variance ratios (2,)."""
     x = np.asarray(x, dtype=float)
     mean = x.mean(axis=0)
     rows = np.random.default_rng(0).choice(len(x), 5000, replace=False) if len(x) > 5000 else slice(None)
@@ -164,15 +179,22 @@ def principal_plane(x):
     if len(axes) < 2:  # one feature: the second axis is empty
         axes = np.vstack([axes, np.zeros_like(axes[:1])])
         share = np.append(share, 0.0)
-    sign = np.sign(axes[np.arange(2), np.abs(axes[:2]).argmax(axis=1)])  # SVD leaves the sign open; fix it
+    sign = np.sign(axes[np.arange(2), np.abs(axes[:2]).argmax(axis=1)])  # SVD does not determine the sign
     return mean, axes[:2] * np.where(sign == 0, 1, sign)[:, None], share[:2]
 
 
 @styled
-def clusters_2d(x, labels, centers=None, y_true=None, class_names=None, title="Clusters"):
-    """Rows on their first two principal components, coloured by cluster; beside it by true class where known.
+def clusters_2d(
+    x: np.ndarray,
+    labels: np.ndarray,
+    centers: np.ndarray | None = None,
+    y_true: np.ndarray | None = None,
+    class_names: Sequence[Any] | None = None,
+    title: str = "Clusters",
+) -> Figure:
+    """Rows on their first two principal components, coloured by cluster and, in a second panel, by true class if known.
 
-    x: (rows, features) as the clusterer saw it; labels: (rows,); centers: (clusters, features).
+    x: (rows, features), input of the clusterer; labels: (rows,); centers: (clusters, features).
     """
     x, labels = np.asarray(x, dtype=float), np.asarray(labels)
     mean, plane, share = principal_plane(x)
@@ -180,7 +202,7 @@ def clusters_2d(x, labels, centers=None, y_true=None, class_names=None, title="C
     if len(x) > POINTS:
         rows = np.random.default_rng(0).choice(len(x), POINTS, replace=False)
     points = (x[rows] - mean) @ plane.T
-    panels = [("found clusters", labels[rows], None)]
+    panels: list[tuple[str, np.ndarray, Sequence[Any] | None]] = [("found clusters", labels[rows], None)]
     if y_true is not None:
         panels.append(("true classes", np.asarray(y_true)[rows], class_names))
 
@@ -210,7 +232,7 @@ def clusters_2d(x, labels, centers=None, y_true=None, class_names=None, title="C
     return figure
 
 
-def _group_colour(index, count):
+def _group_colour(index: int, count: int) -> Any:
     if count <= len(PALETTE):
         return PALETTE[int(index) % len(PALETTE)]
     return matplotlib.colormaps["tab20" if count > 10 else "tab10"](int(index) % 20)

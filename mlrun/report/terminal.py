@@ -1,28 +1,53 @@
-"""What a run says: its configuration, its progress, its result. Panels on a terminal, plain lines elsewhere."""
+"""Output of a run: its configuration, progress and result. Panels on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 from mlrun.report.console import new_console
 from mlrun.report.numbers import duration, number
 from mlrun.report.progress import Progress
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
 __all__ = ["Progress", "config_rows", "config_summary", "result_table", "short_path"]
 
 
-def config_summary(cfg, overrides=(), problem=None, sizes=None, directory=None, run_id=None, stream=None) -> None:
-    """Say in a few lines what is about to run.
+def config_summary(
+    cfg: Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    problem: str | None = None,
+    sizes: Mapping[str, int] | None = None,
+    directory: str | Path | None = None,
+    run_id: str | None = None,
+    stream: IO[str] | None = None,
+) -> None:
+    """Prints a summary of the run that is about to start.
 
-    cfg: the composed configuration; overrides: those of the command line, for the model's settings;
-    problem, sizes ({"train": rows, ...}): as the data module found them.
+    Args:
+        cfg: the composed configuration.
+        overrides: of the command line; those of the model are shown.
+        problem, sizes: of the data module; sizes: part -> rows.
+        directory, run_id: of the run.
+        stream: None: stdout.
     """
     _block("mlrun", config_rows(cfg, overrides, problem, sizes, directory, run_id), stream)
 
 
-def config_rows(cfg, overrides=(), problem=None, sizes=None, directory=None, run_id=None) -> list[tuple[str, str]]:
+def config_rows(
+    cfg: Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    problem: str | None = None,
+    sizes: Mapping[str, int] | None = None,
+    directory: str | Path | None = None,
+    run_id: str | None = None,
+) -> list[tuple[str, str]]:
+    """(name, text) of each line of `config_summary`."""
     model, dataset = cfg.get("model") or {}, cfg.get("dataset") or {}
     network = bool(model.get("_target_"))
     problem = problem or dataset.get("problem")
@@ -43,7 +68,7 @@ def config_rows(cfg, overrides=(), problem=None, sizes=None, directory=None, run
     return [(name, text) for name, text in rows if text]
 
 
-def _model_line(model, overrides, problem, network) -> str:
+def _model_line(model: Mapping[str, Any], overrides: Sequence[str], problem: str | None, network: bool) -> str:
     line = str(model.get("name") or _class_name(model))
     if not network:
         roles = ("classifier", "regressor") if problem == "classification" else ("regressor", "classifier")
@@ -55,25 +80,25 @@ def _model_line(model, overrides, problem, network) -> str:
     return f"{line}  with {', '.join(changed)}" if changed else line
 
 
-def _trainer_line(trainer) -> str:
+def _trainer_line(trainer: Mapping[str, Any]) -> str:
     parts = []
     if trainer.get("max_epochs"):
         parts.append(f"{trainer.get('max_epochs')} epochs")
     if trainer.get("early_stopping_patience"):
         parts.append(f"patience {trainer.get('early_stopping_patience')}")
     silent = {"max_epochs", "early_stopping_patience", "name", "_target_", "folds", "repeats", "group"}
-    # how, not what: of no interest by themselves
+    # implementation details
     silent |= {"penalize_bias_and_norm", "gradient_clip_algorithm", "matmul_precision"}
     usual = (None, False, 0, 1, "auto", "32-true", "32", 32)
     parts += [f"{key} {_value(value)}" for key, value in trainer.items() if key not in silent and value not in usual]
     return ", ".join(parts)
 
 
-def _class_name(node) -> str:
+def _class_name(node: Mapping[str, Any]) -> str:
     return str(node.get("_target_") or "").rpartition(".")[2]
 
 
-def _call(node) -> str:
+def _call(node: Mapping[str, Any] | None) -> str:
     """{_target_: torch.optim.Adam, lr: 0.001} -> Adam(lr=0.001)"""
     if not node or not node.get("_target_"):
         return ""
@@ -81,14 +106,14 @@ def _call(node) -> str:
     return f"{_class_name(node)}({', '.join(f'{key}={_value(value)}' for key, value in given.items())})"
 
 
-def _value(value) -> str:
+def _value(value: Any) -> str:
     if isinstance(value, Mapping) or hasattr(value, "items"):
         return _call(value) or "{...}"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def short_path(path) -> str:
-    """Relative to the working directory where that is shorter."""
+def short_path(path: str | Path) -> str:
+    """The path relative to the working directory if that is shorter."""
     path = str(path)
     try:
         relative = os.path.relpath(path)
@@ -97,8 +122,8 @@ def short_path(path) -> str:
     return relative if len(relative) < len(path) and not relative.startswith("..") else path
 
 
-def _block(title, rows, stream=None) -> None:
-    """Rows of name and text: a panel on a terminal, aligned lines elsewhere."""
+def _block(title: str, rows: Sequence[tuple[str, str]], stream: IO[str] | None = None) -> None:
+    """Prints rows of name and text: a panel on a terminal, aligned lines elsewhere."""
     console = new_console(stream)
     if console is None:
         width = max(len(name) for name, _ in rows)
@@ -118,25 +143,25 @@ def _block(title, rows, stream=None) -> None:
     console.print(Panel(grid, title=title, title_align="left", border_style="dim", expand=False))
 
 
-def fold(index: int, total: int, metric: str = "", value=None, stream=None) -> None:
-    """One line for a fold that is done."""
+def fold(index: int, total: int, metric: str = "", value: float | None = None, stream: IO[str] | None = None) -> None:
+    """Prints a line for a finished fold."""
     print(
         f"fold {index}/{total}" + (f"  {metric} {number(value)}" if value is not None else ""), file=stream, flush=True
     )
 
 
-def result_table(result, stream=None) -> None:
-    """The end of a run: metrics (test first, then validation of the best epoch), times, run, where to look next.
+def result_table(result: Any, stream: IO[str] | None = None) -> None:
+    """Prints the result of a run: metrics (test first, then validation of the best epoch), times, run, next steps.
 
-    result: metrics, status, run_id, directory, seconds (by phase), parameters, best_epoch, model, dataset, monitor.
+    result: has metrics, status, run_id, directory, seconds (by phase), parameters, best_epoch, model, dataset, monitor.
     """
     console = new_console(stream)
     splits, names = _by_split(result.metrics)
-    facts = _facts(result)
+    details = _details(result)
     if console is None:
         lines = [(f"{split}/{name}" if split else name, number(splits[split][name]))
                  for split in splits for name in names if name in splits[split]]  # fmt: skip
-        lines += facts
+        lines += details
         width = max(len(name) for name, _ in lines)
         print(f"{result.model} on {result.dataset}: {result.status}", file=stream)
         for name, text in lines:
@@ -149,34 +174,34 @@ def result_table(result, stream=None) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    good = result.status == "FINISHED"
-    parts = []
+    finished = result.status == "FINISHED"
+    parts: list[RenderableType] = []
     if names:
         table = Table(box=None, padding=(0, 3, 0, 0), header_style="bold")
         table.add_column("metric", style="bold cyan", no_wrap=True)
         for split in splits:
             heading = f"val, epoch {result.best_epoch}" if split == "val" and result.best_epoch is not None else split
             table.add_column(heading, justify="right", no_wrap=True)
-        watched = (result.monitor or "").rpartition("/")[2]
+        monitored = (result.monitor or "").rpartition("/")[2]
         for name in names:
             cells = [number(splits[split][name]) if name in splits[split] else "" for split in splits]
-            mark, style = (" *", "bold") if name == watched else ("", None)
+            mark, style = (" *", "bold") if name == monitored else ("", None)
             table.add_row(Text(name + mark), *cells, style=style)
         parts += [table, Text()]
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="cyan", no_wrap=True)
     grid.add_column(overflow="fold")
-    for name, text in facts:
+    for name, text in details:
         grid.add_row(name, Text(text))
     parts.append(grid)
-    title = Text.assemble(f"{result.model} on {result.dataset}: ", (result.status, "green" if good else "bold red"))
-    border = "green" if good else "red"
+    title = Text.assemble(f"{result.model} on {result.dataset}: ", (result.status, "green" if finished else "bold red"))
+    border = "green" if finished else "red"
     console.print(Panel(Group(*parts), title=title, title_align="left", border_style=border, expand=False))
 
 
-def _by_split(metrics) -> tuple[dict, list]:
+def _by_split(metrics: Mapping[str, float]) -> tuple[dict[str, dict[str, float]], list[str]]:
     """{"test/accuracy": 0.9} -> {"test": {"accuracy": 0.9}}, test first; and the metrics' names in order."""
-    splits = {}
+    splits: dict[str, dict[str, float]] = {}
     for key, value in metrics.items():
         split, _, name = key.rpartition("/")
         splits.setdefault(split, {})[name] = value
@@ -185,22 +210,22 @@ def _by_split(metrics) -> tuple[dict, list]:
     return splits, list(dict.fromkeys(name for values in splits.values() for name in values))
 
 
-def _facts(result) -> list[tuple[str, str]]:
-    facts = []
+def _details(result: Any) -> list[tuple[str, str]]:
+    details: list[tuple[str, str]] = []
     seconds = dict(result.seconds or {})
     if seconds:
         total = seconds.pop("total", None)
         phases = ", ".join(f"{phase} {duration(value)}" for phase, value in seconds.items())
         total = sum(seconds.values()) if total is None else total
-        facts.append(("time", duration(total) + (f"  ({phases})" if phases else "")))
+        details.append(("time", duration(total) + (f"  ({phases})" if phases else "")))
     if result.parameters is not None:
-        facts.append(("parameters", number(int(result.parameters))))
+        details.append(("parameters", number(int(result.parameters))))
     if result.best_epoch is not None:
-        facts.append(("best epoch", f"{result.best_epoch}" + (f" by {result.monitor}" if result.monitor else "")))
-    facts += [
+        details.append(("best epoch", f"{result.best_epoch}" + (f" by {result.monitor}" if result.monitor else "")))
+    details += [
         ("run", str(result.run_id or "not at MLflow yet: mlrun sync")),
         ("directory", short_path(result.directory)),
     ]
     if result.run_id:
-        facts.append(("next", "mlrun ui  shows metrics, figures and the model of this run"))
-    return facts
+        details.append(("next", "mlrun ui  shows metrics, figures and the model of this run"))
+    return details

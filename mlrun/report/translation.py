@@ -1,4 +1,4 @@
-"""What a model that generates texts did: where it attended, what it generated, whether search or model is to blame for its mistakes."""
+"""Tables and figures of text generation: attention, generated texts, search and model errors."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def beam_errors(
 
 
 @styled
-def attention_maps(maps: Sequence[AttentionMap], title: str = "Where the decoder looked") -> Figure:
+def attention_maps(maps: Sequence[AttentionMap], title: str = "Attention of the decoder") -> Figure:
     """A row for each generated token, dark at the source tokens that it attended to."""
     cell, gap = 0.24, 0.7
     lefts = [text_width(generated) + 0.35 for _, generated, _ in maps]

@@ -1,6 +1,6 @@
-"""Views: which figures are drawn of a model. One file per view in `mlrun/report/views`; a model's YAML lists them.
+"""Views draw the figures of a model. One file per view in `mlrun/report/views`; a model's YAML lists them.
 
-`figures: [labels]` names the file `mlrun/report/views/labels.py`, and its `View`. A view of your own is named by its dotted path, or with settings
+`figures: [labels]` refers to the `View` in `mlrun/report/views/labels.py`. A custom view is given by its dotted path, or with settings
 as a node with `_target_`.
 """
 
@@ -21,49 +21,44 @@ if TYPE_CHECKING:
     from mlrun.data.module import DataModule
     from mlrun.predictions.learner import Evaluation, Learner
 
-USUAL = (
-    "labels",
-    "values",
-    "importance",
-    "clusters",
-    "components",
-)  # of a model whose YAML lists none; each draws what it can
+# of a model whose YAML lists none; a view draws nothing if it does not apply
+DEFAULT = ("labels", "values", "importance", "clusters", "components")
 
 
 class View:
     """Figures of one kind.
 
-    What `draw` and `epoch` yield is written as NAME.png. An object with a `save(path)` of its own is written by that, which returns the path
-    if it is another.
+    The figures that `draw` and `epoch` yield are written as NAME.png. An object with a method `save(path)` writes itself, and returns its
+    path if that differs.
     """
 
-    of_predictions = False  # True where it draws nothing but predictions, so that those of several folds can be drawn together
+    of_predictions = False  # True if it draws only predictions, so that it can draw those of several folds together
 
     def draw(self, learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
-        """(file name without suffix, matplotlib Figure) of a finished model and its evaluation on a part of the data."""
+        """Yields (file name without suffix, matplotlib Figure) of a trained model and its evaluation on a part of the data."""
         yield from ()
 
     def epoch(self, task: Any, epoch: int, last: bool) -> Iterator[tuple[str, Any]]:
-        """The same after an epoch of training, counted from 1; `task.data` is there."""
+        """Yields the same after an epoch of training, counted from 1; `task.data` is available."""
         yield from ()
 
     @property
     def state(self) -> dict[str, Any]:
-        """What has to survive an interruption of the training: plain containers and tensors."""
+        """State that survives an interruption of training: plain containers and tensors."""
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes what `state` gave."""
+        """Takes a `state`."""
 
 
 def make_views(model: Mapping[str, Any]) -> list[View]:
-    """The views of a model's YAML. Raises ConfigError for a name that does not exist."""
+    """The views of a model's YAML. Raises ConfigError for an unknown name."""
     listed = model.get("figures")
-    return [_view(entry, f"model.figures[{at}]") for at, entry in enumerate(USUAL if listed is None else listed)]
+    return [_view(entry, f"model.figures[{at}]") for at, entry in enumerate(DEFAULT if listed is None else listed)]
 
 
 def figures(learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
-    """All figures of a finished model: how it learned, then those of its views."""
+    """All figures of a trained model: learning curves, then those of its views."""
     from mlrun.report.figures import learning_curves
 
     training = learner.training
@@ -75,7 +70,7 @@ def figures(learner: Learner, data: DataModule, evaluation: Evaluation) -> Itera
 
 def _view(entry: Any, path: str) -> View:
     if isinstance(entry, Mapping):
-        return build(entry, path=path)
+        return build(dict(entry), path=path)
     return build({"_target_": entry if "." in entry else _by_name(entry, path)}, path=path)
 
 

@@ -1,4 +1,4 @@
-"""The values of all actions over the state space, where it can be drawn: a grid, a table of states, or two numbers."""
+"""Action values over a state space that can be drawn: a grid, a table of states, or two dimensions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Error analysis of a beam: whether search or model is to blame for a wrong text: beam_errors.csv."""
+"""Error analysis of beam search: whether a wrong text is a search or a model error: beam_errors.csv."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from mlrun.report.view import View
 if TYPE_CHECKING:
     from mlrun.predictions.learner import Evaluation, Learner
 
-LIMIT = 500  # wrong texts at most
-ROWS = 256  # that are scored at once
+LIMIT = 500  # largest number of wrong texts
+ROWS = 256  # scored at once
 
 
 class BeamErrors(View):

@@ -13,18 +13,18 @@ from mlrun.data.predictions import GroupPredictions
 from mlrun.report.view import View
 
 if TYPE_CHECKING:
-    from mlrun.predictions.learner import Evaluation, Learner
+    from mlrun.predictions.learner import Evaluation
 
 
 class Clusters(View):
-    """Of `GroupPredictions` of an estimator."""
+    """Of the `GroupPredictions` of an `EstimatorLearner`."""
 
-    def draw(self, learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
+    def draw(self, learner: Any, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
         if not isinstance(evaluation.predictions, GroupPredictions):
             return
         from mlrun.report import figures
 
-        labelled = isinstance(data.target, Label)
+        label = data.target if isinstance(data.target, Label) else None
         centers = getattr(learner.estimator, "cluster_centers_", None)
         yield (
             "clusters",
@@ -32,8 +32,8 @@ class Clusters(View):
                 np.asarray(learner.seen(evaluation.examples)),
                 evaluation.predictions.groups,
                 centers=centers,
-                y_true=evaluation.examples[data.targets[0]] if labelled else None,
-                class_names=data.target.names if labelled else None,
+                y_true=None if label is None else evaluation.examples[data.targets[0]],
+                class_names=None if label is None else label.names,
             ),
         )
         if learner.image_shape and centers is not None:

@@ -1,4 +1,4 @@
-"""The components of a decomposition and the variance that they explain."""
+"""Components of a decomposition, and the variance that they explain."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from mlrun.data.module import DataModule
 from mlrun.report.view import View
 
 if TYPE_CHECKING:
-    from mlrun.predictions.learner import Evaluation, Learner
+    from mlrun.predictions.learner import Evaluation
 
 
 class Components(View):
-    """Of estimators with `components_`."""
+    """Of an `EstimatorLearner` whose estimator has `components_`."""
 
-    def draw(self, learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
+    def draw(self, learner: Any, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
         if learner.recipe.get("role") != "decomposer":
             return
         from mlrun.report import figures

@@ -1,4 +1,4 @@
-"""Looking into a network that classifies images: filters, feature maps, class activation maps, and how training images were changed."""
+"""Inside an image classifier: filters, feature maps, class activation maps, and augmented training images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IMAGES = 8
 
 
 class Convolution(View):
-    """Of the first images of the part, as the network is fed."""
+    """Of the first images of the part, as network input."""
 
     def draw(self, learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
         from mlrun.report.convolution import convolution_figures

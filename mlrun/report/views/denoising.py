@@ -1,4 +1,4 @@
-"""How a diffusion model gets from noise to data."""
+"""The path of a diffusion model from noise to data."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from mlrun.predictions.learner import Evaluation, Learner
 
 SEED = 1  # of the noise
-COLUMNS, ROWS, POINTS = 9, (0, 3, 5, 8), 1500  # of the strip: steps, which images, how many points
-FILM_IMAGES, FILM_PICTURES, FILM_RATE = 100, 50, 10  # images or pictures at most; pictures per second
+COLUMNS, ROWS, POINTS = 9, (0, 3, 5, 8), 1500  # of the strip: steps, indices of images, number of points
+FILM_IMAGES, FILM_PICTURES, FILM_RATE = 100, 50, 10  # largest numbers of images and pictures; pictures per second
 SCALES = (0.0, 1.0, 2.0, 4.0)  # of guidance, side by side
 
 State = tuple[int, Tensor, Tensor]  # (time, x_t, prediction of x_0)
@@ -48,20 +48,20 @@ class Denoising(View):
         from mlrun.report.images import image_rows
         from mlrun.report.points import point_strip
 
-        # share of the noise's steps that is left after each step
+        # remaining fraction of the noise after each step
         left = [1.0, *(time / task.steps for time, _, _ in states[2:]), 0.0]
-        chosen = sorted({round(at * (len(states) - 1) / (COLUMNS - 1)) for at in range(COLUMNS)})
-        captions = [f"t = {left[at]:.0%}" for at in chosen]
+        shown = sorted({round(at * (len(states) - 1) / (COLUMNS - 1)) for at in range(COLUMNS)})
+        captions = [f"t = {left[at]:.0%}" for at in shown]
         if task.makes_images:
             rows = [
-                np.stack([task.natural(states[at][place][image : image + 1])[0] for at in chosen])
+                np.stack([task.natural(x[image : image + 1])[0] for x in series])
                 for image in ROWS
-                for place in (1, 2)
+                for series in ([states[at][1] for at in shown], [states[at][2] for at in shown])
             ]
             names = ["x_t", "predicted x_0"] * len(ROWS)
             yield "denoising", image_rows(rows, names, "From noise to data", captions)
         elif task.input_shape == [2]:
-            clouds = [task.natural(states[at][1]) for at in chosen]
+            clouds = [task.natural(states[at][1]) for at in shown]
             yield "denoising", point_strip(clouds, points_of(data), captions)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""The returns of the episodes that a policy played, and one episode as a film."""
+"""Returns of the episodes of a policy, and one episode as a film."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Episodes(View):
-    """Of models that were measured by the evaluator `episodes`."""
+    """Of models evaluated by `episodes`."""
 
     def draw(self, learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
         from mlrun.evaluation import episodes

@@ -1,4 +1,4 @@
-"""What an estimator makes of its features: its tree, its importances or coefficients, else permutation importance where that is cheap."""
+"""Feature importance of an estimator: its tree, its importances or coefficients, or else permutation importance if that is cheap."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlrun.data.features import Label, Value, Vector
+from mlrun.data.features import Label, Row, Value, Vector
 from mlrun.data.module import DataModule
 from mlrun.report.view import View
 
 if TYPE_CHECKING:
-    from mlrun.predictions.learner import Evaluation, Learner
+    from mlrun.predictions.learner import Evaluation
 
-# limits of permutation importance, which predicts anew for every feature and repeat
+# limits of permutation importance, which predicts again for each feature and repeat
 PERMUTED_FEATURES, PERMUTED_ROWS = 50, 300
 
 
 class Importance(View):
-    """Of estimators that predict a label or a value."""
+    """Of an `EstimatorLearner` that predicts a label or a value."""
 
-    def draw(self, learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
+    def draw(self, learner: Any, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
         if getattr(learner, "estimator", None) is None or learner.recipe["role"] not in ("classifier", "regressor"):
             return
         from mlrun.report import figures
@@ -44,12 +44,12 @@ class Importance(View):
         else:
             yield from self._permutation(learner, data)
 
-    def _permutation(self, learner: Learner, data: DataModule) -> Iterator[tuple[str, Any]]:
+    def _permutation(self, learner: Any, data: DataModule) -> Iterator[tuple[str, Any]]:
         from mlrun.evaluation.metrics import regression
         from mlrun.report import figures
 
-        kinds = [data.features[name] for name in data.inputs]
-        if len(kinds) != 1 or not hasattr(kinds[0], "names") and not learner.image_shape:
+        features = [data.features[name] for name in data.inputs]
+        if len(features) != 1 or not hasattr(features[0], "names") and not learner.image_shape:
             return  # texts have no columns
         examples = data.examples("val" if data.sizes["val"] else "test")
         (column,) = (examples[name] for name in data.inputs)
@@ -66,8 +66,9 @@ class Importance(View):
         def score(y: np.ndarray, predicted: np.ndarray) -> float:
             if isinstance(data.target, Value):
                 return regression(y, predicted)["r2"]
+            assert isinstance(data.target, Label)
             return float((predicted == np.asarray(data.target.classes)[y]).mean())
 
         mean, std = figures.permutation_importance(predict, rows, truth, score, max_rows=PERMUTED_ROWS)
-        names = list(kinds[0].names) if isinstance(kinds[0], Vector) or hasattr(kinds[0], "kinds") else None
+        names = list(features[0].names) if isinstance(features[0], (Vector, Row)) else None
         yield "permutation_importance", figures.feature_importance(mean, names, std, learner.image_shape)

@@ -1,4 +1,4 @@
-"""How well classes were predicted: confusion matrix, ROC and precision-recall of two classes, misclassified images."""
+"""Predictions of classes: confusion matrix, ROC and precision-recall of two classes, misclassified images."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Labels(View):
                     truth[wrong],
                     predictions.indices[wrong],
                     names,
-                    pixels.shape[1:],  # as in the files; the network may have seen them enlarged
+                    pixels.shape[1:],  # of the files; the network input may be enlarged
                     confidence=None if confidence is None else confidence[wrong],
                     of_rows=len(truth),
                 ),

@@ -1,4 +1,4 @@
-"""Walks through the codes of a variational autoencoder, decoded to images."""
+"""Walks through the latent space of a variational autoencoder, decoded to images."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from mlrun.data.module import DataModule
     from mlrun.predictions.learner import Evaluation, Learner
 
-RESTORED, PAIRS, OF_CLASS = 10, 8, 8  # images restored, pairs with images between them, images moved to another class
+RESTORED, PAIRS, OF_CLASS = 10, 8, 8  # reconstructions, interpolated pairs, images moved to another class
 STEPS, SIDE = 9, 12  # images of a walk, and along each side of the plane
 BEYOND = 1.5  # end of the walk from a class to another, in units of the distance between their mean codes
 
 
 class Latent(View):
-    """Of a `VAE` task of images, from the first batch of the part: images restored from their codes, images between two of them, the plane of
-    the two most used components of a code, and, where classes are known but not given to the decoder, walks from a class to another."""
+    """Of a `VAE` task of images, from the first batch of the part: reconstructions, interpolations, the plane of the two most informative
+    components of a code, and, if classes are known but not given to the decoder, walks from one class to another."""
 
     @torch.no_grad()
     def draw(self, learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""Arithmetic with the codes of a generator: from a class to another (Radford et al. 2016, section 6.3)."""
+"""Arithmetic with the codes of a generator: walks from one class to another (Radford et al. 2016, section 6.3)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from mlrun.evaluation.resemblance import Resemblance
 from mlrun.report.samples import grid
 from mlrun.report.view import View
 
@@ -15,21 +16,23 @@ if TYPE_CHECKING:
     from mlrun.predictions.learner import Evaluation, Learner
 
 SEED, CODES, CHUNK = 3, 1000, 250  # of the noise; codes whose images are classified; images generated at once
-OF_CLASS, STEPS, BEYOND = (
-    8,
-    7,
-    3.0,
-)  # walks; images of each; its end, beyond 1 since the means of codes lie close together
+# walks; images of each; its end, beyond 1 because the mean codes lie close together
+OF_CLASS, STEPS, BEYOND = 8, 7, 3.0
 
 
 class LatentArithmetic(View):
-    """Of an unconditional `GAN` task of images with classes, which the reference classifier sees: codes of one class plus, step by step, the
-    difference between the mean codes of another class and of the first."""
+    """Of an unconditional `GAN` task of images with classes predicted by the reference classifier: codes of one class plus increasing multiples
+    of the difference between the mean codes of another class and of the first."""
 
     @torch.no_grad()
     def draw(self, learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
         task, measured = learner.task, evaluation.evaluators.get("Resemblance")
-        if not task.makes_images or task.num_classes or measured is None or measured.reference is None:
+        if (
+            not task.makes_images
+            or task.num_classes
+            or not isinstance(measured, Resemblance)
+            or measured.reference is None
+        ):
             return
         task.eval()
         code = task.noise(CODES, task.seeded(SEED))

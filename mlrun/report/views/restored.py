@@ -1,4 +1,4 @@
-"""Rows that an autoencoder restores, in the course of its training, and what it finds by their codes."""
+"""Reconstructions of an autoencoder during training, and its search results by code."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mlrun.evaluation import fidelity
+from mlrun.evaluation.reconstruction import Reconstruction
 from mlrun.report.frames import Frames
 from mlrun.report.samples import grid, picture
 
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
     from mlrun.data.module import DataModule
     from mlrun.predictions.learner import Evaluation, Learner
 
-SEED = 1  # of the noise on the input, the same for all pictures
+SEED = 1  # of the input noise, the same for all pictures
 SHOWN, FOUND = 10, 7  # rows in a picture; training rows found for each of them
 
 
 class Restored(Frames):
-    """Of an `Autoencoder` task: rows of the validation part, below them what the network sees if it denoises, and what it restores."""
+    """Of an `Autoencoder` task: rows of the validation part, their corrupted versions if it denoises, and their reconstructions."""
 
     def shown(self, task: Any) -> Tensor:
         parts = (task.data.loader(part, task.preprocessor, task.device) for part in ("val", "train"))
@@ -34,7 +35,7 @@ class Restored(Frames):
     @staticmethod
     @torch.no_grad()
     def _side_by_side(task: Any, x: Tensor) -> Tensor:
-        """x, what the network sees in its place if it denoises, and what it restores, one after the other."""
+        """x, its corrupted version if the task denoises, and its reconstruction, concatenated."""
         training = task.training
         task.eval()
         seen = task.corrupted(x, task.seeded(SEED))
@@ -47,13 +48,13 @@ class Restored(Frames):
 
     def draw(self, learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
         task, measured = learner.task, evaluation.evaluators.get("Reconstruction")
-        if measured is not None:
+        if isinstance(measured, Reconstruction):
             restored = self.picture(task, data, self._side_by_side(task, measured.rows))
             if restored is not None:
                 yield "restored", restored
             if task.makes_images:
                 order = fidelity.squared_distances(measured.codes, measured.training_codes).argsort(axis=1)[:, :FOUND]
                 rows = np.concatenate([task.natural(measured.rows)[:, None], measured.training_rows[order]], axis=1)
-                # the first column is searched for
+                # the first column holds the queries
                 yield "search_by_code", grid(rows.reshape(-1, *rows.shape[2:]), columns=1 + FOUND)
         yield from self.film(task, data)

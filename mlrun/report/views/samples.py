@@ -1,4 +1,4 @@
-"""Samples of a generative model, in the course of its training and beside their nearest training rows."""
+"""Samples of a generative model, during training and next to their nearest training rows."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlrun.evaluation import fidelity
+from mlrun.evaluation.resemblance import Resemblance
 from mlrun.report.frames import Frames
 from mlrun.report.samples import grid, picture
 
@@ -19,15 +20,15 @@ if TYPE_CHECKING:
     from mlrun.predictions.learner import Evaluation, Learner
 
 SEED = 1  # of the noise, the same for all pictures
-COMPARED = 12  # samples shown beside their nearest training rows
+COMPARED = 12  # samples shown next to their nearest training rows
 
 
 class Samples(Frames):
     """Of a `Generation` task, always from the same noise.
 
     Args:
-        images: how many images a picture shows.
-        points: the same of rows that are no images.
+        images: number of images in a picture.
+        points: number of rows in a picture of other data.
     """
 
     def __init__(self, images: int = 64, points: int = 2000):
@@ -45,7 +46,7 @@ class Samples(Frames):
         samples = self.picture(task, data, self.shown(task))
         if samples is not None:
             yield "samples", samples
-        if task.makes_images and measured is not None:
+        if task.makes_images and isinstance(measured, Resemblance):
             made, known = measured.samples[:COMPARED], measured.training_rows
             _, rows = fidelity.nearest(made.reshape(len(made), -1), known.reshape(len(known), -1))
             yield "nearest_training_rows", grid(np.concatenate([made, known[rows]]), columns=len(rows))

@@ -1,4 +1,4 @@
-"""Images of two domains, translated into each other."""
+"""Unpaired translation of images between two domains."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from mlrun.data.datasets.unpaired import Unpaired
+from mlrun.evaluation.image_translation import ImageTranslation
 from mlrun.report.frames import Frames
 from mlrun.report.samples import grid
 
@@ -21,8 +23,8 @@ SHOWN, COLUMNS = 10, 12  # images of each domain in a picture, and in a figure o
 
 
 class TranslatedImages(Frames):
-    """Of a `CycleGAN` task: the same images of both domains, translated every few epochs; at the end images, their translations, and these
-    translated back."""
+    """Of a `CycleGAN` task: the same images of both domains, translated every few epochs; at the end images, their translations, and the
+    reconstructions."""
 
     prefix, pictures = "translations", 8
 
@@ -40,7 +42,7 @@ class TranslatedImages(Frames):
         from mlrun.report.images import image_rows
 
         measured = evaluation.evaluators.get("ImageTranslation")
-        if measured is not None:
+        if isinstance(measured, ImageTranslation) and isinstance(data, Unpaired):
             for letter, other, name, other_name in (("A", "B", *data.names), ("B", "A", *reversed(data.names))):
                 rows = [pixels[:COLUMNS] for pixels in measured.images[letter]]
                 names = [name, f"to {other_name}", "and back"]

@@ -1,4 +1,4 @@
-"""The table of everything that was generated for a part, with its references: translations.csv."""
+"""Table of the generated texts of a part with their references: translations.csv."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well values were predicted."""
+"""Predictions of values against true values."""
 
 from __future__ import annotations
 
