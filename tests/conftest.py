@@ -21,6 +21,14 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_DATA = Path(os.environ.get("MLRUN_DATA_DIR") or REPOSITORY.parent / "shared" / "data")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config):
+    """One worker per core that a container's share allows, at most eight: each holds torch in memory, and many tests start processes."""
+    from mlrun.sweep.slots import usable_cores
+
+    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else min(usable_cores(), 8)
+
+
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
     """An empty working directory without settings from outside."""

@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from mlrun.sweep.slots import usable_cores
+
 BAD = [
     # choices and groups
     ("model=transfomer", "model=transfomer: there is no model of that name"),
@@ -80,9 +82,9 @@ def run(line, directory):
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """All command lines, two at a time, each in an empty directory."""
+    """All command lines, one per core, each in an empty directory."""
     places = [tmp_path_factory.mktemp(f"line{index}") for index in range(len(BAD))]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(min(usable_cores(), 8)) as pool:
         done = list(pool.map(run, [line for line, _ in BAD], places))
     return {line: (result, place) for (line, _), result, place in zip(BAD, done, places)}
 

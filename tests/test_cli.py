@@ -66,7 +66,7 @@ def test_the_main_job(mlrun, workplace):
     assert "\x1b" not in done.stdout
     run_id = re.search(r"^run +([0-9a-f]{32})$", done.stdout, re.M)[1]
     accuracy = float(re.search(r"^test/accuracy +([0-9.]+)$", done.stdout, re.M)[1])
-    assert accuracy >= 0.96
+    assert accuracy >= 0.83  # as in test_networks.py
 
     from mlflow.tracking import MlflowClient
 
@@ -134,7 +134,8 @@ def test_a_users_own_model(mlrun, workplace):
     assert re.search(r"mine \(yours\) +My network", mlrun("list", "model").stdout)
     done = mlrun("model=mine", "trainer.max_epochs=30", "optim.lr=0.01")
     assert done.returncode == 0, done.stderr
-    assert float(re.search(r"^test/accuracy +([0-9.]+)$", done.stdout, re.M)[1]) >= 0.8
+    # of five seeds the worst 0.93, by chance 0.33
+    assert float(re.search(r"^test/accuracy +([0-9.]+)$", done.stdout, re.M)[1]) >= 0.65
     typo = mlrun("model=mine", "model.network.widht=9")
     assert typo.returncode == 2 and "did you mean" in typo.stderr
 
@@ -191,13 +192,12 @@ def test_a_run_that_disappears_is_killed(workplace):
     for line in process.stdout:
         if line.startswith("epoch 1/"):
             break
+    wait_until(
+        lambda: '"run_id"' in next(workplace.glob("outputs/*/run.json")).read_text()
+    )  # MLflow has been imported and asked
     process.kill()
     process.wait()
-    for _ in range(100):
-        if statuses(workplace) == ["KILLED"]:
-            return
-        time.sleep(0.1)
-    assert statuses(workplace) == ["KILLED"]
+    wait_until(lambda: statuses(workplace) == ["KILLED"])
 
 
 def test_same_seed_same_numbers_also_in_a_sweep(mlrun, workplace):
@@ -210,10 +210,20 @@ def test_same_seed_same_numbers_also_in_a_sweep(mlrun, workplace):
     assert metrics[0] in metrics[1:] and metrics[1] != metrics[2]
 
 
+def wait_until(condition, seconds=180):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
 def statuses(workplace):
+    """Of the runs in the database that are no sweeps; none before MLflow has made its tables."""
     import sqlite3
 
-    with sqlite3.connect(workplace / "mlflow.db") as connection:
+    with sqlite3.connect(workplace / "mlflow.db", timeout=60) as connection:
+        if not connection.execute("select 1 from sqlite_master where name = 'tags'").fetchone():
+            return []
         return [
             row[0]
             for row in connection.execute(

@@ -136,10 +136,10 @@ def test_metrics_equal_a_direct_call(name, tmp_path):
         assert measured[metric] == pytest.approx(value, abs=1e-9, rel=1e-9), metric
 
 
-FLOORS = {  # reached by the method, missed on shuffled labels
-    "decision_tree": 0.85, "knn": 0.9, "logistic_regression": 0.93, "multinomial_nb": 0.85, "naive_bayes": 0.88,
-    "perceptron": 0.9, "random_forest": 0.9, "softmax_regression": 0.93, "svm": 0.95, "ridge": 0.35, "lasso": 0.35,
-    "linear_regression": 0.35, "svr": 0.35,
+FLOORS = {  # halfway between the worst of five seeds and the best of five on shuffled labels
+    "decision_tree": 0.75, "knn": 0.7, "logistic_regression": 0.79, "multinomial_nb": 0.55, "naive_bayes": 0.77,
+    "perceptron": 0.84, "random_forest": 0.7, "softmax_regression": 0.53, "svm": 0.54, "ridge": 0.18, "lasso": 0.18,
+    "linear_regression": 0.18, "svr": 0.2,
 }  # fmt: skip
 
 

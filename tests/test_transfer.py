@@ -224,7 +224,7 @@ def test_the_presets(tmp_path):
     first.save(tmp_path / "a" / "model")
     second, data = trained(tmp_path / "b", "experiment=transfer", f"model.init_from={tmp_path / 'a'}")
     assert data.target.classes == [5, 6, 7, 8, 9]
-    assert second.evaluate(data, "test").metrics["accuracy"] >= 0.94
+    assert second.evaluate(data, "test").metrics["accuracy"] >= 0.6  # the worst of five seeds 0.972, by chance 0.2
 
 
 def test_a_language_model_starts_with_the_vocabulary_of_its_source(tmp_path):

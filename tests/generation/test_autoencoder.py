@@ -20,7 +20,9 @@ def test_better_than_pca(metrics):
 
 
 def test_images_are_found_by_their_code(metrics):
-    assert metrics["search_accuracy"] >= 0.9
+    assert (
+        metrics["search_accuracy"] >= 0.885
+    )  # the worst of five seeds 0.933, by the codes of an untrained encoder 0.836
 
 
 def test_without_nonlinearity_it_is_no_better_than_pca(tmp_path):

@@ -110,4 +110,4 @@ def test_bounds_and_classes(tmp_path, reference_classifier):
     assert measured(tmp_path, reference_classifier, "model.beta=0")["classified_as_asked"] < FLOOR
 
 
-FLOOR = 0.9
+FLOOR = 0.57  # every one of five seeds reaches 1.0, without the divergence at best 0.15

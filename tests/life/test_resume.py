@@ -12,6 +12,10 @@ import time
 import pytest
 import torch
 
+from mlrun.estimators.q_learning import QLearning
+from mlrun.tasks.supervised import Supervised
+from mlrun.training.checkpoints import Checkpoints
+
 MLP = ["trainer.max_epochs=30", "model.network.hidden=[32]", "scheduler=plateau", "scheduler.patience=0"]
 DROPOUT = [
     "dataset=wine", "model.network.hidden=[16,16]", "model.network.dropout=0.3", "optim=momentum", "optim.lr=0.02", "scheduler=one_cycle", "scheduler.interval=step",
@@ -109,7 +113,7 @@ def test_from_its_first_file_on_a_run_can_be_gone_on_with(workplace, begin, resu
         same(workplace, "whole", directory)
 
 
-def test_folds_that_were_finished_are_not_trained_again(workplace, begin, resume):
+def test_folds_that_were_finished_are_not_trained_again(workplace, begin, resume, monkeypatch):
     options = [
         "dataset=iris",
         "trainer=kfold",
@@ -119,10 +123,16 @@ def test_folds_that_were_finished_are_not_trained_again(workplace, begin, resume
         "model.network.dropout=0.2",
     ]
     assert begin("whole", *options).wait() == 0
-    child = begin("killed", *options)
-    while not (workplace / "killed" / "fold_2" / "checkpoints" / "last.ckpt").exists():
-        time.sleep(0.001)
-    child.send(signal.SIGKILL)
+    write = Checkpoints._write
+
+    def write_and_die_in_the_second(checkpoints, trainer):
+        write(checkpoints, trainer)
+        if "fold_2" in checkpoints.folder.parts:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Checkpoints, "_write", write_and_die_in_the_second)
+        assert begin("killed", *options).wait() == -signal.SIGKILL
     trained = (workplace / "killed" / "fold_1" / "model" / "weights.pt").stat().st_mtime_ns
     assert not (workplace / "killed" / "fold_2" / "model").exists()
     again = resume("killed")
@@ -140,9 +150,13 @@ def test_folds_that_were_finished_are_not_trained_again(workplace, begin, resume
 
 @pytest.mark.parametrize(
     "number, status, length",
-    [(signal.SIGTERM, 143, "max_epochs=2"), (signal.SIGINT, 130, "max_epochs=2"), (signal.SIGTERM, 143, "max_steps=2000")],
+    [
+        (signal.SIGTERM, 143, "max_epochs=2"),
+        (signal.SIGINT, 130, "max_epochs=2"),
+        (signal.SIGTERM, 143, "max_steps=2000"),
+    ],
 )
-def test_a_signal_leaves_a_checkpoint_within_the_epoch(workplace, begin, resume, number, status, length):
+def test_a_signal_leaves_a_checkpoint_within_the_epoch(workplace, begin, resume, monkeypatch, number, status, length):
     """The whole run takes two epochs of 1,079 batches, the second one perhaps not to its end; the rest of the one that was interrupted
     gives the same weights."""
     options = [
@@ -152,18 +166,21 @@ def test_a_signal_leaves_a_checkpoint_within_the_epoch(workplace, begin, resume,
         "model.network.hidden=[64,64]",
     ]
     assert begin("whole", *options).wait() == 0
-    child = begin("stopped", *options)
-    child.wait_for("epoch 1/")
-    while not (
-        workplace / "stopped" / "checkpoints" / "best.ckpt"
-    ).exists():  # written last, at the end of the first epoch
-        time.sleep(0.001)
-    time.sleep(0.1)
-    assert child.send(number) == status
+    step = Supervised.training_step
+
+    def interrupted_step(task, batch, index):
+        if (task.current_epoch, index) == (1, 300):
+            os.kill(os.getpid(), number)
+        return step(task, batch, index)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Supervised, "training_step", interrupted_step)
+        child = begin("stopped", *options)
+        assert child.wait() == status
     assert "mlrun resume" in child.output
     kept = torch.load(workplace / "stopped" / "checkpoints" / "last.ckpt", weights_only=True)["mlrun"]
     assert kept["epochs"] == 1
-    assert kept["within_epoch"] and 0 < kept["loaders"][0]["served"] < 1079
+    assert kept["within_epoch"] and 300 <= kept["loaders"][0]["served"] < 1079
     assert json.loads((workplace / "stopped" / "run.json").read_text())["status"] == "KILLED"
     again = resume("stopped")
     assert again.wait() == 0, again.output
@@ -236,12 +253,17 @@ class Stranger:
         return os.system, ("echo run by a checkpoint",)
 
 
-def test_tables_and_estimators_go_on_too(workplace, begin, resume):
+def test_tables_and_estimators_go_on_too(workplace, begin, resume, monkeypatch):
     table = ["model=q_learning", "model.controller.epochs=8", "model.controller.steps_per_epoch=20000"]
     assert begin("whole", *table).wait() == 0
-    killed = begin("killed", *table)
-    killed.wait_for("epoch 2/")
-    killed.send(signal.SIGKILL)
+    learn_epoch, epochs = QLearning.learn_epoch, iter(range(8))
+
+    def learn_three_epochs(controller):
+        return os.kill(os.getpid(), signal.SIGKILL) if next(epochs) == 3 else learn_epoch(controller)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(QLearning, "learn_epoch", learn_three_epochs)
+        assert begin("killed", *table).wait() == -signal.SIGKILL
     again = resume("killed")
     assert again.wait() == 0 and "resuming from killed/checkpoints/last.json" in again.output
     for file in ("model/q_table.json", "metrics.json"):

@@ -53,18 +53,22 @@ def test_a_saved_network_predicts_the_same(name, tmp_path):
 def test_the_small_network_learns_digits_and_needs_its_gradient(seed, tmp_path):
     options = ["model=cnn", "trainer.max_epochs=5", f"seed={seed}"]
     learner, data = trained(tmp_path / "whole", *options)
-    assert learner.evaluate(data, "test").metrics["accuracy"] >= 0.96
+    assert (
+        learner.evaluate(data, "test").metrics["accuracy"] >= 0.86
+    )  # worst of ten seeds 0.958, without the gradient at best 0.760
     cfg, data = prepared(*options)
     broken = make_learner(cfg, data)
     network = broken.task.network
     network.forward = lambda x: network.head(network.classifier(network.body(x)).detach())
     broken.fit(data, Nobody(), tmp_path / "broken", silent.Progress())
-    assert broken.evaluate(data, "test").metrics["accuracy"] < 0.96
+    assert broken.evaluate(data, "test").metrics["accuracy"] < 0.86
 
 
 def test_three_dimensions_and_series_learn(tmp_path):
     learner, data = trained(tmp_path / "a", "model=series_fcn", "trainer.max_epochs=4")
-    assert learner.evaluate(data, "test").metrics["accuracy"] >= 0.93
+    assert (
+        learner.evaluate(data, "test").metrics["accuracy"] >= 0.72
+    )  # worst of five seeds 0.978, with shuffled labels 0.472
     learner, data = trained(
         tmp_path / "b",
         "model=cnn3d",
@@ -73,7 +77,7 @@ def test_three_dimensions_and_series_learn(tmp_path):
         "dataset.noise=0.1",
         "trainer.max_epochs=8",
     )
-    assert learner.evaluate(data, "test").metrics["accuracy"] >= 0.8
+    assert learner.evaluate(data, "test").metrics["accuracy"] >= 0.57  # 0.92 and 0.22
 
 
 @pytest.mark.parametrize("augment", ["crop_flip", "affine", "strong", "degrade", "fancy_pca", "mixup", "cutmix"])

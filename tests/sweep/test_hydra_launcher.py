@@ -65,11 +65,25 @@ def sweep(hydra_sweep_runner, tmpdir):
     return run
 
 
-def stay(cfg):
-    """Where this job was, and from when to when."""
-    start = time.monotonic()
-    time.sleep(0.6)  # long enough that all slots are taken before the first is free, also on a busy machine
-    return os.environ["CUDA_VISIBLE_DEVICES"], os.environ["MLRUN_SLOTS"], start, time.monotonic()
+@pytest.fixture
+def stay(tmp_path):
+    """Makes a task that returns where its job was, and from when to when. No job ends before `together` of them have begun."""
+
+    def task_of(together):
+        begun = tmp_path / "begun"
+        begun.mkdir()
+
+        def task(cfg):
+            start = time.monotonic()
+            (begun / str(os.getpid())).touch()
+            while len(os.listdir(begun)) < together and time.monotonic() - start < 60:
+                time.sleep(0.02)
+            time.sleep(0.2)
+            return os.environ["CUDA_VISIBLE_DEVICES"], os.environ["MLRUN_SLOTS"], start, time.monotonic()
+
+        return task
+
+    return task_of
 
 
 def most_at_once(intervals):
@@ -93,40 +107,40 @@ def by_slot(returns):
     return slots, devices
 
 
-def test_one_job_per_gpu(sweep, monkeypatch):
+def test_one_job_per_gpu(sweep, stay, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
-    slots, devices = by_slot(sweep(stay, "+a=range(8)"))
+    slots, devices = by_slot(sweep(stay(4), "+a=range(8)"))
     assert set(devices) == {"0", "1", "2", "3"}  # all are used
     assert {most_at_once(times) for times in slots.values()} == {1}
     assert {most_at_once(times) for times in devices.values()} == {1}
 
 
-def test_two_jobs_per_gpu(sweep, monkeypatch):
+def test_two_jobs_per_gpu(sweep, stay, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
-    slots, devices = by_slot(sweep(stay, "+a=range(16)", "hydra.launcher.jobs_per_gpu=2"))
+    slots, devices = by_slot(sweep(stay(8), "+a=range(16)", "hydra.launcher.jobs_per_gpu=2"))
     assert len(slots) == 8 and {most_at_once(times) for times in slots.values()} == {1}
     assert set(devices) == set("0123") and max(map(most_at_once, devices.values())) == 2
 
 
-def test_a_job_on_two_gpus_takes_two_slots(sweep, monkeypatch):
+def test_a_job_on_two_gpus_takes_two_slots(sweep, stay, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
-    returns = sweep(stay, "+a=range(5)", "+trainer.devices=1,2")
+    returns = sweep(stay(3), "+a=range(5)", "+trainer.devices=1,2")
     _slots, devices = by_slot(returns)
     for job in returns:
         assert len(job.return_value[0].split(",")) == job.cfg.trainer.devices
     assert set(devices) == {"0", "1", "2", "3"} and {most_at_once(times) for times in devices.values()} == {1}
 
 
-def test_the_users_own_list_of_devices_is_respected(sweep, monkeypatch):
+def test_the_users_own_list_of_devices_is_respected(sweep, stay, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,MIG-7d9cba3c-8dc6-5d2f-8e4a-8b2a9e3b5c11")
-    _, devices = by_slot(sweep(stay, "+a=range(4)"))
+    _, devices = by_slot(sweep(stay(2), "+a=range(4)"))
     assert set(devices) == {"5", "MIG-7d9cba3c-8dc6-5d2f-8e4a-8b2a9e3b5c11"}
 
 
-def test_more_gpus_than_there_are(sweep, monkeypatch):
+def test_more_gpus_than_there_are(sweep, stay, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     with pytest.raises(ConfigError, match="trainer.devices=3: there are 2 GPUs"):
-        sweep(stay, "+trainer.devices=3")
+        sweep(stay(1), "+trainer.devices=3")
 
 
 def test_jobs_are_alone(sweep):
@@ -149,9 +163,11 @@ def test_jobs_are_alone(sweep):
 def test_a_process_that_dies_before_its_turn_is_replaced(sweep):
     def task(cfg):
         if cfg.a == 0:
-            time.sleep(1)  # the next one is prepared meanwhile
-            with open(f"/proc/{os.getppid()}/task/{os.getppid()}/children") as file:
-                others = [int(process) for process in file.read().split() if int(process) != os.getpid()]
+            others, end = [], time.monotonic() + 60
+            while not others and time.monotonic() < end:  # until the next one is prepared
+                with open(f"/proc/{os.getppid()}/task/{os.getppid()}/children") as file:
+                    others = [int(process) for process in file.read().split() if int(process) != os.getpid()]
+                time.sleep(0.1)
             for process in others:
                 os.kill(process, signal.SIGKILL)
             time.sleep(1)
@@ -180,10 +196,10 @@ def test_fail_fast_stops_the_others(sweep, tmpdir):
     def task(cfg):
         if cfg.a == 0:
             raise ValueError
-        time.sleep(20)
+        time.sleep(600)
 
     start = time.monotonic()
     with pytest.raises(SweepFailed):
         sweep(task, "+a=range(6)", "hydra.launcher.fail_fast=true", "hydra.launcher.slots=2")
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 120
     assert "because job 0 failed" in (tmpdir / "jobs.jsonl").read()

@@ -51,6 +51,11 @@ def wait_until(condition, seconds):
     return condition()
 
 
+def recorded(workspace, sweep, number):
+    """Whether MLflow has given `number` jobs of a sweep their runs."""
+    return sum("run_id" in path.read_text() for path in workspace.path.glob(f"outputs/{sweep}/*/run.json")) == number
+
+
 def test_ctrl_c_ends_all_jobs_cleanly(workspace):
     process = start(
         workspace,
@@ -61,9 +66,9 @@ def test_ctrl_c_ends_all_jobs_cleanly(workspace):
         "hydra.sweep.dir=outputs/ctrl_c",
         BAD_SEED="1",
     )
-    time.sleep(1.5)
+    assert wait_until(lambda: recorded(workspace, "ctrl_c", 2), 60)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in err
     assert not jobs_of(process)
     assert "stopping" in out and "resume: mlrun resume outputs/ctrl_c" in out
@@ -75,13 +80,14 @@ def test_ctrl_c_ends_all_jobs_cleanly(workspace):
 
 def test_second_ctrl_c_does_not_wait(workspace):
     workspace.add_python("deaf.py", '''
-        import signal, time
+        import pathlib, signal, time
         from trouble import Trouble
 
         class Deaf(Trouble):
             def read(self):
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
-                time.sleep(60)
+                pathlib.Path(f"deaf.{self.seed}").touch()
+                time.sleep(600)
     ''')  # fmt: skip
     process = start(
         workspace,
@@ -91,14 +97,15 @@ def test_second_ctrl_c_does_not_wait(workspace):
         "tracking.experiment=twice",
         "hydra.sweep.dir=outputs/twice",
     )
-    time.sleep(1.5)
+    assert wait_until(lambda: recorded(workspace, "twice", 2), 60)
+    assert wait_until(lambda: len(list(workspace.path.glob("deaf.[12]"))) == 2, 60)
     process.send_signal(signal.SIGINT)
     time.sleep(0.5)
     assert process.poll() is None  # the jobs have time to close their runs
     before = time.monotonic()
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
-    assert time.monotonic() - before < 6 and process.returncode == 130
+    process.communicate(timeout=60)
+    assert time.monotonic() - before < 12 and process.returncode == 130  # a job has 20 seconds to close its run
     assert not jobs_of(process)
     children, (parent, _) = workspace.children("twice")
     assert parent == "KILLED" and {status for status, _ in children} == {"KILLED"}
@@ -112,7 +119,7 @@ def orphaned(workspace):
         "hydra.sweep.dir=outputs/orphaned", "hydra.launcher.slots=2",
     ]  # fmt: skip
     process = start(workspace, *command, running=5, BAD_SEED="2")
-    time.sleep(1)
+    assert wait_until(lambda: recorded(workspace, "orphaned", 5), 60)
     process.kill()
     process.wait()
     return process
@@ -120,13 +127,16 @@ def orphaned(workspace):
 
 def test_no_orphans(workspace, orphaned):
     try:
-        assert wait_until(lambda: not jobs_of(orphaned), 10)
+        assert wait_until(lambda: not jobs_of(orphaned), 60)
     finally:
         for process in jobs_of(orphaned):
             os.kill(process, signal.SIGKILL)
-    assert wait_until(lambda: workspace.children("orphaned")[1][0] == "KILLED", 5)
-    children, _ = workspace.children("orphaned")
-    assert "RUNNING" not in {status for status, _ in children}
+
+    def closed():
+        children, (parent, _) = workspace.children("orphaned")
+        return parent == "KILLED" and "RUNNING" not in {status for status, _ in children}
+
+    assert wait_until(closed, 60), workspace.children("orphaned")
 
 
 def test_resumed_sweep_ends_as_an_unbroken_one(workspace, orphaned):
@@ -185,7 +195,7 @@ def test_a_killed_job_goes_on_from_its_checkpoint(workspace):
     time.sleep(0.5)
     process.kill()
     process.wait()
-    assert wait_until(lambda: not jobs_of(process), 10)
+    assert wait_until(lambda: not jobs_of(process), 60)
     done = torch.load(last, weights_only=True)["mlrun"]["epochs"]
     assert 1 <= done < 400
     status, out, err = workspace.mlrun("resume", "outputs/checkpoint")

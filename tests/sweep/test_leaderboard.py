@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import os
+import resource
 import sqlite3
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -86,10 +86,16 @@ def command(directory, *arguments):
     )
 
 
+def processor_seconds():
+    """Of the processes that this one has started and waited for: a busy machine does not add to them."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def test_a_thousand_runs(thousand):
-    start = time.monotonic()
+    before = processor_seconds()
     done = command(thousand, "board", "--format", "csv")
-    seconds = time.monotonic() - start
+    seconds = processor_seconds() - before
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert len(rows) == 200

@@ -116,6 +116,8 @@ def test_gpt_equals_transformers_gpt2():
         torch.testing.assert_close(ours(tokens)[0], theirs(tokens).logits, atol=1e-5, rtol=1e-4)
 
 
+# Halfway between the worst of five seeds and 27, the perplexity of the frequencies of the characters alone.
+LIMITS = {"window_lm": 19.5, "gru_lm": 18.5, "gpt": 22.7}
 SMALL = {
     "window_lm": ["model.network.hidden=64", "optim.lr=3e-3"],
     "gru_lm": ["model.network.hidden=64", "model.network.embedding=32", "optim.lr=1e-2"],
@@ -134,7 +136,7 @@ def test_they_learn_continue_prompts_and_are_saved(name, tmp_path):
     options += ["dataset.split={train: 100000, val: 8000, test: 8000}"]
     learner, data = trained(tmp_path, f"model={name}", "model.sample_length=20", *options, *SMALL[name])
     metrics = learner.evaluate(data, "test").metrics
-    assert metrics["perplexity"] < 21  # the frequencies of the characters alone give 27
+    assert metrics["perplexity"] < LIMITS[name]
     assert metrics["bits_per_character"] == pytest.approx(np.log2(metrics["perplexity"]))
     assert (tmp_path / "figures" / "samples.txt").read_text().count("--- epoch") == 2
     kept = learner.evaluate(data, "val").metrics

@@ -149,13 +149,13 @@ def test_padding_changes_nothing(name):
 
 
 FEW = ["dataset.languages=[de,fi,pl,ru]", "dataset.batch_size=32"]
-FLOORS = {
-    "text_bag": 0.85,
-    "text_rnn": 0.85,
-    "text_cnn": 0.88,
-    "text_transformer": 0.8,
-    "multinomial_nb": 0.88,
-    "softmax_regression": 0.88,
+FLOORS = {  # halfway between the worst of five seeds (0.87 to 0.94) and shuffled labels (0.26 to 0.36)
+    "text_bag": 0.59,
+    "text_rnn": 0.62,
+    "text_cnn": 0.6,
+    "text_transformer": 0.58,
+    "multinomial_nb": 0.63,
+    "softmax_regression": 0.6,
 }
 
 

@@ -61,7 +61,7 @@ def figures(learner, data, evaluation):
 @pytest.mark.parametrize("name", ["recurrent", "transformer"])
 def test_it_learns(name, request):
     learner, data = request.getfixturevalue(name)
-    assert exact(learner, data) >= 0.9
+    assert exact(learner, data) >= 0.5  # the worst of five seeds 0.925, broken as below 0
     points = dict(learner.training.history["val/exact_match"])
     assert exact(learner, data, "val") == pytest.approx(points[learner.training.best_epoch])
     measured = learner.evaluate(data, "val").metrics
