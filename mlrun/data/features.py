@@ -250,7 +250,7 @@ class Tags(Feature):
 
 @dataclass(frozen=True)
 class Span(Feature):
-    """A part of the text `of`. Column: (rows, 2) int64, the first character and the one after the last; -1, -1 where there is none."""
+    """A part of the text `of`. Column: (rows, 2) int64, the first character and the one after the last; -1, -1 if there is none."""
 
     kind: ClassVar[str] = "span"
     encoder: ClassVar[str | None] = "mlrun.data.preprocess.text.SpanEncoder"

@@ -160,6 +160,6 @@ def _find(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def _discount(counts: np.ndarray) -> float:
-    """D = n1 / (n1 + 2 n2), n1 and n2 the sequences counted once and twice (Ney, Essen and Kneser 1994); 0.5 where there are none."""
+    """D = n1 / (n1 + 2 n2), n1 and n2 the sequences counted once and twice (Ney, Essen and Kneser 1994); 0.5 if there are none."""
     once, twice = int((counts == 1).sum()), int((counts == 2).sum())
     return once / (once + 2 * twice) if once and twice else 0.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 LOSS = "val/loss"
 
@@ -20,7 +20,7 @@ class Selection:
         mode: "min" or "max" of the monitored metric.
     """
 
-    def __init__(self, monitor: str | None, mode: Literal["min", "max"]):
+    def __init__(self, monitor: str | None, mode: str):
         self.monitor, self.mode = monitor, mode
         self.epoch: int | None = None  # counted from 1; None before the first epoch
         self.value: float | None = None  # of the monitored metric; None while it has only been NaN
@@ -59,9 +59,7 @@ class Selection:
         self.epoch, self.value, self.loss = state["epoch"], state["value"], state["loss"]
 
 
-def select(
-    history: Mapping[str, Sequence[tuple[int, float]]], monitor: str | None, mode: Literal["min", "max"]
-) -> Selection:
+def select(history: Mapping[str, Sequence[tuple[int, float]]], monitor: str | None, mode: str) -> Selection:
     """The selection after all epochs of `history`, which maps a metric to its (epoch, value) points in order."""
     selection, losses = Selection(monitor, mode), dict(history.get(LOSS, ()))
     if monitor is not None:

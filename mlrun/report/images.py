@@ -17,7 +17,7 @@ TINT = 0.06  # background of a grey image, so that its edge is visible
 
 def as_image(values: np.ndarray, image_shape: Sequence[int]) -> np.ndarray:
     """(channels, height, width) or its flattened form -> (height, width) or (height, width, 3), for imshow."""
-    image = np.asarray(values, dtype=float).reshape(image_shape)
+    image: np.ndarray = np.asarray(values, dtype=float).reshape(image_shape)
     if image.shape[0] == 3:
         return image.transpose(1, 2, 0)
     return image[0] if image.shape[0] == 1 else image.mean(axis=0)
@@ -179,7 +179,7 @@ def augmented_images(
     for image, share in zip(pixels.reshape(-1, *pixels.shape[2:]), shares.reshape(-1, shares.shape[-1])):
         shown.append(as_image(image, image.shape))
         first, second = np.argsort(-share, kind="stable")[:2] if len(share) > 1 else (0, 0)
-        name = shorten(class_names[first], 12) + (", as it is" if len(captions) % versions == 0 else "")
+        name = shorten(class_names[first], 12) + (", original" if len(captions) % versions == 0 else "")
         mixed = share[first] < 0.995
         captions.append(
             f"{name} {share[first]:.0%}\n{shorten(class_names[second], 12)} {share[second]:.0%}" if mixed else name

@@ -126,11 +126,11 @@ class CsvFile(ArrayData):
             )
         return pd.concat([frame, other.reindex(columns=frame.columns)], ignore_index=True)
 
-    def _no_column(self, name: str, columns: Sequence[str], asked: str = "") -> DataError:
+    def _no_column(self, name: str, columns: Sequence[str], option: str = "") -> DataError:
         near = get_close_matches(name, columns, 3, 0.5)
         shown = ", ".join(columns[:20]) + (f", ... ({len(columns)} columns)" if len(columns) > 20 else "")
         return DataError(
-            f"{self.path}: no column {name!r}{asked}"
+            f"{self.path}: no column {name!r}{option}"
             + (f"; did you mean {' or '.join(near)}" if near else "")
             + f"; columns: {shown}"
         )

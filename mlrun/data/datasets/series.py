@@ -81,13 +81,13 @@ class SeriesFile(ArrayData):
     def read(self) -> Content:
         train = read_series(self.path)
         stem = self.path.name
-        beside = self.path.with_name(stem.replace("_TRAIN", "_TEST")) if "_TRAIN" in stem else None
-        test = read_series(beside) if beside is not None and beside.is_file() else None
+        test_path = self.path.with_name(stem.replace("_TRAIN", "_TEST")) if "_TRAIN" in stem else None
+        test = read_series(test_path) if test_path is not None and test_path.is_file() else None
         x, classes = train
         if test is not None:
             if train[0].shape[1:] != test[0].shape[1:]:
                 raise DataError(
-                    f"{beside}: series of {test[0].shape[1:]} (channels, time), but {stem} has {train[0].shape[1:]}"
+                    f"{test_path}: series of {test[0].shape[1:]} (channels, time), but {stem} has {train[0].shape[1:]}"
                 )
             x, classes = (np.concatenate(both) for both in zip(train, test))
         labels, y = np.unique(classes, return_inverse=True)

@@ -69,7 +69,7 @@ class StreamPreprocessor(Preprocessor):
         path = _cache_file(texts, self.settings, ".tokenizer.json")
         if not path.is_file():
             state = Tokenizer.train(iter(texts), **self.settings).state
-            _write_aside(path, lambda beside: beside.write_text(json.dumps(state), encoding="utf-8"))
+            _write_atomically(path, lambda temporary: temporary.write_text(json.dumps(state), encoding="utf-8"))
         self.tokenizer = Tokenizer.from_state(json.loads(path.read_text(encoding="utf-8")))
 
     def stream(self, texts: Iterable[str]) -> TokenStream:
@@ -85,15 +85,15 @@ class StreamPreprocessor(Preprocessor):
         if not (tokens.is_file() and about.is_file()):
             counted = 0
 
-            def write(beside: Path) -> None:
+            def write(temporary: Path) -> None:
                 nonlocal counted
-                with open(beside, "wb") as file:
+                with open(temporary, "wb") as file:
                     for text in texts:
                         self.tokenizer.encode_array(text).astype(self._dtype).tofile(file)
                         counted += len(text)
 
-            _write_aside(tokens, write)
-            _write_aside(about, lambda beside: beside.write_text(json.dumps({"characters": counted})))
+            _write_atomically(tokens, write)
+            _write_atomically(about, lambda temporary: temporary.write_text(json.dumps({"characters": counted})))
         characters = json.loads(about.read_text())["characters"]
         if not tokens.stat().st_size:  # an empty file cannot be mapped
             return TokenStream(np.zeros(0, dtype=self._dtype), characters)
@@ -159,9 +159,9 @@ def _cache_file(texts: TextPieces, settings: Mapping[str, Any], suffix: str) -> 
     return folder / f"{hashlib.blake2b(about.encode(), digest_size=12).hexdigest()}{suffix}"
 
 
-def _write_aside(path: Path, write: Callable[[Path], Any]) -> None:
+def _write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Calls `write` with a temporary path and renames the file, because several runs may write it at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
-    write(beside)
-    os.replace(beside, path)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    write(temporary)
+    os.replace(temporary, path)

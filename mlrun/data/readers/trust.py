@@ -113,16 +113,16 @@ def _folders() -> list[Path]:
 
 def _new_key(path: Path) -> bytes:
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"key.{os.getpid()}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    temporary = path.with_name(f"key.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(descriptor, "wb") as file:
         file.write(secrets.token_bytes(32))
     try:
-        os.link(beside, path)  # fails if another process was first
+        os.link(temporary, path)  # fails if another process was first
     except FileExistsError:
         pass
     finally:
-        beside.unlink()
+        temporary.unlink()
     return path.read_bytes()
 
 

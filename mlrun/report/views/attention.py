@@ -1,4 +1,4 @@
-"""Where the decoder of an encoder-decoder looked in the source while it generated some texts: attention.png."""
+"""Attention of the decoder to the source while generating some texts: attention.png."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from mlrun.report.translation import AttentionMap
 
 TEXTS = 4
-LOOKED_AT, LETTERS = 200, 60  # sources among which they are chosen, and their length at most
+CANDIDATES, LETTERS = 200, 60  # sources to select from, and their largest length
 
 
 class Attention(View):
-    """Of a network whose forward pass gives its attention to the source (`with_attention`)."""
+    """Of a network whose forward pass returns its attention to the source (`with_attention`)."""
 
     def draw(self, learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
         from mlrun.report.translation import attention_maps
@@ -35,7 +35,7 @@ class Attention(View):
 
 @torch.inference_mode()
 def look(learner: Learner, texts: Sequence[str]) -> list[AttentionMap]:
-    """The attention of texts, the mean over layers and heads; empty where the network has none."""
+    """Attention maps of texts, averaged over layers and heads; empty if the network has none."""
     from mlrun.tasks.translation import beginning
 
     task, maps = learner.task, []
@@ -57,7 +57,7 @@ def look(learner: Learner, texts: Sequence[str]) -> list[AttentionMap]:
 
 
 def various(texts: Sequence[str], count: int) -> list[str]:
-    """Some texts of different length, none of them long."""
-    # a set would have another order each time
-    short = sorted(dict.fromkeys(text for text in texts[:LOOKED_AT] if len(text) <= LETTERS), key=len)
+    """Short texts of various lengths."""
+    # unlike a set, a dict has a reproducible order
+    short = sorted(dict.fromkeys(text for text in texts[:CANDIDATES] if len(text) <= LETTERS), key=len)
     return short[len(short) // (2 * count) :: max(1, len(short) // count)][:count]

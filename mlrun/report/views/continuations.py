@@ -29,9 +29,9 @@ class Writing:
     def save(self, path: Path) -> Path:
         """Writes a .txt file, whatever the suffix of `path`, and returns its path."""
         path = path.with_suffix(".txt")
-        beside = path.with_name(f"{path.name}.new")  # the file of an earlier epoch may be uploading
-        beside.write_text(self.text, encoding="utf-8")
-        os.replace(beside, path)
+        temporary = path.with_name(f"{path.name}.new")  # the file of an earlier epoch may be uploading
+        temporary.write_text(self.text, encoding="utf-8")
+        os.replace(temporary, path)
         return path
 
 

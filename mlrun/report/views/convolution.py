@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlrun.data.features import Image, Label
 from mlrun.data.module import DataModule
+from mlrun.data.preprocess.preprocessor import FeaturePreprocessor
 from mlrun.report.view import View
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Convolution(View):
             x, y = batch["pixel_values"][:IMAGES], batch["labels"][:IMAGES].cpu().numpy()
             yield from convolution_figures(learner.task.network, x, y, names)
             break
-        if learner.preprocessor.augment:
-            changed = learner.preprocessor.augmented_examples(data.examples("train"), data.seed)
-            yield "augmented", augmented_images(*changed, names)
+        preprocessor = learner.preprocessor
+        if isinstance(preprocessor, FeaturePreprocessor) and preprocessor.augment:
+            pixels, shares = preprocessor.augmented_examples(data.examples("train"), data.seed)
+            yield "augmented", augmented_images(pixels, shares, names)
