@@ -237,16 +237,17 @@ def setting(cfg, feed: str):
 
 
 def images(data, feed: str, batch: int):
+    import numpy as np
     import torch
     from torch.utils.data import DataLoader, TensorDataset
 
     shape = (1, 28, 28)
     facts = {"input_shape": shape, "image_shape": shape, "num_outputs": 10, "num_classes": 10}
-    parts = {part: data.arrays(part) for part in ("train", "val")}
-    parts = {
-        part: (torch.from_numpy(a.x).float().div_(255).view(-1, *shape), torch.from_numpy(a.y))
-        for part, a in parts.items()
-    }
+    parts = {}
+    for part in ("train", "val"):
+        examples = data.examples(part)
+        pixels = torch.from_numpy(np.asarray(examples["image"])).float().div_(255).view(-1, *shape)
+        parts[part] = pixels, torch.from_numpy(examples["label"])
     if feed == "DataLoader":
         sets = {part: TensorDataset(*tensors) for part, tensors in parts.items()}
         train, val = DataLoader(sets["train"], batch, shuffle=True), DataLoader(sets["val"], batch)
@@ -260,9 +261,13 @@ def windows(data, feed: str, batch: int):
     import torch
     from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-    train, val = (torch.from_numpy(data.tokens(part).astype("int64")) for part in ("train", "val"))
+    from mlrun.data.preprocess.preprocessor import make_preprocessor
+
+    preprocessor = make_preprocessor(None, data)
+    parts = (data.stream(part, preprocessor).tokens for part in ("train", "val"))
+    train, val = (torch.from_numpy(tokens.astype("int64")) for tokens in parts)
     context, steps = data.context_length, data.steps_per_epoch
-    facts = {"vocab_size": len(data.tokenizer), "context_length": context}
+    facts = {**data.spec, **preprocessor.spec}
     rows = len(val) // context // 64 * 64  # as many windows a batch as mlrun takes
     x, y = val[: rows * context].view(rows, context), val[1 : rows * context + 1].view(rows, context)
 
