@@ -75,7 +75,7 @@ def test_a_pickle_that_runs_something_is_refused(tmp_path, rows):
 
     for file in [*(f"data_batch_{at}" for at in range(1, 6)), "test_batch"]:
         (folder / file).write_bytes(pickle.dumps(Evil()))
-    with pytest.raises(DataError, match="no place in a CIFAR file"):
+    with pytest.raises(DataError, match="not allowed in a CIFAR file"):
         cifar(tmp_path).prepare()
 
 
