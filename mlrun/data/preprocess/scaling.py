@@ -74,8 +74,8 @@ class Scaling:
         shift = torch.tensor(self.shift, dtype=torch.float32, device=device).view(per_channel)
         scale = torch.tensor(self.scale, dtype=torch.float32, device=device).view(per_channel)
         if not self.shift.any():
-            return lambda x: x.float().div_(scale)
-        return lambda x: x.float().sub_(shift).div_(scale)
+            return lambda x: x.float() / scale
+        return lambda x: (x.float() - shift).div_(scale)  # never in place on x, which may be a view of the data
 
     @property
     def state(self) -> dict[str, Any]:
