@@ -169,7 +169,8 @@ def test_images(finished, tmp_path, capsys):
     assert dispatch(["predict", str(run), str(tmp_path), "--output", str(out)]) == 0
     found = pd.read_csv(out)
     assert found["row"].tolist() == [f"{index:02}.png" for index in range(40)]
-    own = open_run(str(run))[1].predict(images[:40].reshape(-1, 1, 8, 8))
+    learner = open_run(str(run))[1]
+    own = learner.predict(as_examples(images[:40], learner.inputs)).answers()
     assert (found["prediction"] == own).mean() > 0.9
     assert "99.png: not an image" in capsys.readouterr().err
 
@@ -184,7 +185,8 @@ def test_own_columns_of_mixed_kinds(finished, tmp_path, capsys):
     table.drop(columns="kind").assign(extra=1)[["extra", "colour", "size"]].to_csv(tmp_path / "new.csv", index=False)
     assert dispatch(["predict", str(run), str(tmp_path / "new.csv"), "--output", str(tmp_path / "out.csv")]) == 0
     found = pd.read_csv(tmp_path / "out.csv")
-    assert found["prediction"].tolist() == open_run(str(run))[1].predict(table).tolist()
+    learner = open_run(str(run))[1]
+    assert found["prediction"].tolist() == learner.predict(as_examples(table, learner.inputs)).answers().tolist()
     assert (found["prediction"] == table["kind"]).mean() > 0.95
 
 
