@@ -124,7 +124,7 @@ def curves_figure(curves: Sequence[Curve], metric: str, axis: str) -> Figure:
     figure = new_figure(7.2, 3.4 + 0.24 * len(curves), f"{metric}, mean and standard deviation over seeds")
     (axes,) = new_axes(figure, 0.8, 0.75, 0.3, 0.5 + 0.24 * len(curves))
     for color, curve, name in zip(itertools.cycle(PALETTE), curves, names):
-        alone = {"marker": "o", "markersize": 4} if len(curve.at) == 1 else {}
+        alone: dict[str, Any] = {"marker": "o", "markersize": 4} if len(curve.at) == 1 else {}
         axes.plot(curve.at, curve.mean, color=color, label=name, **alone)
         axes.fill_between(curve.at, curve.mean - curve.std, curve.mean + curve.std, color=color, alpha=0.2, linewidth=0)
     axes.set_xlabel(axis)

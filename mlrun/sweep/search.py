@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import socket
 import warnings
@@ -19,6 +18,7 @@ from mlrun.sweep.optuna_internals import set_violations, violations_of
 from mlrun.sweep.selection import Selection
 from mlrun.sweep.space import Setting, Space, parse_space
 from mlrun.sweep.sweep import Sweep
+from mlrun.sweep.watched import watched
 
 if TYPE_CHECKING:
     import optuna
@@ -305,56 +305,20 @@ def best_yaml(overrides: list[str], groups: set[str], value: float, trials: int)
 
 
 def direction_of(configs: list[DictConfig]) -> str:
-    """The direction of the metric that the models watch, "maximize" or "minimize". Raises ConfigError if it cannot be determined.
+    """The direction of the metric that the models watch, "maximize" or "minimize". The first job that finishes confirms it.
 
-    A model declares it by the class attribute `mode` of its task. The first job that finishes confirms it.
+    Raises:
+        ConfigError: the source of the models does not show it, or they differ.
     """
-    found = {_direction(config) for config in configs}
-    direction = found.pop() if len(found) == 1 else None
+    found = {watched(config.model, config.dataset) for config in configs}
+    directions = {OPTUNA_DIRECTIONS[metric[1]] if metric else None for metric in found}
+    direction = directions.pop() if len(directions) == 1 else None
     if direction is None:
         raise ConfigError(
-            "hydra.sweeper.direction: the models do not declare whether larger or smaller values of the watched metric are better; "
+            "hydra.sweeper.direction: it is unknown whether larger or smaller values of the watched metric are better; "
             "set it to minimize or maximize"
         )
     return direction
-
-
-def _direction(config: DictConfig) -> str | None:
-    target = config.model.get("_target_")
-    problem = config.dataset.get("problem")
-    mode = _mode_in_source(target) if target else None
-    if mode:
-        return OPTUNA_DIRECTIONS.get(mode)
-    if "clusterer" in config.model or "decomposer" in config.model:
-        return None
-    return {"classification": "maximize", "regression": "minimize"}.get(problem)
-
-
-def _mode_in_source(target: str) -> str | None:
-    """The class attribute `mode` of a task, read from its source: importing it would import torch."""
-    from mlrun.config.sources import resolve
-
-    try:
-        node = getattr(resolve(target), "node", None)
-    except (ConfigError, LookupError):
-        return None
-    for statement in getattr(node, "body", ()):
-        for name, value in _assignments(statement):
-            if isinstance(name, ast.Name) and name.id == "mode" and isinstance(value, ast.Constant):
-                return str(value.value)
-    return None
-
-
-def _assignments(statement: ast.stmt) -> list[tuple[ast.expr, ast.expr | None]]:
-    """(target, value) pairs of `a = 1`, `a: int = 1` and `a, b = 1, 2`; empty for other statements."""
-    if isinstance(statement, ast.AnnAssign):
-        return [(statement.target, statement.value)]
-    if not isinstance(statement, ast.Assign):
-        return []
-    target, value = statement.targets[0], statement.value
-    if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
-        return list(zip(target.elts, value.elts))
-    return [(target, value)]
 
 
 def _range_text(setting: Setting) -> str:
