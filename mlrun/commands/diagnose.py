@@ -1,23 +1,29 @@
-"""`mlrun diagnose RUN`: is it bias, variance, other data, or too much looking at dev?"""
+"""`mlrun diagnose RUN`: bias, variance, data mismatch, or overfitting to the dev set?"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from mlrun.commands import RunParser
 from mlrun.errors import UserError
+
+if TYPE_CHECKING:
+    from mlrun.evaluation.diagnosis import Gap
 
 SUMMARY = "where a run's error comes from (bias, variance, data mismatch, over-fitting to dev), and what to try next"
 
 
 def run(argv: list[str]) -> int:
+    """Runs the command."""
     parser = RunParser(
         "diagnose",
-        "Measures the stored model on train, train_dev (if the run has dataset.split.train_dev), val and test, and says which gap is worth work.",
+        "Evaluates the stored model on train, train_dev (if the run has dataset.split.train_dev), val and test, and shows which gap to work on.",
     )
     parser.add_argument(
         "--human",
         type=float,
         default=0.0,
-        help="error of people on this task, or the best known: 0.01 is 1 %% (values: an RMSE)",
+        help="human-level or best known error: 0.01 is 1 %% (regression: an RMSE)",
     )
     arguments = parser.parse_args(argv)
     from mlrun.data.features import Label, Value
@@ -28,9 +34,7 @@ def run(argv: list[str]) -> int:
     data = open_data(cfg)
     if not isinstance(data.target, (Label, Value)):
         kind = "nothing" if data.target is None else f"a {data.target.kind}"
-        raise UserError(
-            f"{arguments.run}: errors are told apart for classes and values, and {data.name} has {kind} to predict"
-        )
+        raise UserError(f"{arguments.run}: a diagnosis needs a label or a value to predict, and {data.name} has {kind}")
     classifies = isinstance(data.target, Label)
     if classifies and not 0 <= arguments.human < 1:
         raise UserError(f"--human {arguments.human}: an error rate is between 0 and 1, such as 0.01")
@@ -39,7 +43,9 @@ def run(argv: list[str]) -> int:
         if data.sizes.get(part):
             metrics = learner.evaluate(data, part).metrics
             if not {"accuracy", "rmse"} & set(metrics):
-                raise UserError(f"{arguments.run}: {cfg['model']['name']} gives no answers that could be wrong")
+                raise UserError(
+                    f"{arguments.run}: the predictions of {cfg['model']['name']} cannot be compared with the target"
+                )
             errors[part], rows[part] = (1 - metrics["accuracy"] if classifies else metrics["rmse"]), data.sizes[part]
     if "train" not in errors or "val" not in errors:
         raise UserError(
@@ -58,21 +64,21 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def _show(errors, rows, gaps, human, classifies) -> None:
+def _show(errors: dict[str, float], rows: dict[str, int], gaps: list[Gap], human: float, classifies: bool) -> None:
     from mlrun.report.numbers import number
 
-    def said(value):
+    def shown(value: float) -> str:
         return f"{value:.2%}" if classifies else number(value)
 
-    shown = {"train": "train", "train_dev": "train-dev", "val": "dev (val)", "test": "test"}
+    titles = {"train": "train", "train_dev": "train-dev", "val": "dev (val)", "test": "test"}
     print(f"{'':12}{'rows':>10}{'error' if classifies else 'rmse':>10}{'gap':>10}")
-    print(f"{'human':12}{'':>10}{said(human):>10}")
+    print(f"{'human':12}{'':>10}{shown(human):>10}")
     for (part, error), gap in zip(errors.items(), gaps):
         mark = "*" if gap.matters else " "
-        print(f"{shown[part]:12}{rows[part]:>10,}{said(error):>10}{said(gap.size):>10} {mark} {gap.name}")
+        print(f"{titles[part]:12}{rows[part]:>10,}{shown(error):>10}{shown(gap.size):>10} {mark} {gap.name}")
     worth = sorted((gap for gap in gaps if gap.matters), key=lambda gap: -gap.size)
     print()
     for gap in worth:
         print(f"{gap.name}: try {gap.advice}" if " or " not in gap.name else f"{gap.name}: {gap.advice}")
     if not worth:
-        print("no gap is larger than chance and worth work")
+        print("no gap is larger than chance and worth working on")

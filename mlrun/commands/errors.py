@@ -1,10 +1,10 @@
-"""`mlrun errors RUN`: the error-analysis sheet."""
+"""`mlrun errors RUN`: error analysis."""
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mlrun.commands import RunParser
 from mlrun.errors import UserError
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from mlrun.predictions.learner import Evaluation
 
 SUMMARY = "a run's most confident mistakes, likely wrong labels, and error rates by class and by slices of each column"
-COLUMNS, SHOWN = 60, 8  # most columns that are sliced; rows of each table that are printed
-FEATURES = 30  # columns at most that are repeated beside a mistake
+COLUMNS, SHOWN = 60, 8  # most columns that are sliced; most rows of a table that are printed
+FEATURES = 30  # a mistake is listed with the features of its row if there are at most this many
 Table = list[tuple[Any, ...]]
 
 
@@ -25,10 +25,10 @@ def run(argv: list[str]) -> int:
     """Runs the command."""
     parser = RunParser("errors", f"Prints and writes {SUMMARY} (CSV files, pictures of images).")
     parser.add_argument(
-        "--part", help="train_dev, val or test (default: test); labels of train were learned and look right"
+        "--part", help="train_dev, val or test (default: test); on train, wrong labels were learned and are not found"
     )
     parser.add_argument(
-        "--by", help=f"columns to slice by, such as age,city, also ones that were dropped; default: the first {COLUMNS}"
+        "--by", help=f"columns to slice by, such as age,city, dropped columns included (default: the first {COLUMNS})"
     )
     parser.add_argument("--output", type=Path, help="directory (default: errors in the run's directory, else here)")
     arguments = parser.parse_args(argv)
@@ -40,10 +40,12 @@ def run(argv: list[str]) -> int:
     cfg, learner = open_run(arguments.run, arguments.trust)
     data, part = open_part(cfg, learner, arguments.part)
     if not data.targets:
-        raise UserError(f"{arguments.run}: learned from {data.name}, which has no right answers")
+        raise UserError(f"{arguments.run}: its dataset {data.name} has no target to compare predictions with")
     found = learner.evaluate(data, part)
     if found.predictions is None or found.predictions.kind != data.target.kind or not isinstance(data, RowData):
-        raise UserError(f"{arguments.run}: {cfg['model']['name']} gives no answers that could be wrong")
+        raise UserError(
+            f"{arguments.run}: the predictions of {cfg['model']['name']} cannot be compared with the target"
+        )
     folder = arguments.output or (Path(arguments.run) if Path(arguments.run).is_dir() else Path()) / "errors"
     folder.mkdir(parents=True, exist_ok=True)
     truth = found.examples[data.targets[0]]
@@ -68,11 +70,13 @@ def run(argv: list[str]) -> int:
 
 
 def _rows(found: Evaluation, places: np.ndarray, data: RowData) -> Table:
-    """A table of chosen rows with what was given and what was predicted; the features of a small table too."""
+    """A table of the chosen rows: true and predicted values, and the features if there are few."""
     from mlrun.data.predictions import LabelPredictions
     from mlrun.experiment.crossvalidation import written
 
-    predictions, target, truth = found.predictions, data.target, found.examples[data.targets[0]]
+    predictions: Any = found.predictions
+    target: Any = data.target
+    truth = found.examples[data.targets[0]]
     sure = isinstance(predictions, LabelPredictions) and predictions.probabilities is not None
     confidence = None if sure else predictions.confidence()
     head = ["row", "true", "predicted"]
@@ -110,13 +114,13 @@ def _values(found: Evaluation, name: str, place: int) -> list[Any]:
 
 
 def _classes(found: Evaluation, truth: np.ndarray, data: RowData) -> Table:
-    """Of each class how many rows were missed, and how many were wrongly taken for it; the most missed first."""
+    """For each class its rows, its miss rate and its false discovery rate; the most missed first."""
     from mlrun.data.predictions import LabelPredictions
 
     if not isinstance(found.predictions, LabelPredictions):
         return []
     table, predicted = [], found.predictions.indices
-    for place, name in enumerate(data.target.names):
+    for place, name in enumerate(cast(Any, data.target).names):
         of_class, said = truth == place, predicted == place
         if of_class.any() or said.any():
             missed = float((predicted[of_class] != place).mean()) if of_class.any() else None
@@ -128,7 +132,7 @@ def _classes(found: Evaluation, truth: np.ndarray, data: RowData) -> Table:
 def _columns(data: RowData, rows: np.ndarray, by: str | None) -> dict[str, np.ndarray]:
     if by:
         return {name: data.column(name)[rows] for name in by.split(",")}
-    tables = [data.features[name] for name in data.inputs if data.features[name].kind in ("row", "vector")]
+    tables: list[Any] = [data.features[name] for name in data.inputs if data.features[name].kind in ("row", "vector")]
     return {name: data.column(name)[rows] for feature in tables for name in feature.names[:COLUMNS]}
 
 
@@ -155,7 +159,7 @@ def _draw(found: Evaluation, truth: np.ndarray, data: RowData, places: dict[str,
                 images,
                 truth[chosen],
                 predictions.indices[chosen],
-                data.target.names,
+                cast(Any, data.target).names,
                 images.shape[1:],
                 confidence=None if confidence is None else confidence[chosen],
                 of_rows=len(truth),

@@ -1,4 +1,4 @@
-"""`mlrun evaluate RUN`: what the stored model of a run is worth."""
+"""`mlrun evaluate RUN`: metrics of a run's stored model."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ SUMMARY = "metrics and figures of a run's stored model, on any part of its data 
 
 def run(argv: list[str]) -> int:
     """Runs the command."""
-    parser = RunParser("evaluate", f"Prints {SUMMARY}; recorded as a run nested below it.")
+    parser = RunParser("evaluate", f"Prints {SUMMARY}. Records them as an MLflow run nested below RUN.")
     parser.add_argument(
         "overrides",
         nargs="*",
         default=[],
-        help="other data: dataset=csv dataset.path=FILE ...; settings of the run's own: dataset.path=FILE",
+        help="other data: dataset=csv dataset.path=FILE ...; or other settings of the run's dataset: dataset.path=FILE",
     )
-    parser.add_argument("--part", help="train, train_dev, val or test (default); of other data all rows")
-    parser.add_argument("--figures", type=Path, metavar="DIR", help="directory to write the figures into")
+    parser.add_argument("--part", help="train, train_dev, val or test (default); other data: all rows by default")
+    parser.add_argument("--figures", type=Path, metavar="DIR", help="directory for the figures")
     parser.add_argument("--episodes", type=int, help="greedy episodes to play (environments)")
     parser.add_argument(
         "--seed",
         type=int,
-        help="of the episodes; without it those that the run itself was measured by, and more of them",
+        help="seed of the episodes (default: start with the episodes of the run's own evaluation)",
     )
     arguments = parser.parse_args(argv)
     import tempfile
@@ -66,7 +66,7 @@ def run(argv: list[str]) -> int:
         draw(figures(learner, data, evaluation), directory)
         tracked.artifact(directory, "figures")
         width = max(map(len, metrics))
-        if params["rows"] and not acts:  # there they are episodes
+        if params["rows"] and not acts:  # in an environment they are episodes
             print(f"{'rows':<{width}}  {params['rows']:,}")
         for name, value in metrics.items():
             print(f"{name:<{width}}  {number(value)}")

@@ -1,4 +1,4 @@
-"""`mlrun predict RUN [INPUT]`: what the stored model of a run answers."""
+"""`mlrun predict RUN [INPUT]`: predictions of a run's stored model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlrun.commands import RunParser
 from mlrun.errors import UserError
 
 SUMMARY = (
-    "answers of a run's stored model for a file, a pipe or a folder of images; samples, episodes, continued prompts"
+    "predictions of a run's stored model for a file, a pipe or a folder of images; samples, episodes, continued prompts"
 )
 
 
@@ -18,8 +18,8 @@ def run(argv: list[str]) -> int:
     """Runs the command."""
     parser = RunParser(
         "predict",
-        "Writes a prediction for each row of INPUT, however many there are. A model may answer further queries: see "
-        "`mlrun predict RUN --help` for those of a run, such as samples of a generative model.",
+        "Writes a prediction for each row of INPUT, in constant memory. Some models answer further queries: see "
+        "`mlrun predict RUN --help` for those of a run.",
         add_help=False,
     )
     parser.add_argument("-h", "--help", action="store_true", help="show this help and exit")
@@ -27,16 +27,20 @@ def run(argv: list[str]) -> int:
         "input", nargs="?", help="CSV, TSV, Parquet, JSON lines, an image or a folder of images; - for stdin"
     )
     parser.add_argument(
-        "--output", help="file to write: .csv, .parquet or .jsonl; - for stdout (default); of some queries a directory"
+        "--output", help="file to write: .csv, .parquet or .jsonl; - for stdout (default); a directory for some queries"
     )
     parser.add_argument(
-        "--format", choices=("csv", "parquet", "jsonl", "images"), help="of the input, where its name does not say it"
+        "--format",
+        choices=("csv", "parquet", "jsonl", "images"),
+        help="format of the input, if its name does not show it",
     )
-    parser.add_argument("--separator", help="of a CSV file; else whichever of , ; tab | its header has most of")
+    parser.add_argument(
+        "--separator", help="separator of a CSV file (default: the most frequent of , ; tab | in its header)"
+    )
     parser.add_argument(
         "--rejected",
         type=Path,
-        help="file for rows that cannot be used, with line and reason (default: beside the output)",
+        help="file for rows that cannot be used, with line number and reason (default: beside the output)",
     )
     if not argv or argv[0].startswith("-"):
         if {"-h", "--help"} & set(argv):
@@ -49,7 +53,7 @@ def run(argv: list[str]) -> int:
     cfg, learner = open_run(known.run, known.trust)
     queries = learner.queries
     for query in queries:
-        query.add_options(parser.add_argument_group(f"--{query.name}"))
+        query.add_options(parser.add_argument_group(f"--{query.name}"))  # type: ignore[arg-type]  # takes options as a parser does
     if known.help:
         parser.print_help()
         return 0
@@ -85,7 +89,7 @@ def _answer(learner: Any, arguments: argparse.Namespace) -> int:
     rejected = arguments.rejected or beside.with_name(f"{beside.stem}.rejected.csv")
     for option, path in (("--output", Path(output)), ("--rejected", rejected)):
         if path.exists() and Path(arguments.input).exists() and path.samefile(arguments.input):
-            raise UserError(f"{option} {path}: is the input itself, which would be lost; give another file")
+            raise UserError(f"{option} {path}: this is the input, which would be overwritten; give another file")
     rows, refused = predict_all(
         learner,
         read_rows(arguments.input, learner.inputs, arguments.format, arguments.separator),

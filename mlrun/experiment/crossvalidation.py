@@ -1,19 +1,19 @@
-"""`trainer=kfold`: a run whose folds are runs of their own, nested below it. Splitters are scikit-learn's."""
+"""`trainer=kfold`: cross-validation with scikit-learn's splitters. Each fold is a run nested below the whole."""
 
 from __future__ import annotations
 
 import csv
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from mlrun.config.identity import flatten, is_network, relevant
-from mlrun.data.features import Feature
+from mlrun.data.features import Feature, Label
 from mlrun.data.module import DataModule, RowData
 from mlrun.data.predictions import Predictions
 from mlrun.data.splits import split_rows
@@ -29,12 +29,12 @@ from mlrun.tracking.run_directory import locked, read_record
 
 log = logging.getLogger("mlrun")
 
-ALL = "all"  # of trainer.folds: leave one out
+ALL = "all"  # value of trainer.folds for leave-one-out
 
 
 @dataclass
 class Fold:
-    """What became of one fold. rows: the held-out ones, by their numbers in the data."""
+    """The result of one fold. rows: indices of the held-out rows in the data."""
 
     repeat: int
     number: int
@@ -43,13 +43,13 @@ class Fold:
 
 
 def cross_validate(
-    cfg: dict[str, Any], data: DataModule, result: Result, tracked: Run, report: Any, overrides: list[str] | tuple = ()
+    cfg: dict[str, Any], data: DataModule, result: Result, tracked: Run, report: Any, overrides: Sequence[str] = ()
 ) -> None:
-    """Trains and tests a learner per fold; leaves "cv/…" means and deviations (numpy's, over folds) in `result.metrics`.
+    """Trains and tests a learner per fold. Puts the means ("cv/…") and standard deviations ("cv_std/…", numpy's) over folds into `result.metrics`.
 
-    Folds of a single row are measured together, because most metrics say nothing of one row. Resumed, folds that an earlier attempt finished
-    are only measured again, and the one that it was at resumes from its checkpoint. All rows that the split uses are folded, without a test
-    part that the set brings itself, which stays untouched.
+    Folds of a single row are evaluated together, because most metrics are meaningless for one row. A resumed run only evaluates the folds
+    that an earlier attempt finished, and resumes an unfinished fold from its checkpoint. All rows of the split are folded, except those of a
+    test set that comes with the dataset.
     """
     settings = cfg["trainer"]
     if settings["devices"] not in (1, "auto", "1"):
@@ -60,7 +60,8 @@ def cross_validate(
     plan = list(folds(len(rows), count, settings.get("repeats") or 1, _seed(cfg, data), classes, groups))
     sizes = {_division(settings): len(rows)}
     report.config_summary(cfg, overrides, sizes=sizes, problem=data.problem, directory=result.directory)
-    done, seconds = [], {}
+    done: list[Fold] = []
+    seconds: dict[str, float] = {}
     for number, (train, held_out) in enumerate(plan, start=1):
         parts = {"train": rows[train], "test": rows[held_out]}
         if is_network(cfg["model"]):
@@ -99,11 +100,20 @@ def folds(
     classes: np.ndarray | None = None,
     groups: np.ndarray | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields (training places, held-out places) of 0..count-1, `repeats` times `number` folds.
+    """Yields (training indices, held-out indices) of 0..count-1 for `repeats` times `number` folds.
 
-    The splitter is what a user of scikit-learn would write: LeaveOneOut where there are as many folds as rows, else
-    (Repeated)StratifiedKFold where there are classes, (Repeated)KFold where there are none, StratifiedGroupKFold or GroupKFold with
-    groups; shuffled, with `seed` as random_state (seed + repeat for groups). Raises DataError where that is not possible.
+    With groups the splitter is StratifiedGroupKFold, or GroupKFold without classes. Otherwise it is LeaveOneOut for as many folds as rows,
+    else (Repeated)StratifiedKFold with classes and (Repeated)KFold without. They shuffle, with `seed` as random_state (seed + repeat for groups).
+
+    Args:
+        count: rows.
+        number: folds.
+        repeats: repetitions with different folds.
+        seed: of the order.
+        classes, groups: (count,) integers, if there are any.
+
+    Raises:
+        DataError: the rows cannot be folded in this way.
     """
     from sklearn import model_selection as select
 
@@ -122,9 +132,7 @@ def folds(
         return
     if number == count:
         if repeats > 1:
-            raise DataError(
-                f"trainer.repeats={repeats}: leaving out one row after the other gives the same folds each time"
-            )
+            raise DataError(f"trainer.repeats={repeats}: leave-one-out gives the same folds each time")
         yield from select.LeaveOneOut().split(y)
         return
     if classes is not None:
@@ -143,14 +151,14 @@ def folds(
 
 
 def _division(settings: dict[str, Any]) -> str:
-    """How rows are folded, in words."""
+    """A description of the folds for the terminal."""
     group, repeats, number = settings.get("group"), settings.get("repeats") or 1, settings["folds"]
     count = "as many folds" if number == ALL else f"{number} folds"
     return f"rows in {count}{f' by {group}' if group else ''}{f', {repeats} times' * (repeats > 1)}"
 
 
 def _pool(data: DataModule) -> tuple[np.ndarray, np.ndarray | None]:
-    """(rows that are folded, their classes or None), in the order of the rows."""
+    """(indices of the rows to fold, in order, and their classes or None)."""
     if not isinstance(data, RowData):
         raise ConfigError(f"trainer=kfold: {data.name} has no rows that could be folded")
     own_test = data.content.test_rows is not None or data.content.sources is not None
@@ -176,7 +184,7 @@ def _seed(cfg: dict[str, Any], data: DataModule) -> int:
 def _validation(
     cfg: dict[str, Any], data: DataModule, rows: np.ndarray, classes: np.ndarray | None, groups: np.ndarray | None
 ) -> dict[str, np.ndarray]:
-    """Training rows with a part kept aside for choosing the epoch: whole groups where there are groups."""
+    """Splits validation rows, which select the epoch, off the training rows; groups stay together."""
     sizes = data.sizes
     share = sizes["val"] / (sizes["train"] + sizes["val"]) if sizes["val"] else 0.0
     size = int(share * len(rows) + 0.5)
@@ -200,7 +208,7 @@ def _fold(
     number: int,
     seconds: dict[str, float],
 ) -> tuple[Learner, Evaluation]:
-    """(learner, its evaluation on the held-out rows) of one fold, which is recorded as a run below `tracked`."""
+    """(learner, its evaluation on the held-out rows) of one fold, recorded as a run nested below `tracked`."""
     record, whole = RunState(directory), read_record(result.directory).get("key")
     earlier = read_record(directory) if whole and read_record(directory).get("whole") == whole else {}
     if earlier.get("status") == "FINISHED":
@@ -255,7 +263,7 @@ def _fold(
 
 
 def _summary(learner: Learner, data: DataModule, done: list[Fold]) -> dict[str, float]:
-    """Means and deviations over the folds; of folds of single rows the metrics of all of them together."""
+    """Means and standard deviations over the folds; for folds of a single row, metrics of all rows together."""
     if all(len(fold.rows) == 1 for fold in done) and done[0].evaluation.predictions is not None:
         joined = _joined(data, done)
         metrics: dict[str, float] = {}
@@ -265,25 +273,25 @@ def _summary(learner: Learner, data: DataModule, done: list[Fold]) -> dict[str, 
                 one.update({}, joined.examples, joined.predictions)
                 metrics |= one.compute()
         return {f"cv/{name}": value for name, value in metrics.items()}
-    summary = {}
+    summary: dict[str, float] = {}
     for name in done[0].evaluation.metrics:
         values = np.array([fold.evaluation.metrics[name] for fold in done])
         summary |= {f"cv/{name}": float(values.mean()), f"cv_std/{name}": float(values.std())}
     return summary
 
 
-def _joined(data: RowData, done: list[Fold]) -> Evaluation:
-    """The held-out rows of several folds as one part."""
+def _joined(data: DataModule, done: list[Fold]) -> Evaluation:
+    """The held-out rows of several folds as one evaluation."""
     whole = data.with_parts({"test": np.concatenate([fold.rows for fold in done])})
     first, *others = (fold.evaluation.predictions for fold in done)
     return Evaluation("test", {}, whole.examples("test"), first.concatenate(others))
 
 
 def _write_out_of_fold(path: Path, done: list[Fold], data: DataModule) -> None:
-    """row, repeat, fold, true, predicted, and what else a prediction tells; nothing where answers have no truth to be held against."""
+    """Writes row, repeat, fold, true, predicted and further columns of the prediction; nothing if predictions cannot be compared with a target."""
     if done[0].evaluation.predictions is None or data.target is None:
         return
-    if not _is_answer(done[0].evaluation.predictions, data.target):
+    if not _predicts(done[0].evaluation.predictions, data.target):
         return
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -298,14 +306,14 @@ def _write_out_of_fold(path: Path, done: list[Fold], data: DataModule) -> None:
                 writer.writerow([row, fold.repeat, fold.number, written(data.target, truth[place]), *answer])
 
 
-def _is_answer(predictions: Predictions, target: Feature) -> bool:
+def _predicts(predictions: Predictions, target: Feature) -> bool:
     return predictions.kind == target.kind
 
 
 def written(target: Feature, value: Any) -> Any:
     """A true value as a cell of a table."""
     if target.kind == "label":
-        return target.classes[int(value)]
+        return cast(Label, target).classes[int(value)]
     described = target.describe(value)
     return json.dumps(described, ensure_ascii=False) if isinstance(described, (list, dict)) else described
 
@@ -315,7 +323,7 @@ def _cell(name: str, value: Any) -> Any:
 
 
 def _draw(learner: Learner, data: DataModule, done: list[Fold], folder: Path, tracked: Run) -> None:
-    """What the model's views draw of a test, of all rows of the first repeat."""
+    """Draws the model's views of predictions for all rows of the first repeat."""
     first = [fold for fold in done if fold.repeat == 1]
     if first[0].evaluation.predictions is None or data.target is None:
         return

@@ -1,4 +1,4 @@
-"""What a run leaves: its result, its figures, its logged model."""
+"""The outcome of a run: its result, figures and logged model."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ log = logging.getLogger("mlrun")
 
 @dataclass
 class Result:
-    """What is left of a run. `metrics` has the final "test/…" and the best epoch's "val/…"; `seconds` says where the time went: data, import,
-    fit, evaluate, report, log."""
+    """The result of a run.
+
+    metrics: the final "test/…" and the best epoch's "val/…". seconds: duration of each phase: data, import, fit, evaluate, report, log.
+    """
 
     model: str
     dataset: str
@@ -32,21 +34,24 @@ class Result:
     mode: str = "max"
     status: str = "RUNNING"
     run_id: str | None = None
-    recorded: bool = True  # False: MLflow refused something, or never answered
-    refused: str | None = None  # what MLflow did not take of the runs below this one
+    recorded: bool = True  # False if MLflow rejected something or did not answer
+    refused: str | None = None  # why MLflow did not accept everything of a nested run
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     parameters: int | None = None
     best_epoch: int | None = None
-    predict_ms: float | None = None  # median time of answering one row; no metric: no two runs have the same
+    predict_ms: float | None = (
+        None  # median time to predict one row; not in `metrics`, because repetitions of a run differ in it
+    )
 
     @property
     def objective(self) -> float | None:
-        """The watched metric, which sweeps compare."""
+        """Value of the monitored metric, by which sweeps compare runs."""
         return self.metrics.get(self.monitor)
 
     @contextmanager
-    def phase(self, name: str):
+    def phase(self, name: str) -> Iterator[None]:
+        """Adds the duration of its block to `seconds`."""
         start = time.perf_counter()
         try:
             yield
@@ -55,7 +60,7 @@ class Result:
 
 
 def seed_everything(seed: int) -> None:
-    """Seeds Python, and NumPy and torch if they are there; what is imported later is seeded where it is used."""
+    """Seeds Python and NumPy, and torch if it has been imported; otherwise the code that imports torch seeds it."""
     random.seed(seed)
     import numpy
 
@@ -77,7 +82,7 @@ def log_model(tracked: Run, learner: Learner, directory: Path, sample: Examples)
 
 
 def draw(figures: Iterator[tuple[str, Any]], folder: Path) -> None:
-    """Writes figures one by one. One that cannot be drawn is logged; the trained model does not depend on it."""
+    """Saves (name, figure) pairs one by one. A figure that cannot be drawn is logged and does not fail the run."""
     from mlrun.report.figures import save
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,9 +90,9 @@ def draw(figures: Iterator[tuple[str, Any]], folder: Path) -> None:
         try:
             name, figure = next(figures)
             path = folder / f"{name}.png"
-            own = getattr(figure, "save", None)  # a film knows how it is written
+            own = getattr(figure, "save", None)  # an animation saves itself
             own(path) if own else save(figure, path)
         except StopIteration:
             return
-        except Exception:  # a generator that raised is exhausted: the next turn ends the loop
+        except Exception:  # a generator that raised is exhausted: the next iteration ends the loop
             log.exception("a figure could not be drawn")

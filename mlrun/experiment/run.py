@@ -10,8 +10,10 @@ import shlex
 import sys
 import time
 import traceback
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -36,36 +38,43 @@ log = logging.getLogger("mlrun")
 
 
 def run(
-    cfg: DictConfig,
+    config: DictConfig | dict[str, Any],
     directory: Path | str,
-    overrides: list[str] = (),
+    overrides: Sequence[str] = (),
     parent: str | None = None,
-    report=terminal,
+    report: Any = terminal,
     run_id: str | None = None,
-    on_open=None,
+    on_open: Callable[[str], None] | None = None,
     resume: Path | None = None,
 ) -> Result:
-    """Runs one composed configuration. The MLflow run ends FINISHED, FAILED or KILLED whatever happens.
+    """Runs one composed configuration. The MLflow run always ends FINISHED, FAILED or KILLED.
 
-    directory: where checkpoints, figures and the model go; overrides: what the user typed; parent: MLflow run id of a sweep;
-    report: who is told while it runs, `mlrun.report.terminal` or something with the same names (`mlrun.report.silent`).
-    run_id: MLflow run of an earlier attempt to go on recording to; on_open(run id): called from another thread once it is open.
-    resume: checkpoint of an earlier attempt to go on from.
-    Raises what the experiment raised, after the run is closed.
+    Args:
+        config: the composed configuration.
+        directory: the run's directory, for checkpoints, figures and the model.
+        overrides: the command line's.
+        parent: MLflow run id of a sweep.
+        report: shows progress: `mlrun.report.terminal`, or a module with the same functions such as `mlrun.report.silent`.
+        run_id: MLflow run of an earlier attempt, which this one continues.
+        on_open: called with the MLflow run id from another thread once the run is open.
+        resume: checkpoint of an earlier attempt, from which training resumes.
+
+    Raises:
+        BaseException: whatever the experiment raised, after the run is closed.
     """
-    cfg = plain(cfg)
+    cfg: dict[str, Any] = plain(config)
     directory = Path(directory).resolve()
     directory.mkdir(parents=True, exist_ok=True)
     result = Result(cfg["model"]["name"], cfg["dataset"]["name"], directory)
     log.info("mlrun %s: %s", version("mlrun"), shlex.join(["mlrun", *overrides]))
-    if _follows():
+    if _is_follower():
         _attempt(cfg, result, NullRun(), overrides, report, resume)
         return result
     continues = resume is not None or run_id is not None
     with locked(directory, LOCK_SECONDS if continues else 0):
         record = RunState(directory)
         earlier = record.inherited(identity(cfg), continues)
-        _write_config(cfg, overrides, directory)  # first: where there is a record there is all that it takes to go on
+        _write_config(cfg, overrides, directory)  # first, so that a run with a record can always be resumed
         record.begin(identity(cfg), earlier)
 
         def opened(run_id: str) -> None:
@@ -83,8 +92,15 @@ def run(
     return result
 
 
-def _attempt(cfg: dict, result: Result, tracked: Run | NullRun, overrides, report, resume: Path | None) -> None:
-    """The run between its opening and its closing, with a word on how it ended."""
+def _attempt(
+    cfg: dict[str, Any],
+    result: Result,
+    tracked: Run | NullRun,
+    overrides: Sequence[str],
+    report: Any,
+    resume: Path | None,
+) -> None:
+    """Executes an open run and sets its status."""
     directory = result.directory
     try:
         tracked.artifact(directory / "config", "config")
@@ -96,18 +112,25 @@ def _attempt(cfg: dict, result: Result, tracked: Run | NullRun, overrides, repor
         _leave_traceback(error, directory, tracked)
         if isinstance(error, (KeyboardInterrupt, SystemExit)) and not isinstance(tracked, NullRun):
             print(
-                f"mlrun: to go on with this run: mlrun resume {shlex.quote(terminal.short_path(directory))}",
+                f"mlrun: to resume this run: mlrun resume {shlex.quote(terminal.short_path(directory))}",
                 file=sys.stderr,
             )
         raise
 
 
-def _follows() -> bool:
-    """Whether this is a further process of a distributed run: the first one records."""
+def _is_follower() -> bool:
+    """Whether this is not the first process of a distributed run, which alone records."""
     return int(os.environ.get("LOCAL_RANK", 0)) > 0
 
 
-def _run(cfg: dict, result: Result, tracked: Run, overrides, report, resume: Path | None) -> None:
+def _run(
+    cfg: dict[str, Any],
+    result: Result,
+    tracked: Run | NullRun,
+    overrides: Sequence[str],
+    report: Any,
+    resume: Path | None,
+) -> None:
     directory = result.directory
     with result.phase("data"):
         seed_everything(cfg["seed"])
@@ -121,8 +144,9 @@ def _run(cfg: dict, result: Result, tracked: Run, overrides, report, resume: Pat
     if cfg["trainer"].get("folds"):
         from mlrun.experiment.crossvalidation import cross_validate
 
-        cross_validate(cfg, data, result, tracked, report, overrides)
-        return _record_metrics(result, tracked)
+        whole = cast(Run, tracked)  # cross-validation refuses further processes
+        cross_validate(cfg, data, result, whole, report, overrides)
+        return _record_metrics(result, whole)
     with result.phase("import"):
         from mlrun.predictions.learner import make_learner
 
@@ -149,7 +173,7 @@ def _run(cfg: dict, result: Result, tracked: Run, overrides, report, resume: Pat
         learner.save(directory / "model")
         if learner.inputs:
             sample = data.sample(part)
-            result.predict_ms = _milliseconds_a_row(learner, sample)
+            result.predict_ms = _milliseconds_per_row(learner, sample)
             tracked.metrics({"predict_ms": result.predict_ms}, step=0)
             log_model(tracked, learner, directory / "model", sample)
         draw(figures(learner, data, evaluation), directory / "figures")
@@ -158,9 +182,10 @@ def _run(cfg: dict, result: Result, tracked: Run, overrides, report, resume: Pat
                 tracked.artifact(directory / name, name)
 
 
-def _milliseconds_a_row(learner: Learner, sample: Examples) -> float:
-    """Median time of answering a single row: what a service would feel. At most a tenth of a second is spent on it."""
-    row, times, end = sample.take(slice(0, 1)), [], time.perf_counter() + 0.1
+def _milliseconds_per_row(learner: Learner, sample: Examples) -> float:
+    """Median time to predict a single row, the latency of a service. Takes about a tenth of a second at most."""
+    times: list[float] = []
+    row, end = sample.take(slice(0, 1)), time.perf_counter() + 0.1
     while len(times) < 20 and (len(times) < 3 or time.perf_counter() < end):
         start = time.perf_counter()
         learner.predict(row)
@@ -171,12 +196,19 @@ def _milliseconds_a_row(learner: Learner, sample: Examples) -> float:
 def _record_metrics(result: Result, tracked: Run) -> None:
     tracked.metrics(result.metrics, step=result.best_epoch or 0)
     log.info("result: %s", ", ".join(f"{name} {value:.6g}" for name, value in result.metrics.items()))
-    facts = {"monitor": result.monitor, "mode": result.mode, "parameters": result.parameters}
-    tracked.tags({name: value for name, value in facts.items() if value is not None})
+    summary = {"monitor": result.monitor, "mode": result.mode, "parameters": result.parameters}
+    tracked.tags({name: value for name, value in summary.items() if value is not None})
     _write_metrics(result)
 
 
-def _open_run(cfg: dict, overrides, parent: str | None, record: RunState, run_id: str | None, on_open) -> Run:
+def _open_run(
+    cfg: dict[str, Any],
+    overrides: Sequence[str],
+    parent: str | None,
+    record: RunState,
+    run_id: str | None,
+    on_open: Callable[[str], None],
+) -> Run:
     model, dataset = cfg["model"], cfg["dataset"]
     tags = {
         "model": model["name"],
@@ -196,21 +228,21 @@ def _open_run(cfg: dict, overrides, parent: str | None, record: RunState, run_id
 
 
 def _close_run(tracked: Run, result: Result) -> None:
-    """Says how the run ended; what MLflow refused is told, not raised: the results are in the run's directory."""
+    """Closes the MLflow run with its status. Errors of MLflow are reported, not raised: the results are in the run's directory."""
     log_file = result.directory / "mlrun.log"
     if log_file.is_file():
         tracked.artifact(log_file)
     if result.status == "FINISHED":
         tracked.metrics({f"seconds/{phase}": seconds for phase, seconds in result.seconds.items()}, step=0)
-    with result.phase("log"):  # what MLflow still had to take
+    with result.phase("log"):  # waits until MLflow has received everything
         refused = tracked.close(result.status) or result.refused
     if refused:
         result.recorded = False
-        kept = f"What has not arrived is kept and can be sent with: mlrun sync {shlex.quote(terminal.short_path(result.directory))}"
+        kept = f"To send the rest later: mlrun sync {shlex.quote(terminal.short_path(result.directory))}"
         if isinstance(refused, Unreachable):
             message = f"MLflow does not answer ({refused}). The results are in {result.directory}. {kept}"
         else:
-            message = f"MLflow did not take everything ({refused}). The results are in {result.directory}. {kept}"
+            message = f"MLflow did not accept everything ({refused}). The results are in {result.directory}. {kept}"
         notify(message, logging.ERROR)
     try:
         result.run_id = tracked.id
@@ -226,7 +258,7 @@ def _leave_traceback(error: BaseException, directory: Path, tracked: Run | NullR
     tracked.artifact(path)
 
 
-def _write_config(cfg: dict, overrides, directory: Path) -> None:
+def _write_config(cfg: dict[str, Any], overrides: Sequence[str], directory: Path) -> None:
     folder = directory / "config"
     folder.mkdir(exist_ok=True)
     write_atomically(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
@@ -250,8 +282,8 @@ def _warn_of_divergence(result: Result, tracked: Run | NullRun) -> None:
         tracked.tags({"diverged": "true"})
 
 
-def _at_epoch(history: dict, epoch: int | None) -> dict[str, float]:
-    """The metrics of the epoch that was kept, the last one if none was chosen."""
+def _at_epoch(history: Mapping[str, Sequence[tuple[int, float]]], epoch: int | None) -> dict[str, float]:
+    """The metrics of the selected epoch, or of the last one if none was selected."""
     return {
         name: dict(points).get(epoch, points[-1][1]) for name, points in history.items() if not name.startswith("lr")
     }

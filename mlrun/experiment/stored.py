@@ -1,4 +1,4 @@
-"""A finished run, found again: its configuration and its model."""
+"""Opens a finished run: its configuration, data and model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import yaml
@@ -23,7 +23,18 @@ if TYPE_CHECKING:
 
 
 def open_run(run: str, trust: bool = False) -> tuple[dict[str, Any], Learner]:
-    """(configuration, learner ready to predict and evaluate) of a run directory or an MLflow run id; trust: as `load_learner`'s. Raises UserError."""
+    """Opens a finished run.
+
+    Args:
+        run: its directory or MLflow run id.
+        trust: see `load_learner`.
+
+    Returns:
+        Its configuration, and its learner, ready to predict and evaluate.
+
+    Raises:
+        UserError: the run does not exist, did not finish, or may not be loaded.
+    """
     directory = Path(run)
     if directory.is_dir():
         config, model = directory / "config" / "config.yaml", directory / "model"
@@ -32,11 +43,9 @@ def open_run(run: str, trust: bool = False) -> tuple[dict[str, Any], Learner]:
     if not config.is_file() or not model.is_dir():
         if (directory / "folds.json").is_file():
             raise UserError(
-                f"{run}: a cross-validated run has a model per fold: give one of them, such as {directory / 'fold_1'}"
+                f"{run}: a cross-validated run has a model per fold; give the directory of a fold, such as {directory / 'fold_1'}"
             )
-        raise UserError(
-            f"{run}: this run was not finished: there is no {'model' if config.is_file() else 'configuration'} in it"
-        )
+        raise UserError(f"{run}: this run did not finish: it has no {'model' if config.is_file() else 'configuration'}")
     from mlrun.predictions.learner import load_learner
 
     return yaml.safe_load(config.read_text(encoding="utf-8")), load_learner(model, trust)
@@ -55,10 +64,18 @@ def open_data(cfg: dict[str, Any], **settings: Any) -> DataModule:
 def open_part(
     cfg: dict[str, Any], learner: Learner, part: str | None, overrides: Sequence[str] = ()
 ) -> tuple[DataModule, str]:
-    """(data, part) to measure a stored learner on, fed as it was trained: with its own normalization and order of classes.
+    """The data on which a stored learner is evaluated, with the classes in the order in which it was trained.
 
-    part: of the run's own data, "test" (or what there is of it) by default. overrides: `dataset=…`, `dataset.path=…`; other data
-    count as a whole, unless they give a `dataset.split`. Raises UserError where there are no such rows, or other classes.
+    Args:
+        cfg, learner: of the run.
+        part: None: "test", or else the first of "val" and "train" that has rows.
+        overrides: `dataset=…`, `dataset.path=…` for other data. All their rows are evaluated, unless a part or `dataset.split` is given.
+
+    Returns:
+        The data, and the part to evaluate.
+
+    Raises:
+        UserError: the part has no rows, or the model cannot read the data.
     """
     if not overrides:
         data = open_data(cfg)
@@ -82,7 +99,8 @@ def _other_data(cfg: dict[str, Any], overrides: list[str], whole: bool) -> DataM
 
     wrong = next((text for text in overrides if not text.lstrip("+").startswith("dataset")), None)
     if wrong:
-        raise UserError(f"{wrong}: only the data can be others here: dataset=NAME, dataset.path=FILE ...")
+        raise UserError(f"{wrong}: only the data can be replaced here: dataset=NAME, dataset.path=FILE ...")
+    dataset: Any
     if any(text.startswith("dataset=") for text in overrides):
         overrides = [quoted(text) for text in overrides]
         problems = [line for line in explain(overrides) if line.startswith("dataset")]
@@ -108,7 +126,7 @@ def _other_data(cfg: dict[str, Any], overrides: list[str], whole: bool) -> DataM
 
 
 def _as_learned(data: DataModule, learner: Learner, cfg: dict[str, Any]) -> None:
-    """Gives other data the order of the classes that the learner was trained with. Raises UserError where it cannot read them."""
+    """Puts the classes of other data into the learner's order. Raises UserError if the learner cannot read the data."""
     if not isinstance(data, RowData):
         return
     content, target = data.content, data.target
@@ -121,14 +139,16 @@ def _as_learned(data: DataModule, learner: Learner, cfg: dict[str, Any]) -> None
     inputs = {name: content.features[name] for name in content.features if name not in content.targets}
     if not same_form(learner.inputs, inputs):
         theirs, own = (", ".join(map(_form, features.values())) for features in (inputs, learner.inputs))
-        raise UserError(f"{data.title}: holds rows of another form ({theirs}) than the model was trained with ({own})")
+        raise UserError(
+            f"{data.title}: its rows have another form ({theirs}) than those that the model was trained on ({own})"
+        )
     if isinstance(learned, Label):
         _sort_classes(data, learned)
 
 
 def _sort_classes(data: RowData, learned: Label) -> None:
-    """Indices of the classes as the model knows them. Raises UserError for classes that it does not know."""
-    content, target = data.content, data.target
+    """Replaces the class indices by the model's. Raises UserError for classes that the model does not know."""
+    content, target = data.content, cast(Label, data.target)
     places = {str(label): place for place, label in enumerate(learned.classes)}
     unknown = [label for label in target.classes if str(label) not in places]
     if unknown:
@@ -154,7 +174,7 @@ def _form(feature: Feature) -> str:
 
 
 class Record:
-    """A run nested below a stored one, for what is found out about its model later. Does without it where that was never recorded."""
+    """An MLflow run nested below a stored run, for a later analysis of its model; records nothing if MLflow does not have the stored run."""
 
     def __init__(self, run: str, cfg: dict[str, Any], kind: str, name: str, params: dict[str, Any]):
         from mlrun.tracking.run import NullRun, Run

@@ -1,4 +1,4 @@
-"""Episodes played by a stored model: a film of the first, and a table of all their transitions."""
+"""Episodes played by a stored model: an animation of the first, and a table of all transitions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ class Episodes(Query):
         parser.add_argument(
             "--episodes", type=int, help="how many to play (default: 1); --output is the directory for the files"
         )
-        parser.add_argument("--seed", type=int, help="of the episodes (default: those that measured the run)")
+        parser.add_argument(
+            "--seed", type=int, help="seed of the episodes (default: the episodes of the run's own evaluation)"
+        )
 
     def answer(
         self, learner: Learner, cfg: dict[str, Any], arguments: Namespace, open_data: Callable[..., DataModule]
@@ -51,16 +53,14 @@ class Episodes(Query):
         print(f"{table}: {len(returns)} episodes, mean return {number(sum(returns) / len(returns))}")
         film = record(data, policy)
         if film is None:
-            raise UserError(
-                "no picture of an episode: this environment cannot draw itself here (is pygame-ce installed?)"
-            )
+            raise UserError("this environment cannot be rendered here (is pygame-ce installed?)")
         film.save(picture)
         print(f"{picture}: {film.caption}")
         return 0
 
 
 def write_transitions(path: Path, data: Environment, policy: Policy) -> list[float]:
-    """Plays the test episodes and writes a row for each step. Returns the undiscounted returns."""
+    """Plays the test episodes and writes one row per step. Returns the undiscounted return of each episode."""
     environment = data.make()
     returns = []
     with open(path, "w", newline="", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""The interface of a learner: what the experiment asks of a model, whatever it is made of."""
+"""The learner interface, through which an experiment trains, evaluates and stores any kind of model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RECIPE = "recipe.json"
 
 @dataclass
 class Training:
-    """What is known of a training once it is over. history: metric -> (epoch, value), epochs counted from 1."""
+    """The outcome of training. history: metric -> (epoch, value), epochs counted from 1."""
 
     parameters: int | None = None
     best_epoch: int | None = None
@@ -38,10 +38,10 @@ class Training:
 
 @dataclass
 class Evaluation:
-    """A model measured on a part of the data.
+    """Metrics and predictions of a model on one part of the data.
 
-    metrics: by name, without the part's prefix. examples, predictions: of the same rows in the same order; None where no rows were predicted.
-    evaluators: name of the class -> the evaluator, with what it saw.
+    metrics: by name, without the part's prefix. examples, predictions: of the same rows in the same order; None if no rows were predicted.
+    evaluators: class name -> the evaluator, with what it collected.
     """
 
     part: str
@@ -52,7 +52,7 @@ class Evaluation:
 
 
 def send_again(history: Mapping[str, Sequence[tuple[int, float]]], run: Any) -> None:
-    """Records what an earlier attempt had measured: its process may have died before that was sent. What is there is not written twice."""
+    """Sends the metrics of an earlier attempt again, whose process may have died before it sent them. The recorder skips those that it has."""
     epochs: dict[int, dict[str, float]] = {}
     for name, points in history.items():
         for epoch, value in points:
@@ -62,20 +62,20 @@ def send_again(history: Mapping[str, Sequence[tuple[int, float]]], run: Any) -> 
 
 
 class Learner(ABC):
-    """A model with its way of learning. `fit` first, or `load`.
+    """A model and its training algorithm. Call `fit` or `load` before the other methods.
 
-    recipe: plain containers, all that is needed to build the model again, among them the features that it reads and predicts.
+    recipe: plain containers from which the model can be rebuilt, including the features that it reads and predicts.
     """
 
-    packages: ClassVar[tuple[str, ...]]  # what a process that loads the saved learner must have installed
-    monitor: str  # "val/" and the metric that chooses the best epoch
-    mode: str
+    packages: ClassVar[tuple[str, ...]]  # must be installed where the saved learner is loaded
+    monitor: str  # "val/" and the metric that selects the best epoch
+    mode: str  # "max" or "min"
     recipe: dict[str, Any]
     training: Training
     evaluators: list[Evaluator]
-    views: list[View]  # what is drawn of the model
-    preprocessor: Preprocessor  # what its model is fed by; a controller has none
-    task: Any  # of a network only
+    views: list[View]  # figures of the model
+    preprocessor: Preprocessor  # makes the model's inputs; a controller has none
+    task: Any  # networks only
 
     @classmethod
     @abstractmethod
@@ -84,7 +84,7 @@ class Learner(ABC):
 
     @abstractmethod
     def fit(self, data: DataModule, run: Any, directory: Path, progress: Any, resume: Path | None = None) -> None:
-        """Trains on the train part, selects on the val part; never looks at the test part. Resumes from the checkpoint `resume`."""
+        """Trains on the train part and selects on the val part; never uses the test part. Resumes from the checkpoint `resume`."""
 
     @abstractmethod
     def evaluate(self, data: DataModule, part: str, reference_classifier: Any = None) -> Evaluation:
@@ -92,41 +92,41 @@ class Learner(ABC):
 
     @abstractmethod
     def predict(self, examples: Examples) -> Predictions:
-        """The only path from a stored model to an answer: raw inputs -> predictions."""
+        """Raw inputs -> predictions. Every use of a stored model goes through this method."""
 
     @property
     def directions(self) -> dict[str, str]:
-        """Metric -> "max" or "min", of all that the model may be measured by."""
+        """Metric -> "max" or "min", for every metric of the model."""
         return directions(self.evaluators)
 
     @property
     def queries(self) -> list[Query]:
-        """What the model can be asked beyond rows."""
+        """What the model can be asked for besides predictions of rows."""
         return []
 
     @property
     def inputs(self) -> dict[str, Feature]:
-        """The features that the model is asked with; empty where it is not asked with rows."""
+        """The features that the model reads; empty if it does not predict rows."""
         return {name: restore(state) for name, state in self.recipe.get("inputs", {}).items()}
 
     @property
     def targets(self) -> dict[str, Feature]:
-        """The features that it learned to predict."""
+        """The features that the model predicts."""
         return {name: restore(state) for name, state in self.recipe.get("targets", {}).items()}
 
     @contextmanager
     def sharing(self) -> Iterator[int]:
-        """For the time of many calls of `predict`: how many threads may call it at once."""
+        """A context for many calls of `predict`; gives how many threads may call it at once."""
         yield 1
 
     @abstractmethod
     def _write(self, directory: Path) -> None:
-        """Writes what was learned."""
+        """Writes weights or fitted estimators."""
 
     @classmethod
     @abstractmethod
     def load(cls, directory: Path, recipe: dict[str, Any], trust: bool = False) -> Learner:
-        """The learner that `save` wrote. Raises UserError for files that can run code, unless this user wrote them or `trust` is given."""
+        """Loads what `save` wrote. Raises UserError for files that can run code, unless this user wrote them or `trust` is given."""
 
     def save(self, directory: Path) -> None:
         """Writes the model and its recipe into a directory."""
@@ -136,11 +136,11 @@ class Learner(ABC):
         self._write(directory)
 
     def flavors(self) -> dict[str, dict[str, Any]]:
-        """MLflow flavors besides pyfunc that can read the saved files; paths are relative to the saved directory."""
+        """MLflow flavors besides pyfunc that can read the saved files; paths are relative to the model's directory."""
         return {}
 
     def requirements(self) -> list[str]:
-        """Packages with the versions that the model was made with."""
+        """Packages with the versions with which the model was trained."""
         return [f"{package}=={version(package)}" for package in self.packages]
 
 
@@ -167,11 +167,11 @@ def _backend(model: Mapping[str, Any]) -> type[Learner]:
 
 
 def make_learner(cfg: dict[str, Any], data: DataModule) -> Learner:
-    """The learner that `cfg.model` describes, for prepared data. Raises ConfigError where the two do not fit."""
+    """The learner that `cfg.model` describes, for prepared data. Raises ConfigError if the model cannot work on the data."""
     return _backend(cfg["model"]).from_config(cfg, data)
 
 
 def load_learner(directory: Path | str, trust: bool = False) -> Learner:
-    """A learner saved by `Learner.save`, ready to predict. Raises UserError for one that can run code and is not this user's own, unless trusted."""
+    """A learner saved by `Learner.save`, ready to predict. Raises UserError for another user's files that can run code, unless `trust` is given."""
     recipe = json.loads((Path(directory) / RECIPE).read_text(encoding="utf-8"))
     return _backend(recipe["model"]).load(Path(directory), recipe, trust)

@@ -1,6 +1,6 @@
-"""Queries: what a trained model can be asked beyond predictions for rows, such as samples, an episode, or the continuation of a prompt.
+"""Queries: what a trained model can be asked for besides predictions of rows, such as samples, an episode, or the continuation of a prompt.
 
-A task (or a controller) names its queries; `mlrun predict RUN` offers their options.
+A task (or a controller) names its queries, and `mlrun predict RUN` offers their options.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 
 class Query(ABC):
-    """One thing that a model can be asked. `name` is its main option: `--name`."""
+    """One kind of query. `name` is its main option: `--name`."""
 
     name: str
-    without_input = False  # True: this is what is asked where the command gives neither rows nor an option
+    without_input = False  # True: the default query if the command line gives neither an input nor an option
 
     @abstractmethod
     def add_options(self, parser: ArgumentParser) -> None:
-        """Declares `--name` and what else it takes."""
+        """Declares `--name` and further options."""
 
     def is_asked(self, arguments: Namespace) -> bool:
-        """Whether the command line asks for it."""
+        """Whether the command line requests this query."""
         return getattr(arguments, self.name, None) is not None
 
     @abstractmethod
@@ -37,16 +37,17 @@ class Query(ABC):
         """Prints or writes the answer and returns the exit status.
 
         Args:
-            learner, cfg: a finished run's model and configuration.
-            open_data: (cfg, **settings) -> its prepared dataset with some settings replaced.
+            learner, cfg: model and configuration of a finished run.
+            arguments: the parsed command line.
+            open_data: (cfg, **settings) -> the run's prepared dataset, with some settings replaced.
 
         Raises:
-            UserError: the model cannot answer this.
+            UserError: the model cannot answer the query.
         """
 
 
 def make_queries(paths: Mapping[str, str]) -> list[Query]:
-    """name -> dotted path of a `Query`, as a task declares them."""
+    """Creates the queries that a task declares. paths: name -> dotted path of a `Query`."""
     found = []
     for path in paths.values():
         module, _, name = path.rpartition(".")

@@ -1,4 +1,4 @@
-"""What a stored generative model can be asked for: samples, or translations of images, as a picture or as numbers."""
+"""Queries of generative models: samples, or translations of images, as a picture or as arrays."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ from mlrun.predictions.learner import Learner
 from mlrun.predictions.query import Query
 
 FORMATS = (".png", ".npz")
-OUTPUT = "samples.png"  # where --output is not given
-MOST_COLUMNS = 16  # classes up to which a picture has a column for each
+OUTPUT = "samples.png"  # default of --output
+MOST_COLUMNS = 16  # a picture has a column per class for at most this many classes
 
 
 class Samples(Query):
-    """`--samples N`: samples of a `Generation` task, of the classes of `--labels` in turn."""
+    """`--samples N`: samples of a `Generation` task, which cycle through the classes of `--labels`."""
 
     name = "samples"
 
     def add_options(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--samples", type=int, help=f"how many to draw, into --output (default: {OUTPUT}) or FILE.npz"
+            "--samples",
+            type=int,
+            help=f"number of samples to draw, written to --output (default: {OUTPUT}; FILE.npz for arrays)",
         )
         parser.add_argument(
-            "--labels", help="their classes, where the model is conditional: 3,7 (default: all in turn)"
+            "--labels", help="classes of a conditional model's samples, such as 3,7 (default: all in turn)"
         )
-        parser.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
+        parser.add_argument("--seed", type=int, default=0, help="seed of the noise (default: 0)")
 
     def answer(
         self, learner: Learner, cfg: dict[str, Any], arguments: Namespace, open_data: Callable[..., DataModule]
@@ -65,7 +67,7 @@ class Samples(Query):
 
 
 class Translations(Query):
-    """`--samples N`: images of the first domain of a part of the data, and their translations by a `CycleGAN` task."""
+    """`--samples N`: images of the first domain and their translations by a `CycleGAN` task."""
 
     name = "samples"
 
@@ -73,7 +75,7 @@ class Translations(Query):
         parser.add_argument(
             "--samples",
             type=int,
-            help=f"how many images of the data to translate, into --output (default: {OUTPUT}) or FILE.npz",
+            help=f"number of images to translate, written to --output (default: {OUTPUT}; FILE.npz for arrays)",
         )
 
     def answer(
@@ -82,7 +84,7 @@ class Translations(Query):
         from mlrun.report.samples import grid
 
         count, output = checked(arguments)
-        data = open_data(cfg)
+        data: Any = open_data(cfg)
         part = next((part for part in ("test", "val", "train") if data.sizes[part]), "train")
         images, translations = learner.task.translate(data.domains(part)[0].x[:count])
         if output.suffix.lower() == ".npz":
@@ -103,29 +105,29 @@ def checked(arguments: Namespace) -> tuple[int, Path]:
     return arguments.samples, output
 
 
-def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """An .npz file of named arrays."""
+def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
+    """Writes named arrays as an .npz file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, **arrays)
 
 
 def write_picture(path: Path, picture: Any) -> None:
-    """A PIL picture."""
+    """Saves a PIL image."""
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path)
 
 
 def _classes(learner: Learner, count: int) -> list[Any]:
-    """Classes as the data name them, in the order of the model's; their numbers where the data name others."""
+    """The model's classes as the data name them, or their indices if the data have other classes."""
     label = next((feature for feature in learner.targets.values() if isinstance(feature, Label)), None)
     return label.classes if label is not None and len(label.classes) == count else list(range(count))
 
 
 def _places(classes: list[Any], wanted: list[str] | None) -> list[int] | None:
-    """Indices of the wanted classes, as the user writes them; of all where none are wanted; None where the model is unconditional."""
+    """Indices of the requested classes, or of all classes if none are requested; None for an unconditional model."""
     if not classes:
         if wanted:
-            raise UserError("--labels: this model does not know classes; it draws from all data alike")
+            raise UserError("--labels: this model does not know classes; its samples come from the whole distribution")
         return None
     known = [str(label) for label in classes]
     unknown = [label for label in wanted or () if label not in known]

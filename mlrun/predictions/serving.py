@@ -1,6 +1,6 @@
-"""What MLflow calls to load a logged model: `mlflow.pyfunc.load_model("runs:/ID/model")` and `mlflow models serve`.
+"""The entry point by which MLflow loads a logged model: `mlflow.pyfunc.load_model("runs:/ID/model")` and `mlflow models serve`.
 
-Whoever serves an estimator that another user trained says so with MLRUN_TRUST=1 in the environment.
+A model loaded in this way is trusted, whoever trained it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from mlrun.predictions.learner import Learner, load_learner
 
 
 class Served:
-    """A learner behind MLflow's interface: raw rows in, as the dataset has them; labels, values or dicts out."""
+    """A learner behind MLflow's interface: takes raw rows as in the dataset, returns labels, values or dicts."""
 
     def __init__(self, learner: Learner):
         self.learner = learner
@@ -24,5 +24,5 @@ class Served:
 
 def _load_pyfunc(data_path: str) -> Served:
     """MLflow's loader interface."""
-    # whoever asks MLflow for a model has decided: its format runs code anyway
+    # loading a model through MLflow is a decision to trust it: MLflow's format runs code anyway
     return Served(load_learner(data_path, trust=True))

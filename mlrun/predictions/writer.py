@@ -1,4 +1,4 @@
-"""Answers of a stored model for any number of rows: read, asked and written at the same time, in constant memory."""
+"""Predictions of a stored model for any number of rows, in constant memory; reading, inference and writing overlap."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Semaphore
 from typing import Any
@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from mlrun.data.predictions import Predictions
+from mlrun.data.readers.row_files import Rejected
 from mlrun.data.rows import Piece
 from mlrun.errors import UserError
 from mlrun.predictions.learner import Learner
 
-AHEAD = 2  # pieces that wait, besides those that are asked
-TOLD = 5  # rejected rows that are printed
+AHEAD = 2  # pieces in the queue, besides those that the threads work on
+PRINTED = 5  # most rejected rows that are printed
 REJECTED_HEADER = ("place", "reason", "row")
 FORMATS = {
     ".csv": "csv",
@@ -38,19 +39,23 @@ FORMATS = {
 def predict_all(
     learner: Learner, reads: Iterator[Callable[[], Piece]], output: str, format: str, rejected: Path
 ) -> tuple[int, int]:
-    """Writes `row` and the columns of the prediction for each row that could be used, the others to `rejected`.
+    """Writes `row` and the columns of the prediction for each valid row, and the other rows to `rejected`.
 
-    This thread splits the input and writes; others parse, and predict.
+    `row` is the line of a text file, the row (from 1) of a Parquet file, or the name of an image. This thread splits the input and writes
+    the output; others parse and predict.
 
     Args:
-        reads: of `read_rows`. row: line of a text file, row (from 1) of a Parquet file, name of an image.
+        learner: of a finished run.
+        reads: from `read_rows`.
         output: a file, or "-" for stdout.
         format: csv | parquet | jsonl.
+        rejected: file for the other rows; created if there are any.
 
     Returns:
         (rows predicted, rows rejected)
     """
-    sink, pending = Sink(output, format, rejected), deque()
+    sink = Sink(output, format, rejected)
+    pending: deque[Future[tuple[Piece, Predictions | None]]] = deque()
     try:
         with learner.sharing() as threads, ThreadPoolExecutor(threads + 1) as pool:
             turn = Semaphore(threads)
@@ -77,16 +82,18 @@ def predict_all(
 
 
 class Sink:
-    """Writes beside the output and puts it into place at the end, so that half a file is never taken for a whole one."""
+    """Writes to a file beside the output and renames it at the end, so that an incomplete file is never mistaken for the output."""
 
     def __init__(self, output: str, format: str, rejected: Path):
         self.output, self.format, self.rejected = output, format, rejected
         self.rows = self.refused = 0
-        self._file = self._writer = self._side = None
+        self._file: Any = None
+        self._writer: Any = None  # for Parquet
+        self._side: Any = None  # the file of rejected rows
         self._beside = None if output == "-" else Path(f"{output}.part")
 
     def write(self, piece: Piece, predictions: Predictions | None) -> None:
-        """A piece of the input with the predictions for its usable rows."""
+        """Writes a piece of the input with the predictions for its valid rows."""
         for one in piece.rejected:
             self._refuse(one)
         if predictions is None or not len(predictions):
@@ -102,13 +109,13 @@ class Sink:
         self.rows += len(predictions)
 
     def _write_records(self, places: Any, predictions: Predictions) -> None:
-        """Nested answers keep their structure in JSON lines."""
+        """Nested predictions keep their structure in JSON lines."""
         if self._file is None:
             self._open(None)
         for place, row in zip(np.asarray(places).tolist(), predictions):
             self._file.write((json.dumps({"row": place, **row}, ensure_ascii=False) + "\n").encode())
 
-    def _write_table(self, table) -> None:
+    def _write_table(self, table: Any) -> None:
         if self._file is None:
             self._open(table)
         if self.format == "parquet":
@@ -124,7 +131,7 @@ class Sink:
             except ArrowInvalid:  # a label with a comma or a quotation mark
                 write_csv(table, self._file, WriteOptions(include_header=False, quoting_style="needed"))
 
-    def _open(self, table) -> None:
+    def _open(self, table: Any) -> None:
         try:
             if self._beside:
                 self._beside.parent.mkdir(parents=True, exist_ok=True)
@@ -134,7 +141,7 @@ class Sink:
         if self.format == "parquet":
             import pyarrow.parquet as parquet
 
-            # shares of float32 neither repeat nor compress; to try costs more than the network
+            # float32 probabilities neither repeat nor compress; trying takes longer than inference
             self._writer = parquet.ParquetWriter(
                 self._file, table.schema, use_dictionary=_repeated(table.schema), compression="none"
             )
@@ -145,24 +152,25 @@ class Sink:
             csv.writer(head, lineterminator="\n").writerow(table.column_names)
             self._file.write(head.getvalue().encode())
 
-    def _refuse(self, one) -> None:
+    def _refuse(self, one: Rejected) -> None:
         if self._side is None:
             try:
                 self._side = open(self.rejected, "w", newline="", encoding="utf-8", errors="replace")
             except OSError as error:
                 raise UserError(
-                    f"{self.rejected}: rows that cannot be used are written there, and it cannot be written ({error.strerror}); see --rejected"
+                    f"{self.rejected}: cannot be written ({error.strerror}); rows that cannot be used go there, see --rejected"
                 ) from None
             csv.writer(self._side).writerow(REJECTED_HEADER)
         csv.writer(self._side).writerow(one)
         self.refused += 1
-        if self.refused <= TOLD:
+        if self.refused <= PRINTED:
             print(
                 f"mlrun: {'line ' if isinstance(one.place, (int, np.integer)) else ''}{one.place}: {one.reason}",
                 file=sys.stderr,
             )
 
     def finish(self) -> None:
+        """Closes the files and renames the output into place."""
         if self._writer is not None:
             self._writer.close()
         if self._file is not None:
@@ -176,7 +184,7 @@ class Sink:
             self._forget_earlier()
 
     def _forget_earlier(self) -> None:
-        """Removes a file of rejected rows that an earlier prediction left, nothing else of this name."""
+        """Removes the file of rejected rows of an earlier prediction, but no other file of that name."""
         with contextlib.suppress(OSError, UnicodeDecodeError):
             with open(self.rejected, encoding="utf-8") as file:
                 ours = file.readline().strip() == ",".join(REJECTED_HEADER)
@@ -184,17 +192,17 @@ class Sink:
                 self.rejected.unlink()
 
     def discard(self) -> None:
-        """Removes what was not finished."""
+        """Removes an unfinished output."""
         if self._beside is not None:
             self._beside.unlink(missing_ok=True)
 
 
 def _plain(values: Any) -> Any:
-    """What pyarrow takes: objects as a list."""
+    """Values as pyarrow takes them: objects in a list."""
     return values.tolist() if isinstance(values, np.ndarray) and values.dtype == object else values
 
 
 def _repeated(schema: Any) -> list[str] | bool:
-    """Columns in which few values occur again and again."""
+    """Columns with few distinct values, for which a dictionary pays off."""
     shares = any(name.startswith("probability_") for name in schema.names)
     return ["prediction"] if shares and "prediction" in schema.names else False

@@ -109,10 +109,10 @@ class Control(Task):
 
     @property
     def progress(self) -> float:
-        """Share of the training that is over."""
+        """The fraction of training that is done."""
         return min(1.0, self.steps / (self.steps_per_epoch * self.trainer.max_epochs))
 
-    def training_step(self, batch: Any, batch_index: int) -> dict[str, Tensor]:  # type: ignore[override]
+    def training_step(self, batch: Any, batch_index: int) -> dict[str, Tensor]:
         self.act()
         means = self.learn()
         self.trainer.optimizers[0].zero_grad(set_to_none=True)

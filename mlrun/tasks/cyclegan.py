@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -58,7 +58,7 @@ class CycleGAN(Adversarial):
         self.discriminator_lr = discriminator_lr
         self.pools = {name: ImagePool(pool_size, seed) for seed, name in enumerate("ab")}
 
-    def configure_optimizers(self) -> list[dict[str, Any]]:
+    def configure_optimizers(self) -> Any:
         translators = nn.ModuleList([self.to_b, self.to_a])
         discriminators = nn.ModuleList([self.discriminator_a, self.discriminator_b])
         # Lightning counts a step of each optimizer, a schedule counts batches
@@ -66,7 +66,7 @@ class CycleGAN(Adversarial):
 
     def training_step(self, batch: Batch, batch_index: int) -> dict[str, Tensor]:
         a, b = batch["pixel_values_a"], batch["pixel_values_b"]
-        translators, discriminators = self.optimizers()
+        translators, discriminators = cast(list[Any], self.optimizers())
 
         # the translators' gradient passes through the discriminators, not into them
         with without_gradients(self.discriminator_a, self.discriminator_b):
@@ -88,7 +88,7 @@ class CycleGAN(Adversarial):
                 (self.discriminator_b, b, seen_b),
             )
         ]
-        discriminator_loss = sum(parts) / 2  # halved: the discriminators learn more slowly (section 4)
+        discriminator_loss = cast(Tensor, sum(parts)) / 2  # halved: the discriminators learn more slowly (section 4)
         self.descend(discriminators, discriminator_loss)
 
         self.step_schedules("step")
@@ -123,7 +123,7 @@ class CycleGAN(Adversarial):
             images: (rows, channels, height, width) as in the files.
             to: domain "A" or "B".
         """
-        x = torch.from_numpy(self.preprocessor.scaling(images)).to(self.device)
+        x = torch.from_numpy(cast(Any, self.preprocessor).scaling(images)).to(self.device)
         training = self.training
         self.eval()
         translated = (self.to_b if to == "B" else self.to_a)(x)

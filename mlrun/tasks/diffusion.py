@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,7 @@ class Diffusion(Generation):
 
     validation_seed = 20
     is_thread_safe = False  # `predict` replaces the network by its average
+    alpha_bar: Tensor  # (steps,)
 
     def __init__(
         self,
@@ -64,7 +65,7 @@ class Diffusion(Generation):
         **options: Any,
     ):
         super().__init__(**options)
-        self.network, self.num_classes = network, network.num_classes
+        self.network, self.num_classes = network, cast(int, network.num_classes)
         self.steps, self.prediction, self.label_dropout = steps, prediction, label_dropout
         self.sampler, self.sampling_steps, self.eta = sampler, sampling_steps, eta
         self.guidance, self.clip = guidance, clip

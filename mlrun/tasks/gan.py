@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -65,14 +65,14 @@ class GAN(Generation, Adversarial):
                 f"generator.num_classes={generator.num_classes}, but discriminator.num_classes={discriminator.num_classes}"
             )
         self.generator, self.discriminator = generator, discriminator
-        self.num_classes = generator.num_classes
+        self.num_classes = cast(int, generator.num_classes)
         self.criterion, self.gradient_penalty, self.r1 = loss, gradient_penalty, r1
         self.discriminator_steps, self.warmup = discriminator_steps, warmup
         self.generator_lr, self.discriminator_lr = generator_lr, discriminator_lr
         self.batches = 0  # seen so far
         self.average("generator")
 
-    def configure_optimizers(self) -> list[dict[str, Any]]:
+    def configure_optimizers(self) -> Any:
         return [
             self.optimizer_for(self.generator, self.generator_lr),
             self.optimizer_for(self.discriminator, self.discriminator_lr),
@@ -82,12 +82,12 @@ class GAN(Generation, Adversarial):
 
     def noise(self, count: int, generator: torch.Generator) -> Tensor:
         """Codes (count, latent_size)."""
-        return torch.randn(count, self.generator.latent_size, generator=generator, device=self.device)
+        return torch.randn(count, cast(int, self.generator.latent_size), generator=generator, device=self.device)
 
     def training_step(self, batch: Batch, batch_index: int) -> dict[str, Tensor]:
         real, label = rows_of(batch), batch["labels"] if self.num_classes else None
         self.batches += 1
-        generator_optimizer, discriminator_optimizer = self.optimizers()
+        generator_optimizer, discriminator_optimizer = cast(list[Any], self.optimizers())
         loss = self.discriminator_step(discriminator_optimizer, real, label)
         sums = {"discriminator_loss": loss * len(real), "generator_loss": torch.zeros_like(loss)}
         if self.batches > self.warmup and self.batches % self.discriminator_steps == 0:

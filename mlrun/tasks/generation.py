@@ -99,7 +99,8 @@ class Unsupervised(Task):
             clip: whether pixels outside the range are cut.
         """
         values = x.detach().float().cpu().numpy()
-        scaling = getattr(self.preprocessor.encoders[next(iter(self.preprocessor.inputs))], "scaling", None)
+        preprocessor: Any = self.preprocessor
+        scaling = getattr(preprocessor.encoders[next(iter(preprocessor.inputs))], "scaling", None)
         if scaling is None:
             return values
         if not (self.makes_images and hasattr(scaling, "pixels")):
@@ -121,6 +122,7 @@ class Generation(Unsupervised):
 
     queries: ClassVar[Mapping[str, str]] = {"samples": "mlrun.predictions.samples.Samples"}
     num_classes: int = 0  # classes of a conditional model
+    ema_steps: Tensor  # updates of the average, ()
 
     def __init__(self, input_shape: Sequence[int], ema_decay: float | None = None, show_every: int | None = None):
         super().__init__(input_shape, show_every)
@@ -211,7 +213,7 @@ class Generation(Unsupervised):
         averages = list(self.ema.state_dict().values())
         currents = list(getattr(self, self._averaged).state_dict().values())
         smooth = [(average, current) for average, current in zip(averages, currents) if average.is_floating_point()]
-        lerp_each_(*(list(tensors) for tensors in zip(*smooth)), weight)
+        lerp_each_([average for average, _ in smooth], [current for _, current in smooth], weight)
         for average, current in zip(averages, currents):
             if not average.is_floating_point():
                 average.copy_(current)

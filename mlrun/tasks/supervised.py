@@ -1,8 +1,9 @@
-"""Prediction of a label or of a value: classification and regression."""
+"""Classification and regression: prediction of a label or a value."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,8 +20,9 @@ class Supervised(Task):
     Args:
         network: maps the inputs of a batch to scores (batch, num_outputs).
         target: "label" or "value", the kind of the dataset's target.
-        target_std: spread of the raw target in its own unit; the network learns the standardized target, metrics are reported in that unit.
-        label_smoothing: share of the target probability spread over all classes (Szegedy et al. 2016).
+        target_std: standard deviation of the raw target in its unit; the network learns the standardized target, metrics are in that unit.
+        loss: "auto": cross-entropy for labels, the mean squared error for values.
+        label_smoothing: fraction of the target probability that is spread over all classes (Szegedy et al. 2016).
     """
 
     metrics = {"loss": Better.SMALLER, "accuracy": Better.LARGER, "rmse": Better.SMALLER}
@@ -35,9 +37,7 @@ class Supervised(Task):
     ):
         super().__init__()
         if target not in ("label", "value"):
-            raise ConfigError(
-                f"model: learns to predict a label or a value, and this dataset's target is of kind {target}"
-            )
+            raise ConfigError(f"model: predicts a label or a value, and this dataset's target is of kind {target}")
         self.network = network
         self.classifies = target == "label"
         self.target_std = target_std
@@ -51,7 +51,7 @@ class Supervised(Task):
         return self.network(x)
 
     def criterion(self, scores: Tensor, y: Tensor) -> Tensor:
-        """Mean loss of scores (batch, num_outputs) against classes (batch,) int64, shares of them (batch, num_outputs) float32,
+        """Mean loss of scores (batch, num_outputs) against classes (batch,) int64, class probabilities (batch, num_outputs) float32,
         or standardized values (batch,) float32."""
         if self.criterion_name == "cross_entropy":
             return F.cross_entropy(scores, y, label_smoothing=self.label_smoothing)
@@ -60,15 +60,16 @@ class Supervised(Task):
         return F.mse_loss(scores.squeeze(1), y)
 
     def loss(self, batch: Batch) -> Loss:
-        y, scores, extra = batch["labels"], self.feed(batch), ()
-        if isinstance(scores, tuple):  # in training, a network with auxiliary heads gives their scores too
+        y, scores = batch["labels"], self.feed(batch)
+        extra: Sequence[Tensor] = ()
+        if isinstance(scores, tuple):  # in training, a network with auxiliary heads returns their scores too
             scores, *extra = scores
         value = self.criterion(scores, y)
         sums = {"loss": value.detach().float() * len(y)}
         for auxiliary in extra:
-            value = value + self.network.auxiliary_weight * self.criterion(auxiliary, y)
+            value = value + cast(float, self.network.auxiliary_weight) * self.criterion(auxiliary, y)
         if self.classifies:
-            classes = y.argmax(1) if y.is_floating_point() else y  # of a mixed image, the larger share
+            classes = y.argmax(1) if y.is_floating_point() else y  # for a mixed image, the class with the larger share
             sums["accuracy"] = (scores.detach().argmax(1) == classes).sum()
         return Loss(value, len(y), sums)
 
@@ -81,9 +82,8 @@ class Supervised(Task):
         if not self.classifies:
             return {"values": scores.squeeze(1)}
         if self.criterion_name == "cross_entropy":
-            return {
-                "probabilities": scores.t().softmax(0).t()
-            }  # three times as fast as softmax(1) where classes are few
+            # three times as fast as softmax(1) for few classes
+            return {"probabilities": scores.t().softmax(0).t()}
         # least squares on one-hot targets estimates probabilities, but not between 0 and 1
         shares = scores.clamp(min=1e-7)
         return {"probabilities": shares / shares.sum(1, keepdim=True)}

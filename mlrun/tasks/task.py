@@ -1,10 +1,10 @@
-"""What every task shares: a learning problem is a loss and a prediction."""
+"""Base class of all tasks: a learning problem is a loss and a prediction."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -22,47 +22,43 @@ if TYPE_CHECKING:
     from mlrun.tasks.validation import Validation
     from mlrun.training.optimization import Optimization
 
-Outputs = dict[
-    str, Any
-]  # name -> tensor (rows, ...) or list of tensors; `Preprocessor.decode` says which names there are
+# name -> tensor (rows, ...) or list of tensors; `Preprocessor.decode` lists the names
+Outputs = dict[str, Any]
 
 
 class Loss(NamedTuple):
-    """What is minimized for a batch, and what is reported of it.
+    """The loss of a batch, and the metrics reported with it.
 
-    value: mean over `count` items, with its gradient. sums: metric -> sum over the items, without gradient; None: the loss alone.
+    value: mean over `count` items, with gradient. sums: metric -> sum over the items, without gradient; None: the loss alone.
     """
 
     value: Tensor
-    count: int | Tensor
+    count: int | Tensor  # type: ignore[assignment]  # hides tuple.count
     sums: dict[str, Tensor] | None = None
 
 
 class Task(LightningModule):
     """A learning problem. A subclass writes `loss` and `predict`; everything else has a default.
 
-    The learner sets `data`, `preprocessor`, `optimization` and `adaptation` before training. A task that makes its updates itself, or has
-    several optimizers, overrides `training_step` and `configure_optimizers`.
+    The learner sets `data`, `preprocessor`, `optimization` and `adaptation` before training. A task with manual updates or
+    several optimizers overrides `training_step` and `configure_optimizers`.
     """
 
-    metrics: ClassVar[Mapping[str, Better]] = {
-        "loss": Better.SMALLER
-    }  # those that `loss` reports, with their direction
-    monitor: str = (
-        "loss"  # the metric of the validation part that chooses the best epoch, unless the model's YAML names another
-    )
+    # metrics that `loss` reports, with their direction
+    metrics: ClassVar[Mapping[str, Better]] = {"loss": Better.SMALLER}
+    # the validation metric that selects the best epoch, unless the model's YAML names another
+    monitor: str = "loss"
     is_thread_safe: bool = True  # whether several threads may call `predict` at once
-    prediction_rows: int | None = None  # rows that `predict` takes at once; None: by the size of a row
-    supports_mid_epoch_resume: bool = True  # False where there is state that `on_save_checkpoint` does not keep
-    queries: ClassVar[
-        Mapping[str, str]
-    ] = {}  # what a trained model can be asked beyond rows: name -> dotted path of its `Query`
+    prediction_rows: int | None = None  # most rows per call of `predict`; None: depends on the size of a row
+    supports_mid_epoch_resume: bool = True  # False if there is state that `on_save_checkpoint` does not save
+    # what a trained model can be asked for besides predictions of rows: name -> dotted path of its `Query`
+    queries: ClassVar[Mapping[str, str]] = {}
 
     data: DataModule | None = None
     preprocessor: Preprocessor | None = None
     optimization: Optimization
-    adaptation: Adaptation = Adaptation()  # without steps every parameter is trained alike
-    validation: Validation | None = None  # evaluators that measure after every epoch
+    adaptation: Adaptation = Adaptation()  # no steps: all parameters are trained alike
+    validation: Validation | None = None  # runs evaluators after every epoch
     network: nn.Module
 
     def __init__(self) -> None:
@@ -70,30 +66,30 @@ class Task(LightningModule):
         self._sums: dict[str, dict[str, Any]] = {}
         self._fed: tuple[str, ...] | None = None
 
-    # --- what a subclass says ----------------------------------------------------------------------------------------
+    # --- what a subclass defines -------------------------------------------------------------------------------------
 
     def loss(self, batch: Batch) -> Loss:
-        """What is minimized for a batch."""
-        raise NotImplementedError(f"{type(self).__name__} does not say what it minimizes")
+        """The loss of a batch."""
+        raise NotImplementedError(f"{type(self).__name__} defines no loss")
 
     def predict(self, batch: Batch) -> Outputs:
-        """What the model answers for a batch, which may hold no targets. Called in evaluation mode and without gradients."""
-        raise NotImplementedError(f"{type(self).__name__} predicts nothing for rows")
+        """The model's outputs for a batch, which may lack targets. Called in evaluation mode without gradients."""
+        raise NotImplementedError(f"{type(self).__name__} makes no predictions for rows")
 
     def summarize(self, means: dict[str, float]) -> dict[str, float]:
         """Metrics from an epoch's means; a task that reports a function of a mean (a root, an exponential) overrides this."""
         return means
 
     def train_loader(self, data: DataModule, device: torch.device, shard: tuple[int, int]) -> Batches:
-        """What training is fed with; shard: (rank, ranks). A task that makes its own training data overrides this."""
+        """The training batches. shard: (rank, ranks). A task that generates its own training data overrides this."""
         return data.loader("train", self.preprocessor, device, shuffle=True, shard=shard)
 
     # --- feeding a network -------------------------------------------------------------------------------------------
 
     def feed(self, batch: Batch) -> Any:
-        """`self.network` on the inputs of a batch: by the names of its `forward`'s arguments, or else the first input alone.
+        """Output of `self.network` for the inputs of a batch, passed by the names of `forward`'s arguments, or else the first input alone.
 
-        Of a `transformers` model, which returns an object, the `logits`.
+        For a `transformers` model, which returns an object, its `logits`.
         """
         if self._fed is None:
             self._fed = input_names(self.network, batch, self.preprocessor)
@@ -107,10 +103,10 @@ class Task(LightningModule):
 
     @property
     def progress(self) -> float:
-        """Share of the training that is over."""
+        """The fraction of training that is done."""
         return self.global_step / max(1, self.trainer.estimated_stepping_batches)
 
-    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor | dict[str, Tensor]:
         loss = self.loss(batch)
         self.report("train", loss)
         return loss.value
@@ -125,10 +121,10 @@ class Task(LightningModule):
             self.validation.begin()
 
     def on_validation_epoch_end(self) -> None:
-        self.log_dict(self.epoch_metrics("val"))  # where checkpoints, early stopping and plateau schedules find it
+        self.log_dict(self.epoch_metrics("val"))  # read by checkpoints, early stopping and plateau schedules
 
     def own_steps(self) -> Sequence[Step]:
-        """Steps of adaptation that the method itself asks for, such as no weight decay for some parameters."""
+        """Adaptation steps that the method itself requires, such as no weight decay for some parameters."""
         return ()
 
     def configure_optimizers(self) -> Any:
@@ -178,7 +174,7 @@ class Task(LightningModule):
             stage_sums[name] = stage_sums[name] + value if name in stage_sums else value
 
     def means(self, stage: str) -> dict[str, float]:
-        """The means tallied since the last call; one transfer from the device."""
+        """The means tallied since the last call. Needs one transfer from the device."""
         sums = self._sums.pop(stage, {})
         if not sums:
             return {}
@@ -186,7 +182,7 @@ class Task(LightningModule):
             [torch.as_tensor(value, dtype=torch.float32, device=self.device) for value in sums.values()]
         )
         if self.trainer.world_size > 1:
-            values = self.all_gather(values).sum(0)
+            values = cast(Tensor, self.all_gather(values)).sum(0)
         totals = dict(zip(sums, values.tolist(), strict=True))
         count = totals.pop("count")
         return {name: total / count for name, total in totals.items()}
@@ -200,6 +196,6 @@ class Task(LightningModule):
 
 
 def input_names(network: nn.Module, batch: Batch, preprocessor: Preprocessor | None) -> tuple[str, ...]:
-    """Names of `forward`'s arguments that are inputs in a batch, in their order; none where the first input is meant."""
+    """Names of `forward`'s arguments that are inputs of a batch, in order; empty if the network takes the first input alone."""
     inputs = set(preprocessor.input_keys) if preprocessor is not None else set(batch)
     return tuple(name for name in inspect.signature(network.forward).parameters if name in inputs)

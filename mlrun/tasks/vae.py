@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +64,7 @@ class VAE(Generation):
             raise ValueError(f"beta={beta}: must be at least 0")
         if deviation is not None and deviation <= 0:
             raise ValueError(f"deviation={deviation}: must be positive, or null to learn it")
-        self.encoder, self.decoder, self.num_classes = encoder, decoder, decoder.num_classes
+        self.encoder, self.decoder, self.num_classes = encoder, decoder, cast(int, decoder.num_classes)
         self.likelihood, self.binarize, self.beta = likelihood, binarize, beta
         self.importance_samples = importance_samples
         if likelihood == "gaussian":
@@ -136,7 +136,7 @@ class VAE(Generation):
 
     def sample(self, count: int, generator: torch.Generator, labels: Tensor | None = None) -> Tensor:
         """Means of p(x|z), z from the prior."""
-        code = torch.randn(count, self.decoder.latent_size, generator=generator, device=self.device)
+        code = torch.randn(count, cast(int, self.decoder.latent_size), generator=generator, device=self.device)
         return self.decoded(code, labels)
 
     def decoded(self, code: Tensor, labels: Tensor | None = None) -> Tensor:

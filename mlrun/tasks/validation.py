@@ -1,4 +1,4 @@
-"""Evaluators at work after every epoch, on the validation part."""
+"""Runs evaluators on a part of the data, such as the validation part after every epoch."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 
 class Validation:
-    """Hands batches and predictions of one part to evaluators.
+    """Passes batches and predictions of one part to evaluators.
 
     Args:
-        evaluators: those that are to measure. subject: what they measure; its data, part and the task's preprocessor say what a batch is of.
+        task: makes the predictions.
+        evaluators: those to run.
+        subject: what they evaluate; the batches come from its data and part.
     """
 
     def __init__(self, task: Task, evaluators: Sequence[Evaluator], subject: Subject):
@@ -31,17 +33,17 @@ class Validation:
 
     @property
     def metrics(self) -> dict[str, Better]:
-        """What may be measured, with its direction."""
+        """Metrics of all evaluators with their directions."""
         return {name: better for one in self.evaluators for name, better in one.metrics.items()}
 
     def begin(self) -> None:
-        """Before the first batch."""
+        """Starts an evaluation. Call before the first batch."""
         for one in self.evaluators:
             one.begin(self.subject)
 
     @torch.inference_mode()
     def update(self, batch: Batch) -> Predictions | None:
-        """A batch of the part; returns what the model predicts for it, where an evaluator wants to know."""
+        """Passes on a batch of the part. Returns its predictions if an evaluator needs them."""
         examples, predictions = self._of(batch), None
         if self._predicts:
             predictions = self.task.preprocessor.decode(as_arrays(self.task.predict(batch)), examples)

@@ -26,7 +26,7 @@ def without_part(metric: str) -> str:
     return name if part in PARTS and name else metric
 
 
-def as_tag(directions: Mapping[str, Direction]) -> dict[str, str]:
+def as_tag(directions: Mapping[str, str]) -> dict[str, str]:
     """The tag by which a run declares the directions of its metrics. directions: metric, without its part -> direction."""
     return {DIRECTIONS: json.dumps(dict(directions), sort_keys=True)}
 

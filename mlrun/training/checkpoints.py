@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from mlrun.data.readers.trust import load_tensors
 from mlrun.errors import UserError
 from mlrun.evaluation.selection import Selection
 from mlrun.report.notify import notify
+from mlrun.tasks.task import Task
 from mlrun.training.lightning_internals import installed, overrides, restart_training_iterator
 from mlrun.training.reporter import Reporter
 
@@ -65,7 +66,8 @@ class Checkpoints(Checkpoint):
         self.patience, self.batches, self.resumed = patience, batches, resumed
         self._within = False  # whether what is being saved lies within an epoch
         self._before: dict[int, Any] = {}  # handlers of the signals as they were
-        self._signal, self._signalled = None, 0.0
+        self._signal: int | None = None
+        self._signalled = 0.0
         self._synced, self._last_is_synced = 0.0, False
 
     @property
@@ -77,7 +79,7 @@ class Checkpoints(Checkpoint):
     def on_save_checkpoint(self, trainer: Trainer, task: LightningModule, checkpoint: dict[str, Any]) -> None:
         randoms = random_state(trainer.strategy.root_device)
         if trainer.world_size > 1:
-            gathered = [None] * trainer.world_size
+            gathered: list[Any] = [None] * trainer.world_size
             torch.distributed.all_gather_object(gathered, randoms)
         else:
             gathered = [randoms]
@@ -126,7 +128,7 @@ class Checkpoints(Checkpoint):
 
     def on_fit_start(self, trainer: Trainer, task: LightningModule) -> None:
         if self.resumed is not None:
-            for callback in trainer.callbacks:
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set by a connector
                 if isinstance(callback, EarlyStopping):
                     callback.patience = self.patience
                     trainer.should_stop |= callback.wait_count >= callback.patience
@@ -137,7 +139,7 @@ class Checkpoints(Checkpoint):
         state, self.resumed = self.resumed, None
         if state is None:
             return
-        task._sums = {
+        cast(Task, task)._sums = {
             stage: {name: _on(value, task.device) for name, value in sums.items()}
             for stage, sums in state["sums"].items()
         }
@@ -162,9 +164,9 @@ class Checkpoints(Checkpoint):
     # --- writing --------------------------------------------------------------------------------------------------
 
     def on_train_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:
-        if trainer.fast_dev_run:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]  # set by a connector
             return
-        if self.selection.offer(self._epochs(trainer), trainer.callback_metrics):
+        if self.selection.offer(self._epochs(trainer), cast(dict[str, Any], trainer.callback_metrics)):
             self._write(trainer)
             if trainer.is_global_zero:
                 _link(self.folder / LAST, self.best_path)
@@ -195,8 +197,8 @@ class Checkpoints(Checkpoint):
     def _may_split(trainer: Trainer, task: LightningModule) -> bool:
         """Whether training can resume within an epoch: the loaders and the task must support it."""
         return (
-            task.supports_mid_epoch_resume
-            and not trainer.fast_dev_run
+            cast(Task, task).supports_mid_epoch_resume
+            and not trainer.fast_dev_run  # type: ignore[attr-defined]  # set by a connector
             and all(hasattr(loader, "load_state_dict") for loader in _loaders(trainer))
             and not overrides(task, "on_train_epoch_start")
         )
@@ -298,7 +300,7 @@ class Stopped(Exception):
 def random_state(device: torch.device) -> dict[str, Any]:
     """States of Python's, NumPy's, torch's and the device's global generators, as plain containers and tensors."""
     version, words, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()
+    name, keys, position, has_gauss, cached = cast(tuple[Any, ...], np.random.get_state())
     state = {
         "python": [version, list(words), gauss],
         "numpy": [name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached],

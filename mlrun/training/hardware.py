@@ -35,9 +35,9 @@ def lay_out_channels(task: torch.nn.Module) -> None:
     """
     for module in task.modules():
         if isinstance(module, (torch.nn.Conv2d, torch.nn.ConvTranspose2d)):
-            module.to(memory_format=torch.channels_last)
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's annotations
         elif isinstance(module, (torch.nn.Conv3d, torch.nn.ConvTranspose3d)):
-            module.to(memory_format=torch.channels_last_3d)
+            module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
 
 def threads_for(wanted: int | Literal["auto"], work: int, given: int) -> int:

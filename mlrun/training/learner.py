@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from mlrun.adapt.adaptation import Adaptation
@@ -96,7 +97,7 @@ class NetworkLearner(Learner):
         self.monitor, self.mode = f"val/{metric}", self.directions[metric]
         self.views = make_views(recipe["model"])
         self.training = Training(parameters=sum(parameter.numel() for parameter in task.parameters()))
-        self.trainer = None
+        self.trainer: Trainer | None = None
 
     @property
     def directions(self) -> dict[str, str]:
@@ -153,9 +154,7 @@ class NetworkLearner(Learner):
         self.task.data = data
         measuring = [one for one in self.evaluators if one.every_epoch]
         if measuring:
-            self.task.validation = Validation(
-                self.task, measuring, Subject(self, data, "val", in_training=True)
-            )
+            self.task.validation = Validation(self.task, measuring, Subject(self, data, "val", in_training=True))
         if settings.get("channels_last", True):
             lay_out_channels(self.task)
         layers = self._layers(data)
@@ -181,7 +180,7 @@ class NetworkLearner(Learner):
         resumed = None if resume is None else self._read(resume, data)
         reporter = Reporter(run, progress, self.monitor, self.mode, self.views, directory)
         batches = {"size": getattr(data, "batch_size", None), "accumulate": accumulate}
-        checkpoints, *others = self._callbacks(directory, data, reporter, resumed, batches)
+        checkpoints, others = self._callbacks(directory, data, reporter, resumed, batches)
         if self.cfg["trainer"].get("profile"):
             others.append(Profile(directory / "profile", run))
         self.trainer = build_trainer(
@@ -239,15 +238,15 @@ class NetworkLearner(Learner):
         check_label(content, self._label(data))
         return {**content[OURS], "path": content["path"]}
 
-    def _callbacks(self, directory, data, reporter, resumed, batches) -> list[Callback]:
-        """The checkpoints first, then what the configuration asks for."""
+    def _callbacks(self, directory, data, reporter, resumed, batches) -> tuple[Checkpoints, list[Callback]]:
+        """(checkpoints, the other callbacks that the configuration requests)."""
         settings, validates = self.cfg["trainer"], bool(data.sizes["val"])
         watched, patience = self.monitor if validates else None, settings["early_stopping_patience"]
         selection = Selection(watched, self.mode)
-        callbacks = [
-            Checkpoints(directory / "checkpoints", selection, self._label(data), reporter, patience, resumed, batches),
-            Length(settings["max_epochs"], settings["min_steps"], settings["max_steps"]),
-        ]
+        checkpoints = Checkpoints(
+            directory / "checkpoints", selection, self._label(data), reporter, patience, resumed, batches
+        )
+        callbacks: list[Callback] = [Length(settings["max_epochs"], settings["min_steps"], settings["max_steps"])]
         if settings["early_stopping_patience"] is not None:
             if not validates:
                 raise ConfigError(
@@ -258,7 +257,7 @@ class NetworkLearner(Learner):
             raise ConfigError("scheduler=plateau watches the validation part, which is empty: set dataset.split.val.")
         if self.task.adaptation.steps:
             callbacks.append(Adapting(self.task.adaptation))
-        return callbacks
+        return checkpoints, callbacks
 
     def _layers(self, data: DataModule) -> list:
         """The network layer by layer; empty for tasks and inputs that are not one tensor of numbers."""

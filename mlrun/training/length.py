@@ -49,7 +49,7 @@ class Length(Callback):
             self._plan(self._trainer)
 
     def _plan(self, trainer: Trainer) -> None:
-        if trainer.fast_dev_run:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]  # set by a connector
             return
         updates, epochs = self.before + self.within, self.max_epochs
         if self.min_steps is not None or self.max_steps is not None:

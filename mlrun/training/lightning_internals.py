@@ -12,12 +12,12 @@ hand over to Lightning's for anything else: several processes, accumulation, man
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from importlib.metadata import version
-from types import FunctionType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -36,7 +36,7 @@ try:
 
     _IMPORTED = True
 except ImportError:  # an unknown version: `known` keeps the loops below from being used
-    _EvaluationLoop = _TrainingEpochLoop = object
+    _EvaluationLoop = _TrainingEpochLoop = object  # type: ignore[misc, assignment]  # never used as loops
     _IMPORTED = False
 
 KNOWN = "2.6."  # the versions that this file was read against begin with this
@@ -96,7 +96,7 @@ def lean_loops_obstacle(trainer: Trainer) -> str | None:
     precision = trainer.precision_plugin
     if type(trainer.strategy) is not SingleDeviceStrategy:
         return f"the strategy is {type(trainer.strategy).__name__}, not one device"
-    if not isinstance(trainer.profiler, PassThroughProfiler):
+    if not isinstance(trainer.profiler, PassThroughProfiler):  # type: ignore[attr-defined]  # set by a connector
         return "Lightning's profiler is on"
     if type(precision) is not Precision and (type(precision) is not MixedPrecision or precision.scaler is not None):
         return f"the precision is {precision.precision}, not 32-true or bf16-mixed"
@@ -126,7 +126,7 @@ def overrides(task: LightningModule, name: str) -> bool:
     return _function(getattr(task, name)) is not getattr(LightningModule, name)
 
 
-def _function(method: Callable[..., Any]) -> FunctionType:
+def _function(method: Callable[..., Any]) -> Callable[..., Any]:
     return getattr(method, "__func__", method)
 
 
@@ -144,7 +144,7 @@ class _Hook:
     def __init__(self, name: str, trainer: Trainer, task: LightningModule):
         listening = [
             hook
-            for callback in trainer.callbacks
+            for callback in trainer.callbacks  # type: ignore[attr-defined]  # set by a connector
             if _function(hook := getattr(callback, name)) is not getattr(Callback, name)
         ]
         self.calls = [partial(hook, trainer, task) for hook in listening]
@@ -158,7 +158,7 @@ class _Hook:
             call(*arguments)
 
 
-class TrainingLoop(_TrainingEpochLoop):  # type: ignore[misc, valid-type]
+class TrainingLoop(_TrainingEpochLoop):
     """All batches of an epoch but the last, after which Lightning validates, changes rates and so on."""
 
     required = False  # whether to refuse, rather than to hand over to Lightning
@@ -202,7 +202,7 @@ class TrainingLoop(_TrainingEpochLoop):  # type: ignore[misc, valid-type]
         batches, steps = self.batch_progress, self.automatic_optimization.optim_progress.optimizer
         connector, signals = trainer._logger_connector, trainer._signal_connector
         optimizer, around, attributes = trainer.optimizers[0], _step_context(trainer), vars(task)
-        clip = {
+        clip: dict[str, Any] = {
             "gradient_clip_val": trainer.gradient_clip_val,
             "gradient_clip_algorithm": trainer.gradient_clip_algorithm,
         }
@@ -211,9 +211,9 @@ class TrainingLoop(_TrainingEpochLoop):  # type: ignore[misc, valid-type]
         hook = {name: _Hook(name, trainer, task) for name in (
             "on_train_batch_start", "on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step", "on_train_batch_end"
         )}  # fmt: skip
-        takes_index = len(self._build_kwargs({}, None, 0)) == 2
+        takes_index = len(self._build_kwargs(OrderedDict(), None, 0)) == 2
         before = attributes["_current_fx_name"]
-        for index in range(batches.current.ready, trainer.num_training_batches - 1):
+        for index in range(batches.current.ready, cast(int, trainer.num_training_batches) - 1):
             batch, _, _ = next(data_fetcher)
             batches.increment_ready()
             connector._first_loop_iter = connector._first_loop_iter is None
@@ -264,7 +264,7 @@ class TrainingLoop(_TrainingEpochLoop):  # type: ignore[misc, valid-type]
         return False
 
 
-class ValidationLoop(_EvaluationLoop):  # type: ignore[misc, valid-type]
+class ValidationLoop(_EvaluationLoop):
     """All batches of a validation within `fit`."""
 
     _step: Callable[[Any, int], None] | None = None  # made for every validation
@@ -290,7 +290,7 @@ class ValidationLoop(_EvaluationLoop):  # type: ignore[misc, valid-type]
         connector, signals = trainer._logger_connector, trainer._signal_connector
         around, attributes, before = _step_context(trainer), vars(task), vars(task)["_current_fx_name"]
         takes_index = (
-            len(self._build_step_args_from_hook_kwargs({"batch": None, "batch_idx": 0}, "validation_step")) == 2
+            len(self._build_step_args_from_hook_kwargs(OrderedDict(batch=None, batch_idx=0), "validation_step")) == 2
         )
 
         def step(batch: Any, index: int) -> None:

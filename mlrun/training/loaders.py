@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lightning.pytorch import LightningDataModule
 
 from mlrun.errors import ConfigError
+from mlrun.tasks.task import Task
 
 if TYPE_CHECKING:
     import torch
@@ -35,14 +36,17 @@ class Loaders(LightningDataModule):
                 f"use fewer processes or a larger dataset.split.{part}"
             )
 
+    @property
+    def _task(self) -> Task:
+        return cast(Task, self.trainer.lightning_module)
+
     def train_dataloader(self) -> Iterable[Any]:
         self._require_rows("train")
-        return self.trainer.lightning_module.train_loader(self.data, **self._place())
+        return self._task.train_loader(self.data, **self._place())
 
     def val_dataloader(self) -> Iterable[Any]:
         self._require_rows("val")
-        task = self.trainer.lightning_module
-        return self.data.loader("val", task.preprocessor, shuffle=False, **self._place()) or []
+        return self.data.loader("val", self._task.preprocessor, shuffle=False, **self._place()) or []
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         return batch  # it is on the device already

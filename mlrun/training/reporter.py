@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from mlrun.predictions.learner import send_again
+from mlrun.tasks.task import Task
 
 if TYPE_CHECKING:
     from mlrun.report.progress import Progress
@@ -33,9 +34,7 @@ class Reporter(Callback):
         directory: of the run; pictures are written to its `figures`.
     """
 
-    def __init__(
-        self, run: Run, progress: Progress, monitor: str, mode: str, views: Sequence[View], directory: Path
-    ):
+    def __init__(self, run: Run, progress: Progress, monitor: str, mode: str, views: Sequence[View], directory: Path):
         self.run, self.progress, self.directory = run, progress, directory
         self.monitor, self.mode, self.views = monitor, mode, list(views)
         self.history: dict[str, list[tuple[int, float]]] = {}  # metric -> (epoch, value); epochs count from 1
@@ -48,7 +47,7 @@ class Reporter(Callback):
         batches = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches
         self.progress.start(
             trainer.max_epochs,
-            min(trainer.num_training_batches, batches),
+            cast(int, min(trainer.num_training_batches, batches)),
             self.monitor,
             self.mode,
             trainer.current_epoch,
@@ -71,7 +70,7 @@ class Reporter(Callback):
             self.rates = _rates(trainer)
         epoch = trainer.current_epoch + 1
         metrics = {
-            **task.epoch_metrics("train"),
+            **cast(Task, task).epoch_metrics("train"),
             **{key: value.item() for key, value in trainer.callback_metrics.items()},
         }
         metrics.update({"lr" if index == 0 else f"lr_{index}": rate for index, rate in enumerate(self.rates)})
@@ -90,8 +89,9 @@ class Reporter(Callback):
             path = self.directory / "figures" / f"{name}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             own = getattr(picture, "save", None)
-            written = own(path) if own else save(picture, path)
-            self.run.artifact(written or path, "figures")
+            if own is None:
+                save(picture, path)
+            self.run.artifact((own and own(path)) or path, "figures")
 
     @property
     def state(self) -> dict[str, Any]:

@@ -66,10 +66,10 @@ def test_evaluate_on_another_file_is_recorded_below_the_run(finished, tmp_path, 
     ("given", "said"),
     [
         (["--part", "train_dev"], "no such rows"),
-        (["dataset=wine"], "rows of another form"),
+        (["dataset=wine"], "rows have another form"),
         (["dataset=diabetes"], "its problem is regression"),
         (["dataset=irsi"], "did you mean 'iris'"),
-        (["optim.lr=1"], "only the data can be others"),
+        (["optim.lr=1"], "only the data can be replaced"),
         (["dataset.pth=x"], "no such setting"),
     ],
 )

@@ -322,7 +322,7 @@ class Transformer(nn.Module):
         attentions = [block.cross_attention for block in cast(list[Block], self.decoder.blocks)]
         with kept_weights(*attentions):
             scores = self.decoder(target, memory, mask)
-            return scores, torch.cat([cast(Tensor, attention.weights) for attention in attentions], 1)
+            return scores, torch.cat([attention.weights for attention in attentions], 1)
 
     def encode(self, source: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, sources) int64 -> memory (batch, sources, width) and its mask (batch, sources)."""
