@@ -71,7 +71,7 @@ class Pool:
                 while self.slots.free and (queue or self._fetch(jobs, queue)):
                     slots = self.slots.take(queue[0].demand.kind, queue[0].demand.count)
                     if slots is None:
-                        break  # first come, first served: smaller jobs do not overtake a wide one for ever
+                        break  # first come, first served: smaller jobs must not overtake a wide one forever
                     self._start(queue.popleft(), slots)
                 while len(queue) < spare and self._fetch(jobs, queue):
                     pass

@@ -26,7 +26,7 @@ LATE_IMPORTS = (
 
 
 def quiet() -> None:
-    """Silences the loggers of MLflow and of its migrations. Call it after mlflow is imported, which sets levels of its own."""
+    """Silences the loggers of MLflow and of its migrations. Call it after mlflow is imported, which sets its own levels."""
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger(DATABASE_LOGGER).setLevel(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""Runs in processes of their own, forked from this one, which may be killed."""
+"""Runs in forked processes, which may be killed."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def begin(workplace):
 
 @pytest.fixture
 def resume(workplace):
-    """Goes on with a run in its own process: `resume("dir", ...) -> Child`."""
+    """Resumes a run in its own process: `resume("dir", ...) -> Child`."""
     from mlrun.experiment.resuming import find, resume_run
 
     def start(directory, *overrides):

@@ -1,4 +1,4 @@
-"""Killed anywhere and gone on with, a run ends as if nothing had happened."""
+"""A run that is killed anywhere and resumed ends as if it had never been interrupted."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def same(workplace, one, other):
     [MLP, DROPOUT, AT_LEAST, AT_MOST, STOPPED, DQN, DIFFUSION, GPT, GRU],
     ids=["mlp", "dropout", "min_steps", "max_steps", "stopped", "dqn", "diffusion", "gpt", "gru"],
 )
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(workplace, begin, resume, options):
+def test_a_killed_run_resumes_as_if_never_interrupted(workplace, begin, resume, options):
     (workplace / "words.txt").write_text(
         " ".join(random.Random(0).choices("the quick brown fox jumps over a lazy dog".split(), k=2000))
     )
@@ -101,7 +101,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(workplace, begin, resum
         same(workplace, "whole", directory)
 
 
-def test_from_its_first_file_on_a_run_can_be_gone_on_with(workplace, begin, resume, monkeypatch):
+def test_a_run_can_resume_from_its_first_file_on(workplace, begin, resume, monkeypatch):
     options = ["trainer.max_epochs=2", "model.network.hidden=[8]"]
     with monkeypatch.context() as patched:
         patched.setattr("mlrun.experiment.run.RunState.begin", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
@@ -256,7 +256,7 @@ class Stranger:
         return os.system, ("echo run by a checkpoint",)
 
 
-def test_tables_and_estimators_go_on_too(workplace, begin, resume, monkeypatch):
+def test_tables_and_estimators_resume_too(workplace, begin, resume, monkeypatch):
     table = ["model=q_learning", "model.controller.epochs=8", "model.controller.steps_per_epoch=20000"]
     assert begin("whole", *table).wait() == 0
     learn_epoch, epochs = QLearning.learn_epoch, iter(range(8))
@@ -283,7 +283,7 @@ def test_tables_and_estimators_go_on_too(workplace, begin, resume, monkeypatch):
     assert points(workplace, "forest") == points(workplace, "other")
 
 
-def test_auto_goes_on_where_there_is_something_to_go_on_with(mlrun, workplace):
+def test_auto_resumes_an_unfinished_run(mlrun, workplace):
     first = mlrun("model=naive_bayes", "resume=auto")
     assert first.returncode == 0, first.stderr
     (directory,) = (workplace / "outputs").iterdir()
@@ -297,6 +297,6 @@ def test_auto_goes_on_where_there_is_something_to_go_on_with(mlrun, workplace):
     assert again.returncode == 0 and record["run_id"] in again.stdout
     assert len(list((workplace / "outputs").iterdir())) == 2
     assert mlrun("model=naive_bayes", "resume=auto").returncode == 0
-    assert len(list((workplace / "outputs").iterdir())) == 3  # finished: nothing to go on with
+    assert len(list((workplace / "outputs").iterdir())) == 3  # finished: there is nothing to resume
     by_id = mlrun("resume", record["run_id"])
     assert by_id.returncode == 0 and "finished" in by_id.stdout

@@ -31,7 +31,7 @@ class Trouble(BundledTable):
         end = time.monotonic() + 30
         while "run_id" not in read_record(HydraConfig.get().runtime.output_dir) and time.monotonic() < end:
             time.sleep(0.02)
-        time.sleep(0.2)  # and told the sweep
+        time.sleep(0.2)  # until the sweep knows it, too
 
     def read(self):
         time.sleep(self.hold)

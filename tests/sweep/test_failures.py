@@ -1,4 +1,4 @@
-"""Jobs that fail in every way: the others go on, the reasons are told, and `resume` runs just what is missing."""
+"""Jobs that fail in every way: the others run on, the reasons are reported, and `resume` runs only what is missing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def way_and_seed(entry):
     return values["dataset.way"], values["seed"]
 
 
-def test_the_others_finish_and_reasons_are_told(workspace, broken):
+def test_the_others_finish_and_reasons_are_reported(workspace, broken):
     status, out, err = broken
     assert status == 1, err
     assert "Traceback" not in err

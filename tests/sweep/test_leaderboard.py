@@ -134,7 +134,7 @@ def test_by_model(thousand):
 
 
 @pytest.mark.parametrize(
-    "arguments, said",
+    "arguments, message",
     [
         (["bord"], "there is no experiment 'bord' (there is board)"),
         (["board", "--by", "optm.lr"], "did you mean 'optim.lr'"),
@@ -143,9 +143,9 @@ def test_by_model(thousand):
         (["board", "--metric", "test/kindness"], "select.maximize=test/kindness or select.minimize=test/kindness"),
     ],
 )
-def test_mistakes(thousand, arguments, said):
+def test_mistakes(thousand, arguments, message):
     done = command(thousand, *arguments)
-    assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
 
 
 def run(model, seed, value, started=0, status="FINISHED", monitor="val/accuracy", mode="max", **params):

@@ -1,4 +1,4 @@
-"""Ray and submitit in place of the pool: children nested, failures told, resumable. Needs the extras [ray] and [slurm]."""
+"""Ray and submitit in place of the pool: nested runs, reported failures, resuming. Needs the extras [ray] and [slurm]."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def broken(request, workspace):
     return name, workspace.mlrun(*command, BAD_SEED="2", timeout=240), workspace.jobs(f"outputs/{name}")
 
 
-def test_children_are_nested_and_a_failure_is_told(workspace, broken):
+def test_children_are_nested_and_a_failure_is_reported(workspace, broken):
     name, (status, out, err), jobs = broken
     assert status == 1, out + err
     assert {number: job["state"] for number, job in jobs.items()} == {0: "finished", 1: "failed", 2: "finished"}, (

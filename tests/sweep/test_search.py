@@ -83,7 +83,7 @@ def test_combinations():
 
 
 @pytest.mark.parametrize(
-    "params, said",
+    "params, message",
     [
         ({"x": "tag(logg, interval(1,2))"}, "there is no tag 'logg'"),
         ({"x": "tag(log, interval(0,2))"}, "must begin above 0"),
@@ -94,8 +94,8 @@ def test_combinations():
         ({"when optim": {"x": "1,2"}}, "must be `when KEY=VALUE:`"),
     ],
 )
-def test_mistakes_in_the_space(params, said):
-    with pytest.raises(ConfigError, match=said.replace("'", ".").replace("`", ".")):
+def test_mistakes_in_the_space(params, message):
+    with pytest.raises(ConfigError, match=message.replace("'", ".").replace("`", ".")):
         parse_space(params, [])
 
 
@@ -156,7 +156,7 @@ def test_a_killed_search_ends_at_its_number_of_trials(workspace):
 
 
 @pytest.mark.parametrize(
-    "arguments, said",
+    "arguments, message",
     [
         (
             ["hydra.sweeper.sampler=tpee", "seed=1,2"],
@@ -169,14 +169,14 @@ def test_a_killed_search_ends_at_its_number_of_trials(workspace):
         (["hydra.sweeper.sampler=grid", "model.classifier.p=interval(1,2)"], "a grid needs choices or a range"),
     ],
 )
-def test_mistakes_are_told_before_the_start(workspace, arguments, said):
+def test_mistakes_are_reported_before_the_start(workspace, arguments, message):
     before = (
         sorted(path.name for path in (workspace.path / "outputs").iterdir())
         if (workspace.path / "outputs").exists()
         else []
     )
     status, _out, err = workspace.mlrun("-m", "hydra/sweeper=optuna", "model=knn", "dataset=trouble", *arguments)
-    assert status == 2 and said in err and "Traceback" not in err, err
+    assert status == 2 and message in err and "Traceback" not in err, err
     assert before == (sorted(path.name for path in (workspace.path / "outputs").iterdir()) if before else [])
 
 
