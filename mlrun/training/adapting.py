@@ -29,11 +29,9 @@ def find_run(run_id: str) -> Path | None:
 
     None if there is no such run, or if it has neither.
     """
-    from mlflow.exceptions import MlflowException
-
     try:
         directory = stored_model(run_id)
-    except (MlflowException, OSError):
+    except OSError:
         return checkpoint_of(run_id)
     weights = sorted(directory.rglob("weights.pt"))
     return weights[0].parent if weights else checkpoint_of(run_id)

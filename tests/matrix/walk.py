@@ -49,7 +49,7 @@ def _predict(directory: Path, learner, sample) -> None:
     if any(query.without_input for query in learner.queries):
         assert dispatch(["predict", str(directory), "--output", str(directory / "played")]) == 0
         return
-    (name, feature), *others = learner.inputs.items()
+    name, feature = next(iter(learner.inputs.items()))
     source, output = directory / "input.csv", directory / "predicted.csv"
     if feature.kind == "image" and not feature.pixel_names:
         source = directory / "pictures"
