@@ -93,7 +93,7 @@ def test_a_run_that_is_not_there(workplace):
     with pytest.raises(UserError, match="neither a run directory nor a finished run"):
         evaluate.run(["0123456789abcdef"])
     (workplace / "empty").mkdir()
-    with pytest.raises(UserError, match="not finished"):
+    with pytest.raises(UserError, match="did not finish"):
         predict.run(["empty"])
 
 
