@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mlrun.data.examples import Examples
-from mlrun.data.inputs import as_input, table_columns
-from mlrun.predictions.learner import Learner
 from mlrun.tracking.run import Run
+
+if TYPE_CHECKING:
+    from mlrun.data.examples import Examples
+    from mlrun.predictions.learner import Learner
 
 log = logging.getLogger("mlrun")
 
@@ -71,6 +72,8 @@ def seed_everything(seed: int) -> None:
 
 def log_model(tracked: Run, learner: Learner, directory: Path, sample: Examples) -> None:
     """Records the saved learner as an MLflow model that takes raw rows such as `sample`."""
+    from mlrun.data.inputs import as_input, table_columns
+
     tracked.model(
         directory,
         as_input(sample),

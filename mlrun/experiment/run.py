@@ -13,18 +13,15 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
 from mlrun.config.identity import flatten, identity, relevant
 from mlrun.config.instantiate import build, plain
-from mlrun.data.examples import Examples
 from mlrun.errors import Pruned, UserError
-from mlrun.experiment.reference_classifier import reference_for
 from mlrun.experiment.result import Result, draw, log_model, seed_everything
 from mlrun.experiment.state import RunState
-from mlrun.predictions.learner import Learner
 from mlrun.report import terminal
 from mlrun.report.notify import notify
 from mlrun.report.view import figures
@@ -33,6 +30,10 @@ from mlrun.tracking.directions import as_tag
 from mlrun.tracking.recorder import KEY
 from mlrun.tracking.run import NullRun, Run
 from mlrun.tracking.run_directory import LOCK_SECONDS, locked, write_atomically
+
+if TYPE_CHECKING:
+    from mlrun.data.examples import Examples
+    from mlrun.predictions.learner import Learner
 
 log = logging.getLogger("mlrun")
 
@@ -148,6 +149,7 @@ def _run(
         cross_validate(cfg, data, result, whole, report, overrides)
         return _record_metrics(result, whole)
     with result.phase("import"):
+        from mlrun.experiment.reference_classifier import reference_for
         from mlrun.predictions.learner import make_learner
 
         learner = make_learner(cfg, data)
