@@ -16,7 +16,7 @@ from mlrun.data.module import DataModule
 from mlrun.data.predictions import Predictions
 from mlrun.data.preprocess.preprocessor import Preprocessor, make_preprocessor
 from mlrun.data.readers.trust import load_pickle, write_pickle
-from mlrun.errors import ConfigError
+from mlrun.errors import ConfigError, UserError
 from mlrun.estimators.roles import ROLES, matrix, role_for
 from mlrun.evaluation.evaluator import Evaluator, Subject, make_evaluators
 from mlrun.predictions.learner import Evaluation, Learner, Training, features_of
@@ -164,10 +164,16 @@ class EstimatorLearner(Learner):
 
     @classmethod
     def load(cls, directory: Path, recipe: dict[str, Any], trust: bool = False) -> EstimatorLearner:
+        from sklearn.pipeline import Pipeline
+
         from mlrun.data.features import restore_all
         from mlrun.data.preprocess.preprocessor import FeaturePreprocessor
 
         pipeline = load_pickle(directory / ESTIMATOR, trust)
+        if not isinstance(pipeline, Pipeline):
+            raise UserError(
+                f"{directory / ESTIMATOR} holds a {type(pipeline).__name__}, not a fitted scikit-learn pipeline"
+            )
         if isinstance(pipeline[0], Encode):
             preprocessor, steps = pipeline[0].preprocessor, pipeline[1:]
         else:

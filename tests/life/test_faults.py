@@ -123,7 +123,8 @@ def test_files_that_run_code_are_refused_unless_trusted(workplace, begin, capfd,
     with pytest.raises(UserError, match="trust=true"):
         load_learner(workplace / "other" / "model")
     assert "run by a file" not in capfd.readouterr().out
-    load_learner(workplace / "other" / "model", trust=True)
+    with pytest.raises(UserError, match="holds a NoneType, not a fitted scikit-learn pipeline"):
+        load_learner(workplace / "other" / "model", trust=True)
     assert "run by a file" in capfd.readouterr().out
     monkeypatch.setenv("XDG_DATA_HOME", str(workplace / "somebody"))  # another user, another key
     with pytest.raises(UserError, match="trust=true"):
