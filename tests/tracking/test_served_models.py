@@ -56,10 +56,12 @@ def test_a_served_model_answers_as_the_learner_does(experiment, workplace, model
     server = subprocess.Popen([sys.executable, *command], cwd=workplace, env=environment, start_new_session=True)
     try:
         rows = load_iris().data[::15]
+        from mlrun.data.inputs import as_examples
         from mlrun.experiment.stored import open_run
 
-        expected = open_run(str(result.directory))[1].predict(rows)
-        assert ask(server, port, rows.tolist()) == expected.tolist() and len(set(expected)) == 3
+        learner = open_run(str(result.directory))[1]
+        expected = list(learner.predict(as_examples(rows, learner.inputs)).answers())
+        assert ask(server, port, rows.tolist()) == expected and len(set(expected)) == 3
     finally:
         os.killpg(server.pid, 15)
         server.wait(timeout=20)

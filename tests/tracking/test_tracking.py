@@ -26,10 +26,12 @@ def test_a_logged_model_predicts_from_raw_rows(experiment, overrides):
     mlflow.set_tracking_uri(tracking_uri())
     model = mlflow.pyfunc.load_model(f"runs:/{result.run_id}/model")
     assert model.metadata.signature.inputs and model.metadata.signature.outputs
+    from mlrun.data.inputs import as_examples
     from mlrun.predictions.learner import load_learner
 
-    example = model.input_example
-    np.testing.assert_array_equal(model.predict(example), load_learner(result.directory / "model").predict(example))
+    example, learner = model.input_example, load_learner(result.directory / "model")
+    expected = learner.predict(as_examples(example, learner.inputs)).answers()
+    np.testing.assert_array_equal(model.predict(example), expected)
     assert len(model.predict(example)) == len(example)
 
 
