@@ -153,7 +153,8 @@ FILES = {
     **dict.fromkeys(("cifar10", "cifar100"), write_cifar),
 }
 SMALL = {
-    **dict.fromkeys(("arithmetic", "reverse", "dates"), ["dataset.rows=300", "dataset.split.val=40", "dataset.split.test=40"]),
+    **dict.fromkeys(("reverse", "dates"), ["dataset.rows=300", "dataset.split.val=40", "dataset.split.test=40"]),
+    "arithmetic": ["dataset.rows=300", "dataset.split.train=220", "dataset.split.val=40", "dataset.split.test=40"],
     "cylinder_bell_funnel": ["dataset.rows=90"],
     **dict.fromkeys(("shapes_3d", "moving_squares"), ["dataset.rows=90"]),
     **dict.fromkeys(("ring", "grid25", "moons"), ["dataset.rows=300"]),

@@ -9,7 +9,7 @@ from tests.matrix.walk import walk
 
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 TEXT = ["dataset.split.train=0.02", "dataset.split.val=2000", "dataset.split.test=2000", "dataset.steps_per_epoch=3"]
-PAIRS = ["dataset.rows=400", "dataset.split.val=50", "dataset.split.test=50", "model.network.width=16"]
+PAIRS = ["dataset.rows=400", "dataset.split.val=50", "dataset.split.test=50"]
 ACTING = ["dataset.num_envs=2", "dataset.val_episodes=2", "dataset.test_episodes=2"]
 DRAWN = ["dataset.split.train=200", "dataset.split.val=60", "dataset.split.test=60"]
 TABLE = ["model.controller.epochs=1", "model.controller.steps_per_epoch=500", *ACTING[1:]]
@@ -26,7 +26,8 @@ SIZES = {
     "cnn3d": ["model.network.channels=[4,4]", "dataset.rows=90"],
     **dict.fromkeys(("gpt", "lstm_lm", "gru_lm", "rnn_lm", "window_lm"), TEXT),
     "ngram": TEXT[:3],
-    **dict.fromkeys(("transformer", "seq2seq", "seq2seq_attention"), PAIRS),
+    "transformer": [*PAIRS, "model.network.width=16"],
+    **dict.fromkeys(("seq2seq", "seq2seq_attention"), [*PAIRS, "model.network.hidden=16"]),
     **dict.fromkeys(("dqn", "a2c", "ppo"), ["model.steps_per_epoch=512", *ACTING]),
     "reinforce": ["model.steps_per_epoch=200", *ACTING],
     **dict.fromkeys(("q_learning", "sarsa", "monte_carlo"), TABLE),

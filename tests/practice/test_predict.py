@@ -128,7 +128,7 @@ def test_the_input_is_not_overwritten(finished, tmp_path):
     (tmp_path / "link.csv").symlink_to(source)
     before = source.read_text()
     for options in (["--output", str(tmp_path / "link.csv")], ["--output", "-", "--rejected", str(source)]):
-        with pytest.raises(UserError, match="is the input itself"):
+        with pytest.raises(UserError, match="this is the input, which would be overwritten"):
             dispatch(["predict", str(finished(*NETWORK)), str(source), *options])
     assert source.read_text() == before
 

@@ -53,6 +53,8 @@ def test_actions_for_rows(experiment, workplace, model):
     """What was done in an episode is what the model answers for its observations: from a file, and through MLflow."""
     import mlflow
 
+    from mlrun.tracking.store import tracking_uri
+
     done = experiment(*model, "trainer.max_epochs=1", "dataset.val_episodes=2")
     predict.run([str(done.directory), "--episodes", "1", "--output", "played"])
     rows = list(csv.DictReader(open("played/transitions.csv")))
@@ -62,6 +64,7 @@ def test_actions_for_rows(experiment, workplace, model):
     names = [name for name in rows[0] if name == "state" or name.startswith("observation_")]
     observed = np.array([[float(row[name]) for name in names] for row in rows])
     asked = observed[:, 0].astype(int) if names == ["state"] else observed.astype(np.float32)
+    mlflow.set_tracking_uri(tracking_uri())  # an earlier test may have set another store
     served = mlflow.pyfunc.load_model(f"runs:/{done.run_id}/model")
     assert list(served.predict(asked)) == taken
 

@@ -12,6 +12,7 @@ from mlrun.cli import dispatch
 from mlrun.config.compose import compose
 from mlrun.experiment.run import run
 from mlrun.report import silent
+from mlrun.tracking.store import tracking_uri
 
 TRANSLATION = (
     "model=seq2seq_attention", "dataset=parallel_text", "dataset.path=pairs.tsv", "dataset.columns=[1,0]", "dataset.split.val=10",
@@ -61,6 +62,7 @@ def answers(result, given, tmp_path, name):
 
 
 def served(result):
+    mlflow.set_tracking_uri(tracking_uri())  # an earlier test may have set another store
     return mlflow.pyfunc.load_model(f"runs:/{result.run_id}/model")
 
 
