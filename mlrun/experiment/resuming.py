@@ -14,6 +14,7 @@ import yaml
 
 from mlrun.config.identity import CHANGEABLE, flatten, is_network
 from mlrun.errors import ConfigError, UserError
+from mlrun.experiment.log import log_to
 from mlrun.experiment.processes import die_with_parent
 from mlrun.experiment.state import newest_checkpoint
 from mlrun.tracking.run_directory import read_record, tracking_address
@@ -183,7 +184,7 @@ def resume_run(stored: Stored, overrides: list[str]) -> int:
     is_follower = int(os.environ.get("LOCAL_RANK", 0)) > 0  # a further process of a distributed run
     if is_follower:
         die_with_parent(os.getppid())
-    _log_to(stored.directory / "mlrun.log")
+    log_to(stored.directory / "mlrun.log")
     from mlrun.experiment.run import run
     from mlrun.report import silent, terminal
 
@@ -237,18 +238,6 @@ def _enter(stored: Stored) -> None:
         if cwd not in sys.path:
             sys.path.append(cwd)
     os.environ["MLFLOW_TRACKING_URI"] = tracking_address(stored.record)
-
-
-def _log_to(path: Path) -> None:
-    """Logs as conf/hydra/job_logging/mlrun.yaml does, appending to the existing file."""
-    import logging
-
-    handler = logging.FileHandler(path, encoding="utf-8", delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger()
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-    logging.captureWarnings(True)
 
 
 def _shown(path: Path) -> str:

@@ -50,7 +50,9 @@ def test_a_full_disk_leaves_the_checkpoint_before(workplace, begin):
     before = last.read_bytes()
     assert len(before) > 5_000_000
 
-    for room in (4_000_000, 40_000):  # the second is less than MLflow's database has already
+    log = workplace / "run" / "mlrun.log"
+    for room in (4_000_000, 40_000):  # the second is less than MLflow's database and the run's log have already
+        log.write_text("a line of an earlier start\n" * (2_000 if room == 40_000 else 1))
 
         def without_room():
             resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
