@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from mlrun.tracking.recorder import Recorder, is_unreachable
@@ -75,6 +76,18 @@ class Delivery:
             self.spool.sent(self.buffered)
         self.buffered.clear()
 
+    def abandon(self) -> None:
+        """Ends the run and its children as KILLED: the experiment's process disappeared. A call that MLflow refuses does not prevent the next."""
+        recorder = self.recorder
+        if recorder.run_id is None or recorder.unreachable:
+            return
+        for child in list(recorder.children):
+            _insist(recorder.end_child, child, "KILLED", "the sweep's process disappeared")
+        _insist(self.finish)
+        _insist(recorder.tags, {"mlrun.ended": "the process disappeared"})
+        recorder.points.clear()  # the spool has those that MLflow refused
+        _insist(recorder.close, "KILLED")
+
     def _is_down(self, error: Exception) -> bool:
         """Whether MLflow does not answer at all. A server that fails at one request but answers another has refused the first."""
         if not is_unreachable(error):
@@ -119,14 +132,15 @@ def serve(receive: Callable[[], Message | None], reply: Callable[[Reply], None],
                 reply((None, None))
             error = Unreachable(recorder.unreachable) if recorder.unreachable else recorder.failure
             return reply((recorder.run_id, error))
-    # the experiment was killed and could not close its run
-    if recorder.run_id is not None and not recorder.unreachable:
-        for child in list(recorder.children):
-            recorder.end_child(child, "KILLED", "the sweep's process disappeared")
-        recorder.tags({"mlrun.ended": "the process disappeared"})
-        recorder.close("KILLED")
-        if spool is not None and delivery.buffered:
-            spool.sent(delivery.buffered)
+    delivery.abandon()
+
+
+def _insist(call: Callable[..., None], *arguments: Any) -> None:
+    """Calls up to three times: a database that is busy while many jobs end accepts a later attempt. Nobody is left to learn of a failure."""
+    for pause in (0.0, 0.5, 2.0):
+        time.sleep(pause)
+        with suppress(Exception):
+            return call(*arguments)
 
 
 def _as_line(error: Exception) -> str:

@@ -230,7 +230,7 @@ def _serve_in_child(connection: Connection, parent: int, spool: Spool | None) ->
                 while os.getppid() == parent and not connection.poll(POLL_SECONDS):
                     pass
                 return connection.recv() if connection.poll() else None
-            except EOFError:
+            except (EOFError, OSError):  # OSError: the experiment died before it read our last reply
                 return None
 
         def send(reply: Reply) -> None:

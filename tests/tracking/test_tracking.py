@@ -51,6 +51,27 @@ def test_parameters_are_not_cut(workplace):
     assert stored.params["long"] == "x" * 5000 and stored.metrics == {"a": 1.0} and stored.status == "FINISHED"
 
 
+def test_the_run_of_a_vanished_process_ends_though_one_call_is_refused(workplace):
+    """The sweep's process is gone, and so is a child that it had reported: the others must not stay RUNNING."""
+    from mlrun.tracking.delivery import serve
+    from mlrun.tracking.store import open_client
+
+    client = open_client(tracking_uri())
+    child = client.create_run("0").info.run_id
+    opened = []
+    messages = [
+        (1, "open", (tracking_uri(), "mlrun", "sweep", {}, {}, None, str(workplace), 0)),
+        (2, "metrics", ({"done": 1.0}, 1, 0)),
+        (3, "child", ("no such run",)),
+        (4, "child", (child,)),
+        None,
+    ]
+    serve(iter(messages).__next__, opened.append)
+    (run_id, error), *_ = opened
+    assert error is None and read_run(run_id).status == "KILLED" and read_run(run_id).metrics == {"done": 1.0}
+    assert client.get_run(child).info.status == "KILLED"
+
+
 def test_every_point_arrives_once(workplace):
     from mlflow.tracking import MlflowClient
 
