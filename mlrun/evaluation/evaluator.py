@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
@@ -26,6 +26,7 @@ class Better(str, Enum):
 
     LARGER = "max"
     SMALLER = "min"
+    NEITHER = ""  # describes a model, but ranks none: no checkpoint, search or leaderboard can use it unasked
 
 
 @dataclass
@@ -86,9 +87,9 @@ def make_evaluators(entries: Sequence[Any] | None, target: Feature | None = None
     return [one for one in found if one.suits(target)]
 
 
-def directions(evaluators: Iterable[Evaluator]) -> dict[str, str]:
-    """Metric -> "max" or "min"."""
-    return {name: better.value for one in evaluators for name, better in one.metrics.items()}
+def directions(*declared: Mapping[str, Better]) -> dict[str, str]:
+    """Metric -> "max" or "min", of all `metrics` that rank models."""
+    return {name: better.value for metrics in declared for name, better in metrics.items() if better.value}
 
 
 def _evaluator(entry: Any, path: str) -> Evaluator:

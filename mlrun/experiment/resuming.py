@@ -152,7 +152,7 @@ def _refusal(cfg: dict[str, Any], key: str, override: Override) -> str | None:
                 "Start a new run with model.init_from=RUN"
             )
     if "mlrun.generation.annealing." in str(cfg["model"]):
-        return f"exploration was planned over {cfg['trainer']['max_epochs']} epochs, and would jump back"
+        return f"the model anneals a probability over {cfg['trainer']['max_epochs']} epochs, and it would jump back"
     return None
 
 

@@ -97,7 +97,7 @@ class Learner(ABC):
     @property
     def directions(self) -> dict[str, str]:
         """Metric -> "max" or "min", for every metric of the model."""
-        return directions(self.evaluators)
+        return directions(*(evaluator.metrics for evaluator in self.evaluators))
 
     @property
     def queries(self) -> list[Query]:

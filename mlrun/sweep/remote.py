@@ -108,7 +108,7 @@ def _request_gpus(launcher: Any, demand: Demand) -> None:
         return
     if hasattr(launcher, "ray_cfg"):
         launcher.ray_cfg.remote.setdefault("num_gpus", demand.count)
-    elif getattr(launcher, "_EXECUTOR", "") == "slurm" and not any(
+    elif type(launcher).__name__ == "SlurmLauncher" and not any(
         launcher.params.get(key) for key in ("gpus_per_node", "gres", "gpus_per_task")
     ):
         launcher.params["gpus_per_node"] = demand.count

@@ -92,7 +92,7 @@ class NetworkLearner(Learner):
         task.monitor = metric
         if metric not in self.directions:
             raise ConfigError(
-                f"model.monitor={metric}: neither the task nor its evaluators measure it (they measure {', '.join(self.directions)})"
+                f"model.monitor={metric}: it must be a metric of the task or its evaluators that ranks models: {', '.join(self.directions)}"
             )
         self.monitor, self.mode = f"val/{metric}", self.directions[metric]
         self.views = make_views(recipe["model"])
@@ -101,7 +101,7 @@ class NetworkLearner(Learner):
 
     @property
     def directions(self) -> dict[str, str]:
-        return {name: better.value for name, better in self.task.metrics.items()} | directions(self.evaluators)
+        return directions(self.task.metrics, *(evaluator.metrics for evaluator in self.evaluators))
 
     @property
     def queries(self) -> list[Query]:

@@ -32,11 +32,11 @@ def declared(model):
     ]
     modules = [importlib.import_module(name) for name in entries]
     kinds = [kind for module in modules for kind in vars(module).values() if isinstance(kind, type)]
-    found = directions(kind for kind in kinds if issubclass(kind, Evaluator) and hasattr(kind, "metrics"))
+    found = directions(*(kind.metrics for kind in kinds if issubclass(kind, Evaluator) and hasattr(kind, "metrics")))
     if model.get("_target_"):
         task = get_class(model["_target_"])
         watches = [task.monitor] if "monitor" in vars(task) else []
-        return watches, {name: one.value for name, one in task.metrics.items()} | found
+        return watches, directions(task.metrics) | found
     if "controller" in model:
         return [MONITOR], found
     return [role.monitor for name, role in ROLES.items() if name in model], found
@@ -58,6 +58,10 @@ def test_it_is_what_the_model_declares(model):
         (["model=random_forest", "dataset=diabetes"], ("rmse", "min")),
         (["model=mlp", "+model.monitor=log_loss"], ("log_loss", "min")),
         (["model=knn", "+model.monitor=f1_macro"], ("f1_macro", "max")),
+        (
+            ["model=dqn", "+model.monitor=episode_length"],
+            None,
+        ),  # no direction: shorter is better in a maze, longer in CartPole
         (["model=transformer", "dataset=reverse"], ("bleu", "max")),
         (["model=kmeans"], ("silhouette", "max")),
         (["model=mlp", "+model.monitor=nothing"], None),
