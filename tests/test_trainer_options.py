@@ -119,6 +119,24 @@ def test_the_layout_of_channels(tmp_path, channels_last):
     assert (learner.predict(x).probabilities == loaded.predict(x).probabilities).all()
 
 
+NARROW = """
+import sys, torch
+from mlrun.networks.vision.resnet import ResNet
+from mlrun.training.hardware import lay_out_channels
+torch.set_num_threads(1)
+network = ResNet((1, 8, 8), 10, depth=8, width=4)
+lay_out_channels(network)
+for _ in range(20):
+    network(torch.randn(64, 1, 8, 8)).sum().backward()
+"""
+
+
+def test_a_narrow_shortcut_keeps_torchs_layout():
+    """With channels last, oneDNN's gradient of a 1x1 convolution of stride 2 on four channels destroys the heap where only AVX2 exists."""
+    done = subprocess.run([sys.executable, "-c", NARROW], capture_output=True, text=True, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
+
+
 FAULTS = """
 import resource, torch
 from mlrun.training.hardware import keep_freed_memory
