@@ -14,6 +14,7 @@ import torch
 
 from mlrun.predictions.learner import load_learner
 from mlrun.training.compiling import compiled
+from tests.conftest import REPOSITORY
 from tests.test_models import Nobody, prepared, trained
 
 SHORT = (  # 16 batches of one size
