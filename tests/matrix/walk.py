@@ -29,7 +29,8 @@ def walk(directory: Path, *overrides: str) -> None:
     assert result.monitor in result.metrics or result.monitor.replace("val/", "test/") in result.metrics
 
     cfg, learner = open_run(str(directory))
-    assert set(learner.directions) >= {name.partition("/")[2] for name in result.metrics if name.startswith("test/")}
+    declared = set(learner.directions).union(*(evaluator.metrics for evaluator in learner.evaluators))
+    assert declared >= {name.partition("/")[2] for name in result.metrics if name.startswith("test/")}
     sample = open_data(cfg).sample("test")
     mlflow.set_tracking_uri(f"sqlite:///{Path('mlflow.db').resolve()}")
     served = mlflow.pyfunc.load_model(f"runs:/{result.run_id}/model")
