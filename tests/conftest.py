@@ -10,12 +10,12 @@ signal.signal(
 )  # a shell's background job ignores it, and so would what the tests interrupt
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: the tests share the cores
 
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+
+from tests.warm import Starter
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_DATA = Path(os.environ.get("MLRUN_DATA_DIR") or REPOSITORY.parent / "shared" / "data")
@@ -37,19 +37,20 @@ def workplace(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def starter():
+    """Starts commands within milliseconds, see `Starter`."""
+    started = Starter()
+    yield started
+    started.close()
+
+
 @pytest.fixture
-def mlrun(workplace):
-    """Runs the command as a user does; returns the finished process."""
+def mlrun(workplace, starter):
+    """Runs the command; returns the finished process."""
 
     def command(*arguments, timeout=120, **environment):
-        return subprocess.run(
-            [sys.executable, "-m", "mlrun", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            cwd=workplace,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment},
-        )
+        return starter.run(arguments, workplace, {**os.environ, "PYTHONPATH": str(REPOSITORY), **environment}, timeout)
 
     return command
 

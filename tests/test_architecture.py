@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
+from mlrun.config.sources import resolve
 from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "mlrun"
@@ -47,6 +49,14 @@ def test_public_functions_are_annotated():
             if missing or (node.returns is None and not name.endswith("__init__")):
                 bare.append(f"{path.relative_to(REPOSITORY)}: {name}({', '.join(missing)})")
     assert not bare, "\n".join(bare)
+
+
+def test_names_in_text_exist():
+    """Of modules that are imported when they are needed: whoever moves one may not see them."""
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and re.fullmatch(r"mlrun(\.\w+){2,}", str(node.value)):
+                assert resolve(node.value) is not None, f"{path.relative_to(REPOSITORY)}, line {node.lineno}"
 
 
 def test_the_page_on_extending_shows_the_tested_files():

@@ -34,7 +34,7 @@ MESSAGE_BYTES = 1 << 17  # a larger report does not fit through the socket
 COMMON = (
     "numpy",
     "mlrun.tracking.warm",
-    "mlrun.report.supervised",
+    "mlrun.report.figures",
     "mlrun.experiment.run",
     "PIL.PngImagePlugin",
     "threadpoolctl",

@@ -45,27 +45,30 @@ def test_gradient_penalty_of_a_linear_discriminator():
     assert task.penalty(torch.randn(10, 2), torch.randn(10, 2), None).item() == pytest.approx((5 - 1) ** 2)
 
 
+WIDE_RING = ["model=gan", "dataset.rows=4000", "trainer.max_epochs=20", "optim.lr=0.004"]
+
+
 def test_the_ring_is_found(tmp_path):
-    learner, data = trained(tmp_path, "model=gan", "trainer.max_epochs=60")
+    learner, data = trained(tmp_path, *WIDE_RING)
     metrics = learner.evaluate(data, "test").metrics
-    assert metrics["modes"] == 8 and metrics["good"] >= 0.5  # the worst seed 0.909
+    assert metrics["modes"] == 8 and metrics["good"] >= 0.2  # of five seeds the worst has 0.38
 
 
 def test_a_frozen_discriminator_is_noticed(tmp_path):
-    """After as many epochs one that learns has led to all 8 modes."""
-    learner, data = trained(tmp_path, "model=gan", "trainer.max_epochs=25", "model.discriminator_lr=1e-12")
-    metrics = learner.evaluate(data, "test").metrics
-    assert metrics["modes"] <= 2 and metrics["good"] < 0.3
+    """Of three seeds 0.48 to 1.05 away; one that learns is at most 0.004 away."""
+    learner, data = trained(tmp_path, *WIDE_RING, "model.discriminator_lr=1e-12")
+    assert last_mmd(learner) > 0.4 and learner.evaluate(data, "test").metrics["modes"] < 8
 
 
 @pytest.mark.parametrize("loss", ["hinge", "least_squares", "wgan_gp"])
 def test_the_other_losses_learn(loss, tmp_path):
-    """A few epochs of a wide ring, whatever the loss. Of five seeds the worst is 0.29 away (wgan_gp); with a frozen discriminator it is 1.05."""
-    learner, _data = trained(
-        tmp_path, "model=gan", f"model.loss={loss}", "dataset.rows=4000", "trainer.max_epochs=20", "optim.lr=0.004"
-    )
-    history = [value for _, value in learner.training.history["val/mmd"]]
-    assert min(history[-3:]) < 0.6
+    """Of five seeds the worst is 0.29 away (wgan_gp)."""
+    learner, _data = trained(tmp_path, *WIDE_RING, f"model.loss={loss}")
+    assert last_mmd(learner) < 0.4
+
+
+def last_mmd(learner):
+    return min(value for _, value in learner.training.history["val/mmd"][-3:])
 
 
 def test_warmup_and_discriminator_steps(tmp_path):
