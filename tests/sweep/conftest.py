@@ -63,8 +63,8 @@ batch_size: 16
 
 
 class Workspace:
-    def __init__(self, path):
-        self.path = path
+    def __init__(self, path, starter):
+        self.path, self.starter = path, starter
         (path / "conf" / "dataset").mkdir(parents=True)
         (path / "trouble.py").write_text(TROUBLE)
         (path / "conf" / "dataset" / "trouble.yaml").write_text(DATASET)
@@ -84,13 +84,8 @@ class Workspace:
 
     def mlrun(self, *arguments, timeout=120, **changes):
         """(exit status, stdout, stderr) of a finished `mlrun`."""
-        process = self.start(*arguments, **changes)
-        try:
-            out, err = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
-        return process.returncode, out, err
+        done = self.starter.run(arguments, self.path, self.environment(**changes), timeout)
+        return done.returncode, done.stdout, done.stderr
 
     def jobs(self, directory):
         """Job number -> its last line in the journal."""
@@ -124,5 +119,5 @@ class Workspace:
 
 
 @pytest.fixture(scope="session")
-def workspace(tmp_path_factory):
-    return Workspace(tmp_path_factory.mktemp("sweeps"))
+def workspace(tmp_path_factory, starter):
+    return Workspace(tmp_path_factory.mktemp("sweeps"), starter)
