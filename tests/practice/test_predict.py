@@ -122,6 +122,21 @@ def test_json_lines_in_any_order_of_faults(finished, tmp_path, capsys):
     assert not (tmp_path / "out.rejected.csv").exists()
 
 
+def test_a_rare_label_that_needs_quotes(finished, tmp_path):
+    """It first occurs after many rows that are written already."""
+    label = 'wide, and "tall"'
+    (tmp_path / "known.csv").write_text("size,kind\n" + '1,flat\n2,flat\n8,"wide, and ""tall"""\n' * 20)
+    run = finished(
+        "model=decision_tree", "dataset=csv", f"dataset.path={tmp_path / 'known.csv'}", "dataset.target=kind"
+    )
+    sizes = [1] * 3000 + [8] + [2] * 1999
+    (tmp_path / "new.csv").write_text("size\n" + "".join(f"{size}\n" for size in sizes))
+    assert dispatch(["predict", str(run), str(tmp_path / "new.csv"), "--output", str(tmp_path / "out.csv")]) == 0
+    answers = pd.read_csv(tmp_path / "out.csv")
+    assert answers["row"].tolist() == list(range(2, 5002))
+    assert answers["prediction"].tolist() == ["flat"] * 3000 + [label] + ["flat"] * 1999
+
+
 def test_the_input_is_not_overwritten(finished, tmp_path):
     source = tmp_path / "new.csv"
     flowers(3).to_csv(source, index=False)

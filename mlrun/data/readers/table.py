@@ -6,6 +6,7 @@ import codecs
 import csv
 import gzip
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -120,6 +121,8 @@ def check_path(path: str | Path | None) -> Path:
                 f"{path}: no such file"
                 + (f"; did you mean {' or '.join(near)}?" if near else f" in {folder.absolute()}")
             )
+        if not path.is_file():  # reading a pipe or a device might never end
+            raise DataError(f"{path}: not a regular file; save its content as a file first")
         with open(path, "rb") as file:
             if not file.read(1):
                 raise DataError(f"{path}: the file is empty")
@@ -173,8 +176,17 @@ def _separator(path: str | Path, encoding: str) -> str:
     if usual:
         return usual
     with _open(path, encoding) as file:
-        first = next((line for line in file if line.strip()), "")
-    return max(",;\t|", key=first.count)  # the comma if none occurs
+        header = ""
+        for line in file:
+            header += line if header or line.strip() else ""
+            if header and header.count('"') % 2 == 0:
+                break
+    return likely_separator(header)
+
+
+def likely_separator(header: str) -> str:
+    """The separator that occurs most often in a header line outside of quotation marks; the comma if none occurs."""
+    return max(",;\t|", key=re.sub('"[^"]*"', "", header).count)
 
 
 def _check_start(path: Path, encoding: str, separator: str | None) -> tuple[list[str], str]:
