@@ -52,10 +52,16 @@ def _weights_at(path: Path) -> Path | None:
 
 
 def recipe_beside(weights: Path) -> dict[str, Any]:
-    """The recipe of the run that wrote the weights; empty where there is none beside them."""
+    """The recipe of the run that wrote the weights; empty where there is none beside them. Raises ConfigError for a damaged one."""
     for recipe in (weights.with_name(RECIPE), weights.parent.parent / "model" / RECIPE):
         if recipe.is_file():
-            return json.loads(recipe.read_text(encoding="utf-8"))
+            try:
+                content = json.loads(recipe.read_text(encoding="utf-8"))
+            except (OSError, ValueError, RecursionError) as error:
+                raise ConfigError(f"{recipe} cannot be read: {' '.join(str(error).split())[:200]}") from None
+            if not isinstance(content, dict):
+                raise ConfigError(f"{recipe} is damaged: it does not describe a model")
+            return content
     return {}
 
 
