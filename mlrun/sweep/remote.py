@@ -45,7 +45,7 @@ def sweep(
         What Hydra's launcher returned.
 
     Raises:
-        SweepFailed: a job failed.
+        SweepFailed: a job failed, or MLflow has not received everything.
     """
     from omegaconf import open_dict
 
@@ -63,8 +63,8 @@ def sweep(
     returned: list[Any] = []
     status = "KILLED"
     try:
-        engine.journal.update(run_id=record.id)
-        common = {DIRECTORY: engine.directory, PARENT: record.id, "MLFLOW_TRACKING_URI": tracking_uri()}
+        engine.open_parent()
+        common = {DIRECTORY: engine.directory, PARENT: engine.parent, "MLFLOW_TRACKING_URI": tracking_uri()}
         with open_dict(config):
             config.hydra.overrides.hydra += [f"++hydra.job.env_set.{key}='{value}'" for key, value in common.items()]
             config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{engine.directory}'")
@@ -97,8 +97,11 @@ def sweep(
         status = "FAILED" if failed else "FINISHED"
     finally:
         engine.end(status)
+        engine.close()
     if failed:
         raise SweepFailed(f"{len(failed)} of {len(jobs)} jobs failed")
+    if engine.unrecorded:
+        raise SweepFailed(engine.unrecorded)
     return returned
 
 
