@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mlrun.adapt.target import SINGLE, Target
 from mlrun.data.readers.trust import load_tensors
-from mlrun.errors import ConfigError
+from mlrun.errors import ConfigError, UserError
 
 Find = Callable[[str], "Path | None"]  # MLflow run id -> directory of its model or file with its weights; None: unknown
 TORCHVISION = "torchvision:"
@@ -81,7 +81,9 @@ def stored_tensors(weights: Path, target: Target, trust: bool = False) -> dict[s
         UserError: if the file is damaged, or can run code and is not trusted.
     """
     content = load_tensors(weights, trust)
-    state = content.get("state_dict", content)
+    state = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise UserError(f"{weights} holds no tensors by name: neither a checkpoint nor the state of a network")
     if target.prefix and not any(name.startswith(target.prefix) for name in state):
         return {f"{target.prefix}{name}": tensor for name, tensor in state.items()}
     return dict(state)

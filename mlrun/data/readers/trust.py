@@ -100,7 +100,7 @@ def load_tensors(path: Path | str, trust: bool = False) -> Any:
         else:
             what = f"not a whole checkpoint: {_sentence(error)}"
         raise UserError(f"{path}: {what}") from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, ImportError) as error:
+    except Exception as error:  # what a damaged file, or any other, makes of the unpickler
         raise UserError(f"{path} is not a whole checkpoint: {_sentence(error)}") from None
 
 
