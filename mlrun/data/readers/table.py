@@ -18,6 +18,7 @@ from mlrun.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
+WIDE = 1000  # columns
 SUFFIXES: dict[str, str | None] = {
     ".csv": None,
     ".tsv": "\t",
@@ -94,10 +95,16 @@ def read_table(
         raise DataError(f"{path}: cannot be read as a table: {str(error).splitlines()[0]}") from None
     if frame[frame.columns[-1]].isna().any():  # a missing value, or a row that is too short
         _check_ragged(path, encoding, separator)
+    frame = together(frame)
     frame.columns = [name or str(column) for name, column in zip(header, frame.columns)]
     if header[0] == "" and frame.iloc[:, 0].equals(pd.Series(range(len(frame)))):
         frame = frame.iloc[:, 1:]  # the row index that DataFrame.to_csv writes
     return frame
+
+
+def together(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame, the columns of a type in one array if there are many: pandas takes rows from each array one by one."""
+    return frame.copy() if len(frame.columns) > WIDE else frame
 
 
 def check_path(path: str | Path | None) -> Path:
