@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from mlrun.config.hydra_internals import combinations, instantiate_launcher, parse_overrides
+from mlrun.errors import SweepFailed
 
 
 class GridSweeper(Sweeper):
@@ -28,7 +28,7 @@ class GridSweeper(Sweeper):
 
     hydra_context: HydraContext
     config: DictConfig
-    launcher: Launcher
+    launcher: Any  # the pool prepares all jobs, and knows what MLflow has not received
 
     def __init__(self, max_batch_size: int | None = None, params: dict[str, str] | None = None, resume: bool = False):
         self.max_batch_size, self.params, self.resume = max_batch_size, params or {}, resume
@@ -38,12 +38,19 @@ class GridSweeper(Sweeper):
         self.launcher = instantiate_launcher(hydra_context, task_function, config)
 
     def sweep(self, arguments: list[str]) -> list[Any]:
-        """Runs all jobs; returns what the launcher returns of each batch."""
+        """Runs all jobs; returns what the launcher returns of each batch.
+
+        Raises:
+            SweepFailed: MLflow has not received everything. What a job raised is raised here, too.
+        """
         texts = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
         jobs = combinations(parse_overrides(texts, self.hydra_context.config_loader))
         if hasattr(self.launcher, "prepare"):
             self.launcher.prepare(jobs, self.resume)
-            return self._launch(jobs)
+            returned = self._launch(jobs)
+            if unrecorded := self.launcher.sweep.unrecorded:
+                raise SweepFailed(unrecorded)
+            return returned
         if "tracking" in self.config:
             from mlrun.sweep.remote import sweep
 

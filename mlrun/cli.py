@@ -10,7 +10,9 @@ from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import version
 
+from mlrun.config.passwords import masked
 from mlrun.errors import UserError
+from mlrun.report.console import guard_streams
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -19,6 +21,7 @@ def main(argv: list[str] | None = None) -> None:
     Exits with 0 when done, 1 when a run failed, 2 for an invalid command or data, 130 after Ctrl-C.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
+    guard_streams()
     if os.getcwd() not in sys.path:
         # Users keep Python files beside their conf/. Last, so that these never hide an installed package.
         sys.path.append(os.getcwd())
@@ -34,13 +37,13 @@ def main(argv: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     except Exception:  # a bug in mlrun, or in the user's own Python
-        traceback.print_exc()
+        print(masked(traceback.format_exc()), end="", file=sys.stderr)
         sys.exit(1)
 
 
 def error_message(error: UserError) -> str:
     """What is printed of an error: one line, or a list of all problems."""
-    lines = str(error).splitlines() or ["unknown error"]
+    lines = masked(str(error)).splitlines() or ["unknown error"]
     if len(lines) == 1:
         return f"mlrun: {lines[0]}"
     return "mlrun: there are problems:\n" + "\n".join(f"  - {line}" for line in lines)

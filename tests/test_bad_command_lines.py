@@ -25,6 +25,8 @@ BAD = [
     ("model=3", "there is no model of that name"),
     ("model=mlp,linear", "add -m to run each"),
     ("+model=mlp", "write model=mlp"),
+    ("model=mlp model=lenet", "model=lenet: model is chosen already (model=mlp)"),
+    ("-m seed=range(1,1)", "seed=range(1,1): there is no value in it"),
     # keys
     ("optim.lrr=1", "torch.optim.Adam takes no 'lrr' — did you mean 'optim.lr'?"),
     ("+optim.lrr=1", "torch.optim.Adam takes no 'lrr' — did you mean 'lr'?"),
@@ -63,9 +65,22 @@ BAD = [
     ("model.network.dropout=1", "must be a number in [0, 1)"),
     ("model=random_forest model.classifier.n_estimators=0", "must be an integer >= 1"),
     ("seed=-1", "must be an integer in [0, 4294967295]"),
+    ("model=dqn model.discount=2", "model.discount=2: must be a number in [0, 1]"),
+    ("tracking.experiment=", "must be text of 1 to 250 characters"),
+    ("-m seed=1,2 hydra.launcher.slots=0", "hydra.launcher.slots=0: must be an integer >= 1 or auto"),
+    ("-m seed=1,2 hydra.launcher.threads=x", "hydra.launcher.threads=x: must be an integer >= 1 or auto"),
+    ("-m seed=1,2 hydra.launcher.jobs_per_gpu=0", "hydra.launcher.jobs_per_gpu=0: must be an integer >= 1"),
+    ("-m seed=1,2 hydra.launcher.timeout=-1", "hydra.launcher.timeout=-1: must be a number > 0 or null"),
+    (
+        "-m hydra/sweeper=optuna seed=1,2 hydra.sweeper.n_trials=-1",
+        "hydra.sweeper.n_trials=-1: must be an integer >= 1",
+    ),
     # model and dataset
     ("model=lasso dataset=iris", "lasso is for regression, and iris is a classification dataset"),
     ("model=logistic_regression dataset=diabetes", "Datasets that fit: breast_cancer"),
+    # places
+    (f"hydra.run.dir={'long' * 100}", "cannot write here"),
+    ("hydra.run.dir=/proc/nowhere/run", "cannot write here"),
     # several at once, in a sweep, elsewhere
     ("model=mpl optim.lr=fast trainer.max_epoch=3 seed=-1", "there are problems"),
     ("-m model=mlp,lenett optim.lr=0.1,-1", "model=lenett"),

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mlrun.adapt.target import SINGLE, Target
 from mlrun.data.readers.trust import load_tensors
-from mlrun.errors import ConfigError
+from mlrun.errors import ConfigError, UserError
 
 Find = Callable[[str], "Path | None"]  # MLflow run id -> directory of its model or file with its weights; None: unknown
 TORCHVISION = "torchvision:"
@@ -52,10 +52,16 @@ def _weights_at(path: Path) -> Path | None:
 
 
 def recipe_beside(weights: Path) -> dict[str, Any]:
-    """The recipe of the run that wrote the weights; empty where there is none beside them."""
+    """The recipe of the run that wrote the weights; empty where there is none beside them. Raises ConfigError for a damaged one."""
     for recipe in (weights.with_name(RECIPE), weights.parent.parent / "model" / RECIPE):
         if recipe.is_file():
-            return json.loads(recipe.read_text(encoding="utf-8"))
+            try:
+                content = json.loads(recipe.read_text(encoding="utf-8"))
+            except (OSError, ValueError, RecursionError) as error:
+                raise ConfigError(f"{recipe} cannot be read: {' '.join(str(error).split())[:200]}") from None
+            if not isinstance(content, dict):
+                raise ConfigError(f"{recipe} is damaged: it does not describe a model")
+            return content
     return {}
 
 
@@ -75,7 +81,9 @@ def stored_tensors(weights: Path, target: Target, trust: bool = False) -> dict[s
         UserError: if the file is damaged, or can run code and is not trusted.
     """
     content = load_tensors(weights, trust)
-    state = content.get("state_dict", content)
+    state = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise UserError(f"{weights} holds no tensors by name: neither a checkpoint nor the state of a network")
     if target.prefix and not any(name.startswith(target.prefix) for name in state):
         return {f"{target.prefix}{name}": tensor for name, tensor in state.items()}
     return dict(state)

@@ -6,18 +6,30 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlrun.adapt.sources import TORCHVISION, Find, find_weights, recipe_beside
+from mlrun.data.readers.trust import check_code, has_signature
 
 VOCABULARY = "vocabulary"  # the key of a tokenizer's state that lists its tokens in the order of their ids
 
 
-def source_preprocessor(source: str, find: Find | None = None, key: str = "model.init_from") -> dict[str, Any] | None:
+def source_preprocessor(
+    source: str, find: Find | None = None, key: str = "model.init_from", trust: bool = False
+) -> dict[str, Any] | None:
     """The state of the preprocessor with which the weights of `source` were trained; None where it is not stored with them.
 
-    Arguments and errors as in `find_weights`.
+    Args:
+        source, find, key: see `find_weights`, which may raise, too.
+        trust: also a state of somebody else that names code of its own.
+
+    Raises:
+        UserError: for such a state that is not trusted.
     """
     if source.startswith(TORCHVISION):
         return None
-    return preprocessor_of(recipe_beside(find_weights(source, find, key)))
+    weights = find_weights(source, find, key)
+    recipe = recipe_beside(weights)
+    state = preprocessor_of(recipe)
+    check_code(state, f"{key}={source}: the recipe of its preprocessor", has_signature(recipe), trust)
+    return state
 
 
 def preprocessor_of(recipe: Mapping[str, Any]) -> dict[str, Any] | None:

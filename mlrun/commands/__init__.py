@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pkgutil import iter_modules
 from typing import Any
 
+TRUST = "trust=true"  # the user's consent to files that can run code
+
 
 def verbs() -> list[str]:
     """Names of the commands; a module whose name begins with an underscore is none."""
@@ -35,4 +37,4 @@ class RunParser(argparse.ArgumentParser):
 
 def with_trust(argv: Sequence[str]) -> list[str]:
     """The arguments with `trust=true` written as the option `--trust`."""
-    return ["--trust" if argument == "trust=true" else argument for argument in argv]
+    return ["--trust" if argument == TRUST else argument for argument in argv]

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from mlrun.commands import TRUST
 from mlrun.config.hydra_internals import CommandLine, parse_command_line
 from mlrun.errors import ConfigError, SweepFailed, UserError
 
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
     from mlrun.experiment.run import Result
 
-_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+_NOT_WRITABLE = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EEXIST,
+}  # fmt: skip
 _MULTIRUN = {"-m", "--multirun"}
 
 
@@ -57,13 +60,12 @@ def hydra_application(argv: list[str]) -> int:
             if resumes and not command.multirun and (directory := _unfinished_run(command)):
                 from mlrun.experiment.resuming import find, resume_run
 
-                sys.argv[1:] = [
-                    "resume",
-                    directory,
-                ]  # Lightning starts the other processes of a distributed run with it
-                return resume_run(find(directory), [])
+                consent = [TRUST] * (TRUST in argv)
+                # Lightning starts the other processes of a distributed run with it
+                sys.argv[1:] = ["resume", directory, *consent]
+                return resume_run(find(directory, bool(consent)), consent)
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=CONFIG_NAME)(job)()
-    except SweepFailed:  # the sweep has printed which job failed and why
+    except SweepFailed:  # the sweep has printed which job failed and why, and what MLflow has not received
         return 1
     except COMPOSITION_ERRORS as error:  # before OSError: some are both
         if "hydra.sweeper.select" in str(error):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from mlrun.commands import RunParser
+from mlrun.data.spreadsheet import safe_rows
 from mlrun.errors import UserError
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def run(argv: list[str]) -> int:
     for name, table in tables.items():
         if len(table) > 1:
             with open(folder / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerows(table)
+                csv.writer(file).writerows(safe_rows(table))
     _draw(found, truth, data, {"mistakes": mistakes, "mislabelled": mislabelled}, folder)
     _show(part, found, truth, tables)
     print(f"\n{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")

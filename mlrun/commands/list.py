@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 from collections.abc import Iterable
 
 from mlrun.config import catalogue
 from mlrun.config.catalogue import Entry
 from mlrun.config.validate import nearest
 from mlrun.errors import UserError
+from mlrun.report.console import new_console
 
 SUMMARY = "the choices of each group: models, datasets, optimizers ..."
 _OWN = "(yours)"  # marks entries of ./conf and --config-dir
@@ -72,8 +72,8 @@ def _default_dataset() -> str:
 
 def _table(title: str, head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
     rows = list(rows)
-    if sys.stdout.isatty():
-        from rich.console import Console
+    console = new_console(width=min(shutil.get_terminal_size().columns, 160))
+    if console is not None:
         from rich.table import Table
 
         table = Table(
@@ -85,7 +85,7 @@ def _table(title: str, head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -
             )
         for row in rows:
             table.add_row(*row)
-        Console(width=min(shutil.get_terminal_size().columns, 160)).print(table)
+        console.print(table)
         return
     widths = [max(len(cell) for cell in column) for column in zip(head, *rows)]
     print(title)

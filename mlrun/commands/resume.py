@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
 
+from mlrun.commands import TRUST
 from mlrun.errors import UserError
 
 SUMMARY = "resume a run or a sweep that was interrupted, killed or failed"
@@ -34,15 +36,22 @@ def run(argv: list[str]) -> int:
     from mlrun.experiment.resuming import find, resume_run
 
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    return resume_run(find(arguments.run), arguments.overrides)
+    return resume_run(find(arguments.run, TRUST in arguments.overrides), arguments.overrides)
 
 
 def _resume_sweep(directory: Path, overrides: list[str]) -> int:
     from mlrun.commands._application import hydra_application
-    from mlrun.sweep.journal import open_sweep
+    from mlrun.data.readers.trust import has_signature
+    from mlrun.sweep.journal import SWEEP, open_sweep
 
     sweep = open_sweep(directory).sweep
-    others = [override for override in overrides if not override.lstrip("+").startswith("hydra")]
+    trust = TRUST in overrides
+    if not (trust or has_signature(sweep)):
+        raise UserError(
+            f"{directory / SWEEP} was not written by you, and would run, in {sweep.get('cwd')}: "
+            f"{shlex.join(['mlrun', *map(str, sweep.get('argv', []))])}. Refused; if you trust where it comes from, add trust=true"
+        )
+    others = [word for word in overrides if word != TRUST and not word.lstrip("+").startswith("hydra")]
     if others:
         raise UserError(
             f"{others[0]}: a resumed sweep keeps its settings, except those of hydra.launcher and hydra.sweeper"
@@ -51,5 +60,7 @@ def _resume_sweep(directory: Path, overrides: list[str]) -> int:
         os.chdir(sweep["cwd"])  # its database and its data lie there
     except OSError as error:
         raise UserError(f"the sweep was started in {sweep['cwd']}, which cannot be entered: {error.strerror}") from None
-    kept = [word for word in sweep["argv"] if not word.startswith(("hydra.sweep.dir=", "hydra.sweeper.resume="))]
+    kept = [
+        word for word in sweep["argv"] if not word.startswith(("hydra.sweep.dir=", "hydra.sweeper.resume=", "trust="))
+    ]
     return hydra_application([*kept, f"hydra.sweep.dir='{directory}'", "hydra.sweeper.resume=true", *overrides])

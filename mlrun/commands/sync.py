@@ -46,6 +46,8 @@ def run(argv: list[str]) -> int:
             print(f"{directory}: {error}", file=sys.stderr)
             continue
         print(f"{directory}: {sent.messages} messages sent to run {sent.run_id}")
+        if sent.gone:
+            print(f"{directory}: removed before they could be sent: {', '.join(sent.gone)}", file=sys.stderr)
         if sent.refused:
             failed += 1
             print(f"{directory}: MLflow rejects some of them: {sent.refused}", file=sys.stderr)

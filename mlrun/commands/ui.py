@@ -18,29 +18,29 @@ def run(argv: list[str]) -> int:
     )
     arguments = parser.parse_args(argv)
 
+    from mlrun.config.passwords import masked
     from mlrun.errors import UserError
     from mlrun.tracking.store import sqlite_file, tracking_uri
 
     uri = tracking_uri()
     if uri.startswith("http"):
-        print(f"the runs are on the server {uri}: open that address in a browser")
+        print(f"the runs are on the server {masked(uri)}: open that address in a browser")
         return 0
     database = sqlite_file(uri)
     if database is not None and not database.is_file():
         raise UserError(
             f"there are no runs here: {database} does not exist. Start one with `mlrun`, or go to the directory of your runs."
         )
-    print(f"MLflow on http://{arguments.host}:{arguments.port} for {uri} (Ctrl-C stops it)", flush=True)
+    print(f"MLflow on http://{arguments.host}:{arguments.port} for {masked(uri)} (Ctrl-C stops it)", flush=True)
     command = [
         sys.executable,
         "-m",
         "mlflow",
         "ui",
-        "--backend-store-uri",
-        uri,
         "--host",
         arguments.host,
         "--port",
         str(arguments.port),
     ]
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = uri  # the command line is visible to other users
     os.execv(sys.executable, command)

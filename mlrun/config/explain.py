@@ -67,6 +67,7 @@ def explain(overrides: list[str], config_dir: str | None = None, error: Exceptio
     values: list[_Given] = []
     for one in given:
         (chosen if one.key in groups or "/" in one.key else values).append(one)
+    problems += _repeated(chosen)
     for one in chosen:
         problems += _choices(one, config_dir)
     if isinstance(error, yaml.YAMLError):
@@ -116,11 +117,25 @@ def _parsed(overrides: list[str], problems: list[str]) -> Iterator[_Given]:
         if not parsed.key_or_group:
             problems.append(f"{text}: there is no key before the '='")
             continue
-        yield _Given(text, parsed, _alternatives(text, parsed))
+        alternatives = _alternatives(text, parsed)
+        if alternatives == []:
+            problems.append(f"{text}: there is no value in it")
+            continue
+        yield _Given(text, parsed, alternatives or [])
 
 
-def _alternatives(text: str, parsed: Override) -> list[str]:
-    """The overrides of a sweep's jobs; of an interval, both ends."""
+def _repeated(chosen: list[_Given]) -> Iterator[str]:
+    """Groups that are chosen twice: Hydra would take the last choice and say nothing."""
+    first: dict[str, str] = {}
+    for one in chosen:
+        key = one.parsed.get_key_element().lstrip("+")  # with its package
+        if key in first:
+            yield f"{one.text}: {one.key} is chosen already ({first[key]}); give it once"
+        first.setdefault(key, one.text)
+
+
+def _alternatives(text: str, parsed: Override) -> list[str] | None:
+    """The overrides of a sweep's jobs; of an interval, both ends. None if they are not known here."""
     if not parsed.is_sweep_override():
         return [text]
     head = text.partition("=")[0]
@@ -133,7 +148,7 @@ def _alternatives(text: str, parsed: Override) -> list[str]:
             if len(found) >= _MOST_ALTERNATIVES:
                 break
     except Exception:  # glob() needs Hydra's loader, and everything that it can match exists
-        return []
+        return None
     return found
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mlrun.config.values import Choice, Duration, Flag, Items, Kind, Mapping, Null, Number, Text, describe, fits
+from mlrun.config.values import Choice, Duration, Flag, Items, Kind, Mapping, Null, Number, Text, describe, fits, shown
+from mlrun.errors import ConfigError
 
 COUNT = Number(integral=True, low=1)
 POSITIVE = Number(low=0, high=math.inf, closed="neither")
@@ -31,7 +32,7 @@ KEYS: dict[str, tuple[Kind, ...]] = {
     "scheduler": (Mapping(), Null()),
     "trainer": (Mapping(),),
     "model": (Mapping(),),
-    "tracking.experiment": (Text(),),
+    "tracking.experiment": (Text(longest=250),),  # MLflow's tables have room for 256
     "tracking.run_name": (Text(), Null()),
     "trainer.max_epochs": (COUNT,),
     "trainer.min_steps": (COUNT, Null()),
@@ -91,6 +92,18 @@ KEYS: dict[str, tuple[Kind, ...]] = {
     "dataset.facts": (Items((Text(),)),),
     "dataset.batch_size": (COUNT,),
     "dataset.num_workers": (Number(integral=True, low=0),),
+    "hydra.launcher.slots": (COUNT, Choice(("auto",))),
+    "hydra.launcher.threads": (COUNT, Choice(("auto",))),
+    "hydra.launcher.jobs_per_gpu": (COUNT,),
+    "hydra.launcher.timeout": (POSITIVE, Null()),
+    "hydra.launcher.fail_fast": (Flag(),),
+    "hydra.launcher.preload": (Items((Text(),)),),
+    "hydra.sweeper.n_trials": (COUNT,),
+    "hydra.sweeper.n_startup_trials": (Number(integral=True, low=0),),
+    "hydra.sweeper.n_warmup_epochs": (Number(integral=True, low=0),),
+    "hydra.sweeper.seed": (SEED, Null()),
+    "hydra.sweeper.storage": (Text(), Null()),
+    "hydra.sweeper.study_name": (Text(), Null()),
 }
 
 # Ranges of the arguments of every `_target_` below the groups in `BELOW`; whether null is permitted is up to their types.
@@ -115,6 +128,8 @@ RANGES: dict[str, Number] = {
     "num_heads": COUNT,
     "warmup_steps": Number(integral=True, low=0),
     "warmup_epochs": NOT_NEGATIVE,
+    "discount": UNIT,
+    "gae_lambda": UNIT,
     "seed": SEED,
 }
 BELOW = ("optim", "scheduler", "trainer", "dataset", "model")
@@ -173,6 +188,15 @@ def split_problem(split: Any) -> str | None:
         return "no part has any rows"
     share = sum(size for size in sizes.values() if isinstance(size, float) and size <= 1)
     return f"the fractions sum to {share:g}, must sum to 1" if share > 1 + 1e-9 else None
+
+
+def check_settings(group: str, settings: dict[str, Any]) -> None:
+    """Raises ConfigError for the settings of a launcher or sweeper that cannot be."""
+    problems = [
+        (f"{group}.{name}={shown(value)}", key_problem(f"{group}.{name}", value)) for name, value in settings.items()
+    ]
+    if any(problem for _, problem in problems):
+        raise ConfigError([f"{setting}: {problem}" for setting, problem in problems if problem])
 
 
 def key_problem(key: str, value: Any) -> str | None:

@@ -88,13 +88,21 @@ class Flag:
 
 @dataclass(frozen=True)
 class Text:
-    """A string."""
+    """A string.
+
+    Args:
+        longest: number of characters; a string with such a limit is not blank. None: any string.
+    """
+
+    longest: int | None = None
 
     def accepts(self, value: Any) -> bool:
-        return isinstance(value, str)
+        if not isinstance(value, str):
+            return False
+        return self.longest is None or 0 < len(value.strip()) and len(value) <= self.longest
 
     def __str__(self) -> str:
-        return "text"
+        return "text" if self.longest is None else f"text of 1 to {self.longest} characters"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from mlrun.data.features import Feature, Label
 from mlrun.data.module import DataModule, RowData
 from mlrun.data.predictions import Predictions
 from mlrun.data.splits import split_rows
+from mlrun.data.spreadsheet import safe_cell
 from mlrun.errors import ConfigError, DataError
 from mlrun.evaluation.evaluator import Subject
 from mlrun.experiment.result import Result, draw, log_model, seed_everything
@@ -303,7 +304,8 @@ def _write_out_of_fold(path: Path, done: list[Fold], data: DataModule) -> None:
             truth = fold.evaluation.examples[data.targets[0]]
             for place, row in enumerate(fold.rows):
                 answer = [_cell(name, values[place]) for name, values in columns.items()]
-                writer.writerow([row, fold.repeat, fold.number, written(data.target, truth[place]), *answer])
+                own = [row, fold.repeat, fold.number, written(data.target, truth[place])]
+                writer.writerow(map(safe_cell, [*own, *answer]))
 
 
 def _predicts(predictions: Predictions, target: Feature) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from mlrun.config.passwords import masked
+
 
 class RunLog(logging.FileHandler):
     """The file; conf/hydra/job_logging/mlrun.yaml names this class.
@@ -12,6 +14,10 @@ class RunLog(logging.FileHandler):
     On a full disk a message is lost and the run goes on: the errors that matter reach the terminal and MLflow by other ways, and
     logging's own report would be a traceback on the screen for each message.
     """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The log is an artifact of the run, so it shows no password."""
+        return masked(super().format(record))
 
     def handleError(self, record: logging.LogRecord) -> None:
         pass

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from mlrun.config.identity import CHANGEABLE, flatten, is_network
+from mlrun.config.passwords import masked
+from mlrun.data.readers.trust import has_signature
 from mlrun.errors import ConfigError, UserError
 from mlrun.experiment.log import log_to
 from mlrun.experiment.processes import die_with_parent
 from mlrun.experiment.state import newest_checkpoint
-from mlrun.tracking.run_directory import read_record, tracking_address
+from mlrun.experiment.stored import read_config, read_overrides
+from mlrun.tracking.run_directory import RECORD, locked, read_record, tracking_address
 
 if TYPE_CHECKING:
     from mlrun.config.hydra_internals import Override
@@ -45,14 +46,23 @@ class Stored:
     overrides: list[str]
     record: dict[str, Any]  # the content of run.json
     checkpoint: Path | None  # from which it resumes
+    chosen: Path | None = None  # the checkpoint, if the user has named it
 
     @property
     def is_finished(self) -> bool:
         return self.record.get("status") == "FINISHED"
 
 
-def find(run: str) -> Stored:
-    """A run by its directory, a checkpoint in it, or its MLflow id. Raises UserError."""
+def find(run: str, trust: bool = False) -> Stored:
+    """A run by its directory, a checkpoint in it, or its MLflow id.
+
+    Args:
+        run: one of these.
+        trust: also a run of somebody else whose configuration names code of its own, or that was started in another directory.
+
+    Raises:
+        UserError: there is no such run, its files are damaged, or it is such a run and not trusted.
+    """
     path, checkpoint = Path(run).expanduser(), None
     if path.is_file() and path.parent.name == "checkpoints":
         directory, checkpoint = path.parent.parent, path
@@ -71,12 +81,15 @@ def find(run: str) -> Stored:
     folder = directory / "config"
     if not (folder / "config.yaml").is_file():
         raise UserError(f"{run} is not the directory of a run: it has no config/config.yaml")
-    cfg = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    overrides = yaml.safe_load((folder / "overrides.yaml").read_text(encoding="utf-8")) or []
+    cfg, overrides = read_config(folder / "config.yaml", trust), read_overrides(folder / "overrides.yaml")
     record = read_record(directory)
-    return Stored(
-        directory, cfg, overrides, record, checkpoint.resolve() if checkpoint else newest_checkpoint(directory)
-    )
+    if record.get("cwd", os.getcwd()) != os.getcwd() and not (trust or has_signature(record)):
+        raise UserError(
+            f"{directory / RECORD} was not written by you, and names the directory {record['cwd']}, whose Python files would be run. "
+            "Refused; if you trust where it comes from, add trust=true"
+        )
+    chosen = checkpoint.resolve() if checkpoint else None
+    return Stored(directory, cfg, overrides, record, chosen or newest_checkpoint(directory), chosen)
 
 
 def _directory_of(run_id: str) -> Path:
@@ -85,7 +98,7 @@ def _directory_of(run_id: str) -> Path:
 
     found = directory_of(run_id)
     if found is None:
-        raise UserError(f"{run_id}: there is no such run at {tracking_uri()}")
+        raise UserError(f"{run_id}: there is no such run at {masked(tracking_uri())}")
     if not found or not Path(found).is_dir():
         raise UserError(
             f"{run_id}: its directory{f' {found}' if found else ''} is not on this machine; a run can resume only where it was started"
@@ -166,12 +179,24 @@ def resume_run(stored: Stored, overrides: list[str]) -> int:
         The exit status.
 
     Raises:
-        UserError: the checkpoint is damaged, or the directory in which the run was started is missing.
+        UserError: another process works on the run, the checkpoint is damaged, or the directory in which the run was started is missing.
         ConfigError: a setting may not change.
     """
+    is_follower = (
+        int(os.environ.get("LOCAL_RANK", 0)) > 0
+    )  # a further process of a distributed run; the first holds the lock
+    if is_follower:
+        return _resume(stored, overrides, is_follower)
+    with locked(stored.directory):
+        # another process may have resumed the run since `stored` was read
+        found = find(str(stored.chosen or stored.directory), bool(stored.cfg["trust"]))
+        return _resume(found, overrides, is_follower)
+
+
+def _resume(stored: Stored, overrides: list[str], is_follower: bool) -> int:
     cfg = changed(stored, overrides)
     where = _shown(stored.directory)
-    if stored.is_finished and not overrides:
+    if stored.is_finished and not [override for override in overrides if not override.startswith("trust=")]:
         more = (
             f"; for more epochs: mlrun resume {where} trainer.max_epochs={2 * cfg['trainer']['max_epochs']}"
             if is_network(cfg["model"])
@@ -181,7 +206,6 @@ def resume_run(stored: Stored, overrides: list[str]) -> int:
         return 0
     _check_readable(stored, bool(cfg.get("trust")))
     _enter(stored)
-    is_follower = int(os.environ.get("LOCAL_RANK", 0)) > 0  # a further process of a distributed run
     if is_follower:
         die_with_parent(os.getppid())
     log_to(stored.directory / "mlrun.log")
@@ -197,7 +221,7 @@ def resume_run(stored: Stored, overrides: list[str]) -> int:
         )
     result = run(
         cfg, stored.directory, [*stored.overrides, *overrides], report=silent if is_follower else terminal, run_id=stored.record.get("run_id"),
-        resume=stored.checkpoint,
+        resume=stored.checkpoint, is_locked=True,
     )  # fmt: skip
     return 0 if result.recorded else 1
 
@@ -237,7 +261,7 @@ def _enter(stored: Stored) -> None:
             raise UserError(f"the run was started in {cwd}, which cannot be entered: {error.strerror}") from None
         if cwd not in sys.path:
             sys.path.append(cwd)
-    os.environ["MLFLOW_TRACKING_URI"] = tracking_address(stored.record)
+    os.environ["MLFLOW_TRACKING_URI"] = tracking_address(stored.record, bool(stored.cfg["trust"]))
 
 
 def _shown(path: Path) -> str:

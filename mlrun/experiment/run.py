@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -19,6 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from mlrun.config.identity import flatten, identity, relevant
 from mlrun.config.instantiate import build, plain
+from mlrun.config.passwords import masked
+from mlrun.data.readers.trust import has_signature_line, with_signature_line
 from mlrun.errors import Pruned, UserError
 from mlrun.experiment.result import Result, draw, log_model, seed_everything
 from mlrun.experiment.state import RunState
@@ -47,6 +50,7 @@ def run(
     run_id: str | None = None,
     on_open: Callable[[str], None] | None = None,
     resume: Path | None = None,
+    is_locked: bool = False,
 ) -> Result:
     """Runs one composed configuration. The MLflow run always ends FINISHED, FAILED or KILLED.
 
@@ -59,6 +63,7 @@ def run(
         run_id: MLflow run of an earlier attempt, which this one continues.
         on_open: called with the MLflow run id from another thread once the run is open.
         resume: checkpoint of an earlier attempt, from which training resumes.
+        is_locked: whether the caller holds the lock of the directory.
 
     Raises:
         BaseException: whatever the experiment raised, after the run is closed.
@@ -72,7 +77,7 @@ def run(
         _attempt(cfg, result, NullRun(), overrides, report, resume)
         return result
     continues = resume is not None or run_id is not None
-    with locked(directory, LOCK_SECONDS if continues else 0):
+    with nullcontext() if is_locked else locked(directory, LOCK_SECONDS if continues else 0):
         record = RunState(directory)
         earlier = record.inherited(identity(cfg), continues)
         _write_config(cfg, overrides, directory)  # first, so that a run with a record can always be resumed
@@ -254,7 +259,7 @@ def _close_run(tracked: Run, result: Result) -> None:
 
 def _leave_traceback(error: BaseException, directory: Path, tracked: Run | NullRun) -> None:
     path = directory / "error.txt"
-    path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    path.write_text(masked("".join(traceback.format_exception(error))), encoding="utf-8")
     log.error("%s", "".join(traceback.format_exception(error)))
     tracked.tags({"error": f"{type(error).__name__}: {error}"[:500]})
     tracked.artifact(path)
@@ -264,7 +269,10 @@ def _write_config(cfg: dict[str, Any], overrides: Sequence[str], directory: Path
     folder = directory / "config"
     folder.mkdir(exist_ok=True)
     write_atomically(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
-    write_atomically(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(cfg)))
+    path, text = folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(cfg))
+    # that of somebody else stays without a signature: consent is for one call
+    ours = not path.exists() or has_signature_line(path.read_text(encoding="utf-8"))
+    write_atomically(path, with_signature_line(text) if ours else text)
 
 
 def _write_metrics(result: Result) -> None:

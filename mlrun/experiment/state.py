@@ -8,8 +8,16 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from mlrun.config.passwords import masked
 from mlrun.errors import UserError
-from mlrun.tracking.run_directory import RECORD, is_locked, read_record, update_record, without_password, write_record
+from mlrun.tracking.run_directory import (
+    RECORD,
+    is_locked,
+    read_record,
+    this_process,
+    update_record,
+    write_record,
+)
 from mlrun.tracking.spool import Spool
 from mlrun.tracking.store import tracking_uri
 
@@ -20,7 +28,7 @@ class RunState:
     """`run.json` of a directory.
 
     Its entries are `run_id` and `status` as in MLflow, `identity` (hash of the configuration), `key` (finds the MLflow run if its id
-    never arrived), `cwd` and `tracking_uri`. Its methods may be called from several threads.
+    never arrived), `cwd`, `tracking_uri` and `process`, which works or worked on the run. Its methods may be called from several threads.
     """
 
     def __init__(self, directory: Path):
@@ -49,12 +57,13 @@ class RunState:
         return {}
 
     def begin(self, identity: str | None, inherited: dict[str, Any]) -> None:
-        """Records that an attempt is running. identity: None for a fold, which is no run that a user can repeat."""
+        """Records that an attempt is running. identity: None for a fold or a sweep, which is no run that a user can repeat."""
         attempt = {
             "status": "RUNNING",
             "identity": identity,
             "cwd": os.getcwd(),
-            "tracking_uri": without_password(tracking_uri()),
+            "process": this_process(),
+            "tracking_uri": masked(tracking_uri()),
         }
         with self._lock:
             write_record(self.path.parent, {"key": secrets.token_hex(8), **inherited, **attempt})
@@ -73,7 +82,10 @@ def newest_unfinished(identity: str, root: Path | str) -> Path | None:
     """The newest run directory in `root` whose run has this identity, has not finished and is not being worked on."""
     found = sorted(((path.stat().st_mtime, path.parent) for path in Path(root).glob(f"*/{RECORD}")), reverse=True)
     for _, directory in found:
-        record = read_record(directory)
+        try:
+            record = read_record(directory)
+        except UserError:  # damaged
+            continue
         if record.get("identity") == identity and record.get("status") != "FINISHED" and not is_locked(directory):
             return directory
     return None

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import yaml
 
+from mlrun.config.passwords import masked
+from mlrun.config.schema import key_problem
 from mlrun.data.features import Feature, Label
 from mlrun.data.inputs import same_form
 from mlrun.data.module import DataModule, RowData
+from mlrun.data.readers.trust import check_code, has_signature_line
 from mlrun.errors import UserError
 
 if TYPE_CHECKING:
@@ -48,7 +51,41 @@ def open_run(run: str, trust: bool = False) -> tuple[dict[str, Any], Learner]:
         raise UserError(f"{run}: this run did not finish: it has no {'model' if config.is_file() else 'configuration'}")
     from mlrun.predictions.learner import load_learner
 
-    return yaml.safe_load(config.read_text(encoding="utf-8")), load_learner(model, trust)
+    return read_config(config, trust), load_learner(model, trust)
+
+
+def read_config(path: Path, trust: bool = False) -> dict[str, Any]:
+    """The stored configuration of a run. Consent that was given when the run was started is not stored consent: `trust` replaces it.
+
+    Raises:
+        UserError: the file is damaged, or somebody else wrote it, it would run code of its choice, and `trust` is not given.
+    """
+    cfg = _read_yaml(path)
+    groups = ("model", "dataset", "trainer", "tracking")
+    if not isinstance(cfg, dict) or not all(isinstance(cfg.get(group), dict) for group in groups):
+        raise UserError(f"{path} is damaged: it is not the configuration of a run")
+    for key in ("seed", "data_dir"):
+        if key not in cfg or (problem := key_problem(key, cfg[key])):
+            raise UserError(f"{path} is damaged: {key} {problem if key in cfg else 'is missing'}")
+    if not all(isinstance(cfg[group].get("name"), str) for group in ("model", "dataset")):
+        raise UserError(f"{path} is damaged: it does not name its model and its dataset")
+    check_code(cfg, path, has_signature_line(path.read_text(encoding="utf-8")), trust)
+    return {**cfg, "trust": trust}
+
+
+def read_overrides(path: Path) -> list[str]:
+    """The stored command line of a run. Raises UserError if the file is damaged."""
+    overrides = _read_yaml(path) or []
+    if not isinstance(overrides, list) or not all(isinstance(override, str) for override in overrides):
+        raise UserError(f"{path} is damaged: it is not a list of overrides")
+    return overrides
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from None
 
 
 def open_data(cfg: dict[str, Any], **settings: Any) -> DataModule:
@@ -205,7 +242,7 @@ def _from_mlflow(run_id: str) -> tuple[Path, Path]:
         config, model = stored_config(run_id), stored_model(run_id)
     except OSError as error:
         raise UserError(
-            f"{run_id}: neither a run directory nor a finished run at {tracking_uri()}: {' '.join(str(error).split())}"
+            f"{run_id}: neither a run directory nor a finished run at {masked(tracking_uri())}: {' '.join(str(error).split())}"
         ) from None
     recipes = sorted(model.rglob(RECIPE))
     return config, recipes[0].parent if recipes else model / "absent"

@@ -12,11 +12,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from mlrun.config.constructor_errors import reason_of
 from mlrun.config.identity import is_network
 from mlrun.data.examples import Examples
 from mlrun.data.features import Feature, restore
 from mlrun.data.module import DataModule
 from mlrun.data.predictions import Predictions
+from mlrun.data.readers.trust import check_code, has_signature, with_signature
+from mlrun.errors import UserError
 from mlrun.evaluation.evaluator import Evaluator, directions
 
 if TYPE_CHECKING:
@@ -132,7 +135,8 @@ class Learner(ABC):
         """Writes the model and its recipe into a directory."""
         directory.mkdir(parents=True, exist_ok=True)
         recipe = {**self.recipe, "versions": {package: version(package) for package in self.packages}}
-        (directory / RECIPE).write_text(json.dumps(recipe, indent=2, ensure_ascii=False), encoding="utf-8")
+        text = json.dumps(with_signature(recipe), indent=2, ensure_ascii=False)
+        (directory / RECIPE).write_text(text, encoding="utf-8")
         self._write(directory)
 
     def flavors(self) -> dict[str, dict[str, Any]]:
@@ -172,6 +176,18 @@ def make_learner(cfg: dict[str, Any], data: DataModule) -> Learner:
 
 
 def load_learner(directory: Path | str, trust: bool = False) -> Learner:
-    """A learner saved by `Learner.save`, ready to predict. Raises UserError for another user's files that can run code, unless `trust` is given."""
-    recipe = json.loads((Path(directory) / RECIPE).read_text(encoding="utf-8"))
-    return _backend(recipe["model"]).load(Path(directory), recipe, trust)
+    """A learner saved by `Learner.save`, ready to predict. Raises UserError for damaged files, and for another user's files that can run code, unless `trust` is given."""
+    path = Path(directory) / RECIPE
+    try:
+        recipe = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from None
+    if not isinstance(recipe, dict) or not isinstance(recipe.get("model"), dict):
+        raise UserError(f"{path} is damaged: it does not describe a model")
+    check_code(recipe, path, has_signature(recipe), trust)
+    try:
+        return _backend(recipe["model"]).load(Path(directory), recipe, trust)
+    except UserError:
+        raise
+    except Exception as error:  # any part of a damaged description may be missing or of another type
+        raise UserError(f"{directory}: the model cannot be loaded from its files: {reason_of(error)}") from error

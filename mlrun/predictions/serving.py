@@ -1,14 +1,18 @@
 """The entry point by which MLflow loads a logged model: `mlflow.pyfunc.load_model("runs:/ID/model")` and `mlflow models serve`.
 
-A model loaded in this way is trusted, whoever trained it.
+A model that another user has trained and that can run code is refused, unless the environment variable MLRUN_TRUST is 1.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from mlrun.data.inputs import as_examples
+from mlrun.errors import UserError
 from mlrun.predictions.learner import Learner, load_learner
+
+TRUST = "MLRUN_TRUST"
 
 
 class Served:
@@ -24,5 +28,7 @@ class Served:
 
 def _load_pyfunc(data_path: str) -> Served:
     """MLflow's loader interface."""
-    # loading a model through MLflow is a decision to trust it: MLflow's format runs code anyway
-    return Served(load_learner(data_path, trust=True))
+    try:
+        return Served(load_learner(data_path, trust=os.environ.get(TRUST) == "1"))
+    except UserError as error:
+        raise UserError(str(error).replace("trust=true", f"{TRUST}=1 to the environment")) from None

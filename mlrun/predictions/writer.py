@@ -19,6 +19,7 @@ import numpy as np
 from mlrun.data.predictions import Predictions
 from mlrun.data.readers.row_files import Rejected
 from mlrun.data.rows import Piece
+from mlrun.data.spreadsheet import safe_cell, safe_table
 from mlrun.errors import UserError
 from mlrun.predictions.learner import Learner
 
@@ -123,13 +124,10 @@ class Sink:
         elif self.format == "jsonl":
             self._file.write(table.to_pandas().to_json(orient="records", lines=True, force_ascii=False).encode())
         else:
-            from pyarrow import ArrowInvalid
             from pyarrow.csv import WriteOptions, write_csv
 
-            try:
-                write_csv(table, self._file, WriteOptions(include_header=False, quoting_style="none"))
-            except ArrowInvalid:  # a label with a comma or a quotation mark
-                write_csv(table, self._file, WriteOptions(include_header=False, quoting_style="needed"))
+            table = safe_table(table)
+            write_csv(table, self._file, WriteOptions(include_header=False, quoting_style=_quoting(table)))
 
     def _open(self, table: Any) -> None:
         try:
@@ -161,7 +159,7 @@ class Sink:
                     f"{self.rejected}: cannot be written ({error.strerror}); rows that cannot be used go there, see --rejected"
                 ) from None
             csv.writer(self._side).writerow(REJECTED_HEADER)
-        csv.writer(self._side).writerow(one)
+        csv.writer(self._side).writerow(map(safe_cell, one))
         self.refused += 1
         if self.refused <= PRINTED:
             print(
@@ -200,6 +198,23 @@ class Sink:
 def _plain(values: Any) -> Any:
     """Values as pyarrow takes them: objects in a list."""
     return values.tolist() if isinstance(values, np.ndarray) and values.dtype == object else values
+
+
+def _quoting(table: Any) -> str:
+    """How pyarrow has to quote a table's texts: "none" is the fastest style, but refuses a separator, quotation mark or line break.
+
+    It refuses after it has written the rows before, so the style is chosen first.
+    """
+    import pyarrow
+    from pyarrow import compute
+
+    for column in table.columns:
+        if (
+            pyarrow.types.is_string(column.type)
+            and compute.any(compute.match_substring_regex(column, '[,"\r\n]')).as_py()
+        ):
+            return "needed"
+    return "none"
 
 
 def _repeated(schema: Any) -> list[str] | bool:

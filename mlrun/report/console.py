@@ -1,16 +1,47 @@
-"""The rich console if the output is a terminal; rich is imported only then.
+"""The streams that a person reads: control characters in labels, file names and messages appear as text, not as commands to the terminal.
 
-Elsewhere, and if TERM is dumb, output is plain lines without control codes. NO_COLOR removes colours and keeps the layout, as in rich.
+rich is used only if the output is a terminal. Elsewhere, and if TERM is dumb, output is plain lines without control codes. NO_COLOR removes
+colours and keeps the layout, as in rich.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+
+
+def printable(text: str) -> str:
+    """The text with control characters written as `\\x1b`; tabs and ends of lines stay."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+class Printable:
+    """A text stream that shows control characters as text. `stream` is the one behind it, for programs that control the terminal."""
+
+    def __init__(self, stream: IO[str]):
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        self.stream.write(printable(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def guard_streams() -> None:
+    """From now on, stdout and stderr show control characters as text."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None and not isinstance(stream, Printable):
+            setattr(sys, name, Printable(stream))
 
 
 def is_terminal(stream: IO[str] | None = None) -> bool:
@@ -19,10 +50,17 @@ def is_terminal(stream: IO[str] | None = None) -> bool:
     return bool(getattr(stream, "isatty", lambda: False)()) and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
-def new_console(stream: IO[str] | None = None) -> Console | None:
-    """A rich console on `stream` if that is a terminal, else None."""
+def new_console(stream: IO[str] | None = None, width: int | None = None) -> Console | None:
+    """A rich console on `stream` if that is a terminal, else None. Only rich itself controls the terminal, not the texts that it shows."""
     if not is_terminal(stream):
         return None
     from rich.console import Console
+    from rich.segment import Segment
 
-    return Console(file=stream, highlight=False)
+    class SafeConsole(Console):
+        def render(self, *arguments: Any, **options: Any) -> Any:
+            for part in super().render(*arguments, **options):
+                yield part if part.control else Segment(printable(part.text), part.style)
+
+    stream = sys.stdout if stream is None else stream
+    return SafeConsole(file=stream.stream if isinstance(stream, Printable) else stream, highlight=False, width=width)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlrun.data.spreadsheet import safe_rows
 from mlrun.generation.decoding import fault
 from mlrun.report.style import SEQUENTIAL, bare, new_figure, styled, text_width
 
@@ -30,7 +31,7 @@ class Table:
         with open(Path(path).with_suffix(".csv"), "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(self.columns)
-            writer.writerows(self.rows)
+            writer.writerows(safe_rows(self.rows))
 
 
 def translations(

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from mlrun.config.passwords import masked
 from mlrun.report.console import new_console
 from mlrun.report.numbers import clock, duration, number
 from mlrun.sweep import job as states
@@ -108,7 +109,7 @@ class Display:
         return f"[{self._ended + sum(other.earlier for other in self.jobs)}/{self.total or '?'}] job {job.number}"
 
     def print(self, text: str) -> None:
-        print(text, file=self.stream, flush=True)
+        print(masked(text), file=self.stream, flush=True)
 
     def _draw(self) -> None:
         if self.live is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mlrun.config.passwords import masked
 from mlrun.sweep.slots import Demand, Slot
 
 WAITING, RUNNING, FINISHED, FAILED, KILLED, PRUNED = "waiting", "running", "finished", "failed", "killed", "pruned"
@@ -108,7 +109,7 @@ def reason_of_death(status: int, memory_kills: int, log: Path) -> tuple[str, str
 
 def reason_of_error(error: BaseException) -> str:
     """One line for an exception."""
-    text = " ".join(str(error).split())
+    text = masked(" ".join(str(error).split()))
     name = type(error).__name__
     if isinstance(error, MemoryError):
         return f"out of memory: {text or name}"

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from mlrun.data.readers.trust import has_signature, with_signature
 from mlrun.errors import UserError
 from mlrun.sweep import job as states
 from mlrun.sweep.job import Job
@@ -42,7 +43,9 @@ class Journal:
     def update(self, **values: Any) -> None:
         """Sets entries of `sweep.json`; the others stay."""
         self.directory.mkdir(parents=True, exist_ok=True)
+        ours = not self.sweep or has_signature(self.sweep)  # that of somebody else stays without a signature
         self.sweep = {**self.sweep, **values}
+        self.sweep = with_signature(self.sweep) if ours else self.sweep
         temporary = self.directory / f".{SWEEP}.{os.getpid()}"
         temporary.write_text(json.dumps(self.sweep, indent=2), encoding="utf-8")
         os.replace(temporary, self.directory / SWEEP)

@@ -33,7 +33,7 @@ def prepare(launcher: PoolLauncher, job_overrides: Sequence[Sequence[str]]) -> N
 
 
 def launch(launcher: PoolLauncher, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
-    """Runs one batch of jobs. The sweep stays open for further batches."""
+    """Runs one batch of jobs. The sweep stays open for further batches. `launcher.sweep.unrecorded` says what MLflow has not received."""
     sweep = _sweep(launcher)
     try:
         numbers = range(initial_job_idx, initial_job_idx + len(job_overrides))
@@ -60,7 +60,7 @@ def search(launcher: PoolLauncher, settings: Mapping[str, Any], arguments: Seque
 
     Raises:
         UserError: the launcher is not the pool, or the search space is wrong.
-        SweepFailed: no trial finished within the limits.
+        SweepFailed: no trial finished within the limits, or MLflow has not received everything.
     """
     from mlrun.sweep.search import Search
 
@@ -80,6 +80,8 @@ def search(launcher: PoolLauncher, settings: Mapping[str, Any], arguments: Seque
         sweep.close()
     if best is None:
         raise SweepFailed("no trial finished within the limits")
+    if sweep.unrecorded:
+        raise SweepFailed(sweep.unrecorded)
     return best
 
 

@@ -49,7 +49,7 @@ class Pool:
         self.prepared: set[int] = set()  # numbers of jobs whose processes wait for their turn
         self.perished: set[int] = set()  # jobs whose process died while it waited; they get another one in their turn
         self.listeners: list[Any] = []
-        self.interrupts = 0  # how often the user has pressed Ctrl-C
+        self.interrupts: list[int] = []  # the signals that have asked to stop: Ctrl-C, SIGTERM
         self.draining = False  # no further job is started
         self._memory_kills = memory_kills()
 
@@ -61,7 +61,8 @@ class Pool:
                 when a slot is free, so that a search can learn from earlier ones.
 
         Raises:
-            KeyboardInterrupt: after Ctrl-C or SIGTERM, when all jobs have closed their runs; a second Ctrl-C does not wait for that.
+            KeyboardInterrupt: after Ctrl-C, when all jobs have closed their runs; a second Ctrl-C does not wait for that.
+            SystemExit: in the same way after SIGTERM.
         """
         jobs = iter(jobs)
         queue: deque[Job] = deque()
@@ -84,7 +85,8 @@ class Pool:
             while self.running:
                 self._wait()
             if self.interrupts:
-                raise KeyboardInterrupt
+                number = self.interrupts[0]
+                raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
     @staticmethod
     def _fetch(jobs: Iterator[Job], queue: deque[Job]) -> bool:
@@ -116,6 +118,12 @@ class Pool:
             job.stop_reason = (state, reason)
             job.kill_at = time.monotonic() + self.grace
             self.server.signal(job.number, signum)
+
+    def lose(self, reason: str) -> None:
+        """Ends the running jobs as failed: their processes have died with the server."""
+        for job in list(self.running.values()):
+            job.state, job.reason = states.FAILED, reason
+            self._ended(job)
 
     def _receive(self, seconds: float) -> None:
         report = self.server.receive(seconds)
@@ -185,7 +193,7 @@ class Pool:
                 self.stop(job, states.KILLED, "stopped by the user")
             elif self.timeout and job.elapsed_since_start > self.timeout:
                 self.stop(job, states.FAILED, f"over its time limit of {self.timeout:g} s (hydra.launcher.timeout)")
-            if job.kill_at and (now > job.kill_at or self.interrupts > 1):
+            if job.kill_at and (now > job.kill_at or len(self.interrupts) > 1):
                 self.server.signal(job.number, signal.SIGKILL)
                 job.kill_at = now + 1
         self._notify("tick", self)
@@ -196,16 +204,16 @@ class Pool:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """Counts Ctrl-C and SIGTERM; the next check of the limits acts on them."""
+        """Notes Ctrl-C and SIGTERM; the next check of the limits acts on them."""
 
-        def count(*_: Any) -> None:
-            self.interrupts += 1
+        def note(number: int, _: Any) -> None:
+            self.interrupts.append(number)
             self.draining = True
 
         before = {}
         for signum in (signal.SIGINT, signal.SIGTERM):
             try:
-                before[signum] = signal.signal(signum, count)
+                before[signum] = signal.signal(signum, note)
             except ValueError:  # not in the main thread
                 pass
         try:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import csv
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mlrun.data.spreadsheet import safe_cell
+from mlrun.experiment.state import RunState
 from mlrun.sweep import job as states
 from mlrun.sweep.display import count_states, ranked
 from mlrun.sweep.job import Job
 from mlrun.sweep.journal import Journal
+from mlrun.tracking.recorder import KEY
 from mlrun.tracking.run import Run
+from mlrun.tracking.run_directory import read_record
 
 KIND = "mlrun.kind"  # tag of runs that are no experiments, such as parents; tables of runs leave them out
 
@@ -41,14 +46,25 @@ class Record:
         tags = {KIND: "sweep", "command": shlex.join(["mlrun", *argv]), "jobs": len(jobs), "directory": directory}
         params = {f"grid.{key}": ",".join(values) for key, values in grid.items()}
         name = f"sweep {varied}"[:200].strip()
-        self.run = Run(experiment, name, tags, params, run_id=journal.sweep.get("run_id"))
+        self.state = RunState(directory)
+        self.state.begin(None, read_record(directory))
+        tags[KEY] = self.state.key
+        self.run = Run(
+            experiment, name, tags, params, run_id=journal.sweep.get("run_id"), directory=directory,
+            on_open=lambda run_id: self.state.update(run_id=run_id),
+        )  # fmt: skip
         self.run_id: str | None = None
+        self.refused: str | None = None  # what MLflow did not accept, once the run is closed
 
     @property
-    def id(self) -> str | None:
-        """MLflow's id of the parent run, for which this waits. Raises UserError if MLflow cannot be reached."""
-        self.run_id = self.run.id
-        return self.run_id
+    def parent(self) -> str:
+        """What the jobs' runs name as their parent: its id or, while MLflow does not answer, the directory of the sweep.
+
+        Raises:
+            UserError: MLflow refuses the run.
+        """
+        self.run_id = self.run.id_in_time
+        return self.run_id or str(self.directory)
 
     def opened(self, job: Job) -> None:
         """Makes the recorder end the job's run if this process disappears."""
@@ -63,7 +79,8 @@ class Record:
         else:
             self.run.end_lost_child(job.directory, status, job.reason)
         counts = count_states(self.jobs)
-        done = sum(counts.get(state, 0) for state in states.ENDED)
+        # attempts that have ended; a job that is resumed ends once more, and a step has one value
+        done = sum(other.attempts - (other.state == states.RUNNING) for other in self.jobs)
         values: dict[str, float] = {f"jobs/{state}": counts.get(state, 0) for state in states.ENDED}
         if job.state == states.FINISHED and job.objective is not None and job.monitor:
             values[job.monitor] = job.objective
@@ -99,11 +116,10 @@ class Record:
             self.run.artifact(path, "figures" if path.suffix == ".png" else None)
         for path in draw(self.jobs, self.directory):
             self.run.artifact(path, "figures")
-        try:
+        self.refused = self.run.close(status)
+        self.state.update(status=status)
+        with suppress(UserError):
             self.run_id = self.run.id
-        except UserError:
-            pass
-        self.run.close(status)
 
 
 def recall_runs(jobs: list[Job], experiment: str, parent: str) -> None:
@@ -150,7 +166,7 @@ def write_table(jobs: list[Job], path: Path) -> None:
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names, restval="")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: safe_cell(value) for name, value in row.items()} for row in rows)
 
 
 def best_of(jobs: list[Job]) -> Job | None:

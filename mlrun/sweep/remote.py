@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlrun.errors import ConfigError, SweepFailed
+from mlrun.config.passwords import is_masked, masked
+from mlrun.errors import ConfigError, SweepFailed, UserError
 from mlrun.sweep import job as states
 from mlrun.sweep.display import Display
 from mlrun.sweep.job import Job, reason_of_error
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
     from hydra.types import HydraContext
     from omegaconf import DictConfig
 
-# environment variables of a job
+# environment variables of a job; TRACKED is where it records, without the password
 DIRECTORY, PARENT, NUMBER, IDENTITY = "MLRUN_SWEEP", "MLRUN_PARENT_RUN", "MLRUN_JOB", "MLRUN_IDENTITY"
+TRACKED = "MLRUN_TRACKED"
 
 
 def sweep(
@@ -45,7 +47,7 @@ def sweep(
         What Hydra's launcher returned.
 
     Raises:
-        SweepFailed: a job failed.
+        SweepFailed: a job failed, or MLflow has not received everything.
     """
     from omegaconf import open_dict
 
@@ -63,8 +65,11 @@ def sweep(
     returned: list[Any] = []
     status = "KILLED"
     try:
-        engine.journal.update(run_id=record.id)
-        common = {DIRECTORY: engine.directory, PARENT: record.id, "MLFLOW_TRACKING_URI": tracking_uri()}
+        engine.open_parent()
+        address = masked(tracking_uri())
+        common = {DIRECTORY: engine.directory, PARENT: engine.parent, TRACKED: address}
+        if not is_masked(address):  # Hydra stores these variables, and launchers pickle them
+            common["MLFLOW_TRACKING_URI"] = tracking_uri()
         with open_dict(config):
             config.hydra.overrides.hydra += [f"++hydra.job.env_set.{key}='{value}'" for key, value in common.items()]
             config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{engine.directory}'")
@@ -97,8 +102,11 @@ def sweep(
         status = "FAILED" if failed else "FINISHED"
     finally:
         engine.end(status)
+        engine.close()
     if failed:
         raise SweepFailed(f"{len(failed)} of {len(jobs)} jobs failed")
+    if engine.unrecorded:
+        raise SweepFailed(engine.unrecorded)
     return returned
 
 
@@ -119,10 +127,15 @@ def run(cfg: DictConfig, hydra_cfg: HydraConf) -> float | None:
     from mlrun.experiment.run import run as run_experiment
     from mlrun.report import silent, terminal
     from mlrun.sweep.worker import RESULT, checkpoint_to_resume
+    from mlrun.tracking.store import tracking_uri
 
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     environment, directory = os.environ, Path(hydra_cfg.runtime.output_dir)
+    if masked(tracking_uri()) != environment[TRACKED]:
+        raise UserError(
+            f"the sweep is recorded at {environment[TRACKED]}: set MLFLOW_TRACKING_URI for its jobs, with the password"
+        )
     journal = Journal(environment[DIRECTORY])
     overrides = [override for override in hydra_cfg.overrides.task if not override.lstrip("+").startswith("hydra.")]
     job = Job(int(environment[NUMBER]), overrides, None, environment[IDENTITY], directory, state=states.RUNNING)

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlrun.config.schema import check_settings
 from mlrun.errors import ConfigError, UserError
 from mlrun.sweep import job as states
 from mlrun.sweep.job import Job
@@ -48,6 +49,7 @@ class Search:
     study: optuna.Study
 
     def __init__(self, settings: dict[str, Any], sweep: Sweep, arguments: list[str]):
+        check_settings("hydra.sweeper", settings)
         self.settings, self.sweep = settings, sweep
         self.selection = Selection.parse([f"select.{word}" for word in settings["select"]])
         if (self.selection.metric or "").startswith("test/"):

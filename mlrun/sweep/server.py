@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from threadpoolctl import ThreadpoolController
 
+ENDED = "the sweep's server has ended"
 MESSAGE_BYTES = 1 << 17  # a larger report does not fit through the socket
 COMMON = (
     "numpy",
@@ -90,20 +91,27 @@ class Server:
 
     def preload(self, modules: Sequence[str]) -> None:
         """Imports modules in the server, which then reports ("ready", seconds). The job reports what cannot be imported."""
-        self._commands.send(("preload", modules))
+        self._send("preload", modules)
 
     def prepare(self, request: Request) -> None:
         """Forks the job's process, which does everything that can be done before its turn."""
-        self._commands.send(("prepare", request))
+        self._send("prepare", request)
 
     def go(self, number: int, environment: dict[str, str]) -> None:
         """Lets a prepared job run. environment: variables that select its devices."""
-        self._commands.send(("go", number, environment))
+        self._send("go", number, environment)
 
     def signal(self, number: int, signum: int) -> None:
         """Sends a signal to the job's process group, which includes data workers and the further processes of a distributed run."""
-        with suppress(OSError):
-            self._commands.send(("signal", number, signum))
+        with suppress(EOFError):
+            self._send("signal", number, signum)
+
+    def _send(self, *command: Any) -> None:
+        """Raises EOFError if the server is gone."""
+        try:
+            self._commands.send(command)
+        except OSError as error:
+            raise EOFError(ENDED) from error
 
     def receive(self, seconds: float) -> tuple[str, int, Any] | None:
         """The next report (kind, job number, payload); None after `seconds`. Raises EOFError if the server is gone."""
@@ -111,7 +119,7 @@ class Server:
             return None
         data = self.reports.recv(2 * MESSAGE_BYTES)
         if not data:
-            raise EOFError("the sweep's server has ended")
+            raise EOFError(ENDED)
         return pickle.loads(data)
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,16 +17,19 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf, open_dict
 
 from mlrun.config.identity import identity
+from mlrun.config.schema import check_settings
 from mlrun.errors import ConfigError, UserError
 from mlrun.sweep import job as states
 from mlrun.sweep import journal as journals
 from mlrun.sweep.display import Display, summary
 from mlrun.sweep.job import Job
-from mlrun.sweep.journal import Journal
+from mlrun.sweep.journal import SWEEP, Journal
 from mlrun.sweep.pool import Pool
 from mlrun.sweep.record import Record, recall_runs
 from mlrun.sweep.server import COMMON, Request, Server
 from mlrun.sweep.slots import demand, share_out, visible_gpus
+from mlrun.tracking.run_directory import LOCK_SECONDS, locked
+from mlrun.tracking.spool import Spool
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
@@ -42,7 +45,8 @@ class Sweep:
         config: Hydra's configuration of the sweep.
 
     Raises:
-        UserError: the directory holds another sweep.
+        ConfigError: a setting of the launcher is invalid.
+        UserError: the directory holds another sweep, or another process runs this one.
     """
 
     pool: Pool  # made by `check`
@@ -58,11 +62,15 @@ class Sweep:
     ):
         from mlrun.sweep.worker import run_job
 
+        check_settings("hydra.launcher", settings)
         self.settings, self.context, self.config = settings, hydra_context, config
         self.directory = Path(str(config.hydra.sweep.dir)).resolve()
         self.jobs: list[Job] = []
         self.gpus = visible_gpus()
         self.is_ours = OmegaConf.is_dict(config.get("model")) and "tracking" in config
+        self._lock = ExitStack()  # holds the lock of the directory
+        if settings["resume"] and (self.directory / SWEEP).is_file():
+            self._lock.enter_context(locked(self.directory, LOCK_SECONDS))  # before its state is read
         self.journal = Journal(self.directory)
         self.resumes = bool(settings["resume"])
         if self.journal.exists and not self.resumes and not self.is_ours:
@@ -74,6 +82,8 @@ class Sweep:
             )
         self.server: Server | None = None
         self.record: Record | None = None
+        self.parent: str | None = None  # of the jobs' runs: see `Record.parent`
+        self.unrecorded = ""  # what MLflow has not received completely, once the sweep has ended
         self.closing = ""  # last line of the report
         self.start = time.monotonic()
         self._importing = 0  # requests to the server that it has not answered
@@ -209,9 +219,7 @@ class Sweep:
             status = "FAILED" if failed or self.pool.draining else "FINISHED"
         except EOFError:
             status = "FAILED"
-            for job in self.pool.running.values():
-                job.state, job.reason = states.FAILED, "the server of the sweep was killed from outside"
-                self.ended(job)
+            self.pool.lose("the server of the sweep was killed from outside")
         finally:
             self.end(status, artifacts)
 
@@ -229,6 +237,9 @@ class Sweep:
 
         Call it before anything heavy is imported: the recorder is then a process, which outlives this one.
         """
+        if not self.resumes and not self.journal.exists:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._lock.enter_context(locked(self.directory, seconds=0))
         argv = sys.argv[1:]
         experiment = OmegaConf.select(self.config, "tracking.experiment")
         command = {"argv": argv, "cwd": os.getcwd(), "grid": grid, "experiment": experiment}
@@ -238,12 +249,18 @@ class Sweep:
         if self.is_ours and self.record is None:
             self.record = Record(self.config.tracking.experiment, argv, grid, self.journal, self.jobs, self.directory)
 
+    def open_parent(self) -> None:
+        """Waits for MLflow's answer about the parent run, which may not come. Raises UserError if MLflow refuses it."""
+        if self.record is not None:
+            self.parent = self.record.parent
+            if self.record.run_id:
+                self.journal.update(run_id=self.record.run_id)
+
     def _warm_up(self, like: list[Job]) -> None:
         modules = modules_of([job.config for job in like if job.state == states.WAITING]) if self.is_ours else []
         self.display.hint("importing what the jobs need")
         self._import(modules)
-        if self.record is not None:
-            self.journal.update(run_id=self.record.id)
+        self.open_parent()
         while self._importing and self.server is not None:
             report = self.server.receive(1.0)
             self._importing -= bool(report and report[0] == "ready")
@@ -267,7 +284,7 @@ class Sweep:
             directory=str(job.directory),
             argv=[sys.argv[0], *_job_arguments(job.config, sys.argv[1:])],
             threads=self.threads * (job.demand.count if job.demand.kind == "gpu" else 1),
-            parent_run=self.record.id if self.record else None,
+            parent_run=self.parent,
             run_id=job.run_id,
             prunable=bool(self.settings.get("prunes")),
         )
@@ -286,6 +303,7 @@ class Sweep:
         resume = shlex.join(["mlrun", "resume", _relative(self.directory)])
         if self.record:
             self.record.close(status, artifacts() if artifacts else [])
+            self.unrecorded = self._unrecorded(self.record)
         summary(
             self.jobs,
             self.display,
@@ -294,15 +312,27 @@ class Sweep:
             time.monotonic() - self.start,
             self.record.run_id if self.record else None,
         )
+        if self.unrecorded:
+            self.display.print(
+                f"{self.unrecorded}. To send the rest: {shlex.join(['mlrun', 'sync', _relative(self.directory)])}"
+            )
         if self.closing:
             print(self.closing)
         self.record = None
+
+    def _unrecorded(self, record: Record) -> str:
+        """What MLflow has not received completely, in words; empty if nothing is missing."""
+        jobs = [job.number for job in self.jobs if job.state in states.ENDED and Spool(job.directory).exists]
+        missing = [f"job{'s' * (len(jobs) > 1)} {', '.join(map(str, jobs))}"] if jobs else []
+        missing += [f"the sweep's own run ({record.refused})"] if record.refused else []
+        return f"MLflow has not received everything of {' and '.join(missing)}" if missing else ""
 
     def close(self) -> None:
         """Ends the server; safe to call twice."""
         if self.server is not None:
             with suppress(OSError):
                 self.server.close()
+        self._lock.close()
 
 
 def modules_of(configs: Iterable[DictConfig]) -> list[str]:

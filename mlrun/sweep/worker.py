@@ -196,7 +196,7 @@ def checkpoint_to_resume(directory: Path, cfg: DictConfig) -> Path | None:
                 checkpoint = directory / "checkpoints" / name
                 if is_readable(checkpoint, bool(cfg.get("trust"))):
                     # Lightning starts the further processes of a distributed job with this command line
-                    sys.argv[1:] = ["resume", str(checkpoint)]
+                    sys.argv[1:] = ["resume", str(checkpoint), *["trust=true"] * bool(cfg.get("trust"))]
                     return checkpoint
     for name in ("checkpoints", "figures", "model", "config"):
         shutil.rmtree(directory / name, ignore_errors=True)

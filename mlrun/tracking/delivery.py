@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from mlrun.tracking.recorder import Recorder, is_unreachable
+from mlrun.config.passwords import masked
+from mlrun.tracking.recorder import Recorder, is_conflict, is_unreachable
 from mlrun.tracking.spool import Spool
 
 RETRY_SECONDS = 5.0  # after a server did not answer; the pause doubles with every failure, up to a minute
+REPEATS = (0.1, 0.4, 1.6)  # seconds before a call is repeated that failed only because of its moment
 
 Message = tuple[int, str, tuple[Any, ...]]  # number, method of the recorder, its arguments
 
@@ -38,9 +41,9 @@ class Delivery:
         while self.waiting:
             number, method, arguments = self.waiting[0]
             try:
-                getattr(self.recorder, method)(*arguments)
+                self._call(method, arguments)
             except Exception as error:  # whatever fails, the experiment goes on and learns of it at its end
-                if self.spool is not None and self._is_down(error):
+                if self.spool is not None and is_unreachable(error) and not self._answers():
                     self.recorder.unreachable = _as_line(error)
                     self._retry, self._pause = time.monotonic() + self._pause, min(2 * self._pause, 60.0)
                     return None
@@ -88,21 +91,38 @@ class Delivery:
         recorder.points.clear()  # the spool has those that MLflow refused
         _insist(recorder.close, "KILLED")
 
-    def _is_down(self, error: Exception) -> bool:
-        """Whether MLflow does not answer at all. A server that fails at one request but answers another has refused the first."""
-        if not is_unreachable(error):
-            return False
+    def _call(self, method: str, arguments: tuple[Any, ...]) -> None:
+        """Carries out a message. Repeats it after a conflict with another process, and after a failure of a server that answers again.
+
+        A server that restarts fails at a call and answers the next one. One that has refused a message is not waited for any more.
+        """
+        for pause in REPEATS:
+            try:
+                return getattr(self.recorder, method)(*arguments)
+            except Exception as error:
+                restarted = self.recorder.failure is None and is_unreachable(error) and self._answers()
+                if not restarted and not is_conflict(error):
+                    raise
+                time.sleep(pause * random.uniform(0.5, 1.5))
+        getattr(self.recorder, method)(*arguments)
+
+    def _answers(self) -> bool:
+        """Whether MLflow answers a simple request about the run."""
         if self.recorder.run_id is None:
-            return True
+            return False
         try:
             self.recorder.client.get_run(self.recorder.run_id)
-            return False
-        except Exception as other:
-            return is_unreachable(other)
+            return True
+        except Exception as error:
+            return not is_unreachable(error)
 
 
 class Unreachable(str):
     """Why the end of a run could not be reported to MLflow. Everything that has not arrived is in the run's spool."""
+
+
+class Waiting(str):
+    """Why the run could not be opened yet."""
 
 
 Reply = tuple[str | None, str | None]  # run id, error message
@@ -114,11 +134,11 @@ def serve(receive: Callable[[], Message | None], reply: Callable[[Reply], None],
     Args:
         receive: waits for the next message; returns None when the experiment's process is gone.
         reply: is called once after `open` and once after `close`, with (run id, error message or None). If `open` never succeeded,
-            both replies follow `close`.
+            both replies follow `close`. Before these, the error is `Waiting` as soon as MLflow is known not to answer.
         spool: see `Delivery`.
     """
     delivery = Delivery(spool)
-    recorder, replied = delivery.recorder, False
+    recorder, replied, announced = delivery.recorder, False, False
     while (message := receive()) is not None:
         number, method, arguments = message
         refused = delivery.add(number, method, arguments)
@@ -127,6 +147,9 @@ def serve(receive: Callable[[], Message | None], reply: Callable[[Reply], None],
         if not replied and recorder.run_id is not None and not recorder.unreachable:
             reply((recorder.run_id, None))
             replied = True
+        if recorder.unreachable and not replied and not announced and method != "close":
+            reply((None, Waiting(recorder.unreachable)))
+            announced = True
         if method == "close":
             if not replied:
                 reply((None, None))
@@ -144,4 +167,4 @@ def _insist(call: Callable[..., None], *arguments: Any) -> None:
 
 
 def _as_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return masked(f"{type(error).__name__}: {' '.join(str(error).split())}")

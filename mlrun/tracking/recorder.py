@@ -44,6 +44,7 @@ class Recorder:
         self.points: list[Metric] = []  # not sent yet
         self.known: set[tuple[str, int]] = set()  # (metric, step) that MLflow has: a resumed run repeats some epochs
         self.flushed = time.monotonic()
+        self.gone: list[str] = []  # files that were removed before they were sent
         self.failure: str | None = None  # the first message that MLflow refused after the run was open
         self.unreachable: str | None = None  # why MLflow does not answer at the moment
 
@@ -196,8 +197,10 @@ class Recorder:
         self.client.log_inputs(self._id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
 
     def artifact(self, path: str, folder: str | None) -> None:
-        """Uploads a file or a whole directory."""
-        if Path(path).is_dir():
+        """Uploads a file or a whole directory. One that was removed in the meantime is noted in `gone`."""
+        if not Path(path).exists():
+            self.gone.append(path)
+        elif Path(path).is_dir():
             self.client.log_artifacts(self._id, path, folder)
         else:
             self.client.log_artifact(self._id, path, folder)
@@ -226,6 +229,9 @@ class Recorder:
         from mlflow.entities import LoggedModelOutput
         from mlflow.models import Model
 
+        if not Path(directory).exists():
+            self.gone.append(directory)
+            return
         if self.once:  # models of an earlier attempt may lack their files
             outputs = self.client.get_run(self._id).outputs
             for output in outputs.model_outputs if outputs else ():
@@ -319,6 +325,11 @@ def is_unreachable(error: BaseException) -> bool:
         "psycopg2",
         "botocore",
     )
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether another process wrote the same row of the database at the same moment, such as that of a dataset."""
+    return any(text in str(error) for text in ("UNIQUE constraint failed", "duplicate key value", "Duplicate entry"))
 
 
 def _id_of(directory: str) -> str:

@@ -14,8 +14,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn
 
+from mlrun.config.passwords import masked
 from mlrun.errors import UserError
-from mlrun.tracking.delivery import Message, Reply, Unreachable, serve
+from mlrun.tracking.delivery import Message, Reply, Unreachable, Waiting, serve
 from mlrun.tracking.spool import Spool
 from mlrun.tracking.store import tracking_uri
 
@@ -54,11 +55,12 @@ class Run:
         self._queue: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._replies: queue.SimpleQueue[Reply] = queue.SimpleQueue()
         self._opened: Reply | None = None  # the reply to `open`
+        self._away = threading.Event()  # MLflow does not answer, and the run is not open yet
         self._child: int | None = None  # process id of the recorder
         heavy = {"torch", "mlflow", "numpy"} & set(sys.modules)
         in_thread = heavy or threading.active_count() > 1 or not hasattr(os, "fork")
         (self._start_thread if in_thread else self._start_process)()
-        tags, params = ({key: str(value) for key, value in pairs.items()} for pairs in (tags, params))
+        tags, params = ({key: masked(str(value)) for key, value in pairs.items()} for pairs in (tags, params))
         self._send("open", tracking_uri(), experiment, name, tags, params, parent, os.getcwd(), _milliseconds(), run_id)
         for method, arguments in undelivered:
             self._send(method, *arguments)
@@ -73,8 +75,11 @@ class Run:
 
     @property
     def id_in_time(self) -> str | None:
-        """As `id`, but None if MLflow has not assigned one within OPEN_SECONDS of the run's start."""
-        return self._id(max(0.0, self._started + OPEN_SECONDS - time.monotonic()))
+        """As `id`, but None if MLflow does not answer, or has not assigned one within OPEN_SECONDS of the run's start."""
+        while not self._away.is_set() and time.monotonic() < self._started + OPEN_SECONDS:
+            if (run_id := self._id(0.05)) is not None:
+                return run_id
+        return self._id(0.0)
 
     def _id(self, seconds: float | None) -> str | None:
         if self._opened is None:
@@ -84,7 +89,7 @@ class Run:
                 return None
         run_id, error = self._opened
         if error:
-            raise UserError(f"MLflow could not open a run at {tracking_uri()}: {error}")
+            raise UserError(f"MLflow could not open a run at {masked(tracking_uri())}: {error}")
         return run_id
 
     def check(self) -> None:
@@ -99,10 +104,10 @@ class Run:
         self._send("metrics", {key: float(value) for key, value in values.items()}, step, _milliseconds())
 
     def tags(self, values: dict[str, Any]) -> None:
-        self._send("tags", values)
+        self._send("tags", {key: masked(str(value)) for key, value in values.items()})
 
     def dataset(self, name: str, digest: str, source: str, profile: str) -> None:
-        self._send("dataset", name, digest, source, profile)
+        self._send("dataset", name, digest, masked(source), profile)
 
     def artifact(self, path: Path | str, folder: str | None = None) -> None:
         """Uploads a file or directory. It is read later, and must not change until then."""
@@ -130,7 +135,7 @@ class Run:
                 return self._opened[1]
             refused = self._reply_in_time()[1]
         except queue.Empty:
-            silence = f"no answer from {tracking_uri()} within {CLOSE_SECONDS:.0f} s"
+            silence = f"no answer from {masked(tracking_uri())} within {CLOSE_SECONDS:.0f} s"
             self._opened = self._opened or (None, silence)  # `id` need not wait again
             # the spool has what the recorder still holds, and another process may send it at any time
             if self._child and self._spool:
@@ -166,6 +171,10 @@ class Run:
         self._send("end_lost_child", str(directory), status, reason)
 
     def _reply(self, reply: Reply) -> None:
+        if isinstance(reply[1], Waiting):
+            self._away.set()
+            return
+        self._away.clear()
         self._replies.put(reply)
         on_open, self._on_open = self._on_open, None
         if on_open and reply[0]:

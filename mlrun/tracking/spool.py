@@ -12,15 +12,20 @@ import json
 import logging
 import os
 import pickle
+import shlex
 import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mlrun.data.readers.trust import is_ours, sign
+from mlrun.data.readers.trust import has_signature, with_signature
 from mlrun.errors import UserError
 
 UNSENT, SENT = "unsent.jsonl", "sent.txt"
+SENDS_FILES = ("artifact", "model")
+METHODS = (  # of the recorder
+    "open", "params", "metrics", "tags", "dataset", "child", "end_child", "end_lost_child", "close", *SENDS_FILES,
+)  # fmt: skip
 log = logging.getLogger("mlrun")
 
 
@@ -45,7 +50,7 @@ class Spool:
             number, self._next = self._next, self._next + 1
             try:
                 with open(self.directory / UNSENT, "a", encoding="utf-8") as file:
-                    file.write(json.dumps(_encode(number, method, arguments)) + "\n")
+                    file.write(json.dumps(with_signature(_encode(number, method, arguments))) + "\n")
             except OSError as error:
                 if not self._broken:
                     log.warning("%s cannot be written: %s", self.directory / UNSENT, error)
@@ -58,17 +63,51 @@ class Spool:
             file.write("".join(f"{number}\n" for number in numbers))
 
     def pending(self, trust: bool = False) -> list[tuple[int, str, tuple[Any, ...]]]:
-        """The messages that have not arrived. Raises UserError for one that another user wrote, unless `trust` is true."""
+        """The messages that have not arrived.
+
+        Args:
+            trust: also read messages that another user wrote, which can run code.
+
+        Raises:
+            UserError: for such a message without `trust`, a damaged one, and one that would send a file outside of the directory.
+        """
         arrived = set(_lines(self.directory / SENT))
         found = []
-        for line in _lines(self.directory / UNSENT):
+        for number, line in enumerate(_lines(self.directory / UNSENT), 1):
             try:
                 entry = json.loads(line)
-            except ValueError:  # the process was killed while writing it
+            except (ValueError, RecursionError):  # the process was killed while writing it
                 continue
-            if str(entry["number"]) not in arrived:
-                found.append((entry["number"], entry["method"], _decode(entry, self.directory, trust)))
+            where = f"{self.directory / UNSENT}, line {number}"
+            if not isinstance(entry, dict) or not (trust or has_signature(entry)):
+                raise UserError(
+                    f"{where}: not a message that you have written, and sending it can run code and send your files elsewhere. "
+                    f"Remove the line; if you trust its origin: mlrun sync {shlex.quote(str(self.directory))} trust=true"
+                )
+            if str(entry.get("number")) not in arrived:
+                found.append(self._decoded(entry, where))
         return found
+
+    def _decoded(self, entry: dict[str, Any], where: str) -> tuple[int, str, tuple[Any, ...]]:
+        """A message of a trusted line. Raises UserError."""
+        try:
+            number, method = entry["number"], entry["method"]
+            content = entry["arguments"] if "arguments" in entry else pickle.loads(base64.b64decode(entry["pickle"]))
+            arguments = tuple(content)
+        except Exception as error:  # a damaged pickle raises anything
+            raise UserError(f"{where}: damaged, remove the line: {' '.join(str(error).split())[:200]}") from None
+        if not isinstance(number, int) or method not in METHODS:
+            raise UserError(f"{where}: damaged, remove the line: there is no message of that kind")
+        if method in SENDS_FILES and (not arguments or not self._holds(Path(str(arguments[0])))):
+            raise UserError(f"{where}: {arguments[:1]} is not a file in the directory of the run; remove the line")
+        return number, method, arguments
+
+    def _holds(self, path: Path) -> bool:
+        """Whether a file or directory, with all that is in it, lies in the directory of the run, or nowhere."""
+        if not path.exists():
+            return True
+        root = self.directory.resolve()
+        return all(file.resolve().is_relative_to(root) for file in (path, *path.rglob("*")))
 
     def restart(self) -> list[tuple[str, tuple[Any, ...]]]:
         """Empties the spool. Returns what an earlier attempt could not deliver, except for the opening and closing of its run."""
@@ -108,16 +147,4 @@ def _encode(number: int, method: str, arguments: tuple[Any, ...]) -> dict[str, A
         json.dumps(arguments)
         return {**entry, "arguments": arguments}
     except TypeError:  # a model's example is an array or a table
-        content = pickle.dumps(arguments)
-        return {**entry, "pickle": base64.b64encode(content).decode(), "signature": sign(content)}
-
-
-def _decode(entry: dict[str, Any], directory: Path, trust: bool) -> tuple[Any, ...]:
-    if "pickle" not in entry:
-        return tuple(entry["arguments"])
-    content = base64.b64decode(entry["pickle"])
-    if not trust and not is_ours(content, entry["signature"]):
-        raise UserError(
-            f"{directory / UNSENT} was not written by you, and reading it can run code. If you trust its origin, add trust=true"
-        )
-    return pickle.loads(content)
+        return {**entry, "pickle": base64.b64encode(pickle.dumps(arguments)).decode()}

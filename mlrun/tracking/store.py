@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sqlite3
+from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from mlrun.config.passwords import masked
 from mlrun.errors import UserError
 from mlrun.tracking.mlflow_internals import TRAINING_VIEW, quiet
 
@@ -15,6 +19,12 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 DATABASE = "mlflow.db"
+DRIVERS = {
+    "postgresql": "psycopg2",
+    "mysql": "MySQLdb",
+    "mssql": "pyodbc",
+}  # SQLAlchemy's choice where the address names none
+PACKAGES = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}  # module -> package, where their names differ
 
 
 def tracking_uri() -> str:
@@ -26,21 +36,33 @@ def tracking_uri() -> str:
                 f"{Path.cwd()}: MLflow cannot keep its database in a directory whose name contains ?, # or %. Set MLFLOW_TRACKING_URI."
             )
         return f"sqlite:///{Path.cwd() / DATABASE}"
-    scheme = urlsplit(uri).scheme.split("+")[0]
+    try:
+        scheme, _, driver = urlsplit(uri).scheme.partition("+")
+    except ValueError as error:
+        raise UserError(f"MLFLOW_TRACKING_URI={masked(uri)}: not an address: {error}") from None
     if scheme in ("", "file"):
         raise UserError(
-            f"MLFLOW_TRACKING_URI={uri}: MLflow no longer records to a folder of files. "
+            f"MLFLOW_TRACKING_URI={masked(uri)}: MLflow no longer records to a folder of files. "
             f"Unset it to record to ./{DATABASE}, or set it to sqlite:///FILE or to the address of a server."
         )
     if scheme not in ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks"):
         raise UserError(
-            f"MLFLOW_TRACKING_URI={uri}: unknown scheme '{scheme}'. Use sqlite:///FILE, postgresql://…, or http(s)://HOST:PORT."
+            f"MLFLOW_TRACKING_URI={masked(uri)}: unknown scheme '{scheme}'. Use sqlite:///FILE, postgresql://…, or http(s)://HOST:PORT."
+        )
+    module = driver or DRIVERS.get(scheme, "")
+    if module and find_spec(module) is None:
+        package = PACKAGES.get(module, module)
+        raise UserError(
+            f"MLFLOW_TRACKING_URI={masked(uri)}: the driver of this database is not installed: pip install {package}"
         )
     return uri
 
 
 def open_client(uri: str) -> MlflowClient:
-    """A client of the store at `uri`. An SQLite database is created once, under a lock: concurrent first use corrupts its migration."""
+    """A client of the store at `uri`. An SQLite database is created once, under a lock: concurrent first use corrupts its migration.
+
+    It is created beside its place and renamed, because MLflow cannot open one whose creation was interrupted.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK", "true")
     # report a dead server after some seconds, not after four minutes
@@ -56,11 +78,29 @@ def open_client(uri: str) -> MlflowClient:
 
     database.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{database}.lock"):
-        client = MlflowClient(uri)
-        with sqlite3.connect(database) as connection:  # the last step: only a complete database is in WAL mode
-            connection.execute("PRAGMA journal_mode=WAL")
-        connection.close()
-    return client
+        if not _is_ready(database):
+            if _is_unused(database):
+                _create(database)
+            with sqlite3.connect(database) as connection:  # the last step: only a complete database is in WAL mode
+                connection.execute("PRAGMA journal_mode=WAL")
+            connection.close()
+        return MlflowClient(uri)
+
+
+def _create(database: Path) -> None:
+    """Creates the database, in place of one that nothing was recorded in, unless that one is complete."""
+    from mlflow.tracking import MlflowClient
+
+    for remnant in database.parent.glob(f"{database.name}.new-*"):  # of a process that was killed here
+        remnant.unlink(missing_ok=True)
+    # MLflow keeps the connections of each address that it has opened, so every attempt needs another one
+    fresh = database.with_name(f"{database.name}.new-{secrets.token_hex(4)}")
+    try:
+        MlflowClient(f"sqlite:///{fresh}")
+        if not _schema(fresh) <= _schema(database):
+            os.replace(fresh, database)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:
@@ -94,6 +134,31 @@ def settle(uri: str) -> None:
         connection = sqlite3.connect(database)
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         connection.close()
+
+
+def _is_unused(database: Path) -> bool:
+    """Whether nothing was recorded in a database, which may be missing or incomplete."""
+    if not database.is_file():
+        return True
+    with closing(sqlite3.connect(database)) as connection:
+        tables = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
+        held = {"experiments": 1, "runs": 0, "registered_models": 0}  # MLflow itself creates the experiment "Default"
+        return all(
+            connection.execute(f"select count(*) from {table}").fetchone()[0] <= rows
+            for table, rows in held.items()
+            if table in tables
+        )
+
+
+def _schema(database: Path) -> set[tuple[str, ...]]:
+    """The version of a database's schema and its tables; empty for a missing or empty file."""
+    if not database.is_file():
+        return set()
+    with closing(sqlite3.connect(database)) as connection:
+        tables = set(connection.execute("select name from sqlite_master where type = 'table'"))
+        return tables | (
+            set(connection.execute("select * from alembic_version")) if ("alembic_version",) in tables else set()
+        )
 
 
 def _is_ready(database: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlrun.config.passwords import masked
 from mlrun.errors import UserError
 from mlrun.tracking.delivery import Delivery
 from mlrun.tracking.recorder import is_unreachable
@@ -19,6 +20,7 @@ class Sent:
     run_id: str
     messages: int  # how many were sent
     refused: str | None  # what MLflow does not accept
+    gone: list[str]  # files that were removed before they could be sent
 
 
 def unsent(root: Path | str) -> list[Path]:
@@ -37,7 +39,7 @@ def send(directory: Path, trust: bool = False) -> Sent:
     """
     with locked(directory, seconds=0):
         record, spool = read_record(directory), Spool(directory)
-        uri = tracking_address(record)
+        uri = tracking_address(record, trust)
         pending = spool.pending(trust)
         delivery = Delivery(spool)
         recorder = delivery.recorder
@@ -54,7 +56,7 @@ def send(directory: Path, trust: bool = False) -> Sent:
                 if refused is not None:
                     raise refused
                 if recorder.unreachable:
-                    raise UserError(f"{uri} does not answer: {recorder.unreachable}. {KEPT}")
+                    raise UserError(f"{masked(uri)} does not answer: {recorder.unreachable}. {KEPT}")
             if recorder.run_id is None:
                 raise UserError(f"{directory}: its record is incomplete, so its MLflow run cannot be opened")
             update_record(directory, run_id=recorder.run_id)
@@ -67,7 +69,7 @@ def send(directory: Path, trust: bool = False) -> Sent:
             raise
         except Exception as error:
             problem = "does not answer" if is_unreachable(error) else "refuses"
-            raise UserError(f"{uri} {problem}: {' '.join(str(error).split())}. {KEPT}") from error
+            raise UserError(masked(f"{uri} {problem}: {' '.join(str(error).split())}. {KEPT}")) from error
         if not spool.pending(trust):
             spool.clear()
-        return Sent(recorder.run_id, len(pending), recorder.failure)
+        return Sent(recorder.run_id, len(pending), recorder.failure, recorder.gone)

@@ -114,7 +114,7 @@ class NetworkLearner(Learner):
         adaptation = Adaptation.from_config(own)
         preprocessor = make_preprocessor(own.get("preprocessor"), data)
         for source in adaptation.sources:
-            theirs = source_preprocessor(source, find_run)
+            theirs = source_preprocessor(source, find_run, trust=bool(cfg.get("trust")))
             taken = preprocessor.inherit(theirs) if theirs and own.get("inherit_preprocessor", True) else []
             if taken:
                 notify(f"the preprocessing of {', '.join(taken)} is that of {source}")

@@ -70,3 +70,17 @@ def test_mistakes_are_named():
         Tokenizer.train(["a"], "letters")
     with pytest.raises(DataError, match="larger size"):
         Tokenizer.train(["a"], "words", size=3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"size": "xxx"}, "size must be a whole number >= 1, not 'xxx' .dataset.tokenizer.size"),
+        ({"min_frequency": 1.5}, "min_frequency must be a whole number"),
+        ({"lowercase": "no"}, "lowercase must be true or false"),
+        ({"sise": 100}, "a tokenizer has no sise"),
+    ],
+)
+def test_invalid_settings_are_refused(settings, message):
+    with pytest.raises(DataError, match=message):
+        Tokenizer.train(["a b"], "words", **settings)

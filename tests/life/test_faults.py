@@ -137,6 +137,9 @@ def test_files_that_run_code_are_refused_unless_trusted(workplace, begin, capfd,
     torch.save({"network.x": Stranger()}, "stranger.pt")
     refused = begin("start", "trainer.max_epochs=1", "model.init_from=stranger.pt")
     assert refused.wait() == 2 and "trust=true" in refused.output and "run by a file" not in refused.output
+    (workplace / "words.pt").write_text("root:x:0:0:root:/root:/bin/bash\n")
+    refused = begin("text", "trainer.max_epochs=1", "model.init_from=words.pt")
+    assert refused.wait() == 2 and "not a whole checkpoint" in refused.output and "Traceback" not in refused.output
     (workplace / "half.pt").write_bytes(b"PK\x03\x04 half of a file")
     refused = begin("half", "trainer.max_epochs=1", "model.init_from=half.pt")
     assert refused.wait() == 2 and "not a whole checkpoint" in refused.output and "Traceback" not in refused.output

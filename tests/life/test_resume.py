@@ -300,3 +300,39 @@ def test_auto_resumes_an_unfinished_run(mlrun, workplace):
     assert len(list((workplace / "outputs").iterdir())) == 3  # finished: there is nothing to resume
     by_id = mlrun("resume", record["run_id"])
     assert by_id.returncode == 0 and "finished" in by_id.stdout
+
+
+def test_two_processes_cannot_resume_one_run(workplace, begin, resume, monkeypatch):
+    """The second is refused at once while the first works; one that comes too late does not train again."""
+    from mlrun.experiment.resuming import find, resume_run
+
+    assert begin("run", "trainer.max_epochs=2", "model.network.hidden=[8]").wait() == 0
+    step = Supervised.training_step
+
+    def killed(task, batch, index):
+        return os.kill(os.getpid(), signal.SIGKILL) if task.current_epoch == 3 else step(task, batch, index)
+
+    def held(task, batch, index):
+        if task.current_epoch == 3:
+            (workplace / "holding").touch()
+            while not (workplace / "go").exists():
+                time.sleep(0.01)
+        return step(task, batch, index)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Supervised, "training_step", killed)
+        assert resume("run", "trainer.max_epochs=4").wait() == -signal.SIGKILL
+    as_found_before = find(str(workplace / "run"))
+    with monkeypatch.context() as patched:
+        patched.setattr(Supervised, "training_step", held)
+        first = resume("run")
+    while not (workplace / "holding").exists():
+        time.sleep(0.01)
+    began = time.monotonic()
+    second = resume("run/checkpoints/last.ckpt")
+    assert second.wait() == 2 and "still going on in another process" in second.output
+    assert time.monotonic() - began < 15
+    (workplace / "go").touch()
+    assert first.wait() == 0, first.output
+    assert resume_run(as_found_before, []) == 0
+    assert (workplace / "run" / "mlrun.log").read_text().count("epoch 4: ") == 1

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlrun.cli import dispatch
+from mlrun.cli import dispatch, main
 from mlrun.data.datasets.tables import FEATURES, read_bundled
 from mlrun.data.inputs import as_examples
 from mlrun.errors import DataError, UserError
@@ -120,6 +120,59 @@ def test_json_lines_in_any_order_of_faults(finished, tmp_path, capsys):
     assert rejected[3] == "not utf-8 text" and "lacks sepal" in rejected[1] and "no value in petal" in rejected[4]
     answers([spaced])
     assert not (tmp_path / "out.rejected.csv").exists()
+
+
+def test_a_rare_label_that_needs_quotes(finished, tmp_path):
+    """It first occurs after many rows that are written already."""
+    label = 'wide, and "tall"'
+    (tmp_path / "known.csv").write_text("size,kind\n" + '1,flat\n2,flat\n8,"wide, and ""tall"""\n' * 20)
+    run = finished(
+        "model=decision_tree", "dataset=csv", f"dataset.path={tmp_path / 'known.csv'}", "dataset.target=kind"
+    )
+    sizes = [1] * 3000 + [8] + [2] * 1999
+    (tmp_path / "new.csv").write_text("size\n" + "".join(f"{size}\n" for size in sizes))
+    assert dispatch(["predict", str(run), str(tmp_path / "new.csv"), "--output", str(tmp_path / "out.csv")]) == 0
+    answers = pd.read_csv(tmp_path / "out.csv")
+    assert answers["row"].tolist() == list(range(2, 5002))
+    assert answers["prediction"].tolist() == ["flat"] * 3000 + [label] + ["flat"] * 1999
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "lines"),
+    [
+        ("returns", "size;kind\r1;flat\r2;flat\r8;tall\r" + "1;flat\r8;tall\r" * 20, [2, 3, 4]),
+        ("breaks", '"size, in\ncm";kind\n1;flat\n2;flat\n8;tall\n' + "1;flat\n8;tall\n" * 20, [3, 4, 5]),
+    ],
+)
+def test_lines_that_end_and_break_in_other_ways(finished, tmp_path, name, text, lines):
+    """Carriage returns alone, and a line break within a name of the header."""
+    source, out = tmp_path / f"{name}.csv", tmp_path / "out.csv"
+    source.write_bytes(text.encode())
+    run = finished("model=decision_tree", "dataset=csv", f"dataset.path={source}", "dataset.target=kind")
+    assert dispatch(["predict", str(run), str(source), "--output", str(out)]) == 0
+    answers = pd.read_csv(out)
+    assert answers["row"].tolist()[:3] == lines and len(answers) == 43
+    assert answers["prediction"].tolist()[:3] == ["flat", "flat", "tall"]
+
+
+def test_a_label_is_no_formula_and_no_command_to_the_terminal(finished, tmp_path, monkeypatch, capsys):
+    label = '=HYPERLINK("http://x")'
+    source, out = tmp_path / "known.csv", tmp_path / "out.csv"
+    source.write_text("size,kind\n" + '1,"=HYPERLINK(""http://x"")"\n8,-5\n9,\x1b[31mred\n' * 20)
+    run = finished("model=decision_tree", "dataset=csv", f"dataset.path={source}", "dataset.target=kind")
+    arguments = ["predict", str(run), str(source), "--output"]
+    assert dispatch([*arguments, str(out)]) == 0
+    assert pd.read_csv(out)["prediction"].tolist()[:3] == [f"'{label}", "-5", "\x1b[31mred"]
+    monkeypatch.setenv("MLRUN_CSV_FORMULAS", "1")
+    assert dispatch([*arguments, str(out)]) == 0
+    assert pd.read_csv(out)["prediction"].tolist()[:2] == [label, "-5"]
+    monkeypatch.setattr("sys.argv", ["mlrun", "evaluate", str(run), "--part", "\x1b[31mtest"])
+    for stream in ("stdout", "stderr"):
+        monkeypatch.setattr(f"sys.{stream}", getattr(sys, stream))  # `main` changes them
+    with pytest.raises(SystemExit):
+        main()
+    said = capsys.readouterr()
+    assert "\\x1b[31mtest" in said.err and "\x1b" not in said.out + said.err
 
 
 def test_the_input_is_not_overwritten(finished, tmp_path):

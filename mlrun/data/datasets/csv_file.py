@@ -98,13 +98,15 @@ class CsvFile(ArrayData):
                 raise DataError(
                     f"dataset.drop: {target!r} is the target" + ("; set dataset.target" if self.wanted is None else "")
                 )
-        features = [column for column in columns if column not in targets and column not in self.drop]
+        apart = {*targets, *self.drop}
+        features = [column for column in columns if column not in apart]
         if not features:
             raise DataError(f"{self.path}: no columns are left to predict {', '.join(map(repr, targets))} from")
         y, feature = self._targets(frame, targets) if len(targets) > 1 else self._target(frame[targets[0]], targets[0])
-        self.left_out = frame[[column for column in columns if column not in features]]
+        self.left_out = frame[[column for column in columns if column in apart]]
         frame, categories = self._features(frame[features])
-        kinds = [[name, CATEGORY if name in set(categories) else NUMBER] for name in features]
+        categorical = set(categories)
+        kinds = [[name, CATEGORY if name in categorical else NUMBER] for name in features]
         row = Row(kinds, self.encoding, self.separator, self.decimal)
         return Content(
             {"row": frame, feature.kind: y},
@@ -245,7 +247,8 @@ class CsvFile(ArrayData):
             )
         if changed:
             frame = pd.DataFrame({name: changed.get(name, frame[name]) for name in frame.columns}, index=frame.index)
-        numeric = frame[[name for name in frame.columns if name not in set(categories)]]
+        categorical = set(categories)
+        numeric = frame[[name for name in frame.columns if name not in categorical]]
         largest = np.maximum(numeric.max().to_numpy(float), -numeric.min().to_numpy(float))
         wrong = numeric.columns[largest > LARGEST]
         if len(wrong):

@@ -48,13 +48,28 @@ class Tokenizer:
         size: int | None = None,
         min_frequency: int = 1,
         lowercase: bool = False,
+        **others: Any,
     ) -> Tokenizer:
         """A vocabulary of at most `size` tokens, including the special ones, each seen `min_frequency` times; all others become <unk>.
 
-        texts: an iterable of strings, read once. Raises DataError for an unknown kind, or a size without room for text.
+        texts: an iterable of strings, read once. others: none; they are settings of the user. Raises DataError for an invalid setting, such
+        as a size without room for text.
         """
         if kind not in KINDS:
             raise DataError(f"tokenizer {kind}: choose one of {', '.join(KINDS)}")
+        if others:
+            raise DataError(
+                f"a tokenizer has no {', '.join(others)}: its settings are kind, size, min_frequency and lowercase"
+            )
+        for name, value in (("size", size), ("min_frequency", min_frequency)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise DataError(
+                    f"the tokenizer's {name} must be a whole number >= 1, not {value!r} (dataset.tokenizer.{name})"
+                )
+        if not isinstance(lowercase, bool):
+            raise DataError(
+                f"the tokenizer's lowercase must be true or false, not {lowercase!r} (dataset.tokenizer.lowercase)"
+            )
         if size is not None and size <= len(SPECIAL):
             raise DataError(f"a vocabulary of {size} tokens holds nothing but {', '.join(SPECIAL)}: give a larger size")
         texts = (text.lower() for text in texts) if lowercase else texts

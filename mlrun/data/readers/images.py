@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections import deque
 from collections.abc import Sequence
@@ -88,6 +89,8 @@ def read_image(path: Path | str, size: Sequence[int], grey: bool = False) -> np.
     """(channels, height, width) uint8: the centre of the picture at size (height, width), resized bilinearly. Raises DataError."""
     from PIL import Image, UnidentifiedImageError
 
+    if os.path.exists(path) and not os.path.isfile(path):  # reading a pipe or a device might never end
+        raise DataError(f"{path}: not an image that can be read (it is no regular file)")
     try:
         with Image.open(path) as image:
             image.draft("RGB", (2 * size[1], 2 * size[0]))  # decodes large photographs at reduced size

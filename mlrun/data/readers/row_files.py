@@ -11,6 +11,7 @@ import io
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import chain
@@ -20,6 +21,7 @@ import numpy as np
 
 from mlrun.data.features import TEXT
 from mlrun.data.readers.columns import MISSING, NUMBER, as_numbers
+from mlrun.data.readers.table import likely_separator
 from mlrun.errors import DataError
 
 if TYPE_CHECKING:
@@ -52,11 +54,12 @@ def _needed(source: str, names: list[str], fields: Fields) -> Fields:
             usual = [fields[0][0], *(name for name in TEXT_NAMES if name != fields[0][0])]
             raise DataError(f"{source}: no column of texts; name it {', '.join(usual[:-1])} or {usual[-1]}")
         fields = [(column, TEXT)]
-    absent = [name for name, _ in fields if name not in names]
+    known = Counter(names)
+    absent = [name for name, _ in fields if name not in known]
     if absent:
         some = ", ".join(absent[:8]) + (", ..." if len(absent) > 8 else "")
         raise DataError(f"{source}: lacks the column{'s' * (len(absent) > 1)} {some} which the model was trained with")
-    twice = [name for name, _ in fields if names.count(name) > 1]
+    twice = [name for name, _ in fields if known[name] > 1]
     if twice:
         raise DataError(f"{source}: the column {twice[0]!r} occurs more than once; rename one of them")
     return fields
@@ -118,6 +121,28 @@ def _blocks(file: _Readable, source: str, quoted: bool) -> Iterator[bytes]:
             rest = rest[end:]
 
 
+class _Lines:
+    """A text file with line feeds at the ends of its lines, also where carriage returns stand there alone."""
+
+    def __init__(self, file: _Readable):
+        self._file = file
+        self._old: bool | None = None  # whether carriage returns stand alone, as the first block shows
+
+    def read(self, size: int = -1, /) -> bytes:
+        read = self._file.read(size)
+        if self._old is None:
+            self._old = b"\r" in read and b"\n" not in read
+        return read.replace(b"\r", b"\n") if self._old else read
+
+
+def _header(block: bytes) -> int:
+    """Where the header ends: the first line break that is not between quotation marks."""
+    end = block.find(b"\n")
+    while end >= 0 and block.count(b'"', 0, end) % 2:
+        end = block.find(b"\n", end + 1)
+    return len(block) if end < 0 else end + 1
+
+
 def _csv(source: str, inputs: Mapping[str, Any], fields: Fields, separator: str | None) -> Pieces:
     encoding = inputs.get("encoding") or "utf-8"
     if encoding.lower().replace("_", "-") in ("utf-16", "utf-32"):
@@ -129,16 +154,21 @@ def _csv(source: str, inputs: Mapping[str, Any], fields: Fields, separator: str 
     header: list[str] | None = None
     needed: Fields = []
     line = 1
-    for block in _blocks(file, source, quoted=True):
+    for block in _blocks(_Lines(file), source, quoted=True):
         if header is None:
-            first, _, block = block.removeprefix(b"\xef\xbb\xbf").partition(b"\n")
-            head = first.decode(encoding, "replace").strip()
+            block = block.removeprefix(b"\xef\xbb\xbf")
+            end = _header(block)
+            head, block, line = (
+                block[:end].decode(encoding, "replace").strip(),
+                block[end:],
+                1 + block.count(b"\n", 0, end),
+            )
             if not head:
                 raise DataError(f"{source}: has no header line")
-            separator = separator or max(",;\t|", key=head.count)
-            header = [name.strip() for name in next(csv.reader([head], delimiter=separator, skipinitialspace=True))]
+            separator = separator or likely_separator(head)
+            lines = io.StringIO(head, newline="")
+            header = [name.strip() for name in next(csv.reader(lines, delimiter=separator, skipinitialspace=True))]
             needed = _needed(source, header, fields)
-            line = 2
         if block:
             yield partial(_csv_block, block, line, header, needed, separator, encoding, decimal)
         line += block.count(b"\n")
@@ -184,7 +214,8 @@ def _row_by_row(
     import pandas as pd
 
     csv.field_size_limit(2**31 - 1)
-    at = [header.index(name) for name, _ in needed]
+    places_of = {name: place for place, name in enumerate(header)}
+    at = [places_of[name] for name, _ in needed]
     rows: list[list[str]] = []
     places: list[tuple[int, str]] = []
     rejected: list[Rejected] = []

@@ -6,6 +6,7 @@ import codecs
 import csv
 import gzip
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,6 +18,7 @@ from mlrun.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
+WIDE = 1000  # columns
 SUFFIXES: dict[str, str | None] = {
     ".csv": None,
     ".tsv": "\t",
@@ -93,10 +95,16 @@ def read_table(
         raise DataError(f"{path}: cannot be read as a table: {str(error).splitlines()[0]}") from None
     if frame[frame.columns[-1]].isna().any():  # a missing value, or a row that is too short
         _check_ragged(path, encoding, separator)
+    frame = together(frame)
     frame.columns = [name or str(column) for name, column in zip(header, frame.columns)]
     if header[0] == "" and frame.iloc[:, 0].equals(pd.Series(range(len(frame)))):
         frame = frame.iloc[:, 1:]  # the row index that DataFrame.to_csv writes
     return frame
+
+
+def together(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame, the columns of a type in one array if there are many: pandas takes rows from each array one by one."""
+    return frame.copy() if len(frame.columns) > WIDE else frame
 
 
 def check_path(path: str | Path | None) -> Path:
@@ -120,6 +128,8 @@ def check_path(path: str | Path | None) -> Path:
                 f"{path}: no such file"
                 + (f"; did you mean {' or '.join(near)}?" if near else f" in {folder.absolute()}")
             )
+        if not path.is_file():  # reading a pipe or a device might never end
+            raise DataError(f"{path}: not a regular file; save its content as a file first")
         with open(path, "rb") as file:
             if not file.read(1):
                 raise DataError(f"{path}: the file is empty")
@@ -173,8 +183,17 @@ def _separator(path: str | Path, encoding: str) -> str:
     if usual:
         return usual
     with _open(path, encoding) as file:
-        first = next((line for line in file if line.strip()), "")
-    return max(",;\t|", key=first.count)  # the comma if none occurs
+        header = ""
+        for line in file:
+            header += line if header or line.strip() else ""
+            if header and header.count('"') % 2 == 0:
+                break
+    return likely_separator(header)
+
+
+def likely_separator(header: str) -> str:
+    """The separator that occurs most often in a header line outside of quotation marks; the comma if none occurs."""
+    return max(",;\t|", key=re.sub('"[^"]*"', "", header).count)
 
 
 def _check_start(path: Path, encoding: str, separator: str | None) -> tuple[list[str], str]:

@@ -1,23 +1,29 @@
-"""Trust in files whose loading can run code: those written by this user's own `mlrun`, and those declared trusted.
+"""Trust in files that can run code: those written by this user's own `mlrun`, and those declared trusted.
 
-Pickles are signed (HMAC-SHA256) with a key that only this user can read. A file from elsewhere has another signature or none.
+Pickles, and descriptions of what to build, are signed (HMAC-SHA256) with a key that only this user can read. A file from elsewhere has
+another signature or none.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import os
 import pickle
 import secrets
 import stat
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mlrun.config.permitted import unknown_code
 from mlrun.errors import UserError
 
 SIGNATURE = ".signature"  # suffix of the file that holds the signature of another
+ENTRY = "signature"  # of signed containers
+LINE = "# signature: "  # the beginning of a signed text
 
 
 def sign(content: bytes) -> str:
@@ -32,6 +38,50 @@ def is_ours(content: bytes, signature: str) -> bool:
     return bool(key and signature) and hmac.compare_digest(
         hmac.new(key, content, hashlib.sha256).hexdigest(), signature.strip()
     )
+
+
+def with_signature(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain containers, as JSON holds them, with their signature as one more entry."""
+    plain = json.loads(json.dumps(_unsigned(value)))
+    return {**plain, ENTRY: sign(_canonical(plain))}
+
+
+def has_signature(value: Mapping[str, Any]) -> bool:
+    """Whether this user's `mlrun` wrote these containers, and nobody has changed them."""
+    signature = value.get(ENTRY)
+    return isinstance(signature, str) and is_ours(_canonical(value), signature)
+
+
+def with_signature_line(text: str) -> str:
+    """A YAML text with its signature in a comment before it."""
+    return f"{LINE}{sign(text.encode())}\n{text}"
+
+
+def has_signature_line(text: str) -> bool:
+    """Whether this user's `mlrun` wrote this YAML text, and nobody has changed it."""
+    line, _, rest = text.partition("\n")
+    return line.startswith(LINE) and is_ours(rest.encode(), line.removeprefix(LINE))
+
+
+def check_code(node: Any, where: Path | str, ours: bool, trust: bool) -> None:
+    """Refuses a stored configuration or recipe of somebody else that would run code of its choice.
+
+    Args:
+        node: of which objects are built.
+        where: its file.
+        ours: whether this user wrote it.
+        trust: the user's consent, given on the command line of the current call.
+
+    Raises:
+        UserError: with the code that it names.
+    """
+    if trust or ours:
+        return
+    names = unknown_code(node)
+    if names:
+        raise UserError(
+            f"{where} was not written by you, and would run {', '.join(names[:10])}. Refused; if you trust where it comes from, add trust=true"
+        )
 
 
 def load_tensors(path: Path | str, trust: bool = False) -> Any:
@@ -50,7 +100,7 @@ def load_tensors(path: Path | str, trust: bool = False) -> Any:
         else:
             what = f"not a whole checkpoint: {_sentence(error)}"
         raise UserError(f"{path}: {what}") from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, ImportError) as error:
+    except Exception as error:  # what a damaged file, or any other, makes of the unpickler
         raise UserError(f"{path} is not a whole checkpoint: {_sentence(error)}") from None
 
 
@@ -73,6 +123,15 @@ def write_pickle(value: Any, path: Path) -> None:
     content = pickle.dumps(value, protocol=5)
     path.write_bytes(content)
     path.with_name(path.name + SIGNATURE).write_text(sign(content), encoding="utf-8")
+
+
+def _unsigned(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: item for key, item in value.items() if key != ENTRY}
+
+
+def _canonical(value: Mapping[str, Any]) -> bytes:
+    """The same bytes before the containers are written and after they are read."""
+    return json.dumps(_unsigned(value), sort_keys=True).encode()
 
 
 def _key(create: bool) -> bytes | None:
