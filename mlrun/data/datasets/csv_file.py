@@ -294,7 +294,7 @@ class CsvFile(ArrayData):
                     f"{self.path}: the target {name!r} is infinite or too large in {int(wrong.sum())} rows "
                     f"({self._places(wrong)})"
                 )
-        if distinct < 2 and len(column) > 1:
+        if distinct < 2 and len(column) > 1 and self._learned is None:
             raise DataError(
                 f"{self.path}: the target {name!r} has one value only ({column.iloc[0]}): there is nothing to learn"
             )
