@@ -30,7 +30,7 @@ class Classification(Evaluator):
         "log_loss": Better.SMALLER,
         "roc_auc": Better.LARGER,
         "average_precision": Better.LARGER,
-        "baseline_accuracy": Better.LARGER,
+        "baseline_accuracy": Better.NEITHER,
     }
     every_epoch = False  # tasks count hits on the device while they train
     of_chosen_epoch = True

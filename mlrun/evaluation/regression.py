@@ -21,7 +21,7 @@ class Regression(Evaluator):
     Also `baseline_rmse`, that of always predicting the mean of the training rows.
     """
 
-    metrics = {"rmse": Better.SMALLER, "mae": Better.SMALLER, "r2": Better.LARGER, "baseline_rmse": Better.SMALLER}
+    metrics = {"rmse": Better.SMALLER, "mae": Better.SMALLER, "r2": Better.LARGER, "baseline_rmse": Better.NEITHER}
     every_epoch = False  # tasks sum the squared error on the device while they train
     of_chosen_epoch = True
 

@@ -7,7 +7,7 @@ How the texts of a column are written is a plain dict, which a stored model keep
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -73,6 +73,25 @@ def number(text: str, written: Format) -> float:
     for character in GROUPING.get(thousands, ""):
         text = text.replace(character, "")
     return float(text.replace(decimal, "."))
+
+
+def numbers(texts: Sequence[str], written: Format) -> np.ndarray | None:
+    """The values of many texts, as `number` gives them one by one, or None if that has to be done: for a text that is no number, or an unusual one."""
+    import pyarrow
+    from pyarrow import compute
+
+    decimal, thousands = written.get("decimal", "."), written.get("thousands", "")
+    try:
+        column = pyarrow.array(texts, pyarrow.string())
+        fits = compute.match_substring_regex(column, f"^(?:{_number_pattern(decimal, thousands).pattern})$")
+        if not compute.all(fits).as_py():
+            return None
+        for character in GROUPING.get(thousands, ""):
+            column = compute.replace_substring(column, character, "")
+        column = compute.replace_substring(compute.utf8_trim_whitespace(column), decimal, ".")
+        return compute.cast(column, pyarrow.float64()).to_numpy(zero_copy_only=False)
+    except pyarrow.ArrowException:
+        return None
 
 
 def number_formats(texts: pd.Series, decimal: str | None = None, thousands: str | None = None) -> list[tuple[str, str]]:

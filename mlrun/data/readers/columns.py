@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlrun.data.features import BOOLEAN, CATEGORY, DATE, NUMBER
-from mlrun.data.readers.cells import ISO, Format, boolean, dates, number
+from mlrun.data.readers.cells import ISO, Format, boolean, dates, number, numbers
 from mlrun.errors import DataError
 
 if TYPE_CHECKING:
@@ -91,8 +91,11 @@ def as_numbers(column: pd.Series, written: Format | None = None) -> np.ndarray |
         return np.zeros(0)
     if column.dtype.kind in "biuf":
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    values = column.tolist()
+    if written and all(isinstance(value, str) for value in values) and (found := numbers(values, written)) is not None:
+        return found
     try:
-        return np.array([_as_float(value, written or {}) for value in column], dtype=np.float64)
+        return np.array([_as_float(value, written or {}) for value in values], dtype=np.float64)
     except (ValueError, TypeError):
         return None
 
