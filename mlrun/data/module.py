@@ -258,8 +258,11 @@ class RowData(DataModule):
             text = f"{len(shares)} classes, each {shares.min():.1%} to {shares.max():.1%} of the rows"
         else:
             text = ", ".join(f"{name} {share:.1%}" for name, share in zip(target.names, shares))
-        positive = f" (positive: {target.names[1]})" if len(shares) == 2 else ""
-        return [("target", f"{target.column}: {text}{positive}")]
+        if len(shares) == 2:
+            train = np.asarray(self.content.columns[self.targets[0]])[self.rows("train")]
+            positive = target.positive(int(np.bincount(train).argmax()) if len(train) else None)
+            text += f" (positive: {target.names[positive]})"
+        return [("target", f"{target.column}: {text}")]
 
     @property
     def classes(self) -> np.ndarray | None:

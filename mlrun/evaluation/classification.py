@@ -53,9 +53,10 @@ class Classification(Evaluator):
     def compute(self) -> dict[str, float]:
         truth = np.concatenate([true for true, _ in self._parts])
         predictions = self._parts[0][1].concatenate([one for _, one in self._parts[1:]])
-        count = len(predictions.classes)
-        measured = metrics.classification(truth, predictions.indices, predictions.probabilities, count)
-        if (label := baseline_of(self.subject).get("label")) is not None:
+        count, label = len(predictions.classes), baseline_of(self.subject).get("label")
+        positive = self.subject.data.target.positive(label)
+        measured = metrics.classification(truth, predictions.indices, predictions.probabilities, count, positive)
+        if label is not None:
             measured["baseline_accuracy"] = float(np.mean(truth == label)) if len(truth) else float("nan")
         if getattr(self, "_recalls", None):
             measured.update(zip(self._recalls, metrics.recalls(truth, predictions.indices, count)))

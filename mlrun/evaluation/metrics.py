@@ -20,6 +20,7 @@ def classification(
     y_pred: np.ndarray,
     probabilities: np.ndarray | None = None,
     num_classes: int | None = None,
+    positive: int = 1,
 ) -> dict[str, float]:
     """Accuracy and macro F1; with `probabilities` log loss, and ROC AUC and average precision if there are two classes.
 
@@ -29,6 +30,7 @@ def classification(
         y_true, y_pred: (rows,) class indices 0..num_classes-1.
         probabilities: (rows, num_classes), rows sum to 1.
         num_classes: None: as many as occur.
+        positive: the positive one of two classes.
     """
     y_true, y_pred = np.asarray(y_true, dtype=np.int64), np.asarray(y_pred, dtype=np.int64)
     counts = confusion(y_true, y_pred, num_classes or _num_classes(y_true, y_pred, probabilities))
@@ -43,7 +45,7 @@ def classification(
         measured["log_loss"] = log_loss(y_true, probabilities)
         if probabilities.shape[1] == 2:
             measured["roc_auc"] = roc_auc(y_true, probabilities[:, 1])
-            measured["average_precision"] = average_precision(y_true, probabilities[:, 1])
+            measured["average_precision"] = average_precision(y_true == positive, probabilities[:, positive])
     return measured
 
 

@@ -76,6 +76,14 @@ def test_a_messy_table_is_trained_evaluated_and_predicted(finished, table, tmp_p
     answers = pd.read_csv(tmp_path / "out.csv").set_index("row")["prediction"]
     assert list(answers.index) == list(range(2, ROWS + 2))
 
+    from sklearn.metrics import average_precision_score
+
+    data, _ = open_part(cfg, learner, "test")
+    assert "ja 14" in dict(data.summary)["target"] and dict(data.summary)["target"].endswith("(positive: ja)")
+    found = learner.predict(data.examples("test").only(data.inputs))
+    bought = data.examples("test")["label"] == data.target.classes.index("ja")
+    expected = average_precision_score(bought, found.probabilities[:, data.target.classes.index("ja")])
+    assert metrics["test/average_precision"] == pytest.approx(expected, abs=1e-6)
     for part in ("train", "val", "test"):  # the same answers as from the rows with which it was trained
         data, _ = open_part(cfg, learner, part)
         own = learner.predict(data.examples(part).only(data.inputs)).answers()
