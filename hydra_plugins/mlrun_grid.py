@@ -24,14 +24,22 @@ class GridSweeper(Sweeper):
         max_batch_size: jobs that the launcher receives at once; None for all.
         params: swept keys in addition to those of the command line, `{optim.lr: "0.1,0.01"}`.
         resume: skips the jobs that an earlier attempt finished.
+        suitable_only: leaves out jobs whose model is not for the problem of their data.
     """
 
     hydra_context: HydraContext
     config: DictConfig
     launcher: Any  # the pool prepares all jobs, and knows what MLflow has not received
 
-    def __init__(self, max_batch_size: int | None = None, params: dict[str, str] | None = None, resume: bool = False):
+    def __init__(
+        self,
+        max_batch_size: int | None = None,
+        params: dict[str, str] | None = None,
+        resume: bool = False,
+        suitable_only: bool = False,
+    ):
         self.max_batch_size, self.params, self.resume = max_batch_size, params or {}, resume
+        self.suitable_only = suitable_only
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.config = hydra_context, config
@@ -45,6 +53,10 @@ class GridSweeper(Sweeper):
         """
         texts = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
         jobs = combinations(parse_overrides(texts, self.hydra_context.config_loader))
+        if self.suitable_only:
+            from mlrun.sweep.suitable import suitable
+
+            jobs = suitable(jobs, self.hydra_context, self.config)
         if hasattr(self.launcher, "prepare"):
             self.launcher.prepare(jobs, self.resume)
             returned = self._launch(jobs)

@@ -31,7 +31,7 @@ def run(argv: list[str]) -> int:
     from mlrun.experiment.stored import Record, open_data, open_run
 
     cfg, learner = open_run(arguments.run, arguments.trust)
-    data = open_data(cfg)
+    data = open_data(cfg, learner)
     if not isinstance(data.target, (Label, Value)):
         kind = "nothing" if data.target is None else f"a {data.target.kind}"
         raise UserError(f"{arguments.run}: a diagnosis needs a label or a value to predict, and {data.name} has {kind}")
@@ -51,7 +51,8 @@ def run(argv: list[str]) -> int:
         raise UserError(
             f"{arguments.run}: a diagnosis compares train and val, and this run has no {'val' if 'train' in errors else 'train'} (dataset.split)"
         )
-    gaps = diagnose(errors, rows, arguments.human, LEAST if classifies else 0.05 * errors["val"])
+    least = LEAST if classifies else 0.05 * errors["val"]
+    gaps = diagnose(errors, rows, arguments.human, least, data.draws_val_from_train)
     _show(errors, rows, gaps, arguments.human, classifies)
     with Record(arguments.run, cfg, "diagnosis", "diagnose", {"human": arguments.human}) as tracked:
         tracked.metrics(

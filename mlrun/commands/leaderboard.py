@@ -52,7 +52,7 @@ def run(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
 
     from mlrun.errors import UserError
-    from mlrun.sweep.leaderboard import leaderboard
+    from mlrun.sweep.leaderboard import as_reported, leaderboard
     from mlrun.sweep.selection import Selection
 
     if arguments.source.startswith("select."):
@@ -66,6 +66,7 @@ def run(argv: list[str]) -> int:
     # `_runs` changes to the directory in which a sweep was started
     bars, lines = (path and Path(path).resolve() for path in (arguments.figure, arguments.curves))
     runs, parent = _runs(arguments.source)
+    runs = [as_reported(one) for one in runs]
     by = [key.strip() for key in arguments.by.split(",") if key.strip()] if arguments.by else None
     known = {"model", "dataset"} | {key for one in runs for key in one.params}
     for key in by or ():

@@ -74,21 +74,28 @@ class Entry:
         if key in self.body:
             return self.body[key]
         for item in self.body.get("defaults") or []:
-            if isinstance(item, str) and item not in ("_self_", self.name):
-                base = find(self.group, item.lstrip("/").removeprefix(f"{self.group}/"))
-                if base is not None and (value := base.get(key)) is not None:
-                    return value
+            if (base := self._base(item)) is not None and (value := base.get(key)) is not None:
+                return value
         return default
 
     @property
     def dataset(self) -> str | None:
-        """The dataset that the defaults list of a model or an experiment selects."""
+        """The dataset that the defaults list of a model or an experiment selects, or that of the entry which it extends."""
+        inherited = None
         for item in self.body.get("defaults") or []:
             if isinstance(item, dict):
                 for key, choice in item.items():
                     if key.removeprefix("override").strip().lstrip("/").partition("@")[0] == "dataset":
                         return choice
-        return None
+            elif (base := self._base(item)) is not None:
+                inherited = base.dataset or inherited
+        return inherited
+
+    def _base(self, item: Any) -> Entry | None:
+        """The entry of the same group that an item of the defaults list names."""
+        if not isinstance(item, str) or item in ("_self_", self.name):
+            return None
+        return find(self.group, item.lstrip("/").removeprefix(f"{self.group}/"))
 
 
 def roots(config_dir: str | Path | None = None) -> list[Path]:

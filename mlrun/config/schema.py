@@ -81,6 +81,7 @@ KEYS: dict[str, tuple[Kind, ...]] = {
     "model.init_only": (Items((Text(),)), Null()),
     "model.freeze": (Text(), Items((Text(),))),
     "model.unfreeze_every": (COUNT, Null()),
+    "model.class_weight": (Choice(("balanced",)), Null()),
     "model.lr_scale": (Mapping(), Null()),
     "model.adapt": (Items((Mapping(), Text())), Null()),
     "model.keep": (Choice(("best", "last")),),
@@ -137,7 +138,7 @@ BELOW = ("optim", "scheduler", "trainer", "dataset", "model")
 # What a YAML states about its model, dataset or scheduler; a `_target_` receives it only if it takes an argument of that name.
 METADATA = frozenset(
     {"name", "fits", "facts", "max_epochs", "min_steps", "max_steps", "keep", "min_image_size", "pixel_range", "problem", "interval",
-     "preprocessor", "evaluators", "figures", "monitor", "inherit_preprocessor", "init_from", "init_only", "freeze", "unfreeze_every", "lr_scale", "adapt", "gradient_clip_val", "suggested_lr",
+     "preprocessor", "evaluators", "figures", "monitor", "inherit_preprocessor", "init_from", "init_only", "freeze", "unfreeze_every", "class_weight", "lr_scale", "adapt", "gradient_clip_val", "suggested_lr",
      "suggested_batch_size"}
 )  # fmt: skip
 SPLITS, SPLIT_SETTINGS = ("train", "val", "test"), ("seed", "stratify", "train_dev")

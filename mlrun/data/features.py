@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-NUMBER, CATEGORY, TEXT, PATH = "number", "category", "text", "path"  # kinds of table columns
+# kinds of table columns
+NUMBER, BOOLEAN, DATE, CATEGORY, TEXT, PATH = "number", "boolean", "date", "category", "text", "path"
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Feature:
     evaluators: ClassVar[tuple[str, ...]] = ()  # defaults of a model that predicts it
 
     def columns(self, name: str) -> list[tuple[str, str]]:
-        """(column, NUMBER | CATEGORY | TEXT | PATH) of the table columns of this feature; empty if a table cannot hold it."""
+        """(column, NUMBER | BOOLEAN | DATE | CATEGORY | TEXT | PATH) of the table columns of this feature; empty if a table cannot hold it."""
         return []
 
     def state(self) -> dict[str, Any]:
@@ -110,9 +111,13 @@ class Series(Feature):
 
 @dataclass(frozen=True)
 class Row(Feature):
-    """One row of a table whose columns differ in type. Column: a DataFrame; missing values are NaN.
+    """One row of a table whose columns differ in type. Column: a DataFrame as `readers.columns.as_columns` makes it.
 
-    kinds: (name, NUMBER or CATEGORY) of each column, in order. encoding, separator, decimal: how the text file was read.
+    Args:
+        kinds: (name, NUMBER | BOOLEAN | DATE | CATEGORY) of each column, in order.
+        encoding, separator: how the text file was read.
+        decimal: the decimal mark of the number columns that are not in `formats`.
+        formats: column -> how its texts are written, see `readers.cells`, where that is not plain.
     """
 
     kind: ClassVar[str] = "row"
@@ -122,16 +127,28 @@ class Row(Feature):
     encoding: str = "utf-8"
     separator: str | None = None
     decimal: str = "."
+    formats: dict[str, dict[str, str]] | None = None
 
     @property
     def names(self) -> list[str]:
         return [name for name, _ in self.kinds]
 
+    @property
+    def written(self) -> dict[str, dict[str, str]]:
+        """`formats`, and the decimal mark of the other columns of numbers where it is not a point."""
+        formats = self.formats or {}
+        if self.decimal == ".":
+            return formats
+        return {name: {"decimal": self.decimal} for name, kind in self.kinds if kind == NUMBER} | formats
+
     def columns(self, name: str) -> list[tuple[str, str]]:
         return [(column, kind) for column, kind in self.kinds]
 
     def describe(self, value: Any) -> Any:
-        return {name: None if one != one else one for name, one in zip(self.names, value.tolist())}
+        return {
+            name: None if one != one else one.isoformat() if hasattr(one, "isoformat") else one
+            for name, one in zip(self.names, value.tolist())
+        }
 
 
 @dataclass(frozen=True)
@@ -170,6 +187,12 @@ class Label(Feature):
     def __post_init__(self) -> None:
         if not self.names:
             object.__setattr__(self, "names", [str(one) for one in self.classes])
+
+    def positive(self, most_frequent: int | None) -> int:
+        """The positive one of two classes: of texts the rarer one, of numbers and booleans the second. most_frequent: the class of most
+        training rows, None if that is not known."""
+        are_texts = all(isinstance(one, str) for one in self.classes)
+        return 1 - most_frequent if are_texts and most_frequent is not None else 1
 
     def describe(self, value: Any) -> Any:
         return self.names[int(value)]

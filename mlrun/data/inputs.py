@@ -50,6 +50,8 @@ def as_input(examples: Examples) -> Any:
     if len(examples.features) == 1:
         ((name, feature),) = examples.features.items()
         column = examples[name]
+        if isinstance(feature, Row):
+            return _with_iso_dates(column)
         if isinstance(feature, Text):
             import pandas as pd  # takes 0.3 s, which an array can do without
 
@@ -64,12 +66,22 @@ def as_input(examples: Examples) -> Any:
     for name, feature in examples.features.items():
         column = examples[name]
         if isinstance(feature, Row):
-            parts |= {key: column[key].to_numpy() for key in feature.names}
+            table = _with_iso_dates(column)
+            parts |= {key: table[key].to_numpy() for key in feature.names}
         elif isinstance(feature, Vector):
             parts |= {key: np.asarray(column)[:, at] for at, key in enumerate(feature.names)}
         else:
             parts[name] = [np.asarray(value).tolist() if isinstance(value, np.ndarray) else value for value in column]
     return pd.DataFrame(parts)
+
+
+def _with_iso_dates(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with dates as texts, as a service receives them."""
+    dates = [name for name, dtype in table.dtypes.items() if dtype.kind == "M"]
+    if not dates:
+        return table
+    texts = {name: table[name].map(lambda date: date.isoformat(), na_action="ignore").astype(object) for name in dates}
+    return table.assign(**texts)
 
 
 def table_columns(features: Mapping[str, Feature]) -> list[tuple[str, str]] | None:
@@ -81,7 +93,7 @@ def table_columns(features: Mapping[str, Feature]) -> list[tuple[str, str]] | No
 
 def _single(given: Any, name: str, feature: Feature) -> Any:
     if isinstance(feature, Row):
-        return as_columns(_frame(given, feature), feature.columns(name))
+        return as_columns(_frame(given, feature), feature.columns(name), feature.written)
     if isinstance(feature, Text):
         if hasattr(given, "columns") and name in given.columns:  # of a table with more columns than the model reads
             given = given[name]
@@ -128,7 +140,7 @@ def _from_columns(frame: pd.DataFrame, name: str, feature: Feature, folder: Path
         )
     kinds = {kind for _, kind in columns}
     if isinstance(feature, Row):
-        return as_columns(frame, columns)
+        return as_columns(frame, columns, feature.written)
     if kinds == {PATH}:
         assert isinstance(feature, Image)
         values = list(frame[name])

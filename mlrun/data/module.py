@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from mlrun.data.examples import Examples
-from mlrun.data.features import Feature, Label
+from mlrun.data.features import Feature, Label, Value
 from mlrun.data.splits import PARTS, TRAIN_DEV, SmallClass, part_sizes, split_rows
 from mlrun.errors import DataError
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mlrun.data.batches import Batches
     from mlrun.data.preprocess.preprocessor import Preprocessor
 
+LISTED_CLASSES = 6  # most classes whose shares the summary lists one by one
 SPLIT = {"train": 0.6, "val": 0.2, "test": 0.2}
 
 
@@ -55,12 +56,22 @@ class DataModule:
             raise DataError(f"dataset.batch_size={batch_size}: give a whole number of at least 1")
         self.problem, self.name, self.seed = problem, name, seed
         self.title = name  # name of the data in messages; the path if they come from a file
+        self.display_name = name  # name of the data in results and of the run; a file's with its target
         self.split = dict(split or SPLIT)
         self.batch_size, self.num_workers = batch_size, num_workers
         self.preprocessing: dict[str, Any] = {}
 
+    def follow(self, inputs: Mapping[str, Feature], targets: Mapping[str, Feature]) -> None:
+        """Called before `prepare` for data that a stored model evaluates: a dataset that infers what its columns hold reads them as that
+        model's features say instead."""
+
     def prepare(self) -> None:
         """Load, check and split. Idempotent. Raises DataError."""
+
+    @property
+    def summary(self) -> list[tuple[str, str]]:
+        """(name, text) of further lines about the data in the summary of a run."""
+        return []
 
     @property
     def source(self) -> str:
@@ -114,6 +125,11 @@ class DataModule:
     def sample(self, part: str) -> Examples:
         """Inputs of a few examples, to demonstrate predictions of the trained model."""
         return self.examples(part).only(self.inputs).take(slice(0, 5))
+
+    @property
+    def draws_val_from_train(self) -> bool:
+        """Whether train and val were drawn at random from the same rows, so that they have the same distribution."""
+        return False
 
     def with_parts(self, parts: Mapping[str, np.ndarray]) -> DataModule:
         """The same data with other parts: name -> original row numbers."""
@@ -224,6 +240,31 @@ class RowData(DataModule):
         return Examples(self.content.columns, self.content.features, self.rows(part))
 
     @property
+    def summary(self) -> list[tuple[str, str]]:
+        """The shares of the classes, or the range of the values, among the rows of all parts."""
+        target = self.target
+        if not isinstance(target, (Label, Value)):
+            return []
+        values = np.asarray(self.content.columns[self.targets[0]])[
+            np.concatenate([self.rows(part) for part in self.sizes])
+        ]
+        if isinstance(target, Value):
+            text = (
+                f"mean {values.mean():.4g}, deviation {values.std():.4g}, from {values.min():.4g} to {values.max():.4g}"
+            )
+            return [("target", f"{target.column}: {text}")]
+        shares = np.bincount(values, minlength=len(target.classes)) / max(1, len(values))
+        if len(shares) > LISTED_CLASSES:
+            text = f"{len(shares)} classes, each {shares.min():.1%} to {shares.max():.1%} of the rows"
+        else:
+            text = ", ".join(f"{name} {share:.1%}" for name, share in zip(target.names, shares))
+        if len(shares) == 2:
+            train = np.asarray(self.content.columns[self.targets[0]])[self.rows("train")]
+            positive = target.positive(int(np.bincount(train).argmax()) if len(train) else None)
+            text += f" (positive: {target.names[positive]})"
+        return [("target", f"{target.column}: {text}")]
+
+    @property
     def classes(self) -> np.ndarray | None:
         """(all rows,) classes by which the split is stratified; None for a random split."""
         by_class = self.splits_by_class and self.split.get("stratify", True)
@@ -233,6 +274,11 @@ class RowData(DataModule):
             if by_class and isinstance(self._content.features.get(target), Label)
             else None
         )
+
+    @property
+    def draws_val_from_train(self) -> bool:
+        sources = self.content.sources
+        return sources is None or any({"train", "val"} <= set(parts) for _, _, parts in sources)
 
     def with_parts(self, parts: Mapping[str, np.ndarray]) -> RowData:
         view = copy.copy(self)

@@ -15,7 +15,7 @@ from mlrun.data.features import CATEGORY, NUMBER, PATH, TEXT, Feature, Image, Ro
 from mlrun.data.inputs import from_table
 from mlrun.data.readers.images import SUFFIXES as IMAGE_SUFFIXES
 from mlrun.data.readers.images import images_in, read_image
-from mlrun.data.readers.row_files import READERS, Fields, Parsed, Rejected
+from mlrun.data.readers.row_files import READERS, Fields, Parsed, Reading, Rejected
 from mlrun.errors import DataError
 
 IMAGES = 64  # images of a piece
@@ -68,7 +68,7 @@ def read_rows(
     if not fields:
         raise DataError(f"{source}: this model does not take rows of a table")
     row = next((feature for feature in features.values() if isinstance(feature, Row)), None)
-    reading = {} if row is None else {"encoding": row.encoding, "separator": row.separator, "decimal": row.decimal}
+    reading = Reading() if row is None else Reading(row.encoding, row.separator, row.written)
     frames = READERS[kind](source, reading, fields, separator)
     folder = Path() if source == "-" else Path(source).parent
     return (partial(_piece, frame, features, fields, folder) for frame in frames)

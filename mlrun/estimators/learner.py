@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mlrun.config.instantiate import build, plain
+from mlrun.data.class_weights import BALANCED, check_classes, class_weights
 from mlrun.data.examples import Examples
 from mlrun.data.features import Feature, Image, Text
 from mlrun.data.inputs import as_examples
@@ -76,14 +77,21 @@ class EstimatorLearner(Learner):
             build(None if of_text else model.get("preprocessing"), spec, "model.preprocessing"),
             build(model[name], spec, f"model.{name}"),
         ]
+        if model.get("class_weight"):
+            check_classes(data)
+            weigh_classes(steps[-1])
         recipe = {"model": model, "dataset": plain(cfg["dataset"]), "role": name, **features_of(data)}
         evaluators = make_evaluators(evaluators_of(model, name), data.target)
         return cls(make_pipeline(*[step for step in steps if step is not None]), preprocessor, evaluators, recipe)
 
     def fit(self, data: DataModule, run: Any, directory: Path, progress: Any, resume: Path | None = None) -> None:
         examples = data.examples("train")
+        weights = {}
+        if self.recipe["model"].get("class_weight") and not _own_weights(self.estimator):
+            rows = class_weights(data)[examples[data.targets[0]]]
+            weights = {f"{self.steps.steps[-1][0]}__sample_weight": rows}
         try:
-            self.steps.fit(self.role.rows(data, "train"), self.role.target(examples))
+            self.steps.fit(self.role.rows(data, "train"), self.role.target(examples), **weights)
             for part in ("train", "val"):
                 if 0 < data.sizes[part] <= (TRAIN_METRICS_ROWS if part == "train" else np.inf):
                     for metric, value in self.evaluate(data, part).metrics.items():
@@ -182,6 +190,25 @@ class EstimatorLearner(Learner):
         target = next(iter(preprocessor.targets.values()), None)
         evaluators = make_evaluators(evaluators_of(recipe["model"], recipe["role"]), target)
         return cls(steps, preprocessor, evaluators, recipe)
+
+
+def weigh_classes(estimator: Any) -> None:
+    """Makes an estimator weigh the classes, if it or one that it contains has an argument for that; others get weights of rows in `fit`.
+
+    Raises ConfigError if it knows neither.
+    """
+    from sklearn.utils.validation import has_fit_parameter
+
+    own = _own_weights(estimator)
+    if own:
+        estimator.set_params(**dict.fromkeys(own, BALANCED))
+    elif not has_fit_parameter(estimator, "sample_weight"):
+        raise ConfigError(f"model.class_weight: {type(estimator).__name__} takes no weights of classes or rows")
+
+
+def _own_weights(estimator: Any) -> list[str]:
+    """Names of the estimator's arguments for weights of classes."""
+    return [name for name in estimator.get_params() if name.rpartition("__")[2] == "class_weight"]
 
 
 def evaluators_of(model: dict[str, Any], role: str) -> list[Any]:

@@ -1,7 +1,8 @@
-"""Evaluator of single-class predictions: accuracy, macro F1, log loss, ROC AUC."""
+"""Evaluator of single-class predictions: accuracy and its baseline, macro F1, recall per class, log loss, ROC AUC, average precision."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,20 +14,33 @@ from mlrun.data.predictions import LabelPredictions
 from mlrun.evaluation import metrics
 from mlrun.evaluation.evaluator import Better, Evaluator, Subject
 
+RECALLS = 20  # most classes whose recall is measured one by one
+
 
 class Classification(Evaluator):
-    """Of `LabelPredictions`; see `metrics.classification`."""
+    """Of `LabelPredictions`; see `metrics.classification`.
+
+    Also `recall_CLASS` for up to RECALLS classes, and `baseline_accuracy`, that of always predicting the most frequent class of the
+    training rows.
+    """
 
     metrics = {
         "accuracy": Better.LARGER,
         "f1_macro": Better.LARGER,
         "log_loss": Better.SMALLER,
         "roc_auc": Better.LARGER,
+        "average_precision": Better.LARGER,
+        "baseline_accuracy": Better.NEITHER,
     }
     every_epoch = False  # tasks count hits on the device while they train
+    of_chosen_epoch = True
 
     def suits(self, target: Feature | None) -> bool:
         return isinstance(target, Label)
+
+    def prepare(self, target: Feature | None) -> None:
+        self._recalls = recall_names(target) if isinstance(target, Label) else []
+        self.metrics = {**type(self).metrics, **dict.fromkeys(self._recalls, Better.LARGER)}
 
     def begin(self, subject: Subject) -> None:
         super().begin(subject)
@@ -39,4 +53,23 @@ class Classification(Evaluator):
     def compute(self) -> dict[str, float]:
         truth = np.concatenate([true for true, _ in self._parts])
         predictions = self._parts[0][1].concatenate([one for _, one in self._parts[1:]])
-        return metrics.classification(truth, predictions.indices, predictions.probabilities, len(predictions.classes))
+        count, label = len(predictions.classes), baseline_of(self.subject).get("label")
+        positive = self.subject.data.target.positive(label)
+        measured = metrics.classification(truth, predictions.indices, predictions.probabilities, count, positive)
+        if label is not None:
+            measured["baseline_accuracy"] = float(np.mean(truth == label)) if len(truth) else float("nan")
+        if getattr(self, "_recalls", None):
+            measured.update(zip(self._recalls, metrics.recalls(truth, predictions.indices, count)))
+        return measured
+
+
+def recall_names(target: Label) -> list[str]:
+    """Names of the metrics with the recall of each class, in the classes' order; none for many classes. MLflow permits some characters only."""
+    if len(target.names) > RECALLS:
+        return []
+    return ["recall_" + re.sub(r"[^\w. -]", "_", str(name)) for name in target.names]
+
+
+def baseline_of(subject: Subject) -> Mapping[str, Any]:
+    """What a learner knows to predict without any input; empty for one that was stored without it."""
+    return getattr(subject.model, "recipe", {}).get("baseline") or {}

@@ -12,6 +12,7 @@ ADVICE = {
     "variance": "more data, augmentation (augment=…), regularization (trainer.l2, dropout), early stopping, a smaller model",
     "data mismatch": "training data more like dev: collect or make some, look at what differs (mlrun errors), put some dev-like rows into train",
     "variance or data mismatch": "which of the two: keep rows of train aside with dataset.split.train_dev=0.1 and train again",
+    "chance": "nothing: both parts were drawn at random from the same rows",
     "over-fitting to dev": "a larger or fresh dev part; fewer choices made by looking at it",
 }
 LEAST = 0.01  # a smaller gap of error rates is negligible
@@ -33,7 +34,13 @@ class Gap:
         return ADVICE[self.name]
 
 
-def diagnose(errors: dict[str, float], rows: dict[str, int], human: float = 0.0, least: float = LEAST) -> list[Gap]:
+def diagnose(
+    errors: dict[str, float],
+    rows: dict[str, int],
+    human: float = 0.0,
+    least: float = LEAST,
+    one_distribution: bool = False,
+) -> list[Gap]:
     """The gaps between the errors of the parts "train", "train_dev" (if there is one), "val" and "test".
 
     A gap matters if it exceeds `least`, DEVIATIONS standard errors of a difference of two rates, and SHARE of the largest gap.
@@ -43,11 +50,15 @@ def diagnose(errors: dict[str, float], rows: dict[str, int], human: float = 0.0,
         rows: part -> number of rows.
         human: human-level error.
         least: smallest relevant gap, in the unit of the errors.
+        one_distribution: train and val were drawn at random from the same rows, so that they cannot differ in kind.
     """
+    mismatch = "data mismatch" if "train_dev" in errors else "variance or data mismatch"
+    if one_distribution:
+        mismatch = "chance" if "train_dev" in errors else "variance"
     names = {
         "train": "avoidable bias",
         "train_dev": "variance",
-        "val": "data mismatch" if "train_dev" in errors else "variance or data mismatch",
+        "val": mismatch,
         "test": "over-fitting to dev",
     }
     found: list[Gap] = []
@@ -61,10 +72,11 @@ def diagnose(errors: dict[str, float], rows: dict[str, int], human: float = 0.0,
         found.append(Gap(name, errors[part] - before, chance))
         before, before_part = errors[part], part
     largest = max((gap.size for gap in found), default=0.0)
-    return [
-        Gap(gap.name, gap.size, gap.chance, gap.size > max(least, DEVIATIONS * gap.chance, SHARE * largest))
-        for gap in found
-    ]
+
+    def matters(gap: Gap) -> bool:
+        return gap.name != "chance" and gap.size > max(least, DEVIATIONS * gap.chance, SHARE * largest)
+
+    return [Gap(gap.name, gap.size, gap.chance, matters(gap)) for gap in found]
 
 
 def _variance(error: float, rows: int) -> float:

@@ -50,14 +50,18 @@ class Evaluator(ABC):
     An evaluator with its own data (episodes, word pairs, a retrieval set) works in `compute` and ignores `update`.
     """
 
-    metrics: ClassVar[Mapping[str, Better]]  # every metric that `compute` may return, with its direction
+    metrics: Mapping[str, Better]  # every metric that `compute` may return, with its direction
     every_epoch: bool = True  # False: only at the end, not after each epoch on the validation part
+    of_chosen_epoch: ClassVar[bool] = False  # True: at the end also on the validation part
     needs_batch: ClassVar[bool] = False  # True: `update` needs the estimator's input rows
     needs_predictions: ClassVar[bool] = True  # False: `update` gets None, and nothing is predicted
 
     def suits(self, target: Feature | None) -> bool:
         """Whether it can evaluate predictions of this target; others are left out."""
         return True
+
+    def prepare(self, target: Feature | None) -> None:
+        """Called once with the target that it suits, before `metrics` is read: some metrics depend on the classes."""
 
     def begin(self, subject: Subject) -> None:
         """Resets the evaluator."""
@@ -84,7 +88,10 @@ def make_evaluators(entries: Sequence[Any] | None, target: Feature | None = None
     """
     entries = entries if entries is not None or target is None else target.evaluators
     found = [_evaluator(entry, f"model.evaluators[{at}]") for at, entry in enumerate(entries or ())]
-    return [one for one in found if one.suits(target)]
+    suitable = [one for one in found if one.suits(target)]
+    for one in suitable:
+        one.prepare(target)
+    return suitable
 
 
 def directions(*declared: Mapping[str, Better]) -> dict[str, str]:

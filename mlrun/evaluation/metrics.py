@@ -20,8 +20,9 @@ def classification(
     y_pred: np.ndarray,
     probabilities: np.ndarray | None = None,
     num_classes: int | None = None,
+    positive: int = 1,
 ) -> dict[str, float]:
-    """Accuracy and macro F1; with `probabilities` log loss, and ROC AUC if there are two classes.
+    """Accuracy and macro F1; with `probabilities` log loss, and ROC AUC and average precision if there are two classes.
 
     Macro F1 is the mean over the classes that occur in `y_true` or `y_pred`.
 
@@ -29,6 +30,7 @@ def classification(
         y_true, y_pred: (rows,) class indices 0..num_classes-1.
         probabilities: (rows, num_classes), rows sum to 1.
         num_classes: None: as many as occur.
+        positive: the positive one of two classes.
     """
     y_true, y_pred = np.asarray(y_true, dtype=np.int64), np.asarray(y_pred, dtype=np.int64)
     counts = confusion(y_true, y_pred, num_classes or _num_classes(y_true, y_pred, probabilities))
@@ -43,7 +45,15 @@ def classification(
         measured["log_loss"] = log_loss(y_true, probabilities)
         if probabilities.shape[1] == 2:
             measured["roc_auc"] = roc_auc(y_true, probabilities[:, 1])
+            measured["average_precision"] = average_precision(y_true == positive, probabilities[:, positive])
     return measured
+
+
+def recalls(y_true: np.ndarray, y_pred: np.ndarray, num_classes: int) -> list[float]:
+    """The fraction of each class's rows that are predicted as that class; NaN for a class without rows. (rows,) class indices."""
+    counts = confusion(y_true, y_pred, num_classes)
+    true = counts.sum(axis=1)
+    return np.where(true > 0, counts.diagonal() / np.maximum(true, 1), np.nan).tolist()
 
 
 def regression(y_true: np.ndarray, y_pred: np.ndarray) -> dict[str, float]:
@@ -158,9 +168,9 @@ def threshold_counts(y_true: np.ndarray, score: np.ndarray) -> tuple[np.ndarray,
 
 def average_precision(y_true: np.ndarray, score: np.ndarray) -> float:
     """Precision averaged over recall, as a step function: sum of (R_n - R_{n-1}) P_n. NaN without positives."""
-    true_positives, false_positives = threshold_counts(y_true, score)
-    if not true_positives[-1]:
+    if not np.any(np.asarray(y_true) == 1):
         return float("nan")
+    true_positives, false_positives = threshold_counts(y_true, score)
     precision = true_positives / (true_positives + false_positives)
     recall = true_positives / true_positives[-1]
     return float(np.sum(np.diff(recall, prepend=0.0) * precision))

@@ -60,7 +60,16 @@ def cross_validate(
     count = len(rows) if settings["folds"] == ALL else settings["folds"]
     plan = list(folds(len(rows), count, settings.get("repeats") or 1, _seed(cfg, data), classes, groups))
     sizes = {_division(settings): len(rows)}
-    report.config_summary(cfg, overrides, sizes=sizes, problem=data.problem, directory=result.directory)
+    report.config_summary(
+        cfg,
+        overrides,
+        sizes=sizes,
+        problem=data.problem,
+        directory=result.directory,
+        dataset=data.display_name,
+        about=data.summary,
+    )
+    result.began = True
     done: list[Fold] = []
     seconds: dict[str, float] = {}
     for number, (train, held_out) in enumerate(plan, start=1):
@@ -247,7 +256,7 @@ def _fold(
         with part.phase("evaluate"):
             evaluation = learner.evaluate(data, "test")
         metrics = {f"test/{name}": value for name, value in evaluation.metrics.items()}
-        run.metrics(metrics, step=learner.training.best_epoch or 0)
+        run.metrics(metrics, step=learner.training.reported_epoch)
         learner.save(directory / "model")
         log_model(run, learner, directory / "model", data.sample("test"))
         status = "FINISHED"

@@ -41,6 +41,8 @@ class Result:
     seconds: dict[str, float] = field(default_factory=dict)
     parameters: int | None = None
     best_epoch: int | None = None
+    reported_epoch: int = 0  # the epoch of the model that was evaluated; 0 without epochs
+    began: bool = False  # whether the data and the model were accepted
     predict_ms: float | None = (
         None  # median time to predict one row; not in `metrics`, because repetitions of a run differ in it
     )

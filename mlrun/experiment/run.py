@@ -29,7 +29,7 @@ from mlrun.report import terminal
 from mlrun.report.notify import notify
 from mlrun.report.view import figures
 from mlrun.tracking.delivery import Unreachable
-from mlrun.tracking.directions import as_tag
+from mlrun.tracking.directions import REJECTED, as_tag
 from mlrun.tracking.recorder import KEY
 from mlrun.tracking.run import NullRun, Run
 from mlrun.tracking.run_directory import LOCK_SECONDS, locked, write_atomically
@@ -116,6 +116,8 @@ def _attempt(
     except BaseException as error:
         result.status = "KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit, Pruned)) else "FAILED"
         _leave_traceback(error, directory, tracked)
+        if isinstance(error, UserError) and not result.began:
+            tracked.tags({REJECTED: "the run never began: its data or configuration were refused"})
         if isinstance(error, (KeyboardInterrupt, SystemExit)) and not isinstance(tracked, NullRun):
             print(
                 f"mlrun: to resume this run: mlrun resume {shlex.quote(terminal.short_path(directory))}",
@@ -146,12 +148,16 @@ def _run(
             "dataset",
         )
         data.prepare()
+        if data.display_name != result.dataset:
+            result.dataset = data.display_name
+            tracked.tags({"dataset": result.dataset, "mlflow.runName": _run_name(cfg, result.dataset)})
         tracked.dataset(data.name, data.digest, data.source, json.dumps(data.sizes))
     if cfg["trainer"].get("folds"):
         from mlrun.experiment.crossvalidation import cross_validate
 
         whole = cast(Run, tracked)  # cross-validation refuses further processes
         cross_validate(cfg, data, result, whole, report, overrides)
+        warn_below_baseline(result, "cv", bool(cfg["model"].get("class_weight")), tracked)
         return _record_metrics(result, whole)
     with result.phase("import"):
         from mlrun.experiment.reference_classifier import reference_for
@@ -160,20 +166,34 @@ def _run(
         learner = make_learner(cfg, data)
     result.monitor, result.mode = learner.monitor, learner.mode
     tracked.check()
-    report.config_summary(cfg, overrides, sizes=data.sizes, problem=data.problem, directory=directory)
+    report.config_summary(
+        cfg,
+        overrides,
+        sizes=data.sizes,
+        problem=data.problem,
+        directory=directory,
+        dataset=data.display_name,
+        about=data.summary,
+    )
     tracked.tags(as_tag(learner.directions))
+    result.began = True
 
     with result.phase("fit"):
         learner.fit(data, tracked, directory, report.Progress(), resume)
     if isinstance(tracked, NullRun):
         return  # the first process of the distributed run evaluates and writes
     result.parameters, result.best_epoch = learner.training.parameters, learner.training.best_epoch
+    result.reported_epoch = learner.training.reported_epoch
     result.metrics.update(_at_epoch(learner.training.history, result.best_epoch))
     with result.phase("evaluate"):
+        if data.sizes["val"] and data.sizes["test"]:
+            for name, value in learner.validate(data).items():
+                result.metrics.setdefault(f"val/{name}", value)
         part = next((part for part in ("test", "val", "train") if data.sizes[part]), "test")
         evaluation = learner.evaluate(data, part, reference_for(cfg, data, run, tracked))
         result.metrics.update({f"{part}/{name}": value for name, value in evaluation.metrics.items()})
     _warn_of_divergence(result, tracked)
+    warn_below_baseline(result, part, bool(cfg["model"].get("class_weight")), tracked)
     _record_metrics(result, tracked)
 
     with result.phase("report"):
@@ -201,7 +221,10 @@ def _milliseconds_per_row(learner: Learner, sample: Examples) -> float:
 
 
 def _record_metrics(result: Result, tracked: Run) -> None:
-    tracked.metrics(result.metrics, step=result.best_epoch or 0)
+    tracked.metrics(result.metrics, step=result.reported_epoch)
+    if result.best_epoch is not None:  # MLflow shows the last value of val/…, which is that of the last epoch
+        best = {f"best_{name}": value for name, value in result.metrics.items() if name.startswith("val/")}
+        tracked.metrics({"best_epoch": result.best_epoch, **best}, step=result.best_epoch)
     log.info("result: %s", ", ".join(f"{name} {value:.6g}" for name, value in result.metrics.items()))
     summary = {"monitor": result.monitor, "mode": result.mode, "parameters": result.parameters}
     tracked.tags({name: value for name, value in summary.items() if value is not None})
@@ -227,11 +250,16 @@ def _open_run(
         "directory": record.path.parent,
         KEY: record.key,
     }
-    optim = f" {cfg['optim']['_target_'].rpartition('.')[2]}" if model.get("_target_") and cfg.get("optim") else ""
-    name = cfg["tracking"]["run_name"] or f"{model['name']} {dataset['name']}{optim} seed={cfg['seed']}"
+    name = _run_name(cfg, dataset["name"])
     return Run(
         cfg["tracking"]["experiment"], name, tags, flatten(relevant(cfg)), parent, run_id, on_open, record.path.parent
     )
+
+
+def _run_name(cfg: dict[str, Any], dataset: str) -> str:
+    model = cfg["model"]
+    optim = f" {cfg['optim']['_target_'].rpartition('.')[2]}" if model.get("_target_") and cfg.get("optim") else ""
+    return cfg["tracking"]["run_name"] or f"{model['name']} {dataset}{optim} seed={cfg['seed']}"
 
 
 def _close_run(tracked: Run, result: Result) -> None:
@@ -290,6 +318,33 @@ def _warn_of_divergence(result: Result, tracked: Run | NullRun) -> None:
         log.warning(message)
         print(f"mlrun: warning: {message}", file=sys.stderr)
         tracked.tags({"diverged": "true"})
+
+
+def warn_below_baseline(result: Result, part: str, weighted: bool, tracked: Run | NullRun) -> None:
+    """Says so if the model is not better than a prediction without any input.
+
+    Args:
+        part: of the metrics that are compared.
+        weighted: whether the classes had weights. The model then trades accuracy for recall, and the mean recall is compared with chance.
+    """
+    recalls = [value for name, value in result.metrics.items() if name.startswith(f"{part}/recall_")]
+    recalls = [value for value in recalls if math.isfinite(value)]
+    accuracy, rmse = (result.metrics.get(f"{part}/{name}") for name in ("accuracy", "rmse"))
+    constant, mean = (result.metrics.get(f"{part}/baseline_{name}") for name in ("accuracy", "rmse"))
+    if weighted and recalls:
+        balanced = sum(recalls) / len(recalls)
+        if balanced > 1 / len(recalls):
+            return
+        message = f"the mean recall of the classes, {balanced:.4g}, is not better than chance"
+    elif accuracy is not None and constant is not None and accuracy <= constant:
+        message = f"{part}/accuracy {accuracy:.4g} is not better than always predicting the most frequent class ({constant:.4g})"
+        message += ". Look at the recall of each class; weights help rare classes: model.class_weight=balanced"
+    elif rmse is not None and mean is not None and rmse >= mean:
+        message = f"{part}/rmse {rmse:.4g} is not better than always predicting the mean ({mean:.4g})"
+    else:
+        return
+    notify(f"warning: {message}", logging.WARNING)
+    tracked.tags({"beats_baseline": "false"})
 
 
 def _at_epoch(history: Mapping[str, Sequence[tuple[int, float]]], epoch: int | None) -> dict[str, float]:

@@ -88,12 +88,14 @@ def _read_yaml(path: Path) -> Any:
         raise UserError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from None
 
 
-def open_data(cfg: dict[str, Any], **settings: Any) -> DataModule:
-    """The prepared dataset of a configuration, with some of its settings replaced."""
+def open_data(cfg: dict[str, Any], learner: Learner | None = None, **settings: Any) -> DataModule:
+    """The prepared dataset of a configuration, with some of its settings replaced, its columns read as those of a learner."""
     from mlrun.config.instantiate import build
 
     dataset = {**cfg["dataset"], **settings}
     data = build(dataset, {"seed": cfg["seed"], "data_dir": cfg["data_dir"], "name": dataset["name"]}, "dataset")
+    if learner is not None:
+        data.follow(learner.inputs, learner.targets)
     data.prepare()
     return data
 
@@ -115,9 +117,9 @@ def open_part(
         UserError: the part has no rows, or the model cannot read the data.
     """
     if not overrides:
-        data = open_data(cfg)
+        data = open_data(cfg, learner)
     else:
-        data = _other_data(cfg, list(overrides), whole=part is None)
+        data = _other_data(cfg, list(overrides), part is None, learner)
         _as_learned(data, learner, cfg)
     sizes = data.sizes
     chosen = part or next((name for name in ("test", "val", "train") if sizes.get(name)), "test")
@@ -128,7 +130,7 @@ def open_part(
     return data, chosen
 
 
-def _other_data(cfg: dict[str, Any], overrides: list[str], whole: bool) -> DataModule:
+def _other_data(cfg: dict[str, Any], overrides: list[str], whole: bool, learner: Learner) -> DataModule:
     from omegaconf import OmegaConf
 
     from mlrun.config.compose import compose
@@ -159,7 +161,7 @@ def _other_data(cfg: dict[str, Any], overrides: list[str], whole: bool) -> DataM
     if whole and not any("dataset.split" in text for text in overrides) and "split" in dataset:
         dataset["split"] = {**dataset["split"], "train": 0, "val": 0, "test": None, "stratify": False}
         dataset["split"].pop("train_dev", None)
-    return open_data({**cfg, "dataset": dataset})
+    return open_data({**cfg, "dataset": dataset}, learner)
 
 
 def _as_learned(data: DataModule, learner: Learner, cfg: dict[str, Any]) -> None:

@@ -12,10 +12,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from mlrun.config.constructor_errors import reason_of
 from mlrun.config.identity import is_network
 from mlrun.data.examples import Examples
-from mlrun.data.features import Feature, restore
+from mlrun.data.features import Feature, Label, Value, restore
 from mlrun.data.module import DataModule
 from mlrun.data.predictions import Predictions
 from mlrun.data.readers.trust import check_code, has_signature, with_signature
@@ -37,6 +39,13 @@ class Training:
     parameters: int | None = None
     best_epoch: int | None = None
     history: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+
+    @property
+    def reported_epoch(self) -> int:
+        """The epoch whose model is evaluated: the best one, or else the last; 0 if nothing was measured while training."""
+        if self.best_epoch is not None:
+            return self.best_epoch
+        return max((epoch for points in self.history.values() for epoch, _ in points), default=0)
 
 
 @dataclass
@@ -92,6 +101,10 @@ class Learner(ABC):
     @abstractmethod
     def evaluate(self, data: DataModule, part: str, reference_classifier: Any = None) -> Evaluation:
         """Metrics and predictions on a part. reference_classifier: see `Subject`."""
+
+    def validate(self, data: DataModule) -> dict[str, float]:
+        """Metrics of the trained model on the val part, by name, that are not measured after every epoch."""
+        return {}
 
     @abstractmethod
     def predict(self, examples: Examples) -> Predictions:
@@ -149,11 +162,19 @@ class Learner(ABC):
 
 
 def features_of(data: DataModule) -> dict[str, dict[str, Any]]:
-    """`inputs` and `targets` of a recipe."""
-    features = data.features
+    """`inputs`, `targets` and `baseline` of a recipe. baseline: what predicts best without any input: `label` or `value`."""
+    features, target = data.features, data.target
+    baseline: dict[str, Any] = {}
+    if isinstance(target, (Label, Value)) and len(train := data.examples("train")):
+        known = np.asarray(train[data.targets[0]])
+        if isinstance(target, Label):
+            baseline["label"] = int(np.bincount(known).argmax())
+        else:
+            baseline["value"] = float(known.mean())
     return {
         "inputs": {name: features[name].state() for name in data.inputs},
         "targets": {name: features[name].state() for name in data.targets},
+        "baseline": baseline,
     }
 
 

@@ -194,6 +194,9 @@ def clusters_2d(
 ) -> Figure:
     """Rows on their first two principal components, coloured by cluster and, in a second panel, by true class if known.
 
+    Numbers of clusters mean nothing, so a cluster has the colour of the class with which it shares the most rows, one class each; further
+    clusters have colours of their own.
+
     x: (rows, features), input of the clusterer; labels: (rows,); centers: (clusters, features).
     """
     x, labels = np.asarray(x, dtype=float), np.asarray(labels)
@@ -202,23 +205,34 @@ def clusters_2d(
     if len(x) > POINTS:
         rows = np.random.default_rng(0).choice(len(x), POINTS, replace=False)
     points = (x[rows] - mean) @ plane.T
-    panels: list[tuple[str, np.ndarray, Sequence[Any] | None]] = [("found clusters", labels[rows], None)]
+    clusters = np.unique(labels)
+    colours = {int(cluster): place for place, cluster in enumerate(clusters)}
+    count = len(clusters)
     if y_true is not None:
-        panels.append(("true classes", np.asarray(y_true)[rows], class_names))
+        colours = _matched(labels, np.asarray(y_true))
+        count = max(count, 0 if class_names is None else len(class_names), int(np.max(y_true)) + 1)
+    of_clusters = {value: f"cluster {value}" for value in clusters.tolist()}
+    panels = [("found clusters", labels[rows], of_clusters, colours)]
+    if y_true is not None:
+        present = np.unique(y_true).tolist()
+        of_classes = {value: class_names[value] if class_names is not None else value for value in present}
+        panels.append(("true classes", np.asarray(y_true)[rows], of_classes, {value: value for value in present}))
 
-    title = f"{title}: {len(np.unique(labels))} on two principal components"
-    figure = new_figure(5.6 if len(panels) == 1 else 10.4, 4.9, title)
-    all_axes = new_axes(figure, 0.75, 0.65, 0.3 if y_true is None else 1.5, 0.85, columns=len(panels), gap_x=0.5)
+    title = f"{title}: {len(clusters)} on two principal components"
+    if y_true is not None:
+        title += ", each coloured as the class that it matches best"
+    figure = new_figure(6.8 if len(panels) == 1 else 11.9, 4.9, title)
+    all_axes = new_axes(figure, 0.75, 0.65, 1.5, 0.85, columns=len(panels), gap_x=1.6)
     size = 4.5 if len(rows) < 1000 else 3
-    for axes, (name, groups, names) in zip(all_axes, panels):
-        values = np.unique(groups)
-        for value in values:
+    for axes, (name, groups, names, colour_of) in zip(all_axes, panels):
+        for value in np.unique(groups).tolist():
             of_group = points[groups == value]
-            label = shorten(names[value] if names is not None else value, 14)
+            label = shorten(names[value], 14)
             axes.plot(of_group[:, 0], of_group[:, 1], linestyle="none", marker="o", markeredgewidth=0, label=label,
-                      markersize=size, alpha=0.65, color=_group_colour(value, len(values)))  # fmt: skip
+                      markersize=size, alpha=0.65, color=_group_colour(colour_of[value], count))  # fmt: skip
         axes.set_title(name)
         axes.set_xlabel(f"first component, {share[0]:.0%} of variance")
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02), markerscale=1.6, handletextpad=0.2)
     all_axes[0].set_ylabel(f"second component, {share[1]:.0%} of variance")
     if centers is not None:
         middle = (np.asarray(centers, dtype=float) - mean) @ plane.T
@@ -228,8 +242,23 @@ def clusters_2d(
             all_axes[0].text(cx, cy, str(at), fontsize=9, fontweight="bold", ha="center", va="center_baseline")
     if y_true is not None:
         all_axes[1].set_yticklabels([])
-        all_axes[1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.02), markerscale=1.6, handletextpad=0.2)
     return figure
+
+
+def _matched(labels: np.ndarray, y_true: np.ndarray) -> dict[int, int]:
+    """Cluster -> class, one each so that most rows agree (the Hungarian method); further clusters get numbers above those of the classes."""
+    from scipy.optimize import linear_sum_assignment
+
+    clusters, places = np.unique(labels, return_inverse=True)
+    shared = np.zeros((len(clusters), int(y_true.max()) + 1), dtype=np.int64)
+    np.add.at(shared, (places.reshape(-1), y_true), 1)
+    matched = dict(zip(*(side.tolist() for side in linear_sum_assignment(-shared))))
+    unused = iter(range(shared.shape[1], shared.shape[1] + len(clusters)))
+    free = [value for value in range(shared.shape[1]) if value not in matched.values()]
+    return {
+        int(cluster): matched[place] if place in matched else free.pop(0) if free else next(unused)
+        for place, cluster in enumerate(clusters)
+    }
 
 
 def _group_colour(index: int, count: int) -> Any:

@@ -15,6 +15,8 @@ from mlrun.report.progress import Progress
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+LISTED_RECALLS = 6  # most classes whose recall the result lists; of more it names the lowest
+
 __all__ = ["Progress", "config_rows", "config_summary", "result_table", "short_path"]
 
 
@@ -26,6 +28,8 @@ def config_summary(
     directory: str | Path | None = None,
     run_id: str | None = None,
     stream: IO[str] | None = None,
+    dataset: str | None = None,
+    about: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Prints a summary of the run that is about to start.
 
@@ -35,8 +39,10 @@ def config_summary(
         problem, sizes: of the data module; sizes: part -> rows.
         directory, run_id: of the run.
         stream: None: stdout.
+        dataset: display name of the data; None: that of the configuration.
+        about: (name, text) of further lines about the data.
     """
-    _block("mlrun", config_rows(cfg, overrides, problem, sizes, directory, run_id), stream)
+    _block("mlrun", config_rows(cfg, overrides, problem, sizes, directory, run_id, dataset, about), stream)
 
 
 def config_rows(
@@ -46,16 +52,19 @@ def config_rows(
     sizes: Mapping[str, int] | None = None,
     directory: str | Path | None = None,
     run_id: str | None = None,
+    dataset: str | None = None,
+    about: Sequence[tuple[str, str]] = (),
 ) -> list[tuple[str, str]]:
     """(name, text) of each line of `config_summary`."""
-    model, dataset = cfg.get("model") or {}, cfg.get("dataset") or {}
+    model, settings = cfg.get("model") or {}, cfg.get("dataset") or {}
     network = bool(model.get("_target_"))
-    problem = problem or dataset.get("problem")
+    problem = problem or settings.get("problem")
     rows = [("model", _model_line(model, overrides, problem, network))]
-    parts = [str(dataset.get("name") or _class_name(dataset)), str(problem or "")]
+    parts = [dataset or str(settings.get("name") or _class_name(settings)), str(problem or "")]
     if sizes:
         parts.append(" / ".join(f"{rows_of:,} {split}" for split, rows_of in sizes.items()))
     rows.append(("dataset", ", ".join(part for part in parts if part)))
+    rows += about
     if network:
         rows.append(("optim", _call(cfg.get("optim"))))
         rows.append(("scheduler", _call(cfg.get("scheduler"))))
@@ -156,7 +165,7 @@ def result_table(result: Any, stream: IO[str] | None = None) -> None:
     result: has metrics, status, run_id, directory, seconds (by phase), parameters, best_epoch, model, dataset, monitor.
     """
     console = new_console(stream)
-    splits, names = _by_split(result.metrics)
+    splits, names = _by_split({name: value for name, value in result.metrics.items() if not _is_recall(name)})
     details = _details(result)
     if console is None:
         lines = [(f"{split}/{name}" if split else name, number(splits[split][name]))
@@ -210,8 +219,25 @@ def _by_split(metrics: Mapping[str, float]) -> tuple[dict[str, dict[str, float]]
     return splits, list(dict.fromkeys(name for values in splits.values() for name in values))
 
 
+def _is_recall(metric: str) -> bool:
+    return metric.rpartition("/")[2].startswith("recall_")
+
+
+def _recall_line(metrics: Mapping[str, float]) -> str:
+    """The recall of each class in the split that is shown first, or the lowest ones."""
+    splits, _ = _by_split({name: value for name, value in metrics.items() if _is_recall(name)})
+    of_split = next(iter(splits.values()), {})
+    recalls = [(name.removeprefix("recall_"), value) for name, value in of_split.items() if value == value]
+    if len(recalls) <= LISTED_RECALLS:
+        return ", ".join(f"{name} {number(value, 3)}" for name, value in recalls)
+    lowest = sorted(recalls, key=lambda one: one[1])[:3]
+    return "lowest: " + ", ".join(f"{name} {number(value, 3)}" for name, value in lowest)
+
+
 def _details(result: Any) -> list[tuple[str, str]]:
     details: list[tuple[str, str]] = []
+    if recalls := _recall_line(result.metrics):
+        details.append(("recall", recalls))
     seconds = dict(result.seconds or {})
     if seconds:
         total = seconds.pop("total", None)

@@ -207,7 +207,7 @@ def summary(
     finished = [job for job in ranked(jobs) if job.state == states.FINISHED]
     failed = [job for job in jobs if job.state in (states.FAILED, states.KILLED)]
     counts = ", ".join(f"{count} {state}" for state, count in count_states(jobs).items())
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for rank, job in enumerate(finished[:shown], 1):
         test = next(
             (value for name, value in (job.result.get("metrics") or {}).items() if name == _test_name(job.monitor)),
@@ -218,13 +218,13 @@ def summary(
                 str(rank) if job.accepted else "no",
                 str(job.number),
                 display.varied(job),
-                number(job.objective),
+                _with_deviation(job),
                 number(test),
                 duration(job.seconds),
             )
         )
     monitors = sorted({job.monitor for job in finished if job.monitor})
-    head = (
+    head: tuple[str, ...] = (
         "",
         "job",
         "overrides",
@@ -232,6 +232,8 @@ def summary(
         " | ".join(map(_test_name, monitors)) or "test",
         "time",
     )
+    if rows and all(row[4] == number(None) for row in rows):  # cross-validation has no test part
+        head, rows = (*head[:4], head[5]), [(*row[:4], row[5]) for row in rows]
     if rows:
         _table(head, rows, display)
     if len(finished) > shown:
@@ -242,6 +244,13 @@ def summary(
     display.print(f"directory: {_short(directory)}" + (f"  MLflow run: {parent}" if parent else ""))
     if any(job.state not in (states.FINISHED, states.PRUNED) for job in jobs):
         display.print(f"resume: {resume}")
+
+
+def _with_deviation(job: Job) -> str:
+    """The watched metric, with its deviation over the folds of a cross-validation."""
+    part, _, name = job.monitor.partition("/")
+    deviation = (job.result.get("metrics") or {}).get(f"cv_std/{name}") if part == "cv" else None
+    return number(job.objective) + (f" ± {number(deviation, 2)}" if deviation is not None else "")
 
 
 def _test_name(monitor: str) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mlrun.tracking.directions import Direction, direction_of, without_part
+from mlrun.tracking.directions import REJECTED, Direction, direction_of, without_part
 from mlrun.tracking.stored_run import StoredRun
 
 SEEDS = ("seed", "random_state")  # last parts of parameters that may follow the run's seed
@@ -83,7 +83,7 @@ def leaderboard(
     Raises:
         UserError: the runs do not declare the direction of the metric, and `mode` is None.
     """
-    runs = [run for run in runs if run.params and "mlrun.kind" not in run.tags]
+    runs = [as_reported(run) for run in runs if run.params and "mlrun.kind" not in run.tags and not _was_rejected(run)]
     usual = _usual_metrics(runs)
     chosen = metric or (usual[0] if usual else "")
     if mode is None:
@@ -151,6 +151,17 @@ def curves(
         )
         found.append(Curve(name, at, table.mean(axis=0), table.std(axis=0), len(seeds)))
     return ("environment steps" if by_steps else "epoch"), found
+
+
+def as_reported(run: StoredRun) -> StoredRun:
+    """The run with the validation metrics of the epoch that it reports, in place of those of its last epoch."""
+    best = {name.removeprefix("best_"): value for name, value in run.metrics.items() if name.startswith("best_val/")}
+    return replace(run, metrics={**run.metrics, **best}) if best else run
+
+
+def _was_rejected(run: StoredRun) -> bool:
+    """Whether the run never began, because its data or configuration were refused."""
+    return run.status == "FAILED" and REJECTED in run.tags
 
 
 def _monitor(runs: list[StoredRun], metric: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -46,17 +47,28 @@ class Supervised(Task):
             raise ValueError("loss=cross_entropy needs classes; this dataset has values to predict (loss=mse).")
         self.label_smoothing = label_smoothing
         self.monitor = "accuracy" if self.classifies else "rmse"
+        self.class_weights: Tensor | None
+        self.register_buffer("class_weights", None, persistent=False)  # only training needs them
 
     def forward(self, x: Tensor) -> Any:
         return self.network(x)
+
+    def weigh_classes(self, weights: Sequence[float]) -> None:
+        if not self.classifies:
+            super().weigh_classes(weights)
+        self.class_weights = torch.tensor(weights, dtype=torch.float32)
 
     def criterion(self, scores: Tensor, y: Tensor) -> Tensor:
         """Mean loss of scores (batch, num_outputs) against classes (batch,) int64, class probabilities (batch, num_outputs) float32,
         or standardized values (batch,) float32."""
         if self.criterion_name == "cross_entropy":
-            return F.cross_entropy(scores, y, label_smoothing=self.label_smoothing)
+            return F.cross_entropy(scores, y, self.class_weights, label_smoothing=self.label_smoothing)
         if self.classifies:
-            return F.mse_loss(scores, y if y.is_floating_point() else F.one_hot(y, scores.shape[1]).to(scores.dtype))
+            targets = y if y.is_floating_point() else F.one_hot(y, scores.shape[1]).to(scores.dtype)
+            if self.class_weights is None:
+                return F.mse_loss(scores, targets)
+            weights = (targets * self.class_weights).sum(1, keepdim=True)
+            return (weights * (scores - targets) ** 2).mean() / weights.mean()
         return F.mse_loss(scores.squeeze(1), y)
 
     def loss(self, batch: Batch) -> Loss:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mlrun.adapt.adaptation import Adaptation
 from mlrun.adapt.steps import Step
 from mlrun.data.batches import Batch
+from mlrun.errors import ConfigError
 from mlrun.evaluation.evaluator import Better
 
 if TYPE_CHECKING:
@@ -79,6 +80,14 @@ class Task(LightningModule):
     def summarize(self, means: dict[str, float]) -> dict[str, float]:
         """Metrics from an epoch's means; a task that reports a function of a mean (a root, an exponential) overrides this."""
         return means
+
+    def weigh_classes(self, weights: Sequence[float]) -> None:
+        """Weighs the rows of each class in the loss. weights: (classes,). A task that learns classes overrides this.
+
+        Raises:
+            ConfigError: the task has no classes to weigh.
+        """
+        raise ConfigError(f"model.class_weight: {type(self).__name__} does not minimize a loss of classes")
 
     def train_loader(self, data: DataModule, device: torch.device, shard: tuple[int, int]) -> Batches:
         """The training batches. shard: (rank, ranks). A task that generates its own training data overrides this."""

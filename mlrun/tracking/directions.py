@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 Direction = Literal["max", "min"]
 
 DIRECTIONS = "mlrun.directions"  # tag: JSON object, metric without its part -> "max" or "min"
+REJECTED = "mlrun.rejected"  # tag of a run that never began, because its data or configuration were refused
 MONITOR, MODE = "monitor", "mode"  # tags: the watched metric and its direction
-PARTS = ("train", "val", "test", "cv", "fold")  # prefixes that say on which rows a metric was measured
+PARTS = ("train", "val", "best_val", "test", "cv", "fold")  # prefixes that say on which rows a metric was measured
 # costs and deviations, which the recipe itself measures, and the loss, which training minimizes
 MINIMIZED, MINIMIZED_PREFIXES = {"predict_ms", "parameters", "loss"}, ("seconds/", "cv_std/")
 

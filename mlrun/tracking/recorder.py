@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlrun.tracking import store
+from mlrun.tracking.directions import REJECTED
 from mlrun.tracking.run_directory import read_record
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class Recorder:
             self.known |= {
                 (key, point.step) for key in run.data.metrics for point in self.client.get_metric_history(run_id, key)
             }
-        for stale in {"error", "mlrun.ended"} & set(run.data.tags):
+        for stale in {"error", "mlrun.ended", REJECTED} & set(run.data.tags):
             self.client.delete_tag(run_id, stale)
         self.tags(tags)
         return True

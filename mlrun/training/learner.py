@@ -19,6 +19,7 @@ from mlrun.adapt.vocabulary import source_preprocessor
 from mlrun.config.identity import lasting_identity
 from mlrun.config.instantiate import fill, instantiate, plain, without_metadata
 from mlrun.data.batches import Batch, Column, columns_of, gather
+from mlrun.data.class_weights import class_weights
 from mlrun.data.examples import Examples
 from mlrun.data.module import DataModule, sequence_lengths
 from mlrun.data.predictions import Predictions
@@ -128,6 +129,8 @@ class NetworkLearner(Learner):
             "channels_last": settings.get("channels_last", True),
         }
         task = instantiate(model, "model")
+        if own.get("class_weight"):
+            task.weigh_classes(class_weights(data).tolist())
         learner = cls(task, preprocessor, make_evaluators(own.get("evaluators"), data.target), recipe, cfg)
         for line in adaptation.apply(
             task,
@@ -285,15 +288,24 @@ class NetworkLearner(Learner):
                 raise KeyboardInterrupt from None
             raise
 
-    @torch.inference_mode()
     def evaluate(self, data: DataModule, part: str, reference_classifier: Any = None) -> Evaluation:
+        return self._evaluate(data, part, self.evaluators, reference_classifier)
+
+    def validate(self, data: DataModule) -> dict[str, float]:
+        late = [one for one in self.evaluators if one.of_chosen_epoch and not one.every_epoch]
+        return self._evaluate(data, "val", late).metrics if late else {}
+
+    @torch.inference_mode()
+    def _evaluate(
+        self, data: DataModule, part: str, evaluators: list[Evaluator], reference_classifier: Any = None
+    ) -> Evaluation:
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         self.task.to(device).eval()
         self.task.data = data
         loader = data.loader(part, self.preprocessor, device)
         if loader is None:
             return Evaluation(part, {})
-        measuring = Validation(self.task, self.evaluators, Subject(self, data, part, reference_classifier))
+        measuring = Validation(self.task, evaluators, Subject(self, data, part, reference_classifier))
         measuring.begin()
         rows, found = [], []
         for batch in loader:
@@ -301,9 +313,7 @@ class NetworkLearner(Learner):
             if predictions is not None:
                 rows.append(batch.rows)
                 found.append(predictions)
-        evaluation = Evaluation(
-            part, measuring.compute(), evaluators={type(one).__name__: one for one in self.evaluators}
-        )
+        evaluation = Evaluation(part, measuring.compute(), evaluators={type(one).__name__: one for one in evaluators})
         if found:
             order = torch.argsort(torch.cat(rows)).numpy()
             evaluation.examples = data.examples(part)

@@ -40,6 +40,21 @@ def test_own_entries_extend_the_packaged(own):
     assert not catalogue.find("model", "mlp").own
 
 
+def test_the_default_dataset_of_a_model_that_inherits_is_the_composed_one(capsys):
+    from mlrun.config.compose import compose
+
+    heirs = [
+        entry
+        for entry in catalogue.entries("model")
+        if any(isinstance(item, str) and item != "_self_" for item in entry.body.get("defaults") or [])
+    ]
+    assert "seq2seq" in {entry.name for entry in heirs}
+    assert list_command.run(["model"]) == 0
+    listed = {line.split()[0]: line.split()[-1] for line in capsys.readouterr().out.splitlines() if line.strip()}
+    for entry in heirs:
+        assert listed[entry.name] == compose([f"model={entry.name}"]).dataset.name, entry.name
+
+
 def test_datasets_for():
     assert {"digits", "iris"} <= set(catalogue.datasets_for(["classification"]))
     assert "diabetes" not in catalogue.datasets_for(["classification"])

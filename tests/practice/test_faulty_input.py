@@ -221,7 +221,7 @@ def test_known_faults_of_tables(workplace, content, said):
 
 def test_huge_whole_numbers_and_ten_thousand_columns_work(workplace):
     rows = [f"{2**63 + index},{index % 2}" for index in range(60)]
-    (workplace / "big.csv").write_text("id,y\n" + "\n".join(rows))
+    (workplace / "big.csv").write_text("size,y\n" + "\n".join(rows))
     assert prepare("dataset=csv", "dataset.path=big.csv") is None
     wide = np.random.default_rng(0).integers(0, 9, (30, 10_000))
     wide[:, -1] = np.arange(30) % 2

@@ -74,6 +74,24 @@ def test_corrupt_images_are_all_named_or_left_out(tmp_path, capsys):
         assert (data.content.columns["image"][row] == read_image(tmp_path / data.content.names[row], (16, 16))).all()
 
 
+def test_nested_folders_of_classes_are_reported_and_can_be_chosen(tmp_path):
+    for name in ("animals/dark", "animals/bright", "vehicles/bright"):
+        draw(tmp_path, name, 8)
+    data = folder_data(tmp_path)
+    assert data.target.classes == ["animals", "vehicles"]
+    said = dict(data.summary)["note"]
+    assert (
+        "the classes are the folders animals, vehicles" in said and "bright, dark as classes: dataset.depth=2" in said
+    )
+    deeper = folder_data(tmp_path, depth=2)
+    assert deeper.target.classes == ["animals/bright", "animals/dark", "vehicles/bright"]
+    assert sum(deeper.sizes.values()) == 24 and "note" not in dict(deeper.summary)
+    for row, label in enumerate(deeper.content.columns["label"]):
+        assert deeper.content.names[row].startswith(deeper.target.classes[label])
+    with pytest.raises(DataError, match=r"at least two classes, found none 3 levels below it \(dataset.depth\)"):
+        folder_data(tmp_path, depth=3).prepare()
+
+
 @pytest.mark.parametrize(
     ("mode", "suffix"),
     [("L", "png"), ("P", "gif"), ("RGBA", "png"), ("1", "bmp"), ("CMYK", "jpg"), ("I;16", "png"), ("LA", "webp")],

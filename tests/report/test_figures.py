@@ -239,6 +239,19 @@ def test_clusters_lie_on_the_principal_plane(digits, tmp_path):
     assert len(figures.clusters_2d(np.arange(10.0)[:, None], np.arange(10) % 2).axes) == 1
 
 
+def test_a_cluster_has_the_colour_of_the_class_that_it_finds(digits):
+    x, classes = digits.data, digits.target
+    permuted = (classes + 3) % 10  # a clustering is right whatever its numbers are
+    clusters, true = figures.clusters_2d(x, permuted, None, classes, digits.target_names).axes
+    assert legend(clusters) == [f"cluster {number}" for number in range(10)]
+    drawn = {line.get_xydata().tobytes(): line.get_color() for line in true.lines}
+    assert len(set(drawn.values())) == 10
+    assert {line.get_xydata().tobytes(): line.get_color() for line in clusters.lines} == drawn
+    halves = 2 * classes + (x[:, 20] > 8)  # two clusters in each class: the smaller half has a colour of its own
+    clusters, true = figures.clusters_2d(x, halves, None, classes, digits.target_names).axes
+    assert len({line.get_color() for line in clusters.lines}) == len(np.unique(halves))
+
+
 def test_misclassified_images_show_the_surest_mistakes_first(digits, tmp_path):
     y_true, y_pred = digits.target, digits.target.copy()
     y_pred[[3, 7, 9]] = 0

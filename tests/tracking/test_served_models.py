@@ -23,8 +23,9 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def ask(server, port, rows):
-    body = json.dumps({"inputs": rows}).encode()
+def ask(server, port, question):
+    """The predictions of a server. question: the body of the request, see MLflow's documentation."""
+    body = json.dumps(question).encode()
     request = urllib.request.Request(f"http://127.0.0.1:{port}/invocations", body, {"Content-Type": "application/json"})
     end = time.monotonic() + SECONDS
     while True:
@@ -61,7 +62,7 @@ def test_a_served_model_answers_as_the_learner_does(experiment, workplace, model
 
         learner = open_run(str(result.directory))[1]
         expected = list(learner.predict(as_examples(rows, learner.inputs)).answers())
-        assert ask(server, port, rows.tolist()) == expected and len(set(expected)) == 3
+        assert ask(server, port, {"inputs": rows.tolist()}) == expected and len(set(expected)) == 3
     finally:
         os.killpg(server.pid, 15)
         server.wait(timeout=20)

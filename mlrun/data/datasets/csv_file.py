@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
@@ -12,43 +11,48 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlrun.data.features import CATEGORY, NUMBER, Feature, Label, Labels, Row, Value
+from mlrun.config.overrides import as_override
+from mlrun.data.datasets.table_columns import (
+    MANY,
+    Columns,
+    Rules,
+    decimal_mark,
+    describe_columns,
+    longest,
+    number_format,
+    texts_of,
+)
+from mlrun.data.features import BOOLEAN, CATEGORY, DATE, NUMBER, Feature, Label, Labels, Row, Value
 from mlrun.data.module import ArrayData, Content
-from mlrun.data.readers.columns import as_numbers, as_text
-from mlrun.data.readers.table import check_path, line_numbers, read_table
+from mlrun.data.readers.cells import GROUPING, MARKS
+from mlrun.data.readers.columns import as_columns, as_numbers
+from mlrun.data.readers.table import check_path, is_text_file, line_numbers, read_table, separator_of
 from mlrun.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MANY = 20  # distinct values beyond which whole numbers are a quantity, and texts may be names
 LARGEST = float(np.finfo(np.float32).max)  # trees and networks work in float32
-
-_MONTH = r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
-_DATE = re.compile(
-    rf"""\s*(\d{{4}}[-/.年]\s?\d{{1,2}}([-/.月]\s?\d{{1,2}}日?)?([T ].*)?
-    | \d{{1,2}}[-/.]\d{{1,2}}[-/.]\d{{2,4}}([T ].*)?
-    | ((mon|tue|wed|thu|fri|sat|sun)[a-z]*,?\s)?
-      (\d{{1,2}}\.?[-\s]{_MONTH}[-\s,.]+\d{{2,4}} | {_MONTH}\.?\s\d{{1,2}},?\s\d{{4}})([T ,].*)?
-    | \d{{1,2}}:\d{{2}}(:\d{{2}}(\.\d+)?)?)\s*""",
-    re.VERBOSE | re.IGNORECASE,
-)
+PLURALS = {NUMBER: "numbers", BOOLEAN: "booleans", DATE: "dates", CATEGORY: "categories"}
 
 
 class CsvFile(ArrayData):
-    """Columns `row` (numeric and categorical columns as a DataFrame) and `label`, `value` or, for several targets, `labels`.
+    """Columns `row` (a DataFrame, see `Row`) and `label`, `value` or, for several targets, `labels`.
 
-    In `row`, numeric columns keep the type in which they are read (int64, float64; booleans as 0.0 and 1.0), and text columns are objects;
-    missing values are NaN. A trained model takes the raw columns, see `readers.columns.as_columns`.
+    What each column holds is inferred from the file, see `table_columns`, unless a stored model says how it reads them (`follow`).
 
     Args:
         path: .csv, .tsv (or gzipped), .parquet.
         target: column to predict (default: the last); a list of binary columns makes a multi-label target.
         drop: columns to leave out.
         categorical: columns to treat as categories even if they hold numbers, dates or many distinct texts.
+        keep: columns to use even if they look like IDs.
         problem: "classification", "regression", or "auto": text, booleans and few distinct whole numbers are classes.
         dev_path: another file with the same columns, from the target distribution: val and test come from it, train from `path`.
-        encoding, separator, decimal: format of the text file.
+        drop_missing_target: leave out the rows without a target instead of raising DataError.
+        encoding, separator: format of the text file.
+        decimal, thousands: marks of the numbers in texts; None: inferred from each column.
+        date_format: of the dates in texts, as `strptime` takes it; None: inferred from each column.
         name, seed, options: see `ArrayData`; `normalize` applies to the numeric columns.
     """
 
@@ -61,35 +65,90 @@ class CsvFile(ArrayData):
         target: str | Sequence[str] | None = None,
         categorical: str | Sequence[str] = (),
         drop: str | Sequence[str] = (),
+        keep: str | Sequence[str] = (),
         encoding: str = "utf-8",
         separator: str | None = None,
-        decimal: str = ".",
+        decimal: str | None = None,
+        thousands: str | None = None,
+        date_format: str | None = None,
         dev_path: str | Path | None = None,
+        drop_missing_target: bool = False,
         **options: Any,
     ):
         super().__init__(problem, name, seed, **options)
         if problem not in ("auto", "classification", "regression"):
             raise DataError(f"dataset.problem={problem}: choose auto, classification or regression")
+        if decimal not in (None, *MARKS):
+            raise DataError(f"dataset.decimal={decimal!r}: choose '.' or ',', or null to infer it")
+        if thousands not in (None, "", *GROUPING) or thousands and thousands == decimal:
+            marks = ", ".join(map(repr, GROUPING))
+            raise DataError(f"dataset.thousands={thousands!r}: choose one of {marks}, '' for none, or null to infer it")
         self.path, self.dev_path = path, dev_path
         self.wanted = None if target is None else _names(target)
-        self.categorical, self.drop = _names(categorical), _names(drop)
-        self.encoding, self.separator, self.decimal = encoding, separator, decimal
+        self.categorical, self.drop, self.keep = _names(categorical), _names(drop), _names(keep)
+        self.encoding, self.separator = encoding, separator
+        self.decimal, self.thousands, self.date_format = decimal, thousands, date_format
+        self.drop_missing_target = drop_missing_target
+        self.found = Columns()  # set by `prepare`
+        self._learned: Row | None = None  # the columns of a stored model
+        self._kept: np.ndarray | None = None  # rows of the file that are used; None: all
+        self._file_rows = 0
+        self._text_separator: str | None = None  # of a text file
+        self._target_notes: list[str] = []
+
+    def follow(self, inputs: Mapping[str, Feature], targets: Mapping[str, Feature]) -> None:
+        row, target = inputs.get("row"), next(iter(targets.values()), None)
+        if isinstance(row, Row):
+            self._learned = row
+        if isinstance(target, (Label, Value)):
+            self.wanted = self.wanted or [target.column]
+            self.problem = "classification" if isinstance(target, Label) else "regression"
 
     def read(self) -> Content:
         self.path = check_path(self.path)
         self.title = str(self.path)
-        frame = read_table(self.path, self.encoding, self.separator, self.decimal)
+        frame = self._table(self.path)
         if self.dev_path is None:
             return self.content_of(frame)
         first = len(frame)
         frame = self._with_dev(frame)
         return self.content_of(frame, [(0, first, ("train", "train_dev")), (first, len(frame), ("val", "test"))])
 
+    def _table(self, path: Path) -> pd.DataFrame:
+        """The columns of a file. Columns whose texts matter, such as "007" or "1.234" in a file with decimal commas, are read as texts."""
+        as_texts = self.categorical
+        if self._learned is not None:
+            as_texts = [name for name, kind in self._learned.kinds if kind != NUMBER or name in self._learned.written]
+        frame = read_table(path, self.encoding, self.separator, texts=as_texts)
+        if not is_text_file(path):
+            return frame
+        self._text_separator = separator_of(path, self.encoding, self.separator)
+        self.decimal = self.decimal or decimal_mark(frame)
+        if self.decimal == "," and self._learned is None:
+            floats = [name for name, dtype in frame.dtypes.items() if dtype.kind == "f"]
+            if floats:
+                frame[floats] = read_table(path, self.encoding, self.separator, texts=floats)[floats]
+        return frame
+
+    @property
+    def _rules(self) -> Rules:
+        return Rules(
+            str(self.path),
+            self._places,
+            self.decimal,
+            self.thousands,
+            self.date_format,
+            self.categorical,
+            self.keep,
+            self._text_separator,
+        )
+
     def content_of(self, frame: pd.DataFrame, sources: list[tuple[int, int, tuple[str, ...]]] | None = None) -> Content:
         """A frame as `Content`, after determining the target, the problem and the kinds of the columns."""
         columns = list(frame.columns)
         targets = [columns[-1]] if self.wanted is None else self.wanted
-        for option, names in (("target", targets), ("drop", self.drop), ("categorical", self.categorical)):
+        options = {"target": targets, "drop": self.drop, "categorical": self.categorical, "keep": self.keep}
+        for option, names in options.items():
             for name in names:
                 if name not in columns:
                     raise self._no_column(name, columns, f" (dataset.{option})")
@@ -98,29 +157,76 @@ class CsvFile(ArrayData):
                 raise DataError(
                     f"dataset.drop: {target!r} is the target" + ("; set dataset.target" if self.wanted is None else "")
                 )
+        frame, sources = self._with_target(frame, targets, sources)
         apart = {*targets, *self.drop}
-        features = [column for column in columns if column not in apart]
-        if not features:
-            raise DataError(f"{self.path}: no columns are left to predict {', '.join(map(repr, targets))} from")
+        candidates = [column for column in columns if column not in apart]
+        self.found = self._columns(frame[candidates], targets)
         y, feature = self._targets(frame, targets) if len(targets) > 1 else self._target(frame[targets[0]], targets[0])
-        self.left_out = frame[[column for column in columns if column in apart]]
-        frame, categories = self._features(frame[features])
-        categorical = set(categories)
-        kinds = [[name, CATEGORY if name in categorical else NUMBER] for name in features]
-        row = Row(kinds, self.encoding, self.separator, self.decimal)
+        self.display_name = f"{Path(str(self.path)).name}: {', '.join(targets)}"
+        self.left_out = frame[[column for column in columns if column not in self.found.kinds]]
+        rows = as_columns(frame, list(self.found.kinds.items()), self.found.formats)
+        self._check_range(rows)
+        kinds = [[name, kind] for name, kind in self.found.kinds.items()]
+        row = Row(kinds, self.encoding, self.separator, formats=self.found.formats)
         return Content(
-            {"row": frame, feature.kind: y},
+            {"row": rows, feature.kind: y},
             {"row": row, feature.kind: feature},
             str(self.path),
             (feature.kind,),
             sources=sources,
         )
 
+    def _columns(self, frame: pd.DataFrame, targets: Sequence[str]) -> Columns:
+        """What the columns of the features hold, or how the stored model reads them."""
+        predicted = ", ".join(map(repr, targets))
+        if self._learned is not None:
+            absent = [name for name in self._learned.names if name not in frame]
+            if absent:
+                raise DataError(
+                    f"{self.path}: lacks the column{'s' * (len(absent) > 1)} {', '.join(absent[:10])} "
+                    f"which the model was trained with"
+                )
+            return Columns(
+                dict(map(tuple, self._learned.kinds)),  # type: ignore[arg-type]  # pairs
+                {name: dict(written) for name, written in self._learned.written.items()},
+            )
+        found = describe_columns(frame, self._rules)
+        if not found.kinds:
+            reasons = "; ".join(f"{name!r} {why}" for name, why in found.left_out.items())
+            hint = f"; to use it: {as_override('dataset.keep', list(found.left_out)[:1])}" if reasons else ""
+            raise DataError(
+                f"{self.path}: no columns are left to predict {predicted} from" + f" ({reasons}{hint})" * bool(reasons)
+            )
+        return found
+
+    def _with_target(
+        self, frame: pd.DataFrame, targets: Sequence[str], sources: list[tuple[int, int, tuple[str, ...]]] | None
+    ) -> tuple[pd.DataFrame, list[tuple[int, int, tuple[str, ...]]] | None]:
+        """The rows with a target, and the places of the sources among them. Raises DataError for the others unless they may be left out."""
+        missing = frame[list(targets)].isna().any(axis=1).to_numpy()
+        self._kept, self._file_rows = None, len(frame)
+        if not missing.any():
+            return frame, sources
+        count = int(missing.sum())
+        if not self.drop_missing_target:
+            name = next(target for target in targets if frame[target].isna().any())
+            raise DataError(
+                f"{self.path}: the target {name!r} is missing in {count} row{'s' * (count > 1)} "
+                f"({self._places(missing)}); fill them in, or leave these rows out with dataset.drop_missing_target=true"
+            )
+        if count == len(frame):
+            raise DataError(f"{self.path}: the target {targets[0]!r} is missing in every row")
+        self._kept = np.flatnonzero(~missing)
+        if sources is not None:
+            before = np.concatenate([[0], np.cumsum(~missing)])
+            sources = [(int(before[first]), int(before[end]), parts) for first, end, parts in sources]
+        return frame[~missing].reset_index(drop=True), sources
+
     def _with_dev(self, frame: pd.DataFrame) -> pd.DataFrame:
         import pandas as pd
 
         self.dev_path = check_path(self.dev_path)
-        other = read_table(self.dev_path, self.encoding, self.separator, self.decimal)
+        other = self._table(self.dev_path)
         absent = [name for name in frame.columns if name not in other and name not in self.drop]
         if absent:
             raise DataError(
@@ -140,6 +246,7 @@ class CsvFile(ArrayData):
     def _places(self, mask: np.ndarray) -> str:
         """Lines of the file that hold the first rows of a mask."""
         rows = np.flatnonzero(mask)
+        rows = rows if self._kept is None else self._kept[rows]
         return line_numbers(self.path, rows[:5], self.encoding, self.separator) + (", ..." if len(rows) > 5 else "")
 
     def _targets(self, frame: pd.DataFrame, names: Sequence[str]) -> tuple[np.ndarray, Feature]:
@@ -159,17 +266,17 @@ class CsvFile(ArrayData):
         import pandas as pd
         from pandas.api import types
 
-        missing = column.isna().to_numpy()
-        if missing.any():
-            count = int(missing.sum())
-            raise DataError(
-                f"{self.path}: the target {name!r} is missing in {count} row{'s' * (count > 1)} "
-                f"({self._places(missing)}); fill them in or remove the rows"
-            )
         if types.is_datetime64_any_dtype(column.dtype):
             raise DataError(f"{self.path}: the target {name!r} holds dates; derive a number or a class from it first")
+        if column.dtype == object and all(isinstance(value, (bool, np.bool_)) for value in column):
+            column = column.astype(bool)  # there were gaps
         boolean = types.is_bool_dtype(column.dtype)
-        values = None if boolean else as_numbers(column)
+        written = None if boolean else number_format(column, self._rules)
+        values = None if written is None else as_numbers(column, written)
+        if written and (texts := texts_of(column)) is not None:
+            self._target_notes = [
+                f"the target's numbers such as {longest(texts)} are read with decimal mark {written['decimal']!r}"
+            ]
         whole = values is not None and bool((np.floor(values) == values).all() and np.isfinite(values).all())
         distinct = column.nunique()
         if self.problem == "auto":
@@ -187,7 +294,7 @@ class CsvFile(ArrayData):
                     f"{self.path}: the target {name!r} is infinite or too large in {int(wrong.sum())} rows "
                     f"({self._places(wrong)})"
                 )
-        if distinct < 2 and len(column) > 1:
+        if distinct < 2 and len(column) > 1 and self._learned is None:
             raise DataError(
                 f"{self.path}: the target {name!r} has one value only ({column.iloc[0]}): there is nothing to learn"
             )
@@ -202,62 +309,39 @@ class CsvFile(ArrayData):
             column = column.astype(str)
         elif whole and np.abs(values).max() < 2**53:
             column = pd.Series(values.astype(np.int64))
+        elif written:
+            column = pd.Series(values)
         elif whole:  # more digits than a float holds: names, not numbers
             column = column.astype(str)
         labels, y = np.unique(column.to_numpy(), return_inverse=True)
         return y.astype(np.int64).reshape(-1), Label(labels.tolist(), column=name)
 
-    def _features(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-        """Numeric and object columns, and the names of the categorical ones."""
-        import pandas as pd
-        from pandas.api import types
-
-        refused: dict[str, str] = {}
-        changed: dict[str, Any] = {}
-        categories: list[str] = []
-        dates = False
-        for name, dtype in frame.dtypes.items():
-            forced = name in self.categorical
-            if types.is_numeric_dtype(dtype) and not forced:
-                if types.is_bool_dtype(dtype) or types.is_extension_array_dtype(dtype):
-                    changed[name] = (
-                        frame[name].astype("Float64" if types.is_extension_array_dtype(dtype) else float).astype(float)
-                    )
-                continue
-            column = frame[name]
-            present = column.dropna()
-            values = None if forced else as_numbers(present)
-            if values is not None:  # huge whole numbers, decimals, booleans with gaps
-                changed[name] = pd.Series(np.nan, index=frame.index)
-                changed[name].loc[present.index] = values
-                continue
-            kind, why = (None, None) if forced else _unusable(present)
-            if kind is not None and why is not None:
-                refused[name], dates = why, dates or kind == "dates"
-            categories.append(name)
-            changed[name] = as_text(column)
-        if refused:
-            names = list(refused)
-            raise DataError(
-                f"{self.path}: cannot use "
-                + ", ".join(f"{name!r} ({why})" for name, why in list(refused.items())[:10])
-                + f": leave {'it' if len(names) == 1 else 'them'} out with 'dataset.drop=[{','.join(names)}]'"
-                + ("; from dates derive numbers first (year, month, weekday, days since)" if dates else "")
-                + f"; to treat it as categories anyway: 'dataset.categorical=[{names[0]}]'"
-            )
-        if changed:
-            frame = pd.DataFrame({name: changed.get(name, frame[name]) for name in frame.columns}, index=frame.index)
-        categorical = set(categories)
-        numeric = frame[[name for name in frame.columns if name not in categorical]]
+    def _check_range(self, frame: pd.DataFrame) -> None:
+        """Raises DataError for numbers that are infinite or too large."""
+        numeric = frame[[name for name, kind in self.found.kinds.items() if kind == NUMBER]]
         largest = np.maximum(numeric.max().to_numpy(float), -numeric.min().to_numpy(float))
         wrong = numeric.columns[largest > LARGEST]
         if len(wrong):
             mask = ~(numeric[wrong[0]].abs() <= LARGEST).to_numpy() & numeric[wrong[0]].notna().to_numpy()
             raise DataError(
                 f"{self.path}: column {wrong[0]!r} is infinite or beyond {LARGEST:.1e} in {int(mask.sum())} rows "
-                f"({self._places(mask)}); correct it or leave it out with dataset.drop"
+                f"({self._places(mask)}); correct it or leave it out with {as_override('dataset.drop', [wrong[0]])}"
             )
-        return frame, categories
+
+    @property
+    def summary(self) -> list[tuple[str, str]]:
+        self.prepare()
+        kinds = list(self.found.kinds.values())
+        held = [f"{kinds.count(kind)} {_plural(kind, kinds.count(kind))}" for kind in PLURALS if kind in kinds]
+        lines = [("columns", ", ".join(held)), *super().summary]
+        out = [f"{name} ({why})" for name, why in self.found.left_out.items()]
+        out += [f"{name} (dataset.drop)" for name in self.drop]
+        if self._kept is not None:
+            count = self._file_rows - len(self._kept)
+            out.append(f"{count:,} row{'s' * (count != 1)} without a target")
+        if out:
+            lines.append(("left out", ", ".join(out)))
+        return lines + [("note", note) for note in (*self._target_notes, *self.found.notes)]
 
     def column(self, name: str) -> np.ndarray:
         self.prepare()
@@ -294,38 +378,5 @@ def _names(names: str | int | Iterable[Any] | None) -> list[str]:
     return [str(names)] if isinstance(names, (str, int)) else [str(name) for name in names or ()]
 
 
-def _unusable(present: pd.Series) -> tuple[str | None, str | None]:
-    """(kind, reason) why a column that is not numeric cannot be categorical, or (None, None)."""
-    from pandas.api import types
-
-    first = present.iloc[0]
-    if (
-        types.is_datetime64_any_dtype(present.dtype)
-        or types.is_timedelta64_dtype(present.dtype)
-        or hasattr(first, "isoformat")
-    ):
-        return "dates", f"dates such as {first}"
-    if isinstance(first, (list, dict, tuple, set, bytes, np.ndarray)):
-        return "nested", f"values of type {type(first).__name__}"
-    sample = present.iloc[np.unique(np.linspace(0, len(present) - 1, 200).astype(int))].astype(str)
-    if np.mean([bool(_DATE.fullmatch(text)) for text in sample]) >= 0.9:
-        return "dates", f"dates such as {first}"
-    distinct = present.nunique()
-    if distinct > MANY:
-        numbers = [_is_number(text) for text in present.astype(str)]
-        if np.mean(numbers) > 0.5:
-            odd = present.iloc[int(np.argmin(numbers))]
-            return "mixed", f"numbers, but {len(numbers) - sum(numbers)} of {len(numbers)} values not, such as {odd}"
-        if np.mean([bool(re.fullmatch(r"\s*-?\d+,\d+\s*", text)) for text in sample]) > 0.9:
-            return "decimal", f"decimal commas such as {first}; read them with 'dataset.decimal=\",\"'"
-        if distinct > len(present) / 2:
-            return "names", f"{distinct} different texts in {len(present)} rows, too many for categories"
-    return None, None
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-        return True
-    except ValueError:
-        return False
+def _plural(kind: str, count: int) -> str:
+    return kind if count == 1 else PLURALS[kind]

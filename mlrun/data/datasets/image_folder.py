@@ -31,6 +31,7 @@ class ImageFolder(ImageData):
         problem, name, seed, options: see `ImageData`.
         side: height and width at which the images are held: the central square, resized.
         grey: one channel instead of three.
+        depth: of the folders that are classes: 1 for `cat/1.png`, 2 for `animals/cat/1.png`, whose class is "animals/cat".
         skip_corrupt: skip unreadable files and list them; if false, they are listed in a DataError.
     """
 
@@ -42,13 +43,19 @@ class ImageFolder(ImageData):
         seed: int,
         side: int = 64,
         grey: bool = False,
+        depth: int = 1,
         skip_corrupt: bool = False,
         **options: Any,
     ):
         super().__init__(problem, name, seed, **options)
         if not isinstance(side, int) or side < 1:
             raise DataError(f"dataset.side={side}: give height and width in pixels as one number")
+        if not isinstance(depth, int) or depth < 1:
+            raise DataError(
+                f"dataset.depth={depth}: give 1 for a folder per class, 2 for folders of such folders, and so on"
+            )
         self.path, self.side, self.grey, self.skip_corrupt = Path(path).expanduser(), side, grey, skip_corrupt
+        self.depth, self._note = depth, ""
 
     def read(self) -> Content:
         if not self.path.is_dir():
@@ -57,13 +64,14 @@ class ImageFolder(ImageData):
         if parts and parts[0].name != "train":
             raise DataError(f"{self.path}: has {parts[0].name}, but no train")
         roots = parts or [self.path]
-        classes = sorted(
-            {folder.name for root in roots for folder in root.iterdir() if folder.is_dir() and images_in(folder)}
-        )
+        folders = [(root, folder) for root in roots for folder in _folders(root, self.depth) if images_in(folder)]
+        classes = sorted({folder.relative_to(root).as_posix() for root, folder in folders})
         if len(classes) < 2:
             raise DataError(
                 f"{self.path}: needs a folder of images for each of at least two classes, found {', '.join(classes) or 'none'}"
+                + (f" {self.depth} levels below it (dataset.depth)" if self.depth > 1 else "")
             )
+        self._note = self._nested(classes, folders)
         found = [
             [(file, place) for place, name in enumerate(classes) for file in images_in(root / name)] for root in roots
         ]
@@ -85,6 +93,21 @@ class ImageFolder(ImageData):
             raise DataError(f"{self.path}: no image of {', '.join(absent[:5])} can be read")
         names = [str(file.relative_to(self.path)) for file in files]
         return labelled_images(x, y, Label(classes), str(self.path), sources=_sources(parts, ends), names=names)
+
+    def _nested(self, classes: list[str], folders: Sequence[tuple[Path, Path]]) -> str:
+        """Which folders are the classes, if they hold further folders of images, which may be what is meant; else empty."""
+        deeper = sorted({one.name for _, folder in folders for one in _folders(folder, 1) if images_in(one)})
+        if not deeper:
+            return ""
+        return (
+            f"the classes are the folders {_some(classes)}, with the images of all folders in them; "
+            f"for the folders {_some(deeper)} as classes: dataset.depth={self.depth + 1}"
+        )
+
+    @property
+    def summary(self) -> list[tuple[str, str]]:
+        lines = super().summary
+        return [*lines, ("note", self._note)] if self._note else lines
 
     def _allocate(self, count: int) -> np.ndarray:
         shape = (count, 1 if self.grey else 3, self.side, self.side)
@@ -111,6 +134,22 @@ class ImageFolder(ImageData):
             )
         log.info("%s: %s, left out: %s", self.path, count, "; ".join(wrong))
         print(f"mlrun: warning: {count} and left out: {shown}", file=sys.stderr)
+
+
+def _folders(root: Path, depth: int) -> list[Path]:
+    """The folders this many levels below a folder."""
+    found = [root]
+    for _ in range(depth):
+        found = [Path(entry) for above in found for entry in sorted(os.scandir(above), key=_name) if entry.is_dir()]
+    return found
+
+
+def _name(entry: os.DirEntry[str]) -> str:
+    return entry.name
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + ", ..." * (len(names) > 5)
 
 
 def _sources(parts: Sequence[Path], ends: Sequence[int] | np.ndarray) -> list[tuple[int, int, tuple[str, ...]]] | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlrun.data.features import CATEGORY, NUMBER
+from mlrun.data.features import CATEGORY, DATE, NUMBER
 from mlrun.data.preprocess.scaling import check_kind, nonzero
 from mlrun.data.readers.columns import as_columns
 
@@ -15,15 +15,22 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+DATE_PARTS = ("year", "month", "day", "weekday", "elapsed")
+HOUR = "hour"
+
+
 class ColumnEncoding:
-    """Numeric columns, with missing values replaced by the training median, and scaled; then each text column one-hot.
+    """Numbers and the parts of dates, with missing values replaced by the training median, and scaled; then each category one-hot.
 
     A missing category is replaced by the most frequent one; a category unseen in training is all zeros.
 
     Args:
-        numeric: names of the numeric columns. categorical: name -> sorted list of training categories.
-        medians, shift, scale: one per numeric column. frequent: name -> most frequent category.
+        numeric: names of the columns of numbers and booleans. categorical: name -> sorted list of training categories.
+        medians, shift, scale: one per numeric column, then one per part of a date. frequent: name -> most frequent category.
+        dates: name -> its parts: year, month, day, weekday (0 is Monday), days elapsed since 1970, and the hour where times of day differ.
     """
+
+    dates: dict[str, list[str]] = {}  # of an encoding that was stored without dates
 
     def __init__(
         self,
@@ -33,24 +40,32 @@ class ColumnEncoding:
         shift: Any,
         scale: Any,
         frequent: Mapping[str, str],
+        dates: Mapping[str, list[str]] | None = None,
     ):
         self.numeric, self.categorical, self.frequent = list(numeric), dict(categorical), dict(frequent)
         self.medians, self.shift, self.scale = (
             np.asarray(values, dtype=np.float64) for values in (medians, shift, scale)
         )
-        self.shape = [len(self.numeric) + sum(map(len, self.categorical.values()))]
+        self.dates = {name: list(parts) for name, parts in (dates or {}).items()}
+        self.shape = [len(self.medians) + sum(map(len, self.categorical.values()))]
 
     @classmethod
     def fit(
-        cls, frame: pd.DataFrame, numeric: Sequence[str], categorical: Sequence[str], kind: str | None
+        cls,
+        frame: pd.DataFrame,
+        numeric: Sequence[str],
+        categorical: Sequence[str],
+        kind: str | None,
+        dates: Sequence[str] = (),
     ) -> ColumnEncoding:
         """Learns moments and categories of the training rows. kind: of normalization, see `Scaling.fit`."""
         kind = check_kind(kind)
-        x = frame[list(numeric)].to_numpy(dtype=np.float64, na_value=np.nan)
+        parts = {name: _parts_of(frame[name]) for name in dates}
+        x = _numbers(frame, numeric, parts)
         medians = column_medians(x)
         x = np.where(np.isnan(x), medians, x)
         if kind == "none" or not len(x):
-            shift, scale = np.zeros(len(numeric)), np.ones(len(numeric))
+            shift, scale = np.zeros(x.shape[1]), np.ones(x.shape[1])
         elif kind == "unit":
             shift, scale = x.min(axis=0), x.max(axis=0) - x.min(axis=0)
         else:
@@ -63,18 +78,23 @@ class ColumnEncoding:
             shift,
             nonzero(scale),
             {column: min(count.index[count == count.max()].tolist(), default="") for column, count in counts.items()},
+            parts,
         )
 
     def __call__(self, frame: pd.DataFrame, dtype: Any = np.float32) -> np.ndarray:
         """A frame with the training columns in any order -> (rows, columns). Raises DataError for absent columns and invalid numbers."""
         import pandas as pd
 
-        kinds = [(name, NUMBER) for name in self.numeric] + [(name, CATEGORY) for name in self.categorical]
+        kinds = [
+            *((name, NUMBER) for name in self.numeric),
+            *((name, DATE) for name in self.dates),
+            *((name, CATEGORY) for name in self.categorical),
+        ]
         frame = as_columns(frame, kinds)
         result = np.zeros((len(frame), *self.shape), dtype=dtype)
-        x = frame[self.numeric].to_numpy(dtype=np.float64)
-        result[:, : len(self.numeric)] = (np.where(np.isnan(x), self.medians, x) - self.shift) / self.scale
-        start = len(self.numeric)
+        x = _numbers(frame, self.numeric, self.dates)
+        start = x.shape[1]
+        result[:, :start] = (np.where(np.isnan(x), self.medians, x) - self.shift) / self.scale
         for column, categories in self.categorical.items():
             values = frame[column].where(frame[column].notna(), self.frequent[column]).to_numpy(dtype=object)
             codes = pd.Index(categories, dtype=object).get_indexer(values)
@@ -88,6 +108,7 @@ class ColumnEncoding:
         """Names of the matrix's columns."""
         return [
             *self.numeric,
+            *(f"{name}_{part}" for name, parts in self.dates.items() for part in parts),
             *(f"{name}_{one}" for name, categories in self.categorical.items() for one in categories),
         ]
 
@@ -101,7 +122,37 @@ class ColumnEncoding:
             "shift": self.shift.tolist(),
             "scale": self.scale.tolist(),
             "frequent": self.frequent,
+            "dates": self.dates,
         }
+
+
+def _numbers(frame: pd.DataFrame, numeric: Sequence[str], dates: Mapping[str, list[str]]) -> np.ndarray:
+    """(rows, columns) float64 of the numbers, then of the parts of dates; NaN where a value is missing."""
+    x = frame[list(numeric)].to_numpy(dtype=np.float64, na_value=np.nan)
+    if not dates:
+        return x
+    return np.column_stack([x, *(_part(frame[name], part) for name, parts in dates.items() for part in parts)])
+
+
+def _parts_of(column: pd.Series) -> list[str]:
+    """The parts of a column of dates that a model gets; of times of day only the hour."""
+    present = column.dropna()
+    has_times = bool((present != present.dt.normalize()).any())
+    if has_times and present.dt.normalize().nunique() == 1:
+        return [HOUR]
+    return [*DATE_PARTS, HOUR] if has_times else list(DATE_PARTS)
+
+
+def _part(column: pd.Series, part: str) -> np.ndarray:
+    import pandas as pd
+
+    if part == "elapsed":
+        values = (column - pd.Timestamp("1970-01-01")) / pd.Timedelta(days=1)
+    elif part == HOUR:
+        values = (column - column.dt.normalize()) / pd.Timedelta(hours=1)
+    else:
+        values = getattr(column.dt, "day_of_week" if part == "weekday" else part)
+    return values.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def column_medians(x: np.ndarray) -> np.ndarray:

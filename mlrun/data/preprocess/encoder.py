@@ -10,6 +10,7 @@ import numpy as np
 
 from mlrun.data.features import (
     CATEGORY,
+    DATE,
     Feature,
     Image,
     Label,
@@ -255,8 +256,9 @@ class RowEncoder(Encoder):
 
     def fit(self, column: Any) -> None:
         categories = [name for name, kind in self.feature.kinds if kind == CATEGORY]
-        numeric = [name for name, kind in self.feature.kinds if kind != CATEGORY]
-        self.encoding = ColumnEncoding.fit(column, numeric, categories, self.normalize)
+        dates = [name for name, kind in self.feature.kinds if kind == DATE]
+        numeric = [name for name, kind in self.feature.kinds if kind not in (CATEGORY, DATE)]
+        self.encoding = ColumnEncoding.fit(column, numeric, categories, self.normalize, dates)
 
     def encode(self, column: Any, examples: Examples | None = None) -> dict[str, Any]:
         return {self.key: self.encoding(column, self.dtype)}
@@ -274,7 +276,8 @@ class RowEncoder(Encoder):
 
     def inherit(self, state: Mapping[str, Any]) -> bool:
         own = self.encoding
-        fits = state["numeric"] == own.numeric and list(state["categorical"]) == list(own.categorical)
+        theirs = (state["numeric"], list(state["categorical"]), state.get("dates", {}))
+        fits = theirs == (own.numeric, list(own.categorical), own.dates)
         if fits:
             self.restore(state)
         return fits

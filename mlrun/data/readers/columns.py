@@ -1,30 +1,42 @@
-"""Table columns as numbers and texts, from any dtype of pandas: whole files, single rows, JSON records."""
+"""Table columns as numbers, dates and texts, from any dtype of pandas: whole files, single rows, JSON records.
+
+Training, `evaluate`, `predict` and a served model all read a column with `read_column`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlrun.data.features import CATEGORY, NUMBER
+from mlrun.data.features import BOOLEAN, CATEGORY, DATE, NUMBER
+from mlrun.data.readers.cells import ISO, Format, boolean, dates, number, numbers
 from mlrun.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MISSING = ["?"]  # in addition to those of pandas: "", NA, NaN, null, None ...
+EXPECTED = {NUMBER: "a number", BOOLEAN: "true or false", DATE: "a date"}
+_ADJECTIVES = {NUMBER: "numeric", BOOLEAN: "boolean", DATE: "a date"}
 
 
-def as_columns(frame: pd.DataFrame, columns: Sequence[tuple[str, str]]) -> pd.DataFrame:
-    """The named columns of a DataFrame, in the given order: numbers and str objects, missing values NaN.
+def as_columns(
+    frame: pd.DataFrame, columns: Sequence[tuple[str, str]], written: Mapping[str, Format] | None = None
+) -> pd.DataFrame:
+    """The named columns of a DataFrame, in the given order, missing values NaN or NaT.
 
     Args:
         frame: holds at least these columns.
-        columns: (name, NUMBER or CATEGORY) each.
+        columns: (name, kind) each.
+        written: column -> how its texts are written, see `readers.cells`.
+
+    Returns:
+        Numbers and booleans as numbers, dates as datetime64, categories as str objects.
 
     Raises:
-        DataError: a column is absent, or a numeric column holds text.
+        DataError: a column is absent, or holds a value that is not of its kind.
     """
     import pandas as pd
 
@@ -36,28 +48,100 @@ def as_columns(frame: pd.DataFrame, columns: Sequence[tuple[str, str]]) -> pd.Da
         )
     frame = frame[[name for name, _ in columns]]
     numeric = [isinstance(dtype, np.dtype) and dtype.kind in "iuf" for dtype in frame.dtypes]
-    if all(ready and kind == NUMBER for ready, (_, kind) in zip(numeric, columns)):
+    if all(ready and kind in (NUMBER, BOOLEAN) for ready, (_, kind) in zip(numeric, columns)):
         return frame  # rebuilding a frame of thousands of columns takes longer than most estimators
-    return pd.DataFrame(
-        {
-            name: as_text(frame[name]) if kind == CATEGORY else frame[name] if ready else _as_floats(frame[name])
-            for ready, (name, kind) in zip(numeric, columns)
-        },
-        index=frame.index,
-    )
+    read: dict[str, pd.Series] = {}
+    for name, kind in columns:
+        values, wrong = read_column(frame[name], kind, (written or {}).get(name, {}))
+        if wrong.any():
+            odd = frame[name].iloc[int(np.flatnonzero(wrong)[0])]
+            raise DataError(f"column {name!r}, which was {_ADJECTIVES[kind]} in training, holds {odd!r} now")
+        read[name] = values
+    return pd.DataFrame(read, index=frame.index)
 
 
-def as_numbers(column: pd.Series) -> np.ndarray | None:
+def read_column(column: pd.Series, kind: str, written: Format | None = None) -> tuple[pd.Series, np.ndarray]:
+    """(values as `as_columns` returns them, (rows,) bool: rows whose value is not of this kind, and is NaN here)."""
+    import pandas as pd
+
+    written = written or {}
+    nothing = np.zeros(len(column), dtype=bool)
+    if kind == CATEGORY:
+        return as_text(column), nothing
+    is_numeric = isinstance(column.dtype, np.dtype) and column.dtype.kind in "iuf"
+    if kind == NUMBER and is_numeric or kind == DATE and pd.api.types.is_datetime64_dtype(column.dtype):
+        return column, nothing
+    present = _present(column)
+    some = column[present]
+    if kind == DATE:
+        read: Any = _as_dates(some, written.get("date", ISO))
+        found = pd.Series(pd.NaT, index=column.index, dtype=read.dtype)
+    else:
+        read = _as_floats(some, kind, written)
+        found = pd.Series(np.nan, index=column.index)
+    found[present] = read
+    wrong = nothing
+    wrong[present] = pd.isna(read)
+    return found, wrong
+
+
+def as_numbers(column: pd.Series, written: Format | None = None) -> np.ndarray | None:
     """The values as float64, or None if one of them is not a number. Texts such as "1" in a Parquet file count as numbers."""
     if not len(column):
         return np.zeros(0)
     if column.dtype.kind in "biuf":
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
-    try:  # through str, which makes an int of 400 digits infinite instead of raising
-        values = [float(value if isinstance(value, (bool, np.bool_)) else str(value)) for value in column]
-        return np.array(values, dtype=np.float64)
+    values = column.tolist()
+    if written and all(isinstance(value, str) for value in values) and (found := numbers(values, written)) is not None:
+        return found
+    try:
+        return np.array([_as_float(value, written or {}) for value in values], dtype=np.float64)
     except (ValueError, TypeError):
         return None
+
+
+def _as_float(value: Any, written: Format) -> float:
+    if isinstance(value, (bool, np.bool_)):
+        return float(value)
+    # through str, which makes an int of 400 digits infinite instead of raising
+    return number(value, written) if isinstance(value, str) else float(str(value))
+
+
+def _as_floats(present: pd.Series, kind: str, written: Format) -> np.ndarray:
+    """The values as float64, NaN where a value is not of this kind."""
+    if kind == NUMBER and (values := as_numbers(present, written)) is not None:
+        return values
+    values = np.full(len(present), np.nan)
+    for row, value in enumerate(present):
+        try:
+            values[row] = boolean(value) if kind == BOOLEAN else _as_float(value, written)
+        except (ValueError, TypeError):
+            pass
+    return values
+
+
+def _as_dates(present: pd.Series, format: str) -> pd.Series:
+    import pandas as pd
+
+    if isinstance(present.dtype, pd.DatetimeTZDtype):
+        return present.dt.tz_convert("UTC").dt.tz_localize(None)
+    # dates of other types in their ISO form; the texts of a file as it writes them
+    is_text = np.array([isinstance(value, str) for value in present], dtype=bool)
+    found = pd.Series(pd.NaT, index=present.index, dtype="datetime64[us]")
+    if is_text.any():
+        texts = present[is_text].astype(str)
+        read = dates(texts, format)
+        other = read.isna() & (format != ISO)
+        if other.any():  # a service sends dates in their ISO form
+            read[other] = dates(texts[other], ISO)
+        found[is_text] = read
+    if not is_text.all():
+        found[~is_text] = dates(present[~is_text].map(_iso).astype(str), ISO)
+    return found
+
+
+def _iso(value: Any) -> str:
+    return value.isoformat() if hasattr(value, "isoformat") else ""
 
 
 def as_text(column: pd.Series) -> pd.Series:
@@ -73,20 +157,7 @@ def as_text(column: pd.Series) -> pd.Series:
     ).astype(object)
 
 
-def _as_floats(column: pd.Series) -> pd.Series:
-    import pandas as pd
-
-    present = _present(column)
-    values = as_numbers(column[present])
-    if values is None:
-        odd = next(value for value in column[present] if as_numbers(pd.Series([value], dtype=object)) is None)
-        raise DataError(f"column {column.name!r}, which was numeric in training, holds {odd!r} now")
-    result = pd.Series(np.nan, index=column.index)
-    result[present] = values
-    return result
-
-
 def _present(column: pd.Series) -> np.ndarray:
     """(rows,) bool: whether there is a value."""
     present = column.notna().to_numpy()
-    return present if column.dtype.kind in "biuf" else present & ~column.isin(MISSING).to_numpy()
+    return present if column.dtype.kind in "biufM" else present & ~column.isin(MISSING).to_numpy()

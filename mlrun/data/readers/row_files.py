@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from mlrun.data.features import TEXT
-from mlrun.data.readers.columns import MISSING, NUMBER, as_numbers
+from mlrun.data.features import BOOLEAN, NUMBER, TEXT
+from mlrun.data.readers.cells import Format
+from mlrun.data.readers.columns import EXPECTED, MISSING, read_column
 from mlrun.data.readers.table import likely_separator
 from mlrun.errors import DataError
 
@@ -39,6 +40,14 @@ class Rejected(NamedTuple):
     place: Any
     reason: str
     row: str
+
+
+class Reading(NamedTuple):
+    """How a stored model reads tables: encoding and separator of text files, and column -> how its texts are written."""
+
+    encoding: str = "utf-8"
+    separator: str | None = None
+    written: Mapping[str, Format] = {}
 
 
 Fields = list[tuple[str, str]]  # (column, kind) that a model reads
@@ -143,14 +152,13 @@ def _header(block: bytes) -> int:
     return len(block) if end < 0 else end + 1
 
 
-def _csv(source: str, inputs: Mapping[str, Any], fields: Fields, separator: str | None) -> Pieces:
-    encoding = inputs.get("encoding") or "utf-8"
+def _csv(source: str, reading: Reading, fields: Fields, separator: str | None) -> Pieces:
+    encoding = reading.encoding
     if encoding.lower().replace("_", "-") in ("utf-16", "utf-32"):
         raise DataError(f"{source}: {encoding} cannot be read piece by piece; save it as UTF-8")
-    decimal = inputs.get("decimal") or "."
     file = _open_bytes(source)
     tabs = source.lower().removesuffix(".gz").endswith((".tsv", ".tab"))
-    separator = separator or inputs.get("separator") or ("\t" if tabs else None)
+    separator = separator or reading.separator or ("\t" if tabs else None)
     header: list[str] | None = None
     needed: Fields = []
     line = 1
@@ -170,34 +178,50 @@ def _csv(source: str, inputs: Mapping[str, Any], fields: Fields, separator: str 
             header = [name.strip() for name in next(csv.reader(lines, delimiter=separator, skipinitialspace=True))]
             needed = _needed(source, header, fields)
         if block:
-            yield partial(_csv_block, block, line, header, needed, separator, encoding, decimal)
+            yield partial(_csv_block, block, line, header, needed, separator, reading)
         line += block.count(b"\n")
     if header is None:
         raise DataError(f"{source}: the file is empty")
 
 
-def _csv_block(
-    block: bytes, line: int, header: list[str], needed: Fields, separator: str, encoding: str, decimal: str
-) -> Parsed:
+def _csv_block(block: bytes, line: int, header: list[str], needed: Fields, separator: str, reading: Reading) -> Parsed:
     import pandas as pd
+
+    written, decimal = _read_by_pandas(needed, reading.written)
 
     lines = block.count(b"\n") + (not block.endswith(b"\n"))
     names = [name for name, _ in needed]
     if b'"' not in block and b"\r\r" not in block:  # a row is a line
         try:
-            texts = {name: str for name, kind in needed if kind != NUMBER}
+            texts = {name: str for name, kind in needed if kind != NUMBER or name in written}
             frame = pd.read_csv(
-                io.BytesIO(block), sep=separator, encoding=encoding, decimal=decimal, header=None, names=header, usecols=names, na_values=MISSING,
+                io.BytesIO(block), sep=separator, encoding=reading.encoding, decimal=decimal, header=None, names=header, usecols=names, na_values=MISSING,
                 skipinitialspace=True, dtype=texts, low_memory=False, skip_blank_lines=False, index_col=False, on_bad_lines="error", engine="c",
             )[names]  # fmt: skip
             # ten times as fast as bytes.count
             separators = np.count_nonzero(np.frombuffer(block, np.uint8) == ord(separator))
             full = separators == (len(header) - 1) * lines  # pandas pads short rows
-            if len(frame) == lines and full and all(_is_plain(frame[name]) for name, kind in needed if kind == NUMBER):
-                return frame, np.arange(line, line + lines), []
+            if len(frame) == lines and full:
+                plain = [name for name, kind in needed if kind == NUMBER and name not in written]
+                if all(_is_plain(frame[name]) for name in plain):
+                    frame, _, wrong = _checked(frame, needed, written)
+                    if not wrong:
+                        return frame, np.arange(line, line + lines), []
         except (ValueError, pd.errors.ParserError, UnicodeError):
             pass
-    return _row_by_row(block, line, header, needed, separator, encoding, decimal)
+    return _row_by_row(block, line, header, needed, separator, reading)
+
+
+def _read_by_pandas(needed: Fields, written: Mapping[str, Format]) -> tuple[Mapping[str, Format], str]:
+    """(column -> format of the columns that pandas has to leave as texts, decimal mark for the others).
+
+    pandas reads one decimal mark for all columns, and takes thousands separators at any place.
+    """
+    numbers = [written.get(name, {}) for name, kind in needed if kind == NUMBER]
+    marks = {(one.get("decimal", "."), one.get("thousands", "")) for one in numbers}
+    if len(marks) == 1 and (only := next(iter(marks)))[1] == "":
+        return {name: written[name] for name, kind in needed if kind != NUMBER and name in written}, only[0]
+    return written, "."
 
 
 def _is_plain(column: pd.Series) -> bool:
@@ -208,10 +232,10 @@ def _is_plain(column: pd.Series) -> bool:
     return bool(np.fmax.reduce(values, initial=0) <= LARGEST and np.fmin.reduce(values, initial=0) >= -LARGEST)
 
 
-def _row_by_row(
-    block: bytes, line: int, header: list[str], needed: Fields, separator: str, encoding: str, decimal: str
-) -> Parsed:
+def _row_by_row(block: bytes, line: int, header: list[str], needed: Fields, separator: str, reading: Reading) -> Parsed:
     import pandas as pd
+
+    encoding = reading.encoding
 
     csv.field_size_limit(2**31 - 1)
     places_of = {name: place for place, name in enumerate(header)}
@@ -251,46 +275,32 @@ def _row_by_row(
         ~frame.isin([*MISSING, "", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "n/a", "<NA>", "-nan", "#N/A"]),
         np.nan,
     )
-    if decimal != ".":
-        for name, kind in needed:
-            if kind == NUMBER:
-                frame[name] = frame[name].map(
-                    lambda value: value.replace(decimal, ".") if isinstance(value, str) else value
-                )
-    frame, kept, wrong = _checked(frame, needed)
+    frame, kept, wrong = _checked(frame, needed, reading.written)
     rejected += [Rejected(places[row][0], reason, places[row][1]) for row, reason in wrong.items()]
     return frame, np.array([places[row][0] for row in kept], dtype=np.int64), sorted(rejected)
 
 
-def _checked(frame: pd.DataFrame, needed: Fields) -> tuple[pd.DataFrame, np.ndarray, dict[int, str]]:
-    """Converts number columns. Returns the valid rows, their row numbers, and row number -> reason for the others."""
-    import pandas as pd
-
+def _checked(
+    frame: pd.DataFrame, needed: Fields, written: Mapping[str, Format]
+) -> tuple[pd.DataFrame, np.ndarray, dict[int, str]]:
+    """Converts the columns of numbers, booleans and dates. Returns the valid rows, their row numbers, and row number -> reason for the others."""
     wrong: dict[int, str] = {}
     for name, kind in needed:
-        if kind != NUMBER or _is_plain(frame[name]):
+        if kind not in EXPECTED or kind == NUMBER and _is_plain(frame[name]):
             continue
         column = frame[name]
-        present = column.notna().to_numpy()
-        values = np.full(len(column), np.nan)
-        numbers = as_numbers(column[present])
-        if numbers is None:
-            for row in np.flatnonzero(present):
-                one = as_numbers(pd.Series([column.iloc[row]], dtype=object))
-                if one is None:
-                    wrong.setdefault(int(row), f"{name} is {str(column.iloc[row])[:40]!r}, not a number")
-                else:
-                    values[row] = one[0]
-        else:
-            values[present] = numbers
-        for row in np.flatnonzero(np.abs(values) > LARGEST):
-            wrong.setdefault(int(row), f"{name} is {str(column.iloc[row])[:40]}: infinite or too large")
+        values, odd = read_column(column, kind, written.get(name, {}))
+        for row in np.flatnonzero(odd):
+            wrong.setdefault(int(row), f"{name} is {str(column.iloc[row])[:40]!r}, not {EXPECTED[kind]}")
+        if kind == NUMBER:
+            for row in np.flatnonzero(np.abs(values.to_numpy(dtype=np.float64, na_value=np.nan)) > LARGEST):
+                wrong.setdefault(int(row), f"{name} is {str(column.iloc[row])[:40]}: infinite or too large")
         frame = frame.assign(**{name: values})
     kept = np.delete(np.arange(len(frame)), list(wrong))
     return (frame.iloc[kept].reset_index(drop=True) if wrong else frame), kept, dict(sorted(wrong.items()))
 
 
-def _json_lines(source: str, inputs: Mapping[str, Any], fields: Fields, separator: str | None) -> Pieces:
+def _json_lines(source: str, reading: Reading, fields: Fields, separator: str | None) -> Pieces:
     line = 1
     needed: Fields | None = None
     for block in _blocks(_open_bytes(source), source, quoted=False):
@@ -301,7 +311,7 @@ def _json_lines(source: str, inputs: Mapping[str, Any], fields: Fields, separato
             if first is not None:
                 whole = (record for record in chain([first], records) if _is_whole(list(record), fields))
                 needed = _needed(source, list(next(whole, first)), fields)
-        yield partial(_json_block, block, line, needed or [])
+        yield partial(_json_block, block, line, needed or [], reading.written)
         line += block.count(b"\n")
 
 
@@ -320,11 +330,13 @@ def _record(text: bytes) -> dict | None:
     return record if isinstance(record, dict) else None
 
 
-def _json_block(block: bytes, line: int, needed: Fields) -> Parsed:
+def _json_block(block: bytes, line: int, needed: Fields, written: Mapping[str, Format]) -> Parsed:
     frame = _whole_json(block, needed)
     if frame is not None:
-        return frame, np.arange(line, line + len(frame)), []
-    return _json_by_line(block, line, needed)
+        frame, _, wrong = _checked(frame, needed, written)
+        if not wrong:
+            return frame, np.arange(line, line + len(frame)), []
+    return _json_by_line(block, line, needed, written)
 
 
 def _whole_json(block: bytes, needed: Fields) -> pd.DataFrame | None:
@@ -334,7 +346,10 @@ def _whole_json(block: bytes, needed: Fields) -> pd.DataFrame | None:
 
     lines = block.count(b"\n") + (not block.endswith(b"\n"))
     schema = pyarrow.schema(
-        [(name, pyarrow.float64() if kind == NUMBER else pyarrow.string()) for name, kind in needed]
+        [
+            (name, pyarrow.float64() if kind == NUMBER else pyarrow.bool_() if kind == BOOLEAN else pyarrow.string())
+            for name, kind in needed
+        ]
     )
     try:
         block.decode("utf-8")  # pyarrow does not check the encoding
@@ -355,7 +370,7 @@ def _whole_json(block: bytes, needed: Fields) -> pd.DataFrame | None:
     return frame if all(_is_plain(frame[name]) for name, kind in needed if kind == NUMBER) else None
 
 
-def _json_by_line(block: bytes, line: int, needed: Fields) -> Parsed:
+def _json_by_line(block: bytes, line: int, needed: Fields, written: Mapping[str, Format]) -> Parsed:
     import pandas as pd
 
     records: list[list[Any]] = []
@@ -382,12 +397,13 @@ def _json_by_line(block: bytes, line: int, needed: Fields) -> Parsed:
         else:
             records.append([record[name] for name, _ in needed])
             places.append((place, text))
-    frame, kept, wrong = _checked(pd.DataFrame(records, columns=[name for name, _ in needed], dtype=object), needed)
+    frame = pd.DataFrame(records, columns=[name for name, _ in needed], dtype=object)
+    frame, kept, wrong = _checked(frame, needed, written)
     rejected += [Rejected(places[row][0], reason, places[row][1]) for row, reason in wrong.items()]
     return frame, np.array([places[row][0] for row in kept], dtype=np.int64), sorted(rejected)
 
 
-def _parquet(source: str, inputs: Mapping[str, Any], fields: Fields, separator: str | None) -> Pieces:
+def _parquet(source: str, reading: Reading, fields: Fields, separator: str | None) -> Pieces:
     import pyarrow
     import pyarrow.parquet as parquet
 
@@ -398,16 +414,16 @@ def _parquet(source: str, inputs: Mapping[str, Any], fields: Fields, separator: 
         needed = _needed(source, list(file.schema_arrow.names), fields)
         start, rows = 1, max(1, min(ROWS, VALUES // len(needed)))
         for batch in file.iter_batches(batch_size=rows, columns=[name for name, _ in needed], use_threads=False):
-            yield partial(_parquet_batch, batch, start, needed)
+            yield partial(_parquet_batch, batch, start, needed, reading.written)
             start += len(batch)
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{source}: not a readable Parquet file ({str(error).splitlines()[0]})") from None
 
 
-def _parquet_batch(batch: Any, start: int, needed: Fields) -> Parsed:
+def _parquet_batch(batch: Any, start: int, needed: Fields, written: Mapping[str, Format]) -> Parsed:
     frame = batch.to_pandas()[[name for name, _ in needed]]
     places = np.arange(start, start + len(frame))
-    checked, kept, wrong = _checked(frame, needed)
+    checked, kept, wrong = _checked(frame, needed, written)
     return (
         checked,
         places[kept],

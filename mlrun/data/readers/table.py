@@ -33,15 +33,14 @@ def read_table(
     path: str | Path | None,
     encoding: str = "utf-8",
     separator: str | None = None,
-    decimal: str = ".",
-    texts: bool = False,
+    texts: bool | Sequence[str] = False,
 ) -> pd.DataFrame:
     """DataFrame of the file's columns, named by its first line. Blank lines are skipped; text files may be gzipped.
 
     Args:
         path: .csv, .tsv, .parquet and their usual variants.
-        encoding, separator, decimal: format of a text file; separator None: the most frequent one in the header.
-        texts: read every column as text; "null" and "NA" are then words, not missing values.
+        encoding, separator: format of a text file; separator None: the most frequent one in the header.
+        texts: columns of a text file that are read as texts. True: all, and "null" and "NA" are then words, not missing values.
 
     Raises:
         DataError: the path does not exist or is a directory; the file is empty or has only a header; rows are ragged, columns are
@@ -73,11 +72,10 @@ def read_table(
             path,
             sep=separator,
             encoding=encoding,
-            decimal=decimal,
             low_memory=False,
-            na_values=None if texts else MISSING,
-            keep_default_na=not texts,
-            dtype=str if texts else None,
+            na_values=None if texts is True else MISSING,
+            keep_default_na=texts is not True,
+            dtype=str if texts is True else {header.index(name): str for name in texts or () if name in header},
             skipinitialspace=True,
         )
     except UnicodeError:
@@ -152,6 +150,16 @@ def line_numbers(path: str | Path, rows: Iterable[int], encoding: str = "utf-8",
                 if len(places) == len(wanted):
                     break
     return f"{word}{'s' * (len(places) > 1)} {', '.join(map(str, places))}"
+
+
+def is_text_file(path: str | Path) -> bool:
+    """Whether a table is a text file, not Parquet."""
+    return _suffix(path) not in (".parquet", ".pq")
+
+
+def separator_of(path: str | Path, encoding: str, separator: str | None = None) -> str:
+    """The separator of the fields of a text file: the one given, or the most frequent one in the header."""
+    return separator or _separator(path, encoding)
 
 
 def _suffix(path: str | Path) -> str:

@@ -37,7 +37,9 @@ class Labels(View):
                 figures.confusion_matrix(metrics.confusion(truth, predictions.indices, count), names),
             )
         if count == 2 and predictions.probabilities is not None and len(np.unique(truth)) == 2:
-            yield "roc_and_pr", figures.roc_and_pr(truth, predictions.probabilities[:, 1], names)
+            positive = data.target.positive((learner.recipe.get("baseline") or {}).get("label"))
+            both = [names[1 - positive], names[positive]]
+            yield "roc_and_pr", figures.roc_and_pr(truth == positive, predictions.probabilities[:, positive], both)
         image = next((name for name in data.inputs if isinstance(data.features[name], Image)), None)
         wrong = np.flatnonzero(truth != predictions.indices)
         if image is not None and len(wrong):

@@ -1,0 +1,24 @@
+"""Overrides as messages suggest them: they mean what is intended when they are pasted into a shell."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+
+_WORD = re.compile(r"[A-Za-z_%][A-Za-z0-9_%./-]*")
+_NOT_TEXT = {"null", "true", "false", "nan", "inf", "yes", "no", "on", "off"}
+
+
+def as_override(key: str, value: str | Sequence[str]) -> str:
+    """`KEY=VALUE` or `KEY=[VALUE,...]`, quoted for Hydra's grammar and for the shell where a value needs it."""
+    text = _value(value) if isinstance(value, str) else f"[{','.join(map(_value, value))}]"
+    return shlex.quote(f"{key}={text}")
+
+
+def _value(text: str) -> str:
+    if _WORD.fullmatch(text) and text.lower() not in _NOT_TEXT:
+        return text
+    # of a backslash only those before a quotation mark are special to Hydra
+    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
+    return f"'{escaped}'"
