@@ -53,7 +53,7 @@ def run(argv: list[str]) -> int:
     cfg, learner = open_run(known.run, known.trust)
     queries = learner.queries
     for query in queries:
-        query.add_options(parser.add_argument_group(f"--{query.name}"))  # type: ignore[arg-type]  # takes options as a parser does
+        query.add_options(parser.add_argument_group(query.title))  # type: ignore[arg-type]  # takes options as a parser does
     if known.help:
         parser.print_help()
         return 0

@@ -133,6 +133,7 @@ class Batches:
     ):
         self.rows, self.shuffle, self.shard, self.augment, self.finish = rows, shuffle, shard, augment, finish
         self.lengths = lengths
+        self.arrangement: Callable[[Tensor, torch.Generator], Tensor] | None = None
         self.generator = torch.Generator().manual_seed(seed)
         rank, ranks = shard
         mine = -(-rows // ranks) if shuffle else len(range(rank, rows, ranks))
@@ -146,6 +147,14 @@ class Batches:
 
     def __len__(self) -> int:
         return len(self.bounds)
+
+    def arrange(self, arrangement: Callable[[Tensor, torch.Generator], Tensor]) -> Batches:
+        """Rearranges every shuffled epoch, for a task that needs certain rows in the same batch. Returns itself.
+
+        arrangement: (rows in random order, the generator of the epoch) -> the same rows in another order.
+        """
+        self.arrangement = arrangement
+        return self
 
     def __iter__(self) -> Iterator[Batch]:
         self._epoch = self.generator.get_state()
@@ -171,6 +180,8 @@ class Batches:
         order = torch.randperm(self.rows, generator=self.generator)
         if ranks > 1:
             order = torch.cat([order, order[: -self.rows % ranks]])[rank::ranks]
+        if self.arrangement is not None:
+            return self.arrangement(order, self.generator)
         return order if self.lengths is None else self._by_length(order, self.lengths)
 
     def _by_length(self, order: Tensor, lengths: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 
 from mlrun.data.examples import Examples
 from mlrun.data.features import Feature, Label, Value
-from mlrun.data.splits import PARTS, TRAIN_DEV, SmallClass, part_sizes, split_rows
+from mlrun.data.splits import PARTS, TRAIN_DEV, SmallClass, part_sizes, split_classes, split_rows
 from mlrun.errors import DataError
 
 if TYPE_CHECKING:
@@ -190,6 +190,7 @@ class RowData(DataModule):
     """
 
     splits_by_class = True  # stratify by a class target, unless `split.stratify` is false
+    unseen_classes = False  # True: the parts have no class in common, and the sizes of `split` are numbers of classes
 
     def __init__(
         self,
@@ -305,6 +306,9 @@ class RowData(DataModule):
                 f"dataset.split.{unknown[0]}: the parts are {', '.join(PARTS)} and {TRAIN_DEV}; further keys are seed and stratify"
             )
 
+        if self.unseen_classes:
+            return self._split_classes(seed)
+
         def divided(first: int, end: int, sizes: dict[str, int]) -> dict[str, np.ndarray]:
             own = None if classes is None else classes[first:end]
             return split_rows(np.arange(first, end), sizes, seed, own, self.title)
@@ -332,6 +336,28 @@ class RowData(DataModule):
         except SmallClass as error:
             label = self._content.features[self._content.targets[0]]
             raise (error.named(label.classes) if isinstance(label, Label) else error) from None
+        return result
+
+    def _split_classes(self, seed: int) -> dict[str, np.ndarray]:
+        """Part -> rows, no class in two parts. A predefined test part is not kept, because its classes are those of the training rows."""
+        classes = self._content.columns[self._content.targets[0]]
+        split, trains = self._parted()
+        sources = self._content.sources or [(0, len(self._content), (*trains, "val", "test"))]
+        result = {part: np.zeros(0, dtype=np.int64) for part in PARTS}
+        for first, end, parts in sources:
+            own = [part for part in parts if part != TRAIN_DEV or trains[1:]]
+            sized = split if self._content.sources is None else _renormalized(split, own)
+            title = f"{self.title} (of whose classes each is in one part only, dataset.problem={self.problem})"
+            sizes = part_sizes(sized, len(np.unique(classes[first:end])), title, own)
+            result.update(split_classes(np.arange(first, end), sizes, seed, classes[first:end]))
+        seen = {part: set(classes[rows].tolist()) for part, rows in result.items()}
+        for part, others in (("val", ("train",)), ("test", ("train", "val"))):
+            for other in others:
+                if both := seen[part] & seen[other]:
+                    name = self._content.features[self._content.targets[0]].describe(min(both))
+                    raise DataError(
+                        f"{self.title}: class {name} is in both {other} and {part}; with dataset.problem={self.problem} each class is in one part only"
+                    )
         return result
 
     def _parted(self) -> tuple[dict[str, Any], tuple[str, ...]]:

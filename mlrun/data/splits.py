@@ -71,6 +71,34 @@ def split_rows(
     return result
 
 
+def split_classes(rows: np.ndarray, sizes: Mapping[str, int], seed: int, classes: np.ndarray) -> dict[str, np.ndarray]:
+    """Splits whole classes at random into disjoint parts, so that no class has rows in two parts.
+
+    NumPy's PCG64 generator seeded with `seed` permutes the classes, which are cut into test, val, train, in this order, and then the rows;
+    a part's rows keep the order of that permutation.
+
+    Args:
+        rows: (n,) original row numbers.
+        sizes: part -> number of classes, see `part_sizes`.
+        seed: of the permutations.
+        classes: (n,) integers.
+
+    Returns:
+        Part -> (size,) int64, for each part in `sizes`.
+    """
+    random = np.random.default_rng(seed % 2**63)
+    rows, classes = np.asarray(rows, dtype=np.int64), np.asarray(classes)
+    shuffled = random.permutation(np.unique(classes))
+    order = random.permutation(len(rows))
+    result, start = {}, 0
+    for part in reversed(ORDER):
+        if part in sizes:
+            own = shuffled[start : start + sizes[part]]
+            result[part] = rows[order[np.isin(classes[order], own)]]
+            start += sizes[part]
+    return result
+
+
 def part_sizes(
     split: Mapping[str, Any], count: int, name: str = "data", parts: Sequence[str] = PARTS
 ) -> dict[str, int]:

@@ -181,7 +181,7 @@ def _as_learned(data: DataModule, learner: Learner, cfg: dict[str, Any]) -> None
         raise UserError(
             f"{data.title}: its rows have another form ({theirs}) than those that the model was trained on ({own})"
         )
-    if isinstance(learned, Label):
+    if isinstance(learned, Label) and not learner.open_set:
         _sort_classes(data, learned)
 
 

@@ -121,6 +121,11 @@ class Learner(ABC):
         return []
 
     @property
+    def open_set(self) -> bool:
+        """Whether the model also reads examples of classes that training did not have."""
+        return False
+
+    @property
     def inputs(self) -> dict[str, Feature]:
         """The features that the model reads; empty if it does not predict rows."""
         return {name: restore(state) for name, state in self.recipe.get("inputs", {}).items()}

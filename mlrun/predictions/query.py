@@ -22,6 +22,11 @@ class Query(ABC):
     name: str
     without_input = False  # True: the default query if the command line gives neither an input nor an option
 
+    @property
+    def title(self) -> str:
+        """Heading of its options in the help of the command."""
+        return f"--{self.name}"
+
     @abstractmethod
     def add_options(self, parser: ArgumentParser) -> None:
         """Declares `--name` and further options."""

@@ -52,6 +52,7 @@ class Task(LightningModule):
     is_thread_safe: bool = True  # whether several threads may call `predict` at once
     prediction_rows: int | None = None  # most rows per call of `predict`; None: depends on the size of a row
     supports_mid_epoch_resume: bool = True  # False if there is state that `on_save_checkpoint` does not save
+    open_set: bool = False  # whether a trained model also reads examples of classes that training did not have
     # what a trained model can be asked for besides predictions of rows: name -> dotted path of its `Query`
     queries: ClassVar[Mapping[str, str]] = {}
 

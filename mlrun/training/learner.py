@@ -108,6 +108,10 @@ class NetworkLearner(Learner):
     def queries(self) -> list[Query]:
         return make_queries(self.task.queries)
 
+    @property
+    def open_set(self) -> bool:
+        return self.task.open_set
+
     @classmethod
     def from_config(cls, cfg: dict[str, Any], data: DataModule) -> NetworkLearner:
         cfg = plain(cfg)

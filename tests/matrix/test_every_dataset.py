@@ -160,6 +160,7 @@ SMALL = {
     **dict.fromkeys(("ring", "grid25", "moons"), ["dataset.rows=300"]),
     "text_file": ["dataset.split.train=0.02", "dataset.split.val=2000", "dataset.split.test=2000", "dataset.steps_per_epoch=2"],
     "language_id": ["dataset.languages=[de,fr,vi]"],
+    "glyphs": ["dataset.scripts=[GREEK]", "dataset.characters=20"],
     "gymnasium": ["dataset.id=CartPole-v1"],
     "unpaired_digits": [f"dataset.images.split.{part}={size}" for part, size in (("train", 60), ("val", 30), ("test", 30))],
 }  # fmt: skip
@@ -171,6 +172,7 @@ BY_PROBLEM = {  # a model that works on every dataset of the problem
     "generation": ["model=diffusion_2d", "model.steps=5"],
     "image_translation": ["model=cyclegan"],
     "control": ["model=dqn", "model.steps_per_epoch=256", *ACTING],
+    "similarity": ["model=triplet", "model.network.channels=[8,8]"],
     "auto": ["model=mlp"],
 }
 BY_FACT = {

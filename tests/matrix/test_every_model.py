@@ -9,6 +9,7 @@ from tests.matrix.walk import walk
 
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 TEXT = ["dataset.split.train=0.02", "dataset.split.val=2000", "dataset.split.test=2000", "dataset.steps_per_epoch=3"]
+GLYPHS = ["dataset.scripts=[GREEK]", "dataset.characters=20"]
 PAIRS = ["dataset.rows=400", "dataset.split.val=50", "dataset.split.test=50"]
 ACTING = ["dataset.num_envs=2", "dataset.val_episodes=2", "dataset.test_episodes=2"]
 DRAWN = ["dataset.split.train=200", "dataset.split.val=60", "dataset.split.test=60"]
@@ -35,6 +36,7 @@ SIZES = {
     **dict.fromkeys(("autoencoder", "conv_autoencoder", "vae", "conditional_vae", "gan", "dcgan", "conditional_gan"), DRAWN),
     "diffusion": [*DRAWN, "model.steps=10"],
     "diffusion_2d": ["dataset.rows=300", "model.steps=10"],
+    **dict.fromkeys(("siamese", "triplet", "verification"), GLYPHS),
     "cyclegan": [f"dataset.images.split.{part}={size}" for part, size in (("train", 60), ("val", 30), ("test", 30))],
 }  # fmt: skip
 

@@ -13,12 +13,16 @@ from mlrun.data.module import ArrayData, Content
 from mlrun.data.preprocess.encoder import check_sizes
 from mlrun.errors import DataError
 
+PROBLEMS = ("classification", "similarity")
+
 
 class ImageData(ArrayData):
     """Images with a class each: columns `image` (rows, channels, height, width) and `label`.
 
     Args:
-        problem, name, seed, options: see `ArrayData`.
+        problem: "classification": all parts have the same classes. "similarity": the classes of val and test do not occur in train, and
+            `split` counts classes.
+        name, seed, options: see `ArrayData`.
         image_size: height and width of the network input, null for those of the files; images are resized batch by batch
             on the device.
         enlarge_to: the same, but only for smaller images; the model's `min_image_size` sets it.
@@ -38,8 +42,9 @@ class ImageData(ArrayData):
         **options: Any,
     ):
         super().__init__(problem, name, seed, **options)
-        if problem != "classification":
-            raise DataError(f"dataset.problem={problem}: {name} is a classification set")
+        if problem not in PROBLEMS:
+            raise DataError(f"dataset.problem={problem}: choose one of {', '.join(PROBLEMS)}")
+        self.unseen_classes = problem == "similarity"
         check_sizes(image_size=image_size, enlarge_to=enlarge_to)
         self.preprocessing |= {"image_size": image_size, "enlarge_to": enlarge_to, "augment": list(augment or [])}
         self.kept = classes

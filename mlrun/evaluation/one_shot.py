@@ -1,0 +1,71 @@
+"""Evaluator of one-shot classification: the class of a row from a single example of each class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mlrun.data.examples import Examples
+from mlrun.data.predictions import Predictions
+from mlrun.errors import ConfigError
+from mlrun.evaluation.evaluator import Better, Evaluator, Subject
+
+SEED = 4  # of the trials
+
+
+class OneShot(Evaluator):
+    """Of a `Similarity` task: `one_shot_accuracy` of n-way one-shot classification (Lake, Salakhutdinov and Tenenbaum 2015).
+
+    A trial draws `ways` classes, one row of each as its example, and another row of the first class: the answer is the class of the nearest
+    example. A part with fewer classes has trials among all of them.
+
+    Args:
+        ways: classes of a trial.
+        trials: their number.
+    """
+
+    metrics = {"one_shot_accuracy": Better.LARGER}
+    every_epoch = False
+
+    def __init__(self, ways: int = 20, trials: int = 2000):
+        if ways < 2 or trials < 1:
+            raise ConfigError(f"one_shot: ways={ways}, trials={trials}; at least 2 ways and 1 trial")
+        self.ways, self.trials = ways, trials
+
+    def begin(self, subject: Subject) -> None:
+        super().begin(subject)
+        self._vectors: list[np.ndarray] = []
+        self._labels: list[np.ndarray] = []
+
+    def update(self, batch: Mapping[str, Any], examples: Examples, predictions: Predictions) -> None:
+        self._vectors.append(predictions.values)  # type: ignore[attr-defined]  # vectors
+        self._labels.append(batch["labels"].cpu().numpy())
+
+    def compute(self) -> dict[str, float]:
+        vectors, labels = np.concatenate(self._vectors), np.concatenate(self._labels)
+        trials = draw_trials(labels, self.ways, self.trials)
+        if trials is None:
+            return {"one_shot_accuracy": float("nan")}
+        queries, examples = trials
+        count, ways = examples.shape
+        distances = self.subject.model.task.distances(vectors, np.repeat(queries, ways), examples.ravel())
+        return {"one_shot_accuracy": float((distances.reshape(count, ways).argmin(1) == 0).mean())}
+
+
+def draw_trials(labels: np.ndarray, ways: int, trials: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """(queries (trials,), examples (trials, ways)): row numbers; the first example is of the query's class. None if no class has two rows."""
+    random = np.random.default_rng(SEED)
+    classes, counts = np.unique(labels, return_counts=True)
+    rows = {one: np.flatnonzero(labels == one) for one in classes}
+    several, ways = classes[counts > 1], min(ways, len(classes))
+    if not len(several) or ways < 2:
+        return None
+    queries, examples = np.zeros(trials, dtype=np.int64), np.zeros((trials, ways), dtype=np.int64)
+    for trial in range(trials):
+        own = random.choice(several)
+        queries[trial], examples[trial, 0] = random.choice(rows[own], 2, replace=False)
+        others = random.choice(classes[classes != own], ways - 1, replace=False)
+        examples[trial, 1:] = [random.choice(rows[one]) for one in others]
+    return queries, examples
