@@ -11,13 +11,14 @@ from mlrun.evaluation.metrics import roc_auc
 from mlrun.evaluation.pairs import equal_error_rate, error_rates
 from mlrun.report.images import TINT, as_image, mosaic_figure
 from mlrun.report.numbers import number
-from mlrun.report.style import BLUE, GREY, INK, ORANGE, PALETTE, new_axes, new_figure, shorten, styled
+from mlrun.report.style import BLUE, GREY, INK, ORANGE, PALETTE, new_axes, new_figure, shorten, styled, text_width
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BINS = 50
 SHOWN_PAIRS = 24
+NAME = 34  # characters of a class's name in the legend
 THUMBNAIL = 22  # height in points of the image of a class
 
 
@@ -32,7 +33,7 @@ def distance_histogram(distances: np.ndarray, same: np.ndarray, threshold: float
     if np.isfinite(threshold):
         axes.axvline(threshold, color=INK, linewidth=1, linestyle=(0, (4, 3)), label=f"threshold {number(threshold)}")
     axes.set(xlabel="distance", ylabel="pairs")
-    axes.legend(loc="upper center")
+    axes.legend(loc="upper right")
     return figure
 
 
@@ -115,12 +116,16 @@ def vector_map(
         flat = np.concatenate([flat, np.zeros_like(flat)], axis=1)
     share = float((scale[:2] ** 2).sum() / max((scale**2).sum(), 1e-12))
     classes = np.unique(labels)
-    figure = new_figure(7.6, 5.2, f"Vectors of {len(classes)} classes on two components ({share:.0%} of the variance)")
-    (axes,) = new_axes(figure, 0.8, 0.55, 2.45, 0.65)
-    for one, colour in zip(classes, PALETTE):
+    names = [shorten(class_names[one], NAME) for one in classes]
+    room = text_width(names) + 0.6
+    figure = new_figure(
+        5.6 + room, 5.2, f"Vectors of {len(classes)} classes on two components ({share:.0%} of the variance)"
+    )
+    (axes,) = new_axes(figure, 0.8, 0.55, room, 0.65)
+    for one, name, colour in zip(classes, names, PALETTE):
         own = flat[labels == one]
         axes.plot(*own.T, "o", color=colour, markersize=4, alpha=0.7, markeredgewidth=0,
-                  label=shorten(class_names[one], 28))  # fmt: skip
+                  label=name)  # fmt: skip
         if images is not None:
             middle = own.mean(0)
             nearest = np.flatnonzero(labels == one)[((own - middle) ** 2).sum(1).argmin()]

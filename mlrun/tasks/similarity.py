@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -127,6 +128,43 @@ CHUNK = 2**16  # pairs that are compared at once
 def euclidean(first: Tensor, second: Tensor) -> Tensor:
     """Euclidean distances (...,) of vectors (..., size), with a finite gradient where they are equal."""
     return ((first - second) ** 2).sum(-1).clamp(min=1e-12).sqrt()
+
+
+PairsOf = Callable[
+    [Tensor], tuple[Tensor, Tensor, Tensor]
+]  # labels (n,) -> first, second (pairs,) row numbers, same (pairs,) bool
+
+
+def drawn_pairs(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """One pair of either kind for each row of a batch, with a random row of its class and with one of another class."""
+    rows, same, other = drawn_partners(labels)
+    return (
+        torch.cat([rows, rows]),
+        torch.cat([same, other]),
+        torch.arange(2 * len(rows), device=labels.device) < len(rows),
+    )
+
+
+def all_pairs(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Every pair of two rows of a batch."""
+    first, second = torch.triu_indices(len(labels), len(labels), 1, device=labels.device)
+    return first, second, labels[first] == labels[second]
+
+
+PAIRS: dict[str, PairsOf] = {"drawn": drawn_pairs, "all": all_pairs}
+
+
+def checked_pairs(name: str) -> str:
+    """A key of PAIRS. Raises ConfigError for another name."""
+    if name not in PAIRS:
+        raise ConfigError(f"model.pairs={name}: choose one of {', '.join(PAIRS)}")
+    return name
+
+
+def balanced_mean(terms: Tensor, same: Tensor) -> Tensor:
+    """The mean of the two kinds of pairs' mean terms (pairs,); a kind that does not occur counts as 0."""
+    of_same, of_different = (terms * kind for kind in (same, ~same))
+    return (of_same.sum() / same.sum().clamp(min=1) + of_different.sum() / (~same).sum().clamp(min=1)) / 2
 
 
 def drawn_partners(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -33,8 +33,8 @@ class Triplet(Similarity):
         self,
         network: nn.Module,
         mining: Literal["random", "semi_hard", "hardest"] = "hardest",
-        margin: float | None = 0.2,
-        normalize: bool = True,
+        margin: float | None = 1.0,
+        normalize: bool = False,
         per_class: int = 4,
     ):
         super().__init__(network, normalize, per_class)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mlrun.errors import ConfigError
-from mlrun.tasks.similarity import Similarity, drawn_partners
+from mlrun.tasks.similarity import PAIRS, Similarity, balanced_mean, checked_pairs
 from mlrun.tasks.task import Loss
 
 EPSILON = 1e-4  # in the denominator of the chi-square distance
@@ -36,19 +36,23 @@ class Verification(Similarity):
         network: nn.Module,
         size: int,
         head: Literal["absolute", "chi_square"] = "absolute",
-        normalize: bool = False,
+        pairs: Literal["drawn", "all"] = "drawn",
+        normalize: bool = True,
         per_class: int = 4,
     ):
         super().__init__(network, normalize, per_class)
         if head not in ("absolute", "chi_square"):
             raise ConfigError(f"model.head={head}: choose one of absolute, chi_square")
-        self.head_name = head
+        self.head_name, self.pairs_of = head, PAIRS[checked_pairs(pairs)]
         self.head = nn.Linear(size, 1)
-        nn.init.constant_(self.head.weight, -1 / size**0.5)  # a larger difference speaks against "the same"
-        nn.init.zeros_(self.head.bias)
+        # a larger difference speaks against "the same"; undecided at a mean term of 1/2
+        nn.init.constant_(self.head.weight, -8 / size)
+        nn.init.constant_(self.head.bias, 4.0)
 
     def logits(self, first: Tensor, second: Tensor) -> Tensor:
         """(...,) logits of "the same class" for vectors (..., size)."""
+        scale = self.head.in_features**0.5 if self.normalize else 1.0  # components of about 1
+        first, second = scale * first, scale * second
         if self.head_name == "absolute":
             terms = (first - second).abs()
         else:
@@ -60,8 +64,6 @@ class Verification(Similarity):
         return F.softplus(-self.logits(first, second))
 
     def loss_of(self, vectors: Tensor, labels: Tensor) -> Loss:
-        rows, same, other = drawn_partners(labels)
-        logits = torch.cat(
-            [self.logits(vectors[rows], vectors[same]), -self.logits(vectors[rows], vectors[other])]
-        )  # of the right answer
-        return Loss(F.softplus(-logits).sum() / max(1, len(logits)), len(rows))
+        first, second, same = self.pairs_of(labels)
+        logits = self.logits(vectors[first], vectors[second])
+        return Loss(balanced_mean(F.softplus(torch.where(same, -logits, logits)), same), len(labels))

@@ -34,15 +34,15 @@ POINTS = 64  # size at which outlines are rendered before they are resized
 MARGIN = 1  # pixels of an image's edge without ink
 COMPARED = 20  # height and width of the pictures in which look-alikes are found
 ALIKE = 0.03  # squared difference of two such pictures relative to their squares, up to which they look the same
-SAME_LETTER = 0.15  # the same for a capital and its small letter, whose strokes differ in width relative to their size
+SAME_LETTER = 0.15  # the same for a capital, its small letter and its small capital, whose strokes differ in width relative to their size
 
 
 class Glyphs(ImageData):
     """Letters and digits of fonts, drawn white on black with random size, slant, position and noise.
 
     A class is a set of characters that look the same. Two characters look the same if some font draws them with the same shape up to size
-    and position, which the images vary: Latin A, Greek Alpha and Cyrillic A; I, l and Iota; also a capital and its small letter of
-    nearly the same shape, such as C and c. "The same" is transitive. Otherwise the same picture would belong to two classes, one of
+    and position, which the images vary: Latin A, Greek Alpha and Cyrillic A; I, l and Iota; also a capital, its small letter and its
+    small capital of nearly the same shape, such as C and c. "The same" is transitive. Otherwise the same picture would belong to two classes, one of
     which may be seen in training and one not.
 
     The value of a class is its first character (by code), its name that of `unicodedata`. A row's name is its own character's name and its font.
@@ -221,13 +221,18 @@ def look_alikes(characters: Sequence[str], fonts: Sequence[Mapping[str, Image.Im
         distance = squares[:, None] + squares[None, :] - 2 * flat @ flat.T
         relative = distance / ((squares[:, None] + squares[None, :]) / 2)
         for one, other in zip(*np.nonzero(np.triu(relative <= SAME_LETTER, 1))):
-            if relative[one, other] <= ALIKE or names[one].lower() == names[other].lower():
+            if relative[one, other] <= ALIKE or letter_of(names[one]) == letter_of(names[other]):
                 first, second = sorted((root(names[one]), root(names[other])))
                 parent[second] = first
     groups: dict[str, list[str]] = {}
     for character in characters:
         groups.setdefault(root(character), []).append(character)
     return list(groups.values())
+
+
+def letter_of(character: str) -> str:
+    """The name of a character without its form, the same for A, a and a small capital A."""
+    return " ".join(word for word in unicodedata.name(character).split() if word not in ("LETTER", "CAPITAL", "SMALL"))
 
 
 def _comparable(picture: Image.Image) -> np.ndarray:
