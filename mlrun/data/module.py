@@ -267,8 +267,8 @@ class RowData(DataModule):
 
     @property
     def classes(self) -> np.ndarray | None:
-        """(all rows,) classes by which the split is stratified; None for a random split."""
-        by_class = self.splits_by_class and self.split.get("stratify", True)
+        """(all rows,) classes by which the split is stratified; None for a random split, or one of whole classes."""
+        by_class = self.splits_by_class and not self.unseen_classes and self.split.get("stratify", True)
         target = self._content.targets[0] if self._content.targets else None
         return (
             self._content.columns[target]

@@ -135,7 +135,7 @@ def folds(
     if groups is not None:
         present = len(np.unique(groups))
         if present < number:
-            raise DataError(f"trainer.folds={number}: there are only {present} groups (trainer.group)")
+            raise DataError(f"trainer.folds={number}: there are only {present} groups (trainer.group, or classes)")
         kind = select.GroupKFold if classes is None else select.StratifiedGroupKFold
         for repeat in range(repeats):
             yield from kind(number, shuffle=True, random_state=seed + repeat).split(y, y, groups)
@@ -178,6 +178,8 @@ def _pool(data: DataModule) -> tuple[np.ndarray, np.ndarray | None]:
 
 def _groups(data: DataModule, rows: np.ndarray, column: str | None) -> np.ndarray | None:
     if column is None:
+        if isinstance(data, RowData) and data.unseen_classes:
+            return data.content.columns[data.targets[0]][rows]
         return None
     try:
         values = data.column(column)

@@ -184,7 +184,7 @@ class Task(LightningModule):
             stage_sums[name] = stage_sums[name] + value if name in stage_sums else value
 
     def means(self, stage: str) -> dict[str, float]:
-        """The means tallied since the last call. Needs one transfer from the device."""
+        """The means tallied since the last call; NaN if there were batches without items. Needs one transfer from the device."""
         sums = self._sums.pop(stage, {})
         if not sums:
             return {}
@@ -195,7 +195,7 @@ class Task(LightningModule):
             values = cast(Tensor, self.all_gather(values)).sum(0)
         totals = dict(zip(sums, values.tolist(), strict=True))
         count = totals.pop("count")
-        return {name: total / count for name, total in totals.items()}
+        return {name: total / count if count else float("nan") for name, total in totals.items()}
 
     def epoch_metrics(self, stage: str) -> dict[str, float]:
         """The stage's metrics since the last call, named "train/loss" and so on."""

@@ -172,7 +172,7 @@ BY_PROBLEM = {  # a model that works on every dataset of the problem
     "generation": ["model=diffusion_2d", "model.steps=5"],
     "image_translation": ["model=cyclegan"],
     "control": ["model=dqn", "model.steps_per_epoch=256", *ACTING],
-    "similarity": ["model=triplet", "model.network.channels=[8,8]"],
+    "similarity": ["model=triplet", "+model.network.channels=[8,8]"],
     "auto": ["model=mlp"],
 }
 BY_FACT = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -13,27 +12,56 @@ from mlrun.experiment.run import run
 from mlrun.networks.vision.siamese_cnn import SiameseCNN
 from mlrun.predictions.learner import make_learner
 from mlrun.report import silent
-from mlrun.tasks import similarity
+from mlrun.tasks import similarity, triplet
 from mlrun.tasks.siamese import contrastive
 from mlrun.tasks.verification import Verification
-from tests.test_models import Nobody, prepared
+from tests.test_models import Nobody, prepared, shuffle_labels
 
-SMALL = ("dataset.scripts=[CYRILLIC]", "model.network.channels=[16,32]", "trainer.threads=1")
+SMALL = ("dataset.scripts=[CYRILLIC]", "+model.network.channels=[16,32]", "trainer.threads=1")
 
 
-def learned(directory, *overrides, change=lambda data: None):
-    """Metrics of the test part after a short training; `change` is applied to the data before."""
-    cfg, data = prepared(*SMALL, *overrides)
+def error_rate(directory, *overrides, change=lambda data: None):
+    """The equal error rate of the test part of digits after a short training; `change` is applied to the data before."""
+    digits = (
+        "dataset=digits",
+        "+model.network.channels=[16,32]",
+        "optim.lr=0.003",
+        "trainer.max_epochs=8",
+        "trainer.threads=1",
+    )
+    cfg, data = prepared(*overrides, *digits)
     change(data)
     learner = make_learner(cfg, data)
     learner.fit(data, Nobody(), directory, silent.Progress())
-    return learner.evaluate(data, "test").metrics
+    return learner.evaluate(data, "test").metrics["equal_error_rate"]
 
 
-def shuffled(data):
-    """Training rows get the classes of other training rows."""
-    labels, rows = data.content.columns["label"], data.rows("train")
-    labels[rows] = np.random.default_rng(0).permutation(labels[rows])
+FLOOR = 0.12  # learned: at most 0.031 (seed 1); with shuffled classes: at least 0.237
+
+
+@pytest.mark.parametrize("model", ["triplet", "siamese", "verification"])
+def test_it_learns_and_not_from_shuffled_classes(model, tmp_path):
+    assert error_rate(tmp_path / "learned", f"model={model}") < FLOOR
+    assert error_rate(tmp_path / "shuffled", f"model={model}", change=shuffle_labels) > FLOOR
+
+
+@pytest.mark.parametrize("model", ["siamese", "verification"])
+def test_it_does_not_learn_from_shuffled_pairs(model, tmp_path, monkeypatch):
+    def shuffled(labels):
+        first, second, same = similarity.drawn_pairs(labels)
+        return first, second, same[torch.randperm(len(same))]
+
+    monkeypatch.setitem(similarity.PAIRS, "drawn", shuffled)
+    assert error_rate(tmp_path, f"model={model}") > FLOOR
+
+
+def test_it_does_not_learn_from_positives_mined_as_negatives(tmp_path, monkeypatch):
+    def wrong(vectors, labels):
+        anchors, positives, negatives = triplet.hardest_triplets(vectors, labels)
+        return anchors, negatives, positives
+
+    monkeypatch.setitem(triplet.MINING, "hardest", wrong)
+    assert error_rate(tmp_path, "model=triplet") > FLOOR
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +148,25 @@ def test_the_threshold_is_the_best_on_the_validation_part(place):
     pairs = draw_pairs(examples["label"], similarity.PARTNERS)
     expected = best_threshold(learner.task.distances(vectors, pairs.first, pairs.second), pairs.same)
     assert float(learner.task.threshold) == pytest.approx(expected, rel=1e-4)
+
+
+def test_folds_have_no_class_in_common(experiment, monkeypatch):
+    from mlrun.data.datasets.glyphs import Glyphs
+
+    seen, with_parts = [], Glyphs.with_parts
+
+    def recorded(data, parts):
+        labels = data.content.columns["label"]
+        seen.append([set(labels[rows].tolist()) for rows in parts.values()])
+        return with_parts(data, parts)
+
+    monkeypatch.setattr(Glyphs, "with_parts", recorded)
+    few = ["dataset.scripts=[GREEK]", "dataset.characters=12", "trainer.max_epochs=1", "+model.network.channels=[4,4]"]
+    result = experiment("model=triplet", "trainer=kfold", "trainer.folds=2", *few)
+    assert "cv/equal_error_rate" in result.metrics
+    divided = [parts for parts in seen if len(parts) == 3]
+    assert len(divided) == 2
+    assert all(sum(map(len, parts)) == len(set.union(*parts)) == 12 for parts in divided)
 
 
 def test_the_contrastive_loss_of_known_distances():
