@@ -73,6 +73,9 @@ COMPARISONS = (  # beyond the default runs: what a setting changes
     "experiment=reverse/transformer",
     *[f"experiment=fra_eng/{name}" for name in ("transformer", "gru_attention", "gru")],
     "experiment=grid25",
+    "experiment=digits/siamese",
+    "model=triplet model.mining=random",
+    "model=verification model.head=chi_square",
 )
 NEEDS_FILES = ("fashion_mnist", "tinyshakespeare", "rt_polarity", "fra_eng")
 
