@@ -81,9 +81,8 @@ def worst_pairs(
     if shown[0].ndim == 3:
         shown, low, high = [(image - low) / max(high - low, 1e-12) for image in shown], 0.0, 1.0
     mistakes = colours.count(ORANGE)
-    title = (
-        f"The worst of {mistakes} mistakes" if mistakes == len(shown) else f"{mistakes} mistakes, then narrow decisions"
-    )
+    all_wrong = mistakes == len(shown)
+    title = f"The {mistakes} worst mistakes" if all_wrong else f"{mistakes} mistakes, then the narrowest decisions"
     limits = (low - TINT * (high - low), high)
     title += f" (threshold {number(threshold, 3)})"
     return mosaic_figure(shown, captions, title, limits=limits, tile=1.5, colours=colours)
