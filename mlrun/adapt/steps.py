@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from mlrun.adapt.by_word import copy_by_word, source_vectors
 from mlrun.adapt.sources import (
     TORCHVISION,
     Find,
@@ -24,7 +25,7 @@ from mlrun.adapt.sources import (
     torchvision_tensors,
 )
 from mlrun.adapt.target import HEAD, Target, layers, matches
-from mlrun.adapt.vocabulary import misleading_sizes, preprocessor_of, vocabularies
+from mlrun.adapt.vocabulary import learned_tokens, misleading_sizes, preprocessor_of, vocabularies
 from mlrun.config.validate import nearest
 from mlrun.errors import ConfigError
 
@@ -144,9 +145,11 @@ class Start(Step):
 
     A head that was trained for other classes, where the source records its classes, keeps its random initialization.
 
+    From word vectors (a run of word2vec or GloVe, a file in their text format) the embedding of another model's vocabulary starts by word.
+
     Args:
-        source: directory of a run, id of an MLflow run, checkpoint, file of tensors, or `torchvision:NAME`, whose tensors
-            are matched by their order.
+        source: directory of a run, id of an MLflow run, checkpoint, file of tensors or of word vectors, or `torchvision:NAME`, whose
+            tensors are matched by their order.
         only: names or patterns of the parts to load; None: all.
     """
 
@@ -162,6 +165,7 @@ class Start(Step):
             raise ConfigError(f"{self.key}={self.source}: must be text")
         self.only = _names(self.only, self._only_key)
         self.loaded = Loaded(self.source)
+        self._shown = ""  # of word vectors
 
     @property
     def _only_key(self) -> str:
@@ -175,6 +179,8 @@ class Start(Step):
             ConfigError: if the source does not exist, nothing in it fits, or its vocabulary has the same size but other tokens.
             UserError: if a file is damaged, or can run code and is not trusted.
         """
+        if self._start_from_words(target, context):
+            return
         tensors, recipe = self._read(target, context)
         own, report = target.task.state_dict(), Loaded(self.source)
         if self.only is not None:
@@ -222,6 +228,18 @@ class Start(Step):
         weights = find_weights(self.source, context.find, self.key)
         return stored_tensors(weights, target, context.trust), recipe_beside(weights)
 
+    def _start_from_words(self, target: Target, context: Context) -> bool:
+        """Whether the source has word vectors and the task is a model of another kind, whose embedding then starts from them."""
+        if self.source.startswith(TORCHVISION) or any(hasattr(one, "vectors") for one in target.networks.values()):
+            return False
+        vectors = source_vectors(self.source, context.find, self.key, context.trust)
+        if vectors is None:
+            return False
+        words = next(iter(vocabularies(context.preprocessor)), [])
+        learned = learned_tokens(context.preprocessor, words)
+        self._shown = copy_by_word(vectors, target, words, learned, f"{self.key}={self.source}")
+        return True
+
     def _wanted(self, name: str) -> bool:
         return self.only is None or any(matches(name, pattern) for pattern in self.only)
 
@@ -242,7 +260,7 @@ class Start(Step):
             )
 
     def describe(self) -> str:
-        return str(self.loaded)
+        return self._shown or str(self.loaded)
 
 
 # --- freezing ------------------------------------------------------------------------------------------------------

@@ -10,11 +10,8 @@ from torch import Tensor
 from mlrun.data.batches import Batch, Batches
 from mlrun.data.cooccurrences import CountBatches, cooccurrences
 from mlrun.data.module import DataModule
-from mlrun.data.preprocess.tokenizer import SPECIAL
-from mlrun.data.preprocess.words import WordPreprocessor
-from mlrun.data.word_vectors import WordVectors
 from mlrun.networks.text.word_vectors import WordTables
-from mlrun.tasks.task import Loss, Outputs
+from mlrun.tasks.task import Loss
 from mlrun.tasks.word_vectors import WordVectorTask
 
 
@@ -65,15 +62,3 @@ class GloVe(WordVectorTask):
         predicted = predicted + (network.input_bias(row) + network.output_bias(column)).squeeze(1)
         weight = (count / self.x_max).clamp(max=1) ** self.exponent
         return Loss((weight * (predicted - count.log()).square()).mean(), len(count))
-
-    def word_vectors(self, preprocessor: WordPreprocessor) -> WordVectors:
-        """The sums of both vectors."""
-        matrix = self.network.embedding.weight + self.network.output.weight
-        return WordVectors(preprocessor.words, matrix.detach().float().cpu().numpy()[len(SPECIAL) :])
-
-    def predict(self, batch: Batch) -> Outputs:
-        """`vectors` (batch, width): means of the sums."""
-        ids, mask = batch["input_ids"], batch["attention_mask"]
-        present = mask.unsqueeze(-1).to(self.network.embedding.weight.dtype)
-        summed = self.network.embedding(ids) + self.network.output(ids)
-        return {"vectors": (summed * present).sum(1) / present.sum(1).clamp(min=1)}

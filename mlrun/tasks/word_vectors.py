@@ -44,7 +44,7 @@ class WordVectorTask(Task):
 
     def word_vectors(self, preprocessor: WordPreprocessor) -> WordVectors:
         """The vectors of the vocabulary."""
-        matrix = self.network.embedding.weight.detach().float().cpu().numpy()
+        matrix = self.network.vectors().detach().float().cpu().numpy()
         return WordVectors(preprocessor.words, matrix[len(SPECIAL) :])
 
     def predict(self, batch: Batch) -> Outputs:

@@ -18,11 +18,12 @@ from mlrun.data.cooccurrences import cooccurrences
 from mlrun.data.preprocess.words import Corpus
 from mlrun.data.word_blocks import NoiseWords, WordBlocks, kept_share, pair_mask
 from mlrun.data.word_vectors import WordVectors, read_vectors, vectors_of
-from mlrun.errors import DataError, UserError
+from mlrun.errors import ConfigError, DataError, UserError
 from mlrun.evaluation.analogies import Analogies
 from mlrun.evaluation.word_contexts import area
 from mlrun.evaluation.word_similarity import WordSimilarity
 from mlrun.networks.text.word_vectors import HuffmanTree, WordTables
+from mlrun.predictions.learner import load_learner
 from mlrun.tasks.glove import GloVe
 from mlrun.tasks.word2vec import Word2Vec
 from tests.test_models import trained
@@ -383,3 +384,40 @@ def test_questions_to_a_run(experiment, texts, capsys, workplace):
     ):
         with pytest.raises(UserError, match=message):
             dispatch(["predict", run, *wrong])
+
+
+# --- other models start from the vectors -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["text_bag", "text_cnn", "text_rnn"])
+def test_classifiers_start_by_word(model, texts, tmp_path, capsys):
+    learner, _ = trained(tmp_path / "run", "model=word2vec", "dataset=labelled_text", f"dataset.path={texts}", *SMALL, *SAMPLED)
+    learner.save(tmp_path / "run" / "model")
+    known = vectors_of(learner)
+    WordVectors(list(known.words)[:6], known.matrix[:6]).write(tmp_path / "six.txt")
+    start = [f"model={model}", "dataset=labelled_text", f"dataset.path={texts}", "model.network.embedding=8", "model.freeze=[embedding]"]
+    for source, count in ((tmp_path / "run", 13), (tmp_path / "six.txt", 6)):
+        classifier, _ = trained(tmp_path / model, *start, *SMALL, "trainer.max_epochs=1", f"model.init_from={source}")
+        said = capsys.readouterr()
+        assert f"{count} of 13 words of the training texts ({count / 13:.1%})" in said.out + said.err
+        tokenizer = classifier.preprocessor.encoders["text"].tokenizer
+        weight = classifier.task.network.embedding.weight
+        for word in list(known.words)[:count]:
+            np.testing.assert_allclose(weight[tokenizer.ids[word]].detach(), known.matrix[known.index[word]], rtol=1e-4)
+        assert not weight.requires_grad and not weight[0].any()
+    with pytest.raises(ConfigError, match="set model.network.embedding=8"):
+        trained(tmp_path / "wrong", *start, "model.network.embedding=9", f"model.init_from={tmp_path / 'six.txt'}")
+
+
+def test_words_of_the_vectors_are_known_to_the_classifier(texts, tmp_path):
+    """A word that no training text has is read through its vector, unless the classifier keeps its own words."""
+    WordVectors(["crimson", *TOPICS[0]], np.eye(7, 8, dtype=np.float32)).write(tmp_path / "v.txt")
+    start = ["model=text_bag", "dataset=labelled_text", f"dataset.path={texts}", "model.network.embedding=8", *SMALL, "trainer.max_epochs=1"]
+    for own, expected in ((False, True), (True, False)):
+        overrides = ["+model.inherit_preprocessor=false"] if own else []
+        classifier, data = trained(tmp_path / str(own), *start, f"model.init_from={tmp_path / 'v.txt'}", *overrides)
+        assert ("crimson" in classifier.preprocessor.encoders["text"].tokenizer.ids) == expected
+        classifier.save(tmp_path / str(own) / "model")
+        again = load_learner(tmp_path / str(own) / "model")
+        examples = data.examples("test")
+        np.testing.assert_array_equal(again.predict(examples).probabilities, classifier.predict(examples).probabilities)

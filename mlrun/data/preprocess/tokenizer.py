@@ -127,6 +127,11 @@ class Tokenizer:
             return self._subwords.decode(kept)
         return ("" if self.kind == "characters" else " ").join(self.vocabulary[index] for index in kept)
 
+    def extended(self, words: Iterable[str]) -> Tokenizer:
+        """This tokenizer of words with further words after its own."""
+        known = (word.lower() if self.lowercase else word for word in words)
+        return Tokenizer(self.kind, list(dict.fromkeys([*self.vocabulary, *known])), self.lowercase, self.model)
+
     @property
     def state(self) -> dict[str, Any]:
         """Plain containers, for `from_state`."""

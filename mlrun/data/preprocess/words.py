@@ -12,7 +12,7 @@ import numpy as np
 from mlrun.data.examples import Examples
 from mlrun.data.features import Feature, Text, restore_all
 from mlrun.data.predictions import Predictions
-from mlrun.data.preprocess.preprocessor import Preprocessor, decode_general
+from mlrun.data.preprocess.preprocessor import OFFERS_WORDS, Preprocessor, decode_general
 from mlrun.data.preprocess.text import as_texts
 from mlrun.data.preprocess.tokenizer import PAD, SPECIAL, WORD, Tokenizer
 from mlrun.data.sequences import Sequences
@@ -144,6 +144,7 @@ class WordPreprocessor(Preprocessor):
             "inputs": {name: feature.state() for name, feature in self.inputs.items()},
             "letters_only": self.letters_only,
             "tokenizer": self.tokenizer.state,
+            OFFERS_WORDS: True,
             "counts": self.counts.tolist(),
         }
 

@@ -23,7 +23,7 @@ class WordTables(nn.Module):
         width: of the vectors.
         sparse: gradients with the rows of a batch only, which suit optim=adagrad, sgd and sparse_adam.
         bias: whether each vector has a bias, as in GloVe.
-        symmetric: outputs begin like inputs, as in GloVe.
+        symmetric: outputs begin like inputs, and a word's vector is the sum of both, as in GloVe.
     """
 
     def __init__(
@@ -43,10 +43,17 @@ class WordTables(nn.Module):
             nn.init.zeros_(self.input_bias.weight)
             nn.init.zeros_(self.output_bias.weight)
 
+        self.symmetric = symmetric
+
+    def vectors(self) -> Tensor:
+        """(vocabulary, width), a vector for each word."""
+        return self.embedding.weight + self.output.weight if self.symmetric else self.embedding.weight
+
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The mean vector of the words of each text: (batch, length) -> (batch, width); zero for a text without words."""
-        present = attention_mask.unsqueeze(-1).to(self.embedding.weight.dtype)
-        return (self.embedding(input_ids) * present).sum(1) / present.sum(1).clamp(min=1)
+        vectors = self.embedding(input_ids) + self.output(input_ids) if self.symmetric else self.embedding(input_ids)
+        present = attention_mask.unsqueeze(-1).to(vectors.dtype)
+        return (vectors * present).sum(1) / present.sum(1).clamp(min=1)
 
 
 class HuffmanTree:
