@@ -26,6 +26,8 @@ SIZES = {
     "series_resnet": ["model.network.channels=[4,4,4]", "dataset.rows=90"],
     "cnn3d": ["model.network.channels=[4,4]", "dataset.rows=90"],
     **dict.fromkeys(("word2vec", "glove"), [*DOCS, "model.network.width=8"]),
+    "elmo": [*DOCS, "dataset.steps_per_epoch=2", "model.network.elmo.width=8", "model.preprocessor.tokenizer.size=300"],
+    "text_elmo": ["dataset.packages=[filelock,pooch]", "model.network.elmo.width=8", "model.network.hidden=8"],
     "one_hot": DOCS,
     "tfidf_svd": [*DOCS, "model.decomposer.n_components=4"],
     **dict.fromkeys(("gpt", "lstm_lm", "gru_lm", "rnn_lm", "window_lm"), TEXT),

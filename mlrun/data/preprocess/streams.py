@@ -120,7 +120,7 @@ class StreamPreprocessor(Preprocessor):
 
     @property
     def spec(self) -> dict[str, Any]:
-        return {"vocab_size": len(self.tokenizer)}
+        return {"vocab_size": len(self.tokenizer), "vocabulary": self.tokenizer.vocabulary}
 
     @property
     def state(self) -> dict[str, Any]:

@@ -82,7 +82,8 @@ class TextEncoder(Encoder):
 
     @property
     def spec(self) -> dict[str, Any]:
-        return {"vocab_size": len(self.tokenizer), "max_length": self.max_length}
+        vocabulary = self.tokenizer.vocabulary
+        return {"vocab_size": len(vocabulary), "max_length": self.max_length, "vocabulary": vocabulary}
 
     @property
     def state(self) -> dict[str, Any]:
