@@ -34,10 +34,9 @@ def correlations(vectors):
 def ours(model, seed, epochs, overrides):
     """A training by mlrun, without MLflow."""
     from mlrun.data.word_vectors import vectors_of
-    from mlrun.evaluation.evaluator import Better  # noqa: F401  # imports are not timed
-    from tests.test_models import Nobody, prepared
     from mlrun.predictions.learner import make_learner
     from mlrun.report import silent
+    from tests.test_models import Nobody, prepared
 
     chosen = ["model=glove"]
     if model != "glove":
@@ -57,9 +56,8 @@ def ours(model, seed, epochs, overrides):
 
 def sentences(seed, overrides):
     """The same words for gensim, text by text."""
-    from tests.test_models import prepared
-
     from mlrun.data.preprocess.preprocessor import make_preprocessor
+    from tests.test_models import prepared
 
     cfg, data = prepared("model=word2vec", f"seed={seed}", *[one for one in overrides if one.startswith("dataset")])
     preprocessor = make_preprocessor(cfg["model"]["preprocessor"], data)
@@ -88,25 +86,125 @@ def theirs(model, seed, epochs, overrides):
     return WordVectors(words, made.wv[words]), epochs * sum(map(len, texts)) / seconds, {}
 
 
+def script(model, seed, epochs, overrides):
+    """Plain PyTorch: the pairs of the same batches one by one, five noise words for each pair, sparse gradients and Adagrad."""
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
+    from mlrun.data.preprocess.preprocessor import make_preprocessor
+    from mlrun.data.word_blocks import NoiseWords, WordBlocks, pair_mask
+    from mlrun.data.word_vectors import WordVectors
+    from tests.test_models import prepared
+
+    cfg, data = prepared("model=word2vec", f"seed={seed}", *[one for one in overrides if one.startswith("dataset")])
+    preprocessor = make_preprocessor(cfg["model"]["preprocessor"], data)
+    corpus, counts = preprocessor.corpus(data.examples("train")["text"]), preprocessor.counts
+    torch.manual_seed(seed)
+    inputs, outputs = (nn.Embedding(len(counts), WIDTH, sparse=True) for _ in range(2))
+    nn.init.uniform_(inputs.weight, -0.5 / WIDTH, 0.5 / WIDTH)
+    nn.init.zeros_(outputs.weight)
+    optimizer = torch.optim.Adagrad([inputs.weight, outputs.weight], lr=0.05)
+    batches = WordBlocks(corpus, counts, 32, 64, WINDOW, SUBSAMPLE, NoiseWords(counts), 1, shuffle=True, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    noise = NoiseWords(counts)
+    start = time.perf_counter()
+    for _ in range(epochs):
+        for batch in batches:
+            block, target, source = pair_mask(batch["texts"], batch["reach"]).nonzero(as_tuple=True)
+            x, y = inputs(batch["input_ids"][block, source]), outputs(batch["input_ids"][block, target])
+            wrong = outputs(noise.draw(len(block), NEGATIVES, generator))
+            loss = -F.logsigmoid((x * y).sum(1)).sum() - F.logsigmoid(-torch.bmm(wrong, x.unsqueeze(2))).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    seconds = time.perf_counter() - start
+    matrix = inputs.weight.detach().numpy()[preprocessor.offset :]
+    return WordVectors(preprocessor.words, matrix), epochs * len(corpus.tokens) / seconds, {}
+
+
+def costs(sizes=(1000, 3000, 10_000, 30_000), steps=15):
+    """(objective, vocabulary, milliseconds per step): loss, gradients and Adagrad for 8 blocks of 64 words of a Zipf distribution."""
+    import statistics
+
+    import numpy as np
+    import torch
+
+    from mlrun.data.preprocess.words import Corpus
+    from mlrun.data.word_blocks import NoiseWords, WordBlocks
+    from mlrun.networks.text.word_vectors import WordTables
+    from mlrun.tasks.word2vec import Word2Vec
+
+    for objective in ("softmax", "negative_sampling", "hierarchical_softmax"):
+        for size in sizes:
+            counts = np.concatenate([[0] * 4, (1e7 / np.arange(1, size + 1)).astype(np.int64)])
+            random = np.random.default_rng(0)
+            tokens = random.choice(len(counts), size=8 * 64 * (steps + 5), p=counts / counts.sum()).astype(np.int32)
+            task = Word2Vec(WordTables(len(counts), WIDTH), objective=objective)
+            task.preprocessor = SimpleNamespace(counts=counts)
+            optimizer = torch.optim.Adagrad(task.parameters(), lr=0.05)
+            seconds = []
+            for batch in WordBlocks(Corpus(tokens, tokens * 0), counts, 8, noise=NoiseWords(counts), negatives=32):
+                start = time.perf_counter()
+                loss = task.loss(batch)
+                optimizer.zero_grad()
+                (loss.value * loss.count).backward()
+                optimizer.step()
+                seconds.append(time.perf_counter() - start)
+            yield objective, size, 1e3 * statistics.median(seconds[5:])
+
+
+def draw_costs(path):
+    """Prints the costs and draws them over the vocabulary, both axes logarithmic."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4))
+    axes = figure.subplots()
+    by_objective: dict[str, list[tuple[int, float]]] = {}
+    for objective, size, milliseconds in costs():
+        print(
+            json.dumps({"objective": objective, "vocabulary": size, "ms_per_step": round(milliseconds, 2)}), flush=True
+        )
+        by_objective.setdefault(objective, []).append((size, milliseconds))
+    for objective, points in by_objective.items():
+        axes.loglog(*zip(*points), "o-", label=objective.replace("_", " "))
+    axes.set(xlabel="words in the vocabulary", ylabel="milliseconds per step of 512 words")
+    axes.legend()
+    figure.savefig(path, dpi=110, bbox_inches="tight")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.word_vectors", description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
-    parser.add_argument("--by", nargs="+", default=["mlrun", "gensim"], choices=["mlrun", "gensim"])
+    parser.add_argument("--by", nargs="+", default=["mlrun", "gensim"], choices=["mlrun", "gensim", "script"])
+    parser.add_argument(
+        "--costs", metavar="FILE.png", help="instead: the cost of a step over the size of the vocabulary"
+    )
     parser.add_argument("overrides", nargs="*")
     given = parser.parse_args()
     import torch
 
     torch.set_num_threads(1)
+    if given.costs:
+        draw_costs(given.costs)
+        return 0
     for model in given.models:
         for seed in given.seeds:
             for by in given.by:
-                if by == "gensim" and model == "glove":
+                if by == "gensim" and model == "glove" or by == "script" and model != MODELS[0]:
                     continue
-                train = ours if by == "mlrun" else theirs
+                train = {"mlrun": ours, "gensim": theirs, "script": script}[by]
                 vectors, speed, losses = train(model, seed, given.epochs, given.overrides)
-                row = {"by": by, "model": model, "seed": seed, "words_per_second": round(speed), **correlations(vectors), **losses}
+                row = {
+                    "by": by,
+                    "model": model,
+                    "seed": seed,
+                    "words_per_second": round(speed),
+                    **correlations(vectors),
+                    **losses,
+                }
                 print(json.dumps(row), flush=True)
     return 0
 

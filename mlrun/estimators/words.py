@@ -60,6 +60,10 @@ class TfidfSVD(TransformerMixin, BaseEstimator):
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfTransformer
 
+        if counts.shape[0] < 3:
+            raise ValueError(
+                f"{counts.shape[0]} texts are too few for a matrix of texts and words; choose a dataset of many texts"
+            )
         weighted = TfidfTransformer(sublinear_tf=True).fit_transform(counts)
         count = min(self.n_components, min(weighted.shape) - 1)
         svd = TruncatedSVD(count, random_state=self.seed).fit(weighted)

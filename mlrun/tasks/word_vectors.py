@@ -55,6 +55,7 @@ class WordVectorTask(Task):
         sparse = self.network.embedding.sparse
         if sparse:
             self.optimization = replace(self.optimization, fused=False)  # fused kernels take no sparse gradients
+            torch.sparse.check_sparse_tensor_invariants.disable()  # as they are by default; torch warns until that is said
         made = super().configure_optimizers()
         optimizer = made["optimizer"]
         if sparse and not isinstance(optimizer, TAKE_SPARSE):

@@ -391,11 +391,19 @@ def test_questions_to_a_run(experiment, texts, capsys, workplace):
 
 @pytest.mark.parametrize("model", ["text_bag", "text_cnn", "text_rnn"])
 def test_classifiers_start_by_word(model, texts, tmp_path, capsys):
-    learner, _ = trained(tmp_path / "run", "model=word2vec", "dataset=labelled_text", f"dataset.path={texts}", *SMALL, *SAMPLED)
+    learner, _ = trained(
+        tmp_path / "run", "model=word2vec", "dataset=labelled_text", f"dataset.path={texts}", *SMALL, *SAMPLED
+    )
     learner.save(tmp_path / "run" / "model")
     known = vectors_of(learner)
     WordVectors(list(known.words)[:6], known.matrix[:6]).write(tmp_path / "six.txt")
-    start = [f"model={model}", "dataset=labelled_text", f"dataset.path={texts}", "model.network.embedding=8", "model.freeze=[embedding]"]
+    start = [
+        f"model={model}",
+        "dataset=labelled_text",
+        f"dataset.path={texts}",
+        "model.network.embedding=8",
+        "model.freeze=[embedding]",
+    ]
     for source, count in ((tmp_path / "run", 13), (tmp_path / "six.txt", 6)):
         classifier, _ = trained(tmp_path / model, *start, *SMALL, "trainer.max_epochs=1", f"model.init_from={source}")
         said = capsys.readouterr()
@@ -412,7 +420,14 @@ def test_classifiers_start_by_word(model, texts, tmp_path, capsys):
 def test_words_of_the_vectors_are_known_to_the_classifier(texts, tmp_path):
     """A word that no training text has is read through its vector, unless the classifier keeps its own words."""
     WordVectors(["crimson", *TOPICS[0]], np.eye(7, 8, dtype=np.float32)).write(tmp_path / "v.txt")
-    start = ["model=text_bag", "dataset=labelled_text", f"dataset.path={texts}", "model.network.embedding=8", *SMALL, "trainer.max_epochs=1"]
+    start = [
+        "model=text_bag",
+        "dataset=labelled_text",
+        f"dataset.path={texts}",
+        "model.network.embedding=8",
+        *SMALL,
+        "trainer.max_epochs=1",
+    ]
     for own, expected in ((False, True), (True, False)):
         overrides = ["+model.inherit_preprocessor=false"] if own else []
         classifier, data = trained(tmp_path / str(own), *start, f"model.init_from={tmp_path / 'v.txt'}", *overrides)
