@@ -64,8 +64,10 @@ def source_vectors(source: str, find: Find | None, key: str, trust: bool = False
 
 @torch.no_grad()
 def copy_by_word(vectors: WordVectors, target: Target, words: list[str], learned: int, where: str) -> str:
-    """Copies the vectors into the embedding of a task's vocabulary. Words without a vector keep their random initialization, scaled to
-    the variance of the others (Kim 2014, arXiv:1408.5882, section 3.1).
+    """Copies the vectors into the embedding of a task's vocabulary. Words without a vector keep their random initialization.
+
+    The vectors as a whole are scaled to the variance of that initialization, for which the learning rate and the other layers were chosen.
+    Kim 2014, arXiv:1408.5882, section 3.1, gives both the same variance, too.
 
     Args:
         vectors: the source.
@@ -99,10 +101,8 @@ def copy_by_word(vectors: WordVectors, target: Target, words: list[str], learned
         )
     chosen = torch.from_numpy(vectors.matrix[[row for row in rows if row >= 0]])
     weight = embedding.weight
-    absent = ~there & (weight.abs().sum(1) > 0).cpu()  # padding stays zero
-    if absent.sum() * width > 1:
-        weight[absent] *= chosen.std() / weight[absent].std()
-    weight[there] = chosen.to(weight)
+    spread = chosen.std()
+    weight[there] = (chosen * (weight[there].std().cpu() / spread if spread > 0 else 1.0)).to(weight)
     known, own = int(there[:learned].sum()), learned - len(SPECIAL)
     return (
         f"{known:,} of {own:,} words of the training texts ({known / max(1, own):.1%}) have a vector in {where.partition('=')[2]}"
