@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mlrun.adapt.sources import Find, find_weights, recipe_beside
+from mlrun.adapt.sources import recipe_beside
 from mlrun.adapt.target import Target
 from mlrun.config.instantiate import instantiate
 from mlrun.data.preprocess.preprocessor import OFFERS_WORDS
@@ -38,16 +38,12 @@ def _read(path: Path, modified: int) -> WordVectors:
     return read_vectors(path)
 
 
-def source_vectors(source: str, find: Find | None, key: str, trust: bool = False) -> WordVectors | None:
-    """The word vectors of a file or of a run whose network has a method `vectors`; None for any other source.
+def run_vectors(weights: Path, trust: bool = False) -> WordVectors | None:
+    """The word vectors of a run whose network has a method `vectors`, from the file with its weights; None for any other run.
 
     Raises:
-        ConfigError: there is no such source.
         UserError: a file is damaged, or can run code and is not trusted.
     """
-    if is_vector_file(source):
-        return file_vectors(source)
-    weights = find_weights(source, find, key)
     recipe = recipe_beside(weights)
     state = recipe.get("preprocessor") or {}
     if not state.get(OFFERS_WORDS):

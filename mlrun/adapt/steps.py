@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
-from mlrun.adapt.by_word import copy_by_word, source_vectors
+from mlrun.adapt.by_word import copy_by_word, file_vectors, is_vector_file, run_vectors
 from mlrun.adapt.sources import (
     TORCHVISION,
     Find,
@@ -179,9 +180,21 @@ class Start(Step):
             ConfigError: if the source does not exist, nothing in it fits, or its vocabulary has the same size but other tokens.
             UserError: if a file is damaged, or can run code and is not trusted.
         """
-        if self._start_from_words(target, context):
-            return
-        tensors, recipe = self._read(target, context)
+        published = self.source.startswith(TORCHVISION)
+        from_file = not published and is_vector_file(self.source)
+        weights = None if published or from_file else find_weights(self.source, context.find, self.key)
+        if not any(
+            hasattr(one, "vectors") for one in target.networks.values()
+        ):  # this is no model of word vectors itself
+            vectors = (
+                file_vectors(self.source) if from_file else run_vectors(weights, context.trust) if weights else None
+            )
+            if vectors is not None:
+                words = next(iter(vocabularies(context.preprocessor)), [])
+                learned = learned_tokens(context.preprocessor, words)
+                self._shown = copy_by_word(vectors, target, words, learned, f"{self.key}={self.source}")
+                return
+        tensors, recipe = self._read(target, context, weights)
         own, report = target.task.state_dict(), Loaded(self.source)
         if self.only is not None:
             names = [target.name_of(name) for name in own]
@@ -221,24 +234,17 @@ class Start(Step):
         report.loaded = [target.name_of(full) for full in report.loaded]
         self.loaded = report
 
-    def _read(self, target: Target, context: Context) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        """The tensors of the source by their full name in the task, and its recipe."""
-        if self.source.startswith(TORCHVISION):
+    def _read(
+        self, target: Target, context: Context, weights: Path | None
+    ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """The tensors of the source by their full name in the task, and its recipe. weights: its file; None: published tensors."""
+        if weights is None:
+            if not self.source.startswith(TORCHVISION):
+                raise ConfigError(
+                    f"{self.key}={self.source}: a model of word vectors starts from a run of its kind, not from a file of vectors"
+                )
             return torchvision_tensors(self.source[len(TORCHVISION) :], target, self.key), {}
-        weights = find_weights(self.source, context.find, self.key)
         return stored_tensors(weights, target, context.trust), recipe_beside(weights)
-
-    def _start_from_words(self, target: Target, context: Context) -> bool:
-        """Whether the source has word vectors and the task is a model of another kind, whose embedding then starts from them."""
-        if self.source.startswith(TORCHVISION) or any(hasattr(one, "vectors") for one in target.networks.values()):
-            return False
-        vectors = source_vectors(self.source, context.find, self.key, context.trust)
-        if vectors is None:
-            return False
-        words = next(iter(vocabularies(context.preprocessor)), [])
-        learned = learned_tokens(context.preprocessor, words)
-        self._shown = copy_by_word(vectors, target, words, learned, f"{self.key}={self.source}")
-        return True
 
     def _wanted(self, name: str) -> bool:
         return self.only is None or any(matches(name, pattern) for pattern in self.only)
