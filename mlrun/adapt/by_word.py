@@ -14,7 +14,7 @@ from mlrun.adapt.target import Target
 from mlrun.config.instantiate import instantiate
 from mlrun.data.preprocess.preprocessor import OFFERS_WORDS
 from mlrun.data.preprocess.tokenizer import SPECIAL
-from mlrun.data.readers.trust import load_tensors
+from mlrun.data.readers.trust import check_code, has_signature, load_tensors
 from mlrun.data.word_vectors import SUFFIXES, WordVectors, read_vectors
 from mlrun.errors import ConfigError
 
@@ -48,6 +48,7 @@ def run_vectors(weights: Path, trust: bool = False) -> WordVectors | None:
     state = recipe.get("preprocessor") or {}
     if not state.get(OFFERS_WORDS):
         return None
+    check_code(recipe["model"]["network"], f"{weights}: its recipe", has_signature(recipe), trust)
     network = instantiate(recipe["model"]["network"], "model.network")
     content = load_tensors(weights, trust)
     tensors = content.get("state_dict", content)
