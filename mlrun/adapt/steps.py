@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
+from mlrun.adapt.by_word import copy_by_word, file_vectors, is_vector_file, run_vectors
 from mlrun.adapt.sources import (
     TORCHVISION,
     Find,
@@ -24,7 +26,7 @@ from mlrun.adapt.sources import (
     torchvision_tensors,
 )
 from mlrun.adapt.target import HEAD, Target, layers, matches
-from mlrun.adapt.vocabulary import misleading_sizes, preprocessor_of, vocabularies
+from mlrun.adapt.vocabulary import learned_tokens, misleading_sizes, preprocessor_of, vocabularies
 from mlrun.config.validate import nearest
 from mlrun.errors import ConfigError
 
@@ -144,9 +146,11 @@ class Start(Step):
 
     A head that was trained for other classes, where the source records its classes, keeps its random initialization.
 
+    From word vectors (a run of word2vec or GloVe, a file in their text format) the embedding of another model's vocabulary starts by word.
+
     Args:
-        source: directory of a run, id of an MLflow run, checkpoint, file of tensors, or `torchvision:NAME`, whose tensors
-            are matched by their order.
+        source: directory of a run, id of an MLflow run, checkpoint, file of tensors or of word vectors, or `torchvision:NAME`, whose
+            tensors are matched by their order.
         only: names or patterns of the parts to load; None: all.
     """
 
@@ -162,6 +166,7 @@ class Start(Step):
             raise ConfigError(f"{self.key}={self.source}: must be text")
         self.only = _names(self.only, self._only_key)
         self.loaded = Loaded(self.source)
+        self._shown = ""  # of word vectors
 
     @property
     def _only_key(self) -> str:
@@ -175,7 +180,21 @@ class Start(Step):
             ConfigError: if the source does not exist, nothing in it fits, or its vocabulary has the same size but other tokens.
             UserError: if a file is damaged, or can run code and is not trusted.
         """
-        tensors, recipe = self._read(target, context)
+        published = self.source.startswith(TORCHVISION)
+        from_file = not published and is_vector_file(self.source)
+        weights = None if published or from_file else find_weights(self.source, context.find, self.key)
+        if not any(
+            hasattr(one, "vectors") for one in target.networks.values()
+        ):  # this is no model of word vectors itself
+            vectors = (
+                file_vectors(self.source) if from_file else run_vectors(weights, context.trust) if weights else None
+            )
+            if vectors is not None:
+                words = next(iter(vocabularies(context.preprocessor)), [])
+                learned = learned_tokens(context.preprocessor, words)
+                self._shown = copy_by_word(vectors, target, words, learned, f"{self.key}={self.source}")
+                return
+        tensors, recipe = self._read(target, context, weights)
         own, report = target.task.state_dict(), Loaded(self.source)
         if self.only is not None:
             names = [target.name_of(name) for name in own]
@@ -215,11 +234,16 @@ class Start(Step):
         report.loaded = [target.name_of(full) for full in report.loaded]
         self.loaded = report
 
-    def _read(self, target: Target, context: Context) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        """The tensors of the source by their full name in the task, and its recipe."""
-        if self.source.startswith(TORCHVISION):
+    def _read(
+        self, target: Target, context: Context, weights: Path | None
+    ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """The tensors of the source by their full name in the task, and its recipe. weights: its file; None: published tensors."""
+        if weights is None:
+            if not self.source.startswith(TORCHVISION):
+                raise ConfigError(
+                    f"{self.key}={self.source}: a model of word vectors starts from a run of its kind, not from a file of vectors"
+                )
             return torchvision_tensors(self.source[len(TORCHVISION) :], target, self.key), {}
-        weights = find_weights(self.source, context.find, self.key)
         return stored_tensors(weights, target, context.trust), recipe_beside(weights)
 
     def _wanted(self, name: str) -> bool:
@@ -242,7 +266,7 @@ class Start(Step):
             )
 
     def describe(self) -> str:
-        return str(self.loaded)
+        return self._shown or str(self.loaded)
 
 
 # --- freezing ------------------------------------------------------------------------------------------------------

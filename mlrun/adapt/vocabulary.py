@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mlrun.adapt.by_word import is_vector_file, offered_words
 from mlrun.adapt.sources import TORCHVISION, Find, find_weights, recipe_beside
 from mlrun.data.readers.trust import check_code, has_signature
 
+LEARNED = "learned"  # the key of a text encoder's state with the number of tokens of the training texts
 VOCABULARY = "vocabulary"  # the key of a tokenizer's state that lists its tokens in the order of their ids
 
 
@@ -25,6 +27,8 @@ def source_preprocessor(
     """
     if source.startswith(TORCHVISION):
         return None
+    if is_vector_file(source):
+        return offered_words(source)
     weights = find_weights(source, find, key)
     recipe = recipe_beside(weights)
     state = preprocessor_of(recipe)
@@ -55,6 +59,15 @@ def _walk(node: Any) -> Iterator[list[str]]:
     elif isinstance(node, (list, tuple)):
         for value in node:
             yield from _walk(value)
+
+
+def learned_tokens(state: Any, words: list[str]) -> int:
+    """How many of the tokens of a vocabulary come from the training texts; the others came with word vectors, and follow them."""
+    if isinstance(state, Mapping):
+        if LEARNED in state and list(state.get("tokenizer", {}).get(VOCABULARY, [])) == words:
+            return int(state[LEARNED])
+        return min((learned_tokens(value, words) for value in state.values()), default=len(words))
+    return len(words)
 
 
 def same_vocabulary(one: Any, other: Any) -> bool:

@@ -21,7 +21,7 @@ UNRESOLVED = object()  # the value of an interpolation that failed, or that only
 
 # Arguments that the runner gives to the target of a group, in addition to the dataset's spec.
 OFFERED = {
-    "model": {"target", "target_std", "seed"},
+    "model": {"target", "target_std", "seed", "inputs", "targets"},  # the last two for its preprocessor
     "dataset": {"seed", "data_dir", "name"},
 }
 

@@ -99,6 +99,35 @@ def split_classes(rows: np.ndarray, sizes: Mapping[str, int], seed: int, classes
     return result
 
 
+def split_groups(groups: np.ndarray, sizes: Mapping[str, int], seed: int) -> dict[str, np.ndarray]:
+    """Splits rows at random so that no group is divided: whole groups fill test, then val, then train.
+
+    A part is cut to its size; the remaining rows of its last group are not used.
+
+    Args:
+        groups: (n,) integers, the group of each row.
+        sizes: part -> number of rows, see `part_sizes`.
+        seed: of the order of the groups.
+
+    Returns:
+        Part -> at most that many row numbers, ascending; train in random order where it is cut.
+    """
+    random = np.random.default_rng(seed % 2**63)
+    rank = random.permutation(int(groups.max()) + 1)[groups]
+    order = np.argsort(rank, kind="stable")  # rows, group by group
+    bounds = np.append(0, np.cumsum(np.bincount(rank)))
+    result, start = {}, 0
+    for part in (part for part in reversed(ORDER) if part in sizes):
+        size = sizes[part]
+        if part == "train":  # from all groups that are left
+            rows = order[start:]
+            result[part] = np.sort(rows) if size >= len(rows) else random.permutation(rows)[:size]
+            continue
+        result[part] = np.sort(order[start : start + size])
+        start = int(bounds[np.searchsorted(bounds, min(start + size, len(order)))])
+    return result
+
+
 def part_sizes(
     split: Mapping[str, Any], count: int, name: str = "data", parts: Sequence[str] = PARTS
 ) -> dict[str, int]:

@@ -115,7 +115,7 @@ class EstimatorLearner(Learner):
 
     @property
     def queries(self) -> list[Query]:
-        return make_queries(self.role.queries)
+        return make_queries({**self.role.queries, **getattr(self.estimator, "queries", {})})
 
     @property
     def feature_names(self) -> list[str] | None:

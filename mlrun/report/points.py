@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlrun.report.style import BLUE, GREY, ORANGE, bare, new_axes, new_figure, styled
+from mlrun.report.style import BLUE, GREY, ORANGE, PALETTE, bare, new_axes, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,4 +43,36 @@ def point_strip(
         )
         axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xticks=[], yticks=[])
         axes.set_title(captions[at], fontsize=9)
+    return figure
+
+
+@styled
+def labelled_points(
+    places: np.ndarray, labels: Sequence[str], groups: Sequence[str], title: str = "Words on two components"
+) -> Figure:
+    """Points with their names, a colour for each group.
+
+    Args:
+        places: (points, 2).
+        labels: name of each point.
+        groups: group of each point, in order of their first appearance.
+        title: of the figure.
+    """
+    figure = new_figure(9.0, 6.6, title)
+    (axes,) = new_axes(figure, 0.15, 0.15, 0.15, 0.5)
+    bare(axes, "left", "bottom", "right", "top")
+    colours = {group: PALETTE[at % len(PALETTE)] for at, group in enumerate(dict.fromkeys(groups))}
+    axes.margins(0.08)
+    axes.set(xticks=[], yticks=[])
+    for (x, y), label, group in zip(places, labels, groups):
+        axes.plot(x, y, ".", color=colours[group], markersize=4)
+        axes.annotate(
+            label,
+            (x, y),
+            (2, 2),
+            textcoords="offset points",
+            fontsize=8,
+            color=colours[group],
+            fontweight="bold" if label == group else "normal",
+        )
     return figure

@@ -94,6 +94,10 @@ class Task(LightningModule):
         """The training batches. shard: (rank, ranks). A task that generates its own training data overrides this."""
         return data.loader("train", self.preprocessor, device, shuffle=True, shard=shard)
 
+    def loader(self, data: DataModule, part: str, device: torch.device, shard: tuple[int, int]) -> Batches | None:
+        """The batches of a part for validation and evaluation, None if it is empty. A task with batches of its own overrides this too."""
+        return data.loader(part, self.preprocessor, device, shard=shard)
+
     # --- feeding a network -------------------------------------------------------------------------------------------
 
     def feed(self, batch: Batch) -> Any:

@@ -306,7 +306,7 @@ class NetworkLearner(Learner):
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         self.task.to(device).eval()
         self.task.data = data
-        loader = data.loader(part, self.preprocessor, device)
+        loader = self.task.loader(data, part, device, (0, 1))
         if loader is None:
             return Evaluation(part, {})
         measuring = Validation(self.task, evaluators, Subject(self, data, part, reference_classifier))

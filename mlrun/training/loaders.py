@@ -46,7 +46,7 @@ class Loaders(LightningDataModule):
 
     def val_dataloader(self) -> Iterable[Any]:
         self._require_rows("val")
-        return self.data.loader("val", self._task.preprocessor, shuffle=False, **self._place()) or []
+        return self._task.loader(self.data, "val", **self._place()) or []
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         return batch  # it is on the device already

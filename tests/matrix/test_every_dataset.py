@@ -159,6 +159,8 @@ SMALL = {
     **dict.fromkeys(("shapes_3d", "moving_squares"), ["dataset.rows=90"]),
     **dict.fromkeys(("ring", "grid25", "moons"), ["dataset.rows=300"]),
     "text_file": ["dataset.split.train=0.02", "dataset.split.val=2000", "dataset.split.test=2000", "dataset.steps_per_epoch=2"],
+    "docstrings": ["dataset.packages=[filelock]", "dataset.steps_per_epoch=2"],
+    "docstring_packages": ["dataset.packages=[filelock,pooch]"],
     "language_id": ["dataset.languages=[de,fr,vi]"],
     "glyphs": ["dataset.scripts=[GREEK]", "dataset.characters=20"],
     "gymnasium": ["dataset.id=CartPole-v1"],

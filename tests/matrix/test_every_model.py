@@ -11,6 +11,7 @@ MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 TEXT = ["dataset.split.train=0.02", "dataset.split.val=2000", "dataset.split.test=2000", "dataset.steps_per_epoch=3"]
 GLYPHS = ["dataset.scripts=[GREEK]", "dataset.characters=20"]
 PAIRS = ["dataset.rows=400", "dataset.split.val=50", "dataset.split.test=50"]
+DOCS = ["dataset.packages=[filelock]"]
 ACTING = ["dataset.num_envs=2", "dataset.val_episodes=2", "dataset.test_episodes=2"]
 DRAWN = ["dataset.split.train=200", "dataset.split.val=60", "dataset.split.test=60"]
 TABLE = ["model.controller.epochs=1", "model.controller.steps_per_epoch=500", *ACTING[1:]]
@@ -25,6 +26,11 @@ SIZES = {
     "series_fcn": ["model.network.channels=[4,4,4]", "dataset.rows=90"],
     "series_resnet": ["model.network.channels=[4,4,4]", "dataset.rows=90"],
     "cnn3d": ["model.network.channels=[4,4]", "dataset.rows=90"],
+    **dict.fromkeys(("word2vec", "glove"), [*DOCS, "model.network.width=8"]),
+    "elmo": [*DOCS, "dataset.steps_per_epoch=2", "model.network.elmo.width=8", "model.preprocessor.tokenizer.size=300"],
+    "text_elmo": ["dataset.packages=[filelock,pooch]", "model.network.elmo.width=8", "model.network.hidden=8"],
+    "one_hot": DOCS,
+    "tfidf_svd": [*DOCS, "model.decomposer.n_components=4"],
     **dict.fromkeys(("gpt", "lstm_lm", "gru_lm", "rnn_lm", "window_lm"), TEXT),
     "ngram": TEXT[:3],
     "transformer": [*PAIRS, "model.network.width=16"],

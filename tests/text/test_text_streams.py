@@ -43,7 +43,10 @@ def test_parts_are_the_text_in_its_order(book):
     assert tokens_of(data, preprocessor, "train").dtype == np.uint16
     assert data.stream("val", preprocessor).tokens_per_character == 1.0
     assert data.digest == stream(book)[0].digest and data.spec == {"context_length": 8}
-    assert preprocessor.spec == {"vocab_size": len(preprocessor.tokenizer)}
+    assert preprocessor.spec == {
+        "vocab_size": len(preprocessor.tokenizer),
+        "vocabulary": preprocessor.tokenizer.vocabulary,
+    }
 
 
 def test_the_vocabulary_is_of_the_training_part(tmp_path):

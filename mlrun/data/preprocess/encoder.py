@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -81,6 +81,9 @@ class Encoder(ABC):
         """Takes the parameters that another run learned for a feature of this kind. Returns False, and changes nothing, if they are
         incompatible."""
         return False
+
+    def extend(self, words: Sequence[str]) -> None:
+        """Takes further words into its vocabulary, if it has one of words."""
 
     def compact(self, column: Any) -> dict[str, Any]:
         """Like `encode`, but in the storage format of the data; `finish` completes the encoding batch by batch on the device."""

@@ -41,6 +41,10 @@ GENERAL: dict[str, Callable[[np.ndarray], Predictions]] = {  # outputs whose mea
 }
 
 
+# Key of the state of a preprocessor whose tokenizer's words have vectors, which another model can start from, matched by word.
+OFFERS_WORDS = "offers_words"
+
+
 class Preprocessor(ABC):
     """Base of all preprocessors. A subclass writes `fit`, `encode`, `decode`, `state` and `from_state`.
 
@@ -196,6 +200,9 @@ class FeaturePreprocessor(Preprocessor):
         )
 
     def inherit(self, state: Mapping[str, Any]) -> list[str]:
+        if state.get(OFFERS_WORDS):
+            for name in self.inputs:
+                self.encoders[name].extend(state["tokenizer"]["vocabulary"])
         if state.get("_target_") != self.state["_target_"]:
             return []
         taken = []

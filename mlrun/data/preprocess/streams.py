@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -18,6 +17,7 @@ from mlrun.data.predictions import Predictions, TextPredictions
 from mlrun.data.preprocess.preprocessor import Preprocessor, decode_general
 from mlrun.data.preprocess.text import as_texts
 from mlrun.data.preprocess.tokenizer import PAD, Tokenizer
+from mlrun.data.readers.files import write_atomically
 from mlrun.data.sequences import Sequences
 from mlrun.data.text_pieces import TextPieces
 
@@ -69,7 +69,7 @@ class StreamPreprocessor(Preprocessor):
         path = _cache_file(texts, self.settings, ".tokenizer.json")
         if not path.is_file():
             state = Tokenizer.train(iter(texts), **self.settings).state
-            _write_atomically(path, lambda temporary: temporary.write_text(json.dumps(state), encoding="utf-8"))
+            write_atomically(path, lambda temporary: temporary.write_text(json.dumps(state), encoding="utf-8"))
         self.tokenizer = Tokenizer.from_state(json.loads(path.read_text(encoding="utf-8")))
 
     def stream(self, texts: Iterable[str]) -> TokenStream:
@@ -92,8 +92,8 @@ class StreamPreprocessor(Preprocessor):
                         self.tokenizer.encode_array(text).astype(self._dtype).tofile(file)
                         counted += len(text)
 
-            _write_atomically(tokens, write)
-            _write_atomically(about, lambda temporary: temporary.write_text(json.dumps({"characters": counted})))
+            write_atomically(tokens, write)
+            write_atomically(about, lambda temporary: temporary.write_text(json.dumps({"characters": counted})))
         characters = json.loads(about.read_text())["characters"]
         if not tokens.stat().st_size:  # an empty file cannot be mapped
             return TokenStream(np.zeros(0, dtype=self._dtype), characters)
@@ -120,7 +120,7 @@ class StreamPreprocessor(Preprocessor):
 
     @property
     def spec(self) -> dict[str, Any]:
-        return {"vocab_size": len(self.tokenizer)}
+        return {"vocab_size": len(self.tokenizer), "vocabulary": self.tokenizer.vocabulary}
 
     @property
     def state(self) -> dict[str, Any]:
@@ -157,11 +157,3 @@ def _cache_file(texts: TextPieces, settings: Mapping[str, Any], suffix: str) -> 
     about = json.dumps([texts.identity, texts.start, texts.end, settings])
     folder = Path(os_cache("mlrun")) / "tokens"
     return folder / f"{hashlib.blake2b(about.encode(), digest_size=12).hexdigest()}{suffix}"
-
-
-def _write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Calls `write` with a temporary path and renames the file, because several runs may write it at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    write(temporary)
-    os.replace(temporary, path)

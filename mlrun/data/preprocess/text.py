@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from mlrun.data.examples import Examples
 
 IGNORED = -100  # a position that the loss ignores; the default of `torch.nn.functional.cross_entropy`
+LEARNED = (
+    "learned"  # key of the state: number of tokens of the training texts; those that word vectors brought follow them
+)
 LONGEST_SPAN = 64  # tokens of a predicted span; limits the pairs of positions that are compared
 
 
@@ -60,6 +63,7 @@ class TextEncoder(Encoder):
         self.settings = {"kind": "words", **(tokenizer or {})}
         self.max_length, self.begin, self.end = max_length, begin, end
         self.tokenizer: Tokenizer
+        self._learned: int | None = None  # tokens of the training texts, where words of word vectors follow them
 
     def fit(self, column: Sequence[str]) -> None:
         self.tokenizer = Tokenizer.train(column, **self.settings)
@@ -78,7 +82,8 @@ class TextEncoder(Encoder):
 
     @property
     def spec(self) -> dict[str, Any]:
-        return {"vocab_size": len(self.tokenizer), "max_length": self.max_length}
+        vocabulary = self.tokenizer.vocabulary
+        return {"vocab_size": len(vocabulary), "max_length": self.max_length, "vocabulary": vocabulary}
 
     @property
     def state(self) -> dict[str, Any]:
@@ -87,11 +92,18 @@ class TextEncoder(Encoder):
             "max_length": self.max_length,
             "begin": self.begin,
             "end": self.end,
+            **({} if self._learned is None else {LEARNED: self._learned}),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self.tokenizer = Tokenizer.from_state(state["tokenizer"])
         self.max_length, self.begin, self.end = state["max_length"], state["begin"], state["end"]
+        self._learned = state.get(LEARNED)
+
+    def extend(self, words: Sequence[str]) -> None:
+        if self.tokenizer.kind == "words":
+            self._learned = self._learned or len(self.tokenizer)
+            self.tokenizer = self.tokenizer.extended(words)
 
     def inherit(self, state: Mapping[str, Any]) -> bool:
         self.tokenizer = Tokenizer.from_state(state["tokenizer"])

@@ -18,7 +18,7 @@ PAD, UNK, BOS, EOS = range(4)
 SPECIAL = ("<pad>", "<unk>", "<bos>", "<eos>")
 KINDS = ("characters", "words", "bpe", "wordpiece")
 SUBWORD_SIZE = 8000  # default size of a subword vocabulary
-_WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")  # "don't" is one word, a punctuation mark another
+WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")  # "don't" is one word, a punctuation mark another
 _CODE_POINTS = 0x110000
 
 
@@ -80,7 +80,7 @@ class Tokenizer:
             )
         counts: Counter[str] = Counter()
         for text in texts:
-            counts.update(_characters(text) if kind == "characters" else _WORD.findall(text))
+            counts.update(_characters(text) if kind == "characters" else WORD.findall(text))
         frequent = [token for token, count in counts.items() if count >= min_frequency and token not in SPECIAL]
         if size is not None:  # the most frequent, ties in alphabetical order
             frequent = sorted(frequent, key=lambda token: (-counts[token], token))[: size - len(SPECIAL)]
@@ -95,7 +95,7 @@ class Tokenizer:
             return self.encode_array(text).tolist()
         text = text.lower() if self.lowercase else text
         if self.kind == "words":
-            return [self.ids.get(word, UNK) for word in _WORD.findall(text)]
+            return [self.ids.get(word, UNK) for word in WORD.findall(text)]
         return self._subwords.encode(text, add_special_tokens=False).ids
 
     def encode_array(self, text: str) -> np.ndarray:
@@ -115,7 +115,7 @@ class Tokenizer:
             return np.stack([np.arange(len(text)), np.arange(1, len(text) + 1)], axis=1)
         text = text.lower() if self.lowercase else text
         if self.kind == "words":
-            found = [match.span() for match in _WORD.finditer(text)]
+            found = [match.span() for match in WORD.finditer(text)]
         else:
             found = self._subwords.encode(text, add_special_tokens=False).offsets
         return np.array(found, dtype=np.int64).reshape(-1, 2)
@@ -126,6 +126,11 @@ class Tokenizer:
         if self._subwords is not None:
             return self._subwords.decode(kept)
         return ("" if self.kind == "characters" else " ").join(self.vocabulary[index] for index in kept)
+
+    def extended(self, words: Iterable[str]) -> Tokenizer:
+        """This tokenizer of words with further words after its own."""
+        known = (word.lower() if self.lowercase else word for word in words)
+        return Tokenizer(self.kind, list(dict.fromkeys([*self.vocabulary, *known])), self.lowercase, self.model)
 
     @property
     def state(self) -> dict[str, Any]:
