@@ -102,6 +102,7 @@ def test_a_network_that_cannot_be_built(results, line):
 def test_tasks_datasets_optimizers_and_schedules(experiment, workplace, monkeypatch, overrides, message):
     write_own_files(workplace)
     monkeypatch.syspath_prepend(workplace)
+    sys.modules.pop("mine", None)
     try:
         with pytest.raises(ConfigError) as error:
             experiment(*overrides.split())

@@ -24,6 +24,8 @@ def is_network(name):
 
 
 ESTIMATORS = [name for name, body in BODIES.items() if not is_network(name) and "controller" not in body]
+DOCUMENTATION = ["dataset.packages=[filelock]"]
+SMALL = {"one_hot": DOCUMENTATION, "tfidf_svd": [*DOCUMENTATION, "model.decomposer.n_components=4"]}
 TABULAR = ("classification", "regression")
 
 
@@ -63,7 +65,7 @@ def same(one, other):
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_a_saved_estimator_predicts_the_same(name, tmp_path):
-    learner, data = trained(tmp_path, f"model={name}")
+    learner, data = trained(tmp_path, f"model={name}", *SMALL.get(name, ()))
     learner.save(tmp_path / "model")
     x = data.sample("test") if data.problem == "language_modeling" else data.examples("test")
     same(learner.predict(x).answers(), load_learner(tmp_path / "model").predict(x).answers())
@@ -71,7 +73,9 @@ def test_a_saved_estimator_predicts_the_same(name, tmp_path):
 
 def direct(name, estimator_of, x, y, seed):
     """The same method by a direct call of scikit-learn."""
-    from sklearn import cluster, decomposition, ensemble, linear_model, multiclass, naive_bayes, neighbors, svm, tree
+    from sklearn import (
+        cluster, decomposition, dummy, ensemble, linear_model, multiclass, naive_bayes, neighbors, svm, tree,
+    )  # fmt: skip
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
@@ -86,6 +90,10 @@ def direct(name, estimator_of, x, y, seed):
         "perceptron": lambda: make_pipeline(StandardScaler(), linear_model.Perceptron(random_state=seed)),
         "decision_tree": lambda: tree.DecisionTreeClassifier(criterion="entropy", random_state=seed),
         "random_forest": lambda: ensemble.RandomForestClassifier(random_state=seed),
+        "extra_trees": lambda: ensemble.ExtraTreesClassifier(random_state=seed),
+        "gradient_boosting": lambda: ensemble.HistGradientBoostingClassifier(random_state=seed),
+        "adaboost": lambda: ensemble.AdaBoostClassifier(n_estimators=100, random_state=seed),
+        "baseline": lambda: dummy.DummyClassifier(),
         "naive_bayes": lambda: naive_bayes.GaussianNB(),
         "multinomial_nb": lambda: naive_bayes.MultinomialNB(),
         "knn": lambda: make_pipeline(StandardScaler(), neighbors.KNeighborsClassifier()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -59,8 +60,6 @@ class Starter:
 
 def serve(channel):
     """Forks a process for each request; answers with its id, then with its exit status."""
-    import importlib
-
     for name in IMPORTS:
         importlib.import_module(name)
     for line in channel.makefile():
@@ -85,6 +84,8 @@ def work(request):
         for number, name in ((1, "out"), (2, "err")):
             os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT), number)
         sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
+        # Lightning starts the further processes of a distributed run like this one
+        sys.modules["__main__"].__spec__ = importlib.util.find_spec("mlrun.__main__")
         sys.argv = [str(Path("mlrun", "__main__.py")), *request["argv"]]
         sys.path[0] = request["cwd"]
         main()

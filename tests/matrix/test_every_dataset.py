@@ -166,14 +166,14 @@ SMALL = {
     "gymnasium": ["dataset.id=CartPole-v1"],
     "unpaired_digits": [f"dataset.images.split.{part}={size}" for part, size in (("train", 60), ("val", 30), ("test", 30))],
 }  # fmt: skip
-ACTING = ["dataset.num_envs=2", "dataset.val_episodes=1", "dataset.test_episodes=1"]
+ACTING = ["dataset.num_envs=2", "dataset.val_episodes=1", "dataset.test_episodes=1", "dataset.max_episode_steps=60"]
 BY_PROBLEM = {  # a model that works on every dataset of the problem
     "regression": ["model=mlp"],
     "translation": ["model=transformer", "model.network.width=16", "model.network.heads=2"],
     "language_modeling": ["model=gpt", "model.network.width=16", "model.network.heads=2"],
     "generation": ["model=diffusion_2d", "model.steps=5"],
     "image_translation": ["model=cyclegan"],
-    "control": ["model=dqn", "model.steps_per_epoch=256", *ACTING],
+    "control": ["model=dqn", "model.steps_per_epoch=128", *ACTING],
     "similarity": ["model=triplet", "+model.network.channels=[8,8]"],
     "auto": ["model=mlp"],
 }

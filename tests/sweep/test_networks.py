@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -40,7 +41,7 @@ def test_a_job_gives_the_numbers_of_a_single_run(workspace, distributed):
     )  # fmt: skip
     assert single[0] == 0, single
     (in_sweep,) = [row["test/log_loss"] for row in rows if row["seed"] == "1"]
-    assert f"test/log_loss   {number(float(in_sweep))}" in single[1]
+    assert re.search(rf"test/log_loss +{number(float(in_sweep))}\n", single[1])
 
 
 @pytest.mark.parametrize("part, sizes", [("val", {"train": 90, "val": 1}), ("train", {"train": 1, "val": 0})])

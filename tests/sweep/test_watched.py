@@ -39,7 +39,7 @@ def declared(model):
         return watches, directions(task.metrics) | found
     if "controller" in model:
         return [MONITOR], found
-    return [role.monitor for name, role in ROLES.items() if name in model], found
+    return [model.get("monitor") or role.monitor for name, role in ROLES.items() if name in model], found
 
 
 @pytest.mark.parametrize("model", MODELS)
