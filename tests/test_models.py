@@ -74,8 +74,17 @@ def test_a_saved_estimator_predicts_the_same(name, tmp_path):
 def direct(name, estimator_of, x, y, seed):
     """The same method by a direct call of scikit-learn."""
     from sklearn import (
-        cluster, decomposition, dummy, ensemble, linear_model, multiclass, naive_bayes, neighbors, svm, tree,
-    )  # fmt: skip
+        cluster,
+        decomposition,
+        dummy,
+        ensemble,
+        linear_model,
+        multiclass,
+        naive_bayes,
+        neighbors,
+        svm,
+        tree,
+    )
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
