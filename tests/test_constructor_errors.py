@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -60,22 +58,18 @@ def write_own_files(directory):
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    """Finished processes and their directories, two at a time."""
+def results(tmp_path_factory, starter):
+    """Finished processes and their directories."""
 
     def run(line):
         directory = tmp_path_factory.mktemp("run")
         write_own_files(directory)
         environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
         environment.pop("MLFLOW_TRACKING_URI", None)
-        done = subprocess.run(
-            [sys.executable, "-m", "mlrun", *line.split()],
-            capture_output=True, text=True, timeout=240, cwd=directory, env=environment,
-        )  # fmt: skip
+        done = starter.run(line.split(), directory, environment, timeout=240)
         return done, directory
 
-    with ThreadPoolExecutor(2) as pool:
-        return dict(zip(COMMANDS, pool.map(run, COMMANDS), strict=True))
+    return {line: run(line) for line in COMMANDS}
 
 
 @pytest.mark.parametrize("line", COMMANDS)
