@@ -96,7 +96,7 @@ def split_classes(rows: np.ndarray, sizes: Mapping[str, int], seed: int, classes
             own = shuffled[start : start + sizes[part]]
             result[part] = rows[order[np.isin(classes[order], own)]]
             start += sizes[part]
-    return result
+    return {part: result[part] for part in sizes}
 
 
 def split_groups(groups: np.ndarray, sizes: Mapping[str, int], seed: int) -> dict[str, np.ndarray]:
@@ -125,7 +125,7 @@ def split_groups(groups: np.ndarray, sizes: Mapping[str, int], seed: int) -> dic
             continue
         result[part] = np.sort(order[start : start + size])
         start = int(bounds[np.searchsorted(bounds, min(start + size, len(order)))])
-    return result
+    return {part: result[part] for part in sizes}
 
 
 def part_sizes(
