@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
-from mlrun.data.examples import Examples
-from mlrun.data.predictions import Predictions
-from mlrun.evaluation.evaluator import Better, Evaluator, Subject
+from mlrun.evaluation.evaluator import Better
+from mlrun.evaluation.vectors import VectorEvaluator
 
 SEED = 5  # of the sample of rows
 
 
-class ClassRetrieval(Evaluator):
+class ClassRetrieval(VectorEvaluator):
     """Of a `Similarity` task: each row of the part searches for the others of its class among all rows of the part.
 
     `precision_at_1`: the share of rows whose nearest row is of their class. `retrieval_map`: mean average precision over all ranks.
@@ -30,17 +26,8 @@ class ClassRetrieval(Evaluator):
     def __init__(self, most_rows: int = 2000):
         self.most_rows = most_rows
 
-    def begin(self, subject: Subject) -> None:
-        super().begin(subject)
-        self._vectors: list[np.ndarray] = []
-        self._labels: list[np.ndarray] = []
-
-    def update(self, batch: Mapping[str, Any], examples: Examples, predictions: Predictions) -> None:
-        self._vectors.append(predictions.values)  # type: ignore[attr-defined]  # vectors
-        self._labels.append(batch["labels"].cpu().numpy())
-
     def compute(self) -> dict[str, float]:
-        vectors, labels = np.concatenate(self._vectors), np.concatenate(self._labels)
+        vectors, labels = self.vectors, self.labels
         if len(labels) > self.most_rows:
             rows = np.random.default_rng(SEED).permutation(len(labels))[: self.most_rows]
             vectors, labels = vectors[rows], labels[rows]

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
-from mlrun.data.examples import Examples
-from mlrun.data.predictions import Predictions
 from mlrun.errors import ConfigError
-from mlrun.evaluation.evaluator import Better, Evaluator, Subject
+from mlrun.evaluation.evaluator import Better
+from mlrun.evaluation.vectors import VectorEvaluator
 
 SEED = 4  # of the trials
 
 
-class OneShot(Evaluator):
+class OneShot(VectorEvaluator):
     """Of a `Similarity` task: `one_shot_accuracy` of n-way one-shot classification (Lake, Salakhutdinov and Tenenbaum 2015).
 
     A trial draws `ways` classes, one row of each as its example, and another row of the first class: the answer is the class of the nearest
@@ -34,17 +30,8 @@ class OneShot(Evaluator):
             raise ConfigError(f"one_shot: ways={ways}, trials={trials}; at least 2 ways and 1 trial")
         self.ways, self.trials = ways, trials
 
-    def begin(self, subject: Subject) -> None:
-        super().begin(subject)
-        self._vectors: list[np.ndarray] = []
-        self._labels: list[np.ndarray] = []
-
-    def update(self, batch: Mapping[str, Any], examples: Examples, predictions: Predictions) -> None:
-        self._vectors.append(predictions.values)  # type: ignore[attr-defined]  # vectors
-        self._labels.append(batch["labels"].cpu().numpy())
-
     def compute(self) -> dict[str, float]:
-        vectors, labels = np.concatenate(self._vectors), np.concatenate(self._labels)
+        vectors, labels = self.vectors, self.labels
         trials = draw_trials(labels, self.ways, self.trials)
         if trials is None:
             return {"one_shot_accuracy": float("nan")}

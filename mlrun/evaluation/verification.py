@@ -9,14 +9,15 @@ import numpy as np
 
 from mlrun.data.examples import Examples
 from mlrun.data.predictions import Predictions
-from mlrun.evaluation.evaluator import Better, Evaluator, Subject
+from mlrun.evaluation.evaluator import Better, Subject
 from mlrun.evaluation.metrics import roc_auc
 from mlrun.evaluation.pairs import draw_pairs, equal_error_rate, pair_accuracy
+from mlrun.evaluation.vectors import VectorEvaluator
 
 SEED = 3  # of the pairs
 
 
-class Verification(Evaluator):
+class Verification(VectorEvaluator):
     """Of a `Similarity` task: pairs of rows of the part, as many of the same class as of different classes.
 
     `pair_accuracy` at the threshold that the task chose on the validation part (there it is optimistic), `equal_error_rate`, `pair_auc`;
@@ -40,19 +41,16 @@ class Verification(Evaluator):
 
     def begin(self, subject: Subject) -> None:
         super().begin(subject)
-        self._vectors: list[np.ndarray] = []
-        self._labels: list[np.ndarray] = []
         self._inputs: list[Any] = []
 
     def update(self, batch: Mapping[str, Any], examples: Examples, predictions: Predictions) -> None:
-        self._vectors.append(predictions.values)  # type: ignore[attr-defined]  # vectors
-        self._labels.append(batch["labels"].cpu().numpy())
+        super().update(batch, examples, predictions)
         if not self.subject.in_training:
             self._inputs.append(next(iter(batch.values())))
 
     def compute(self) -> dict[str, float]:
         task = self.subject.model.task
-        vectors, labels = np.concatenate(self._vectors), np.concatenate(self._labels)
+        vectors, labels = self.vectors, self.labels
         # for figures
         self.pairs = draw_pairs(labels, self.partners, SEED)
         self.distances = task.distances(vectors, self.pairs.first, self.pairs.second)
