@@ -15,7 +15,7 @@ PACKAGES = (
     "mlrun.data", "mlrun.estimators", "mlrun.evaluation", "mlrun.generation", "mlrun.networks", "mlrun.predictions", "mlrun.report.views",
     "mlrun.tasks", "mlrun.training", "sklearn", "torch.nn", "torch.optim", "transformers",
 )  # fmt: skip
-REFUSED = ("mlrun.data.readers",)  # read whatever file they are told to
+REFUSED = ("mlrun.data.readers",)  # a stored recipe could make them read any file
 FUNCTIONS = (
     "mlrun.training.schedules",
     "mlrun.data.datasets.huggingface",

@@ -22,7 +22,7 @@ class Analogies(Evaluator):
 
     Args:
         file: the questions; None: `questions-words.txt` in the data directory or in gensim's test data.
-        restrict: answers come from so many most frequent words, 30,000 in the authors' script; None: all.
+        restrict: number of the most frequent words that can be answers (30,000 in the authors' script); None: all words.
     """
 
     metrics = {

@@ -1,4 +1,4 @@
-"""Similarity learning on characters: unseen ones are told apart, and broken versions miss the same floors. Queries, other data, figures."""
+"""Similarity learning on unseen characters: broken versions miss the floors that the real ones reach. Queries, other data, figures."""
 
 from __future__ import annotations
 
