@@ -114,9 +114,11 @@ def _same(one: Path, other: Path) -> bool:
 def _learned(directory: Path) -> list:
     import torch
 
+    from mlrun.data.readers.tensors import load_tensors
+
     last = torch.load(directory / "checkpoints" / "last.ckpt", weights_only=True)
     return [
-        torch.load(directory / "model" / "weights.pt", weights_only=True),
+        load_tensors(directory / "model" / "weights.safetensors"),
         *(last[key] for key in ("state_dict", "optimizer_states", "lr_schedulers")),
     ]
 

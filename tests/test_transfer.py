@@ -8,6 +8,7 @@ import torch
 from mlrun.adapt.adaptation import Adaptation
 from mlrun.adapt.steps import Freeze, Start
 from mlrun.adapt.target import layers
+from mlrun.data.readers.tensors import load_tensors
 from mlrun.errors import ConfigError
 from mlrun.networks.vision.cnn import CNN
 from mlrun.networks.vision.resnet import ResNet
@@ -32,7 +33,7 @@ def started(source, *overrides):
 
 def test_a_head_for_other_classes_is_drawn_anew_and_the_rest_is_loaded(source, capsys):
     learner = started(source)
-    stored = torch.load(source / "model" / "weights.pt", weights_only=True)
+    stored = load_tensors(source / "model" / "weights.safetensors")
     for name, tensor in learner.task.state_dict().items():
         assert torch.equal(tensor, stored[name]) == (not name.startswith("network.head")), name
     assert learner.task.network.head.out_features == 3
@@ -43,13 +44,13 @@ def test_a_head_for_as_many_other_classes_is_drawn_anew_too(source, capsys):
     other = make_learner(*prepared(*SMALL, "dataset.classes=[5,6,7,8,9]", f"model.init_from={source}"))
     assert "2 for other classes" in capsys.readouterr().err
     same = make_learner(*prepared(*SMALL, "dataset.classes=[0,1,2,3,4]", f"model.init_from={source}"))
-    stored = torch.load(source / "model" / "weights.pt", weights_only=True)["network.head.weight"]
+    stored = load_tensors(source / "model" / "weights.safetensors")["network.head.weight"]
     assert torch.equal(same.task.network.head.weight, stored) and not torch.equal(
         other.task.network.head.weight, stored
     )
 
 
-@pytest.mark.parametrize("file", ["model", "model/weights.pt", "checkpoints/best.ckpt"])
+@pytest.mark.parametrize("file", ["model", "model/weights.safetensors", "checkpoints/best.ckpt"])
 def test_sources_of_weights(source, file):
     learner = started(source / file)
     assert learner.task.network.body[0].weight.shape == (8, 1, 3, 3)
@@ -69,7 +70,7 @@ def test_weights_of_a_bare_network(tmp_path):
 
 def test_only_some_parts(source, capsys):
     learner = started(source, "model.init_only=[body]")
-    stored = torch.load(source / "model" / "weights.pt", weights_only=True)
+    stored = load_tensors(source / "model" / "weights.safetensors")
     same = {name for name, tensor in learner.task.state_dict().items() if torch.equal(tensor, stored[name])}
     assert {name.split(".")[1] for name in same} == {"body"} and "network.body.4.weight" in same
     said = capsys.readouterr().err

@@ -14,7 +14,8 @@ from mlrun.adapt.target import Target
 from mlrun.config.instantiate import instantiate
 from mlrun.data.preprocess.preprocessor import OFFERS_WORDS
 from mlrun.data.preprocess.tokenizer import SPECIAL
-from mlrun.data.readers.trust import check_code, has_signature, load_tensors
+from mlrun.data.readers.tensors import load_tensors
+from mlrun.data.readers.trust import check_code, has_signature
 from mlrun.data.word_vectors import SUFFIXES, WordVectors, read_vectors
 from mlrun.errors import ConfigError
 

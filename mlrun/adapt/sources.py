@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from mlrun.adapt.target import SINGLE, Target
-from mlrun.data.readers.trust import load_tensors
+from mlrun.data.readers.tensors import WEIGHTS, load_tensors
 from mlrun.errors import ConfigError, UserError
 
 Find = Callable[[str], "Path | None"]  # MLflow run id -> directory of its model or file with its weights; None: unknown
@@ -41,13 +41,13 @@ def find_weights(source: str, find: Find | None = None, key: str = "model.init_f
             raise ConfigError(f"{key}={source}: that run has no checkpoint, or there is no such run")
         return weights
     raise ConfigError(
-        f"{key}={source}: no such file, and no run directory with model/weights.pt; "
-        "give a run's directory or MLflow id, a .ckpt or .pt file, or torchvision:NAME"
+        f"{key}={source}: no such file, and no run directory with model/{WEIGHTS}; "
+        "give a run's directory or MLflow id, a .ckpt, .safetensors or .pt file, or torchvision:NAME"
     )
 
 
 def _weights_at(path: Path) -> Path | None:
-    candidates = (path / "model" / "weights.pt", path / "weights.pt", path / "checkpoints" / "best.ckpt", path)
+    candidates = (path / "model" / WEIGHTS, path / WEIGHTS, path / "checkpoints" / "best.ckpt", path)
     return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 

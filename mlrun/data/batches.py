@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mlrun.data.sequences import Sequences
+from mlrun.errors import ConfigError
 
 POOL = 50  # batches among which rows are sorted by length
 
@@ -107,17 +108,23 @@ class Batches:
     `state_dict` holds the position in the epoch; after `load_state_dict` the next iteration resumes there.
     When shuffling, a last batch of a single row is merged into the previous one, because batch norm cannot train on one row.
 
+    The processes of a distributed run draw the same order and divide each batch among them, so that the same updates are made by any
+    number of processes.
+
     Args:
         rows: number of rows.
-        batch_size: rows per batch.
+        batch_size: rows per batch, over all processes.
         shuffle: permute the rows in every epoch.
         seed: of the generator.
-        shard: (rank, ranks) of a distributed run; when shuffling, every rank gets equally many rows.
+        shard: (rank, ranks) of a distributed run.
         augment: (batch, generator) -> batch, a random change; its generator is reseeded for each batch from that of the
             epoch, so that a resumed run draws the same numbers.
         finish: batch -> batch, the rest of the encoding on the device.
         lengths: (rows,) of the rows; when shuffling, rows are then sorted by length within pools of `POOL` batches, and the batches
             are permuted.
+
+    Raises:
+        ConfigError: a training batch cannot be divided evenly among the processes.
     """
 
     def __init__(
@@ -132,15 +139,24 @@ class Batches:
         lengths: Tensor | None = None,
     ):
         self.rows, self.shuffle, self.shard, self.augment, self.finish = rows, shuffle, shard, augment, finish
-        self.lengths = lengths
+        self.lengths, self.batch_size = lengths, batch_size
         self.arrangement: Callable[[Tensor, torch.Generator], Tensor] | None = None
         self.generator = torch.Generator().manual_seed(seed)
         rank, ranks = shard
-        mine = -(-rows // ranks) if shuffle else len(range(rank, rows, ranks))
-        starts = list(range(0, mine, batch_size))
-        if shuffle and batch_size > 1 and len(starts) > 1 and mine - starts[-1] == 1:
+        if shuffle and batch_size % ranks:
+            raise ConfigError(
+                f"a batch of {batch_size} cannot be divided evenly among {ranks} processes (trainer.devices): "
+                f"use a dataset.batch_size that is a multiple of {ranks}"
+            )
+        starts = list(range(0, rows, batch_size))
+        fewest = 2 * ranks if shuffle and batch_size > ranks else ranks  # rows of the last batch
+        if len(starts) > 1 and rows - starts[-1] < fewest:
             starts.pop()
-        self.bounds = list(zip(starts, starts[1:] + [mine]))
+        self.batches = list(zip(starts, starts[1:] + [rows]))  # in the order of the epoch
+        self.bounds = [  # what this process reads of them
+            (start + (end - start) * rank // ranks, start + (end - start) * (rank + 1) // ranks)
+            for start, end in self.batches
+        ]
         self._epoch = self.generator.get_state()  # of the current epoch, before its permutation was drawn
         self._served = 0  # batches yielded in it
         self._resume = 0  # batches to skip in the next epoch
@@ -173,22 +189,19 @@ class Batches:
             yield batch
 
     def _order(self) -> Any:
-        """(rows,) of this process, in the order of the epoch."""
-        rank, ranks = self.shard
+        """(rows,) in the order of the epoch."""
         if not self.shuffle:
-            return torch.arange(rank, self.rows, ranks)
+            return torch.arange(self.rows)
         order = torch.randperm(self.rows, generator=self.generator)
-        if ranks > 1:
-            order = torch.cat([order, order[: -self.rows % ranks]])[rank::ranks]
         if self.arrangement is not None:
             return self.arrangement(order, self.generator)
         return order if self.lengths is None else self._by_length(order, self.lengths)
 
     def _by_length(self, order: Tensor, lengths: Tensor) -> Tensor:
-        size = self.bounds[0][1]
+        size = min(self.batch_size, self.rows)
         pools = [pool[lengths[pool].argsort(stable=True)] for pool in order.split(POOL * size)]
         order = torch.cat(pools)
-        whole = sum(end - start == size for start, end in self.bounds)
+        whole = sum(end - start == size for start, end in self.batches)
         batches = torch.randperm(whole, generator=self.generator)
         return torch.cat([order[: whole * size].view(whole, size)[batches].flatten(), order[whole * size :]])
 
@@ -228,11 +241,10 @@ class ResidentBatches(Batches):
         self.columns, self.device = list(columns), torch.device(device)
 
     def _read(self, order: Tensor, bounds: list[tuple[int, int]]) -> Iterator[Batch]:
-        whole = not self.shuffle and self.shard[1] == 1
         moved = order.to(self.device)  # once an epoch
         for start, end in bounds:
             rows = slice(start, end)
-            batch = gather(self.columns, rows, rows) if whole else gather(self.columns, order[rows], moved[rows])
+            batch = gather(self.columns, order[rows], moved[rows]) if self.shuffle else gather(self.columns, rows, rows)
             batch.rows = order[rows]
             yield batch
 

@@ -38,14 +38,13 @@ class PairBatches(ResidentBatches):
         **options: Any,
     ):
         super().__init__(columns, len(sources), batch_size, device, **options)
-        self.bucket, self.batch_size, self.places = bucket, batch_size, places
+        self.bucket, self.places = bucket, places
         self.size = targets * (int(sources.max()) + 1) + sources  # by target first: its steps cost more
         self.order = torch.argsort(self.size, stable=True)
 
     def _order(self) -> Tensor:
         if not self.shuffle:
-            rank, ranks = self.shard
-            return self.order[rank::ranks]
+            return self.order
         order = super()._order()
         if not self.bucket or self.bucket == 1:
             return order

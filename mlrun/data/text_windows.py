@@ -32,12 +32,11 @@ class RandomWindows(Batches):
         seed: int = 0,
         shard: tuple[int, int] = (0, 1),
     ):
-        super().__init__(steps * batch_size * shard[1], batch_size, shuffle=True, seed=seed, shard=shard)
+        super().__init__(steps * batch_size, batch_size, shuffle=True, seed=seed, shard=shard)
         self.tokens, self.context, self.device = tokens, context, device
 
     def _order(self) -> Tensor:
-        rank, ranks = self.shard
-        return torch.randint(len(self.tokens) - self.context, (self.rows,), generator=self.generator)[rank::ranks]
+        return torch.randint(len(self.tokens) - self.context, (self.rows,), generator=self.generator)
 
     def _read(self, order: Tensor, bounds: Bounds) -> Iterator[Batch]:
         within = torch.arange(self.context + 1)
@@ -49,6 +48,7 @@ class ConsecutiveWindows(Batches):
     """The stream divided into `rows` rows that are read in parallel, window by window, so that a recurrent state can be carried along a row.
 
     A window has at most `context` tokens. When shuffling, each epoch starts at a random offset, which shifts the windows.
+    The processes of a distributed run divide the rows among them.
     steps: windows of an epoch, None for all. A stream too short for that many rows has fewer.
     """
 
@@ -64,14 +64,14 @@ class ConsecutiveWindows(Batches):
         steps: int | None = None,
     ):
         rank, ranks = shard
-        wanted = rows * ranks if shuffle else rows
-        self.height = max(1, min(wanted, (len(tokens) - 1) // context))
+        self.height = max(ranks, min(rows, (len(tokens) - 1) // context))
         slack = min(context, (len(tokens) - 1) // 2) if shuffle else 0
         self.length = (len(tokens) - 1 - slack) // self.height  # predicted tokens of a row
         super().__init__(self.length, context, False, seed, (0, 1))
         self.bounds = self.bounds if steps is None else self.bounds[:steps]
         self.tokens, self.context, self.device, self.slack = tokens, context, device, slack
-        self.first = torch.arange(self.height)[rank::ranks, None] * self.length
+        mine = torch.arange(self.height * rank // ranks, self.height * (rank + 1) // ranks)
+        self.first = mine[:, None] * self.length
 
     def _order(self) -> int:
         return int(torch.randint(self.slack + 1, (), generator=self.generator)) if self.slack else 0

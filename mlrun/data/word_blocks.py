@@ -103,10 +103,10 @@ class WordBlocks(Batches):
 
     def _read(self, order: tuple[Tensor, Any], bounds: Bounds) -> Iterator[Batch]:
         rows, (ids, texts) = order
-        start, (rank, ranks) = int(torch.randint(2**62, (), generator=self.generator)), self.shard
+        start = int(torch.randint(2**62, (), generator=self.generator))
         for first, end in bounds:
             chosen = rows[first:end]
-            generator = torch.Generator().manual_seed(start + first * ranks + rank)  # the same after an interruption
+            generator = torch.Generator().manual_seed(start + first)  # the same after an interruption
             batch = Batch(input_ids=ids[chosen].long(), texts=texts[chosen])
             shape = batch["input_ids"].shape
             batch["reach"] = torch.randint(1, self.window + 1, shape, generator=generator, dtype=torch.int8)

@@ -123,7 +123,14 @@ class Task(LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor | dict[str, Tensor]:
         loss = self.loss(batch)
         self.report("train", loss)
-        return loss.value
+        return self.of_all_processes(loss)
+
+    def of_all_processes(self, loss: Loss) -> Tensor:
+        """The loss to minimize: in a distributed run, whose gradients are averaged over the processes, weighted by the items of each."""
+        if self.trainer.world_size == 1:
+            return loss.value
+        count = torch.as_tensor(loss.count, dtype=torch.float32, device=self.device)
+        return loss.value * (count / cast(Tensor, self.all_gather(count)).mean())
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         self.report("val", self.loss(batch))

@@ -100,7 +100,7 @@ class Word2Vec(WordVectorTask):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         loss = self.loss(batch)
         self.report("train", loss)
-        return loss.value * loss.count
+        return loss.value * loss.count * self.trainer.world_size  # gradients are averaged over the processes
 
     def loss(self, batch: Batch) -> Loss:
         """Of the blocks of a batch, see `WordBlocks`."""

@@ -8,6 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from mlrun.adapt.adaptation import Adaptation
+from mlrun.data.readers.tensors import WEIGHTS
 from mlrun.tracking.artifacts import checkpoint_of, stored_model
 
 
@@ -33,5 +34,5 @@ def find_run(run_id: str) -> Path | None:
         directory = stored_model(run_id)
     except OSError:
         return checkpoint_of(run_id)
-    weights = sorted(directory.rglob("weights.pt"))
+    weights = sorted(directory.rglob(WEIGHTS))
     return weights[0].parent if weights else checkpoint_of(run_id)

@@ -22,7 +22,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 
-from mlrun.data.readers.trust import load_tensors
+from mlrun.data.readers.tensors import load_tensors
 from mlrun.errors import UserError
 from mlrun.evaluation.selection import Selection
 from mlrun.report.notify import notify

@@ -25,7 +25,7 @@ from mlrun.data.module import DataModule, sequence_lengths
 from mlrun.data.predictions import Predictions
 from mlrun.data.preprocess.preprocessor import Preprocessor, make_preprocessor
 from mlrun.data.preprocess.preprocessor import load as load_preprocessor
-from mlrun.data.readers.trust import load_tensors
+from mlrun.data.readers.tensors import WEIGHTS, load_tensors, write_tensors
 from mlrun.errors import ConfigError, UserError
 from mlrun.evaluation.evaluator import Evaluator, Subject, directions, make_evaluators
 from mlrun.evaluation.selection import Selection
@@ -56,7 +56,6 @@ from mlrun.training.trainer import build_trainer, refuse_automatic
 
 log = logging.getLogger("mlrun")
 
-WEIGHTS = "weights.pt"
 TOKEN_WIDTH = 64  # a token becomes a vector of so many values or more
 PREDICT_ROWS = 4096  # at most that are made ready at once when predicting
 MOST_THREADS = 4  # that predict at once: each needs memory for what is between the layers
@@ -375,7 +374,7 @@ class NetworkLearner(Learner):
         return rows_at_once(max(1, width * getattr(first, "numel", lambda: 1)()), self.task.device)
 
     def _write(self, directory: Path) -> None:
-        torch.save(self.task.state_dict(), directory / WEIGHTS)
+        write_tensors(self.task.state_dict(), directory / WEIGHTS)
 
     @classmethod
     def load(cls, directory: Path, recipe: dict[str, Any], trust: bool = False) -> NetworkLearner:

@@ -13,6 +13,7 @@ from mlrun.adapt.sources import classes_of
 from mlrun.adapt.steps import Freeze, LearningRates, NoDecay, Start
 from mlrun.adapt.target import Target, layers, matches, without_gradients
 from mlrun.adapt.vocabulary import misleading_sizes, same_vocabulary, source_preprocessor, vocabularies
+from mlrun.data.readers.tensors import WEIGHTS, write_tensors
 from mlrun.errors import ConfigError
 
 TOKENS = ["<pad>", "<unk>", "<bos>", "<eos>"]
@@ -307,7 +308,7 @@ def test_a_multiple_needs_a_learning_rate_to_multiply():
 def test_several_networks_start_from_a_stored_task(tmp_path):
     source, model = pair(), pair()
     source.ema_steps += 7
-    torch.save(source.state_dict(), tmp_path / "weights.pt")
+    write_tensors(source.state_dict(), tmp_path / WEIGHTS)
     (line,) = Adaptation([Start(str(tmp_path))]).apply(model)
     assert all(torch.equal(tensor, source.state_dict()[name]) for name, tensor in model.state_dict().items())
     assert line == f"{len(model.state_dict())} tensors loaded from {tmp_path}"
@@ -332,7 +333,7 @@ def test_counters_of_the_task_are_left_unless_all_weights_are_loaded(tmp_path):
     source = pair()
     source.ema_steps += 7
     source.discriminator.head = nn.Linear(5, 2)
-    torch.save(source.state_dict(), tmp_path / "weights.pt")
+    write_tensors(source.state_dict(), tmp_path / WEIGHTS)
     model = pair()
     Adaptation([Start(str(tmp_path))]).apply(model)
     assert int(model.ema_steps) == 0 and torch.equal(model.generator.head.weight, source.generator.head.weight)
@@ -340,7 +341,7 @@ def test_counters_of_the_task_are_left_unless_all_weights_are_loaded(tmp_path):
 
 def test_a_run_is_found_by_the_function_given(tmp_path):
     run, asked = "0" * 32, []
-    torch.save(single().state_dict(), tmp_path / "weights.pt")
+    write_tensors(single().state_dict(), tmp_path / WEIGHTS)
 
     def find(run_id):
         asked.append(run_id)
@@ -391,7 +392,7 @@ class Reader(nn.Module):
 def text_run(tmp_path):
     def write(state, key="preprocessor"):
         (tmp_path / "model").mkdir(exist_ok=True)
-        torch.save(task(network=Reader(6)).state_dict(), tmp_path / "model" / "weights.pt")
+        write_tensors(task(network=Reader(6)).state_dict(), tmp_path / "model" / WEIGHTS)
         (tmp_path / "model" / "recipe.json").write_text(json.dumps({key: state, "labels": []}), encoding="utf-8")
         return str(tmp_path)
 
@@ -446,7 +447,7 @@ def test_a_vocabulary_of_another_size_keeps_its_random_weights(text_run):
 
 
 def test_an_unknown_vocabulary_is_mentioned(tmp_path):
-    torch.save(task(network=Reader(6)).state_dict(), tmp_path / "weights.pt")
+    write_tensors(task(network=Reader(6)).state_dict(), tmp_path / WEIGHTS)
     assert source_preprocessor(str(tmp_path)) is None
     (line,) = Adaptation([Start(str(tmp_path))]).apply(task(network=Reader(6)), preprocessor_state=text_state("a", "b"))
     assert line.endswith("the source does not record its vocabulary, so it was not compared with this one")

@@ -10,6 +10,7 @@ from mlrun.data.batches import ResidentBatches, WorkerBatches, columns_of
 from mlrun.data.features import Image, Label
 from mlrun.data.module import ArrayData, Content
 from mlrun.data.preprocess.preprocessor import make_preprocessor
+from mlrun.errors import ConfigError
 
 
 class Bytes(ArrayData):
@@ -74,11 +75,24 @@ def test_restored_state_goes_on_where_it_was(epochs, batches):
     assert found[: len(expected)] == expected
 
 
-def test_ranks_share_an_epoch():
-    parts = [sum(seen(rows(shuffle=True, seed=2, shard=(rank, 3))), []) for rank in range(3)]
-    assert [len(part) for part in parts] == [8, 8, 8] and set(sum(parts, [])) == set(range(23))
-    parts = [sum(seen(rows(shard=(rank, 3))), []) for rank in range(3)]
-    assert sorted(sum(parts, [])) == list(range(23))
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("size", [23, 24, 12, 13, 25, 60])
+@pytest.mark.parametrize("lengths", [False, True])
+def test_processes_divide_each_batch(size, shuffle, lengths):
+    options = {"batch_size": 12, "shuffle": shuffle, "seed": 2, "lengths": torch.arange(size) % 7 if lengths else None}
+    whole = seen(rows(size, **options))
+    shares = [seen(rows(size, shard=(rank, 3), **options)) for rank in range(3)]
+    joined = [sum(parts, []) for parts in zip(*shares, strict=True)]  # equally many batches each
+    assert sum(joined, []) == sum(whole, [])
+    if size not in (13, 25):  # a last batch too small to divide joins the one before
+        assert joined == whole
+    assert all(max(map(len, parts)) - min(map(len, parts)) <= 1 and min(map(len, parts)) for parts in zip(*shares))
+
+
+def test_a_batch_that_cannot_be_divided_is_refused():
+    with pytest.raises(ConfigError, match=r"a batch of 4 cannot be divided evenly among 3 processes"):
+        rows(shuffle=True, shard=(0, 3))
+    assert [len(batch) for batch in seen(rows(8, shard=(0, 3)))] == [1, 1]  # evaluation only adds up
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -9,6 +9,7 @@ import time
 import pytest
 import torch
 
+from mlrun.data.readers.tensors import load_tensors
 from tests.life.conftest import begin, resume  # noqa: F401, fixtures
 
 GAN = [
@@ -30,9 +31,7 @@ def test_a_killed_run_makes_the_same_samples(workplace, begin, resume, options):
     child.send(signal.SIGKILL)
     again = resume("killed")
     assert again.wait() == 0, again.output
-    first, second = (
-        torch.load(workplace / name / "model" / "weights.pt", weights_only=True) for name in ("whole", "killed")
-    )
+    first, second = (load_tensors(workplace / name / "model" / "weights.safetensors") for name in ("whole", "killed"))
     assert any(name.startswith("ema.") for name in first)
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert (workplace / "whole" / "metrics.json").read_text() == (workplace / "killed" / "metrics.json").read_text()

@@ -12,6 +12,7 @@ import time
 import pytest
 import torch
 
+from mlrun.data.readers.tensors import load_tensors
 from mlrun.estimators.q_learning import QLearning
 from mlrun.tasks.supervised import Supervised
 from mlrun.training.checkpoints import Checkpoints
@@ -44,7 +45,7 @@ GRU = ["model=gru_lm", "model.network.hidden=16", "model.network.num_layers=2", 
 
 
 def weights(directory):
-    return torch.load(directory / "model" / "weights.pt", weights_only=True)
+    return load_tensors(directory / "model" / "weights.safetensors")
 
 
 def points(workplace, directory):
@@ -136,11 +137,11 @@ def test_folds_that_were_finished_are_not_trained_again(workplace, begin, resume
     with monkeypatch.context() as patched:
         patched.setattr(Checkpoints, "_write", write_and_die_in_the_second)
         assert begin("killed", *options).wait() == -signal.SIGKILL
-    trained = (workplace / "killed" / "fold_1" / "model" / "weights.pt").stat().st_mtime_ns
+    trained = (workplace / "killed" / "fold_1" / "model" / "weights.safetensors").stat().st_mtime_ns
     assert not (workplace / "killed" / "fold_2" / "model").exists()
     again = resume("killed")
     assert again.wait() == 0, again.output
-    assert (workplace / "killed" / "fold_1" / "model" / "weights.pt").stat().st_mtime_ns == trained
+    assert (workplace / "killed" / "fold_1" / "model" / "weights.safetensors").stat().st_mtime_ns == trained
     for fold in ("fold_1", "fold_2", "fold_3"):
         first, second = weights(workplace / "whole" / fold), weights(workplace / "killed" / fold)
         assert all(torch.equal(first[name], second[name]) for name in first), fold
@@ -197,7 +198,7 @@ def test_more_epochs_for_a_finished_run(workplace, begin, resume):
     assert nothing.wait() == 0 and "nothing to resume" in nothing.output
     more = resume("short", "trainer.max_epochs=6")
     assert more.wait() == 0, more.output
-    for file in ("model/weights.pt", "metrics.json"):
+    for file in ("model/weights.safetensors", "metrics.json"):
         assert (workplace / "whole" / file).read_bytes() == (workplace / "short" / file).read_bytes()
     whole, short = (points(workplace, name) for name in ("whole", "short"))
     curves = {

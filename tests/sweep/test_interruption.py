@@ -186,6 +186,8 @@ def test_a_killed_job_goes_on_from_its_checkpoint(workspace):
     """The sweep is resumed with a job's last epochs to do; it ends with the weights of a job that was never killed."""
     import torch
 
+    from mlrun.data.readers.tensors import load_tensors
+
     command = ["-m", "model=mlp", "trainer.max_epochs=150", "model.network.hidden=[16]", "seed=1"]
     process = start(
         workspace, *command, "tracking.experiment=checkpoint", "hydra.sweep.dir=outputs/checkpoint", running=1
@@ -204,7 +206,7 @@ def test_a_killed_job_goes_on_from_its_checkpoint(workspace):
     status, out, err = workspace.mlrun(*command, "tracking.experiment=unkilled", "hydra.sweep.dir=outputs/unkilled")
     assert status == 0, out + err
     one, other = (
-        torch.load(workspace.path / "outputs" / name / "0" / "model" / "weights.pt", weights_only=True)
+        load_tensors(workspace.path / "outputs" / name / "0" / "model" / "weights.safetensors")
         for name in ("checkpoint", "unkilled")
     )
     assert all(torch.equal(one[name], other[name]) for name in one)

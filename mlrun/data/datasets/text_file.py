@@ -172,7 +172,7 @@ class TextStream(DataModule):
         from mlrun.data.text_windows import RandomWindows
 
         tokens = self._training_tokens(preprocessor)
-        steps = self.steps_per_epoch or max(1, len(tokens) // (self.batch_size * self.context_length * shard[1]))
+        steps = self.steps_per_epoch or max(1, len(tokens) // (self.batch_size * self.context_length))
         return RandomWindows(
             self._on(device, tokens), self.context_length, self.batch_size, steps, device, self.seed, shard
         )

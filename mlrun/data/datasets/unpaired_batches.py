@@ -44,16 +44,14 @@ class UnpairedBatches(Batches):
 
     def _order(self) -> Tensor:
         """(2, rows): of each domain."""
-        rank, ranks = self.shard
         orders = []
         for x in self.domains:
-            rounds = -(-(self.rows + ranks) // len(x))
-            count = -(-self.rows // ranks) * ranks if self.shuffle else self.rows
+            rounds = -(-(self.rows + 1) // len(x))
             each = [
                 torch.randperm(len(x), generator=self.generator) if self.shuffle else torch.arange(len(x))
                 for _ in range(rounds)
             ]
-            orders.append(torch.cat(each)[:count][rank::ranks])
+            orders.append(torch.cat(each)[: self.rows])
         return torch.stack(orders)
 
     def _read(self, order: Tensor, bounds: list[tuple[int, int]]) -> Iterator[Batch]:

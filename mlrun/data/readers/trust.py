@@ -84,26 +84,6 @@ def check_code(node: Any, where: Path | str, ours: bool, trust: bool) -> None:
         )
 
 
-def load_tensors(path: Path | str, trust: bool = False) -> Any:
-    """Calls `torch.load`, restricted to tensors and plain containers so that no file can run code; `trust` lifts the restriction.
-
-    Raises UserError with the reason for a refused or damaged file.
-    """
-    import torch
-
-    try:
-        return torch.load(path, map_location="cpu", weights_only=not trust)
-    except pickle.UnpicklingError as error:
-        text = " ".join(str(error).split())
-        if "Unsupported" in text or "GLOBAL" in text or "weights_only" in text and "invalid load key" not in text:
-            what = "it holds Python objects, which run code when they are loaded. Refused; if you trust where it comes from, add trust=true"
-        else:
-            what = f"not a whole checkpoint: {_sentence(error)}"
-        raise UserError(f"{path}: {what}") from None
-    except Exception as error:  # what a damaged file, or any other, makes of the unpickler
-        raise UserError(f"{path} is not a whole checkpoint: {_sentence(error)}") from None
-
-
 def load_pickle(path: Path, trust: bool = False) -> Any:
     """The object in a signed or trusted pickle. Raises UserError."""
     content = path.read_bytes()
@@ -183,8 +163,3 @@ def _new_key(path: Path) -> bytes:
     finally:
         temporary.unlink()
     return path.read_bytes()
-
-
-def _sentence(error: Exception) -> str:
-    """The first sentence of a library's message."""
-    return " ".join(str(error).split()).partition(". ")[0][:200] or type(error).__name__
