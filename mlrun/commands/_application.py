@@ -96,15 +96,13 @@ def check_configuration(command: CommandLine) -> None:
         ConfigError: with all problems.
     """
     from mlrun.config.catalogue import hidden
-    from mlrun.config.explain import composition, explain
-    from mlrun.config.validate import validate
+    from mlrun.config.explain import explain
 
     if command.config_dir and not os.path.isdir(command.config_dir):
         raise ConfigError(f"--config-dir {command.config_dir}: there is no such directory")
-    errors = explain(command.overrides, command.config_dir)
+    warnings: list[str] = []
+    errors = explain(command.overrides, command.config_dir, warnings=warnings)
     if not errors and not command.multirun:
-        cfg = composition(tuple(command.overrides), command.config_dir)
-        errors, warnings = validate(cfg, command.overrides, command.config_dir)
         warnings += [
             f"conf/{name} has no effect: mlrun has a file of that name; give yours another" for name in hidden()
         ]
@@ -202,13 +200,13 @@ def _with_resume(argv: list[str]) -> list[str]:
 
 def _unfinished_run(command: CommandLine) -> str | None:
     """The directory of an unfinished run of this configuration: hydra.run.dir where that is given, else the newest in ./outputs."""
-    from mlrun.config.explain import composition
+    from mlrun.config.compose import compose
     from mlrun.config.identity import identity
     from mlrun.config.instantiate import plain
     from mlrun.experiment.state import newest_unfinished
     from mlrun.tracking.run_directory import read_record
 
-    wanted = identity(plain(composition(tuple(command.overrides), command.config_dir)))
+    wanted = identity(plain(compose(command.overrides, command.config_dir)))
     given = [
         text.partition("=")[2].strip("'\"")
         for text in command.overrides

@@ -48,7 +48,12 @@ class _Given:
         return "+" if self.parsed.is_add() else "++" if self.parsed.is_force_add() else ""
 
 
-def explain(overrides: list[str], config_dir: str | None = None, error: Exception | None = None) -> list[str]:
+def explain(
+    overrides: list[str],
+    config_dir: str | None = None,
+    error: Exception | None = None,
+    warnings: list[str] | None = None,
+) -> list[str]:
     """Problems of a command line, one line each.
 
     Args:
@@ -56,10 +61,11 @@ def explain(overrides: list[str], config_dir: str | None = None, error: Exceptio
         config_dir: of `--config-dir`.
         error: what Hydra raised; its message is shown where nothing better is found. Without it, as before the start of
             a sweep, the list is empty if nothing is wrong.
+        warnings: receives what is valid but probably not meant.
     """
     if config_dir is not None and not Path(config_dir).is_dir():
         return [f"--config-dir {config_dir}: there is no such directory"]
-    composition.cache_clear()  # files may have changed since the last call
+    _composition.cache_clear()  # files may have changed since the last call
     problems: list[str] = []
     given = list(_parsed(overrides, problems))
     groups = catalogue.groups(config_dir)
@@ -84,7 +90,7 @@ def explain(overrides: list[str], config_dir: str | None = None, error: Exceptio
         problems += found
         if not found:
             valid.append(one)
-    problems += _validated(chosen + valid, chosen, config_dir)
+    problems += _validated(chosen + valid, chosen, config_dir, [] if warnings is None else warnings)
     if error is not None and "--multirun" in str(error):
         problems += [
             f"{one.text}: several values; add -m to run each, or write {one.prefix}{one.key}=[...] for one list"
@@ -200,7 +206,7 @@ def _listed(group: str, names: list[str]) -> str:
 
 
 @lru_cache(maxsize=64)
-def composition(overrides: tuple[str, ...], config_dir: str | None) -> DictConfig:
+def _composition(overrides: tuple[str, ...], config_dir: str | None) -> DictConfig:
     """The composed configuration, kept: composing takes most of the time of an answer."""
     return compose(list(overrides), config_dir)
 
@@ -211,7 +217,7 @@ def _composed(
     """The configuration of all choices that compose, and those choices; what Hydra says of the others is added to `problems`."""
     first = [one.alternatives[0] for one in chosen]
     try:
-        return composition(tuple(first), config_dir), chosen
+        return _composition(tuple(first), config_dir), chosen
     except COMPOSITION_ERRORS as error:
         first_error = error
     valid: list[_Given] = []
@@ -326,13 +332,14 @@ def _keys(cfg: DictConfig, prefix: str = "") -> list[str]:
 # --- validation ----------------------------------------------------------------------------------------------------
 
 
-def _validated(given: list[_Given], chosen: list[_Given], config_dir: str | None) -> list[str]:
+def _validated(given: list[_Given], chosen: list[_Given], config_dir: str | None, warnings: list[str]) -> list[str]:
     """Errors of the configuration of these overrides, and of each further alternative of a sweep in turn.
 
     Args:
         given: overrides that Hydra accepts one by one.
         chosen: those of them that choose from a group.
         config_dir: of `--config-dir`.
+        warnings: receives the warnings of all these configurations.
     """
     given = [one for one in given if one.alternatives]
     first = [one.alternatives[0] for one in given]
@@ -344,8 +351,10 @@ def _validated(given: list[_Given], chosen: list[_Given], config_dir: str | None
         choices = [text for one, text in zip(given, texts, strict=True) if one in chosen]
         values = [text for one, text in zip(given, texts, strict=True) if one not in chosen]
         try:
-            cfg = _overridden(composition(tuple(choices), config_dir), values)
-            problems += validate(cfg, texts, config_dir)[0]
+            cfg = _overridden(_composition(tuple(choices), config_dir), values)
+            wrong, doubtful = validate(cfg, texts, config_dir)
+            problems += wrong
+            warnings += doubtful
         except COMPOSITION_ERRORS as error:
             problems.append(_short(error))
     return problems

@@ -43,6 +43,22 @@ def import_store() -> None:
         sqlalchemy.orm.configure_mappers()
 
 
+def place_default_experiment(database: Path, directory: Path) -> bool:
+    """Gives the experiment "Default" of a copied SQLite store the artifacts' place that MLflow gives it in this directory.
+
+    Returns:
+        False if the tables are not the expected ones: MLflow must create the store then.
+    """
+    place = (str(directory / "mlruns" / "0"),)
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(database)) as connection:
+        changed = connection.execute(
+            "update experiments set artifact_location = ? where name = 'Default'", place
+        ).rowcount
+        connection.commit()
+        return changed == 1
+    return False
+
+
 def experiments_in_sqlite(database: Path) -> dict[str, str] | None:
     """Name -> id of the experiments that are not deleted, straight from the tables of an SQLite store.
 

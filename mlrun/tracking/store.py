@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sqlite3
-from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +12,7 @@ from urllib.parse import urlsplit
 from mlrun.config.passwords import masked
 from mlrun.errors import UserError
 from mlrun.tracking.mlflow_internals import TRAINING_VIEW, quiet
+from mlrun.tracking.new_database import create, is_unused
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -79,28 +78,12 @@ def open_client(uri: str) -> MlflowClient:
     database.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{database}.lock"):
         if not _is_ready(database):
-            if _is_unused(database):
-                _create(database)
+            if is_unused(database):
+                create(database)
             with sqlite3.connect(database) as connection:  # the last step: only a complete database is in WAL mode
                 connection.execute("PRAGMA journal_mode=WAL")
             connection.close()
         return MlflowClient(uri)
-
-
-def _create(database: Path) -> None:
-    """Creates the database, in place of one that nothing was recorded in, unless that one is complete."""
-    from mlflow.tracking import MlflowClient
-
-    for remnant in database.parent.glob(f"{database.name}.new-*"):  # of a process that was killed here
-        remnant.unlink(missing_ok=True)
-    # MLflow keeps the connections of each address that it has opened, so every attempt needs another one
-    fresh = database.with_name(f"{database.name}.new-{secrets.token_hex(4)}")
-    try:
-        MlflowClient(f"sqlite:///{fresh}")
-        if not _schema(fresh) <= _schema(database):
-            os.replace(fresh, database)
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:
@@ -134,31 +117,6 @@ def settle(uri: str) -> None:
         connection = sqlite3.connect(database)
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         connection.close()
-
-
-def _is_unused(database: Path) -> bool:
-    """Whether nothing was recorded in a database, which may be missing or incomplete."""
-    if not database.is_file():
-        return True
-    with closing(sqlite3.connect(database)) as connection:
-        tables = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
-        held = {"experiments": 1, "runs": 0, "registered_models": 0}  # MLflow itself creates the experiment "Default"
-        return all(
-            connection.execute(f"select count(*) from {table}").fetchone()[0] <= rows
-            for table, rows in held.items()
-            if table in tables
-        )
-
-
-def _schema(database: Path) -> set[tuple[str, ...]]:
-    """The version of a database's schema and its tables; empty for a missing or empty file."""
-    if not database.is_file():
-        return set()
-    with closing(sqlite3.connect(database)) as connection:
-        tables = set(connection.execute("select name from sqlite_master where type = 'table'"))
-        return tables | (
-            set(connection.execute("select * from alembic_version")) if ("alembic_version",) in tables else set()
-        )
 
 
 def _is_ready(database: Path) -> bool:

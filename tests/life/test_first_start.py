@@ -7,7 +7,15 @@ import signal
 import sqlite3
 from contextlib import closing
 
+import pytest
+
 from tests.life.conftest import Child
+
+
+@pytest.fixture(autouse=True)
+def nothing_cached(monkeypatch, tmp_path_factory):
+    """MLflow creates its database by its migrations."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
 def statuses(workplace):

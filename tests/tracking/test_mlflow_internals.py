@@ -105,3 +105,22 @@ def test_mlflows_page_knows_the_kind_of_experiment(workplace):
         pytest.skip("this MLflow has no page")
     texts = [path.read_text(encoding="utf-8", errors="replace") for path in scripts.rglob("*.js")]
     assert any(tag in text for text in texts) and any(kind in text for text in texts)
+
+
+def test_a_copied_database_equals_one_that_mlflow_creates(workplace, monkeypatch):
+    """All but the times at which its experiment was created; without the cache, MLflow creates one again."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(workplace / "cache"))
+    dumps = []
+    for name in ("migrated", "copied"):
+        open_client(f"sqlite:///{workplace / name}.db")
+        with sqlite3.connect(workplace / f"{name}.db") as database:
+            database.execute("update experiments set creation_time = 0, last_update_time = 0")
+            dumps.append(list(database.iterdump()))
+    assert dumps[0] == dumps[1] and f"{workplace}/mlruns/0" in "".join(dumps[1])
+    (kept,) = (workplace / "cache").glob("**/*.db")
+    moved = workplace / "elsewhere"
+    moved.mkdir()
+    monkeypatch.chdir(moved)
+    kept.write_bytes(kept.read_bytes()[:5000])  # damaged: not used
+    client = open_client(tracking_uri())
+    assert client.get_experiment("0").artifact_location == str(moved / "mlruns" / "0")
