@@ -123,6 +123,45 @@ def test_a_foreign_recipe_runs_nothing(foreign, workplace, payload):
     assert not (workplace / "executed").exists()
 
 
+CALLS = [
+    {"_target_": "builtins.eval", "_args_": ["__import__('os').system('touch executed')"]},
+    {"_target_": "builtins.exec", "_args_": ["open('executed', 'w')"]},
+    {"_target_": "os.system", "_args_": ["touch executed"]},
+    {"_target_": "posix.system", "_args_": ["touch executed"]},
+    {"_target_": "subprocess.run", "args": ["touch", "executed"]},
+    {"_target_": "pathlib.Path.touch", "_args_": ["executed"]},
+    {"_target_": "importlib.import_module", "name": "evil"},
+    {"_target_": "hydra.utils.get_method", "path": "evil.load"},
+    {"_target_": "mlrun.config.instantiate.build", "node": {"_target_": "evil.load"}},
+    {"_target_": "torch.hub.load", "repo_or_dir": ".", "model": "evil", "source": "local"},
+    {"_target_": "torch.serialization.load", "f": "evil.pkl", "weights_only": False},
+    {"_target_": "torch.nn.Module.__class__.mro", "_args_": []},
+    {"_target_": "sklearn.utils.os.system", "_args_": ["touch executed"]},
+    {"_target_": "mlrun.cli.sys.modules"},
+    {"_target_": "evil.Network.load"},
+]
+PLACES = {
+    "model": lambda call: {"model": call},
+    "network": lambda call: {"model": {"_target_": "mlrun.tasks.supervised.Supervised", "network": call}},
+    "preprocessor": lambda call: {"preprocessor": call},
+    "feature": lambda call: {"inputs": {"x": call}},
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_no_payload_runs_in_any_command(foreign, workplace, place):
+    """15 calls in a recipe and in the stored configuration, for each command that reads them."""
+    recipe, config = (json.loads((foreign / RECIPE).read_text()), (foreign / CONFIG).read_text())
+    (foreign / "rows.csv").write_text("a\n1\n")
+    for call in CALLS:
+        (foreign / RECIPE).write_text(json.dumps({**recipe, **PLACES[place](call)}))
+        (foreign / CONFIG).write_text(config + f"{place}_payload: {json.dumps(call)}\n")
+        for command in commands(foreign):
+            with pytest.raises(UserError, match="was not written by you"):
+                dispatch([str(word) for word in command])
+            assert not (workplace / "executed").exists(), (call, command)
+
+
 def test_consent_is_given_on_the_command_line_of_one_call(foreign, workplace):
     """The recipe names only known classes, evaluators apart; the stored configuration claims to be trusted."""
     change(foreign / CONFIG, "trust: false", "trust: true")
