@@ -39,7 +39,7 @@ FAMILIES = {
     ],
     "k-fold": ["model=mlp", "dataset=iris", "trainer=kfold", "trainer.folds=3", "trainer.max_epochs=40", "model.network.dropout=0.2"],
 }  # fmt: skip
-TIMES = ("seconds/", "train/steps_per_second", "predict_ms")  # metrics that no two runs share
+TIMES = ("wall/", "train/steps_per_second", "predict_ms")  # metrics that no two runs share
 ROOT = Path(__file__).resolve().parent.parent
 FIRST_START = "first start"
 ESTIMATOR = ["model=naive_bayes", "dataset=iris", "resume=auto"]

@@ -12,7 +12,7 @@ from importlib.metadata import version
 
 from mlrun.config.passwords import masked
 from mlrun.errors import UserError
-from mlrun.report.console import guard_streams
+from mlrun.report.console import guard_streams, show_status
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -60,7 +60,7 @@ def dispatch(argv: list[str]) -> int:
         print(f"mlrun {version('mlrun')} (Hydra {version('hydra-core')})")
         return 0
     if {"--help", "-h"} & set(argv) and (not word or word.startswith("-") or "=" in word):
-        word, argv = "help", ["help"]
+        word, argv = _help(argv)
     if word and not word.startswith(("-", "+", "~")) and "=" not in word:
         from mlrun.commands import verbs
 
@@ -73,6 +73,17 @@ def dispatch(argv: list[str]) -> int:
             )
             raise UserError(f"unknown command '{word}': {hint}")
         return import_module(f"mlrun.commands.{word}").run(argv[1:])
+    if not {"--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc"} & set(argv):
+        show_status("reading the configuration …")
     from mlrun.commands._application import hydra_application
 
     return hydra_application(argv)
+
+
+def _help(argv: list[str]) -> tuple[str, list[str]]:
+    """The command for `--help` among overrides: `mlrun model=svm --help` shows the choice, `mlrun --help` the overview."""
+    from mlrun.config.catalogue import groups
+
+    known = groups()
+    chosen = [word for word in argv if "=" in word and word.partition("=")[0] in known]
+    return ("show", ["show", *chosen]) if chosen else ("help", ["help"])

@@ -23,7 +23,7 @@ class RunParser(argparse.ArgumentParser):
 
     def __init__(self, verb: str, description: str, **options: Any):
         super().__init__(prog=f"mlrun {verb}", description=description, **options)
-        self.add_argument("run", help="a run directory or an MLflow run id")
+        self.add_argument("run", help="the run's directory or its MLflow id")
         self.add_argument(
             "--trust", action="store_true", help="also load a model written by another user that can run code"
         )

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-SUMMARY = "self-test of the installation: versions, devices, a short training, MLflow"
+SUMMARY = "test this installation: versions, devices, a short training run, MLflow"
 PACKAGES = ("hydra-core", "omegaconf", "torch", "lightning", "scikit-learn", "mlflow", "rich", "matplotlib", "pandas")
 EXTRAS = {  # extra -> (module, what it is for)
     "test": ("pytest", "the tests"),
@@ -23,7 +23,9 @@ EXTRAS = {  # extra -> (module, what it is for)
 
 def run(argv: list[str]) -> int:
     """Runs all checks, also after one has failed; returns the exit status, 1 if one failed."""
-    argparse.ArgumentParser(prog="mlrun check", description=f"A {SUMMARY}.").parse_args(argv)
+    argparse.ArgumentParser(
+        prog="mlrun check", description="Tests this installation: versions, devices, a short training run, MLflow."
+    ).parse_args(argv)
     failures = 0
     for name, probe in (
         ("python", _python),

@@ -10,14 +10,14 @@ from mlrun.errors import UserError
 if TYPE_CHECKING:
     from mlrun.evaluation.diagnosis import Gap
 
-SUMMARY = "where a run's error comes from (bias, variance, data mismatch, over-fitting to dev), and what to try next"
+SUMMARY = "find the source of a run's error: bias, variance, data mismatch, overfitting to the dev set"
 
 
 def run(argv: list[str]) -> int:
     """Runs the command."""
     parser = RunParser(
         "diagnose",
-        "Evaluates the stored model on train, train_dev (if the run has dataset.split.train_dev), val and test, and shows which gap to work on.",
+        "Evaluates the stored model on train, train_dev (if the run has dataset.split.train_dev), val and test; shows which gap is worth working on, and what to try.",
     )
     parser.add_argument(
         "--human",
@@ -82,4 +82,4 @@ def _show(errors: dict[str, float], rows: dict[str, int], gaps: list[Gap], human
     for gap in worth:
         print(f"{gap.name}: try {gap.advice}" if " or " not in gap.name else f"{gap.name}: {gap.advice}")
     if not worth:
-        print("no gap is larger than chance and worth working on")
+        print("no gap is large enough to be worth working on")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mlrun.data.module import RowData
     from mlrun.predictions.learner import Evaluation
 
-SUMMARY = "a run's most confident mistakes, likely wrong labels, and error rates by class and by slices of each column"
+SUMMARY = "list confident mistakes and likely label errors; error rates by class and subgroup"
 COLUMNS, SHOWN = 60, 8  # most columns that are sliced; most rows of a table that are printed
 FEATURES = 30  # a mistake is listed with the features of its row if there are at most this many
 Table = list[tuple[Any, ...]]
@@ -24,9 +24,13 @@ Table = list[tuple[Any, ...]]
 
 def run(argv: list[str]) -> int:
     """Runs the command."""
-    parser = RunParser("errors", f"Prints and writes {SUMMARY} (CSV files, pictures of images).")
+    parser = RunParser(
+        "errors",
+        "Lists the most confident mistakes, likely label errors, and error rates by class and subgroup. Writes CSV files, and pictures for images.",
+    )
     parser.add_argument(
-        "--part", help="train_dev, val or test (default: test); on train, wrong labels were learned and are not found"
+        "--part",
+        help="train_dev, val or test (default: test); label errors in train have been learned and cannot be found",
     )
     parser.add_argument(
         "--by", help=f"columns to slice by, such as age,city, dropped columns included (default: the first {COLUMNS})"

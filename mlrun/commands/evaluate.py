@@ -7,12 +7,15 @@ from pathlib import Path
 from mlrun.commands import RunParser
 from mlrun.errors import UserError
 
-SUMMARY = "metrics and figures of a run's stored model, on any part of its data or on other data"
+SUMMARY = "evaluate a stored model on any split of its data, or on other data"
 
 
 def run(argv: list[str]) -> int:
     """Runs the command."""
-    parser = RunParser("evaluate", f"Prints {SUMMARY}. Records them as an MLflow run nested below RUN.")
+    parser = RunParser(
+        "evaluate",
+        "Prints metrics of a stored model on any split of its data, or on other data. Logs them as a nested child run in MLflow.",
+    )
     parser.add_argument(
         "overrides",
         nargs="*",
@@ -25,7 +28,7 @@ def run(argv: list[str]) -> int:
     parser.add_argument(
         "--seed",
         type=int,
-        help="seed of the episodes (default: start with the episodes of the run's own evaluation)",
+        help="seed of the episodes (default: the episodes of the run's own evaluation)",
     )
     arguments = parser.parse_args(argv)
     import tempfile

@@ -12,17 +12,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from mlrun.errors import UserError
     from mlrun.sweep.leaderboard import Board, Row
     from mlrun.tracking.stored_run import StoredRun
 
-SUMMARY = "runs that differ only in their seed as one row: mean, std, n, best, time"
+SUMMARY = "compare runs: mean, standard deviation and best value over seeds, best first"
 FORMATS = ("table", "csv", "md")
 
 
 def run(argv: list[str]) -> int:
     """Runs the command. Returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="mlrun leaderboard", description=f"Shows {SUMMARY}. std is numpy's, divided by n."
+        prog="mlrun leaderboard",
+        description="Compares runs. Runs that differ only in their seed are one row: mean, standard deviation (numpy's, divided by n), "
+        "number of seeds, best value. Datasets and problems have separate tables.",
     )
     parser.add_argument(
         "source", nargs="?", default="mlrun", help="an MLflow experiment or the directory of a sweep (default: mlrun)"
@@ -30,29 +33,29 @@ def run(argv: list[str]) -> int:
     parser.add_argument(
         "select",
         nargs="*",
-        help="select.maximize=METRIC or select.minimize=METRIC ranks by a metric, and states its direction where the runs do not declare it; "
+        help="select.maximize=METRIC or select.minimize=METRIC sorts by a metric and states its direction, for metrics that do not declare it; "
         "select.subject_to='predict_ms<=1' keeps only the runs within a limit",
     )
     parser.add_argument(
         "--by",
-        help="keys whose values define a group, such as model,dataset or optim.lr; default: all settings but seeds",
+        help="columns whose values define a row, such as model,dataset or optim.lr; default: all settings but seeds",
     )
-    parser.add_argument("--metric", help="what to rank by; default: the test value of the watched metric")
+    parser.add_argument("--metric", help="what to sort by; default: the monitored metric on the validation split")
     parser.add_argument("--format", choices=FORMATS, default="table")
     parser.add_argument(
         "--figure",
         metavar="PNG",
-        help="also draw the means with error bars; the figure of a sweep becomes an artifact of its parent run",
+        help="also draw the means with error bars, of the largest table; for a sweep, also an artifact of its parent run",
     )
     parser.add_argument(
         "--curves",
         metavar="PNG",
-        help="draw the watched metric (or --metric) over training: mean and std over the seeds of each group",
+        help="also draw the monitored metric (or --metric) over training, of the largest table: mean and standard deviation over seeds",
     )
     arguments = parser.parse_args(argv)
 
     from mlrun.errors import UserError
-    from mlrun.sweep.leaderboard import as_reported, leaderboard
+    from mlrun.sweep.leaderboard import as_reported, leaderboards
     from mlrun.sweep.selection import Selection
 
     if arguments.source.startswith("select."):
@@ -67,27 +70,15 @@ def run(argv: list[str]) -> int:
     bars, lines = (path and Path(path).resolve() for path in (arguments.figure, arguments.curves))
     runs, parent = _runs(arguments.source)
     runs = [as_reported(one) for one in runs]
-    by = [key.strip() for key in arguments.by.split(",") if key.strip()] if arguments.by else None
-    known = {"model", "dataset"} | {key for one in runs for key in one.params}
-    for key in by or ():
-        if key not in known:
-            from mlrun.config.validate import nearest
-
-            raise UserError(f"--by {key}: no run has such a setting{nearest(key, known)}")
-    board = leaderboard(selection.among(runs), selection.metric or arguments.metric, by, selection.mode)
-    if not board.rows:
-        measured = sorted(
-            {name for one in runs for name in one.metrics if "/" in name and not name.startswith("seconds/")}
-        )
-        from mlrun.config.validate import nearest
-
-        metric = selection.metric or arguments.metric
-        what = f"with {metric}{nearest(metric, measured)}" if metric else "with results"
-        raise UserError(
-            f"{arguments.source}: there are no runs {what}"
-            + (f" (measured: {', '.join(measured)})" if measured else "")
-        )
-    {"table": _table, "csv": _csv, "md": _markdown}[arguments.format](board)
+    metric = selection.metric or arguments.metric
+    boards = leaderboards(selection.among(runs), metric, _columns(arguments.by, runs), selection.mode)
+    if not boards:
+        raise _nothing_to_compare(arguments.source, runs, metric)
+    if arguments.format == "csv":
+        _csv(boards)
+    for board in boards if arguments.format != "csv" else ():
+        {"table": _table, "md": _markdown}[arguments.format](board)
+    board = boards[0]
     if bars:
         from mlrun.sweep.figures import leaderboard_figure
 
@@ -105,6 +96,34 @@ def run(argv: list[str]) -> int:
             )
         _write(curves_figure(found, metric, axis), lines, parent)
     return 0
+
+
+def _columns(by: str | None, runs: list[StoredRun]) -> list[str] | None:
+    """The columns of `--by`. Raises UserError for one that no run has."""
+    from mlrun.config.validate import nearest
+    from mlrun.errors import UserError
+    from mlrun.sweep.leaderboard import keys_of
+
+    if not by:
+        return None
+    known, wanted = keys_of(runs), [key.strip() for key in by.split(",") if key.strip()]
+    for key in wanted:
+        if key not in known:
+            raise UserError(f"--by {key}: no run has such a setting{nearest(key, known)}")
+    return wanted
+
+
+def _nothing_to_compare(source: str, runs: list[StoredRun], metric: str | None) -> UserError:
+    from mlrun.config.validate import nearest
+    from mlrun.errors import UserError
+    from mlrun.tracking.directions import EARLIER_WALL, WALL
+
+    names = {name for one in runs for name in one.metrics}
+    measured = sorted(name for name in names if "/" in name and not name.startswith((WALL, EARLIER_WALL)))
+    what = f"with {metric}{nearest(metric, measured)}" if metric else "with results"
+    return UserError(
+        f"{source}: there are no runs {what}" + (f" (measured: {', '.join(measured)})" if measured else "")
+    )
 
 
 def _write(figure: Figure, path: Path, parent: str | None) -> None:
@@ -145,6 +164,7 @@ def _head(board: Board) -> list[str]:
         "std",
         "n",
         "best",
+        *([f"{board.test} mean"] if board.test else []),
         "seconds",
         "parameters",
     ]
@@ -155,8 +175,9 @@ def _cells(board: Board, row: Row, number: Callable[[float], str], missing: str 
     return [
         *(_shown(key, row.keys.get(key, "")) for key in board.shown),
         *([number(row.mean), number(row.std)] if row.n else [missing] * 2), _count(row),
-        number(row.best(board.mode)) if row.n else missing, missing if seconds is None else f"{seconds:.2f}",
-        missing if row.parameters is None else str(row.parameters),
+        number(row.best(board.mode)) if row.n else missing,
+        *([missing if row.test is None else number(row.test)] if board.test else []),
+        missing if seconds is None else f"{seconds:.2f}", missing if row.parameters is None else f"{row.parameters}",
     ]  # fmt: skip
 
 
@@ -168,13 +189,17 @@ def _count(row: Row) -> str:
     return f"{row.n}*" if row.incomplete else str(row.n)
 
 
-def _notes(board: Board) -> list[str]:
-    notes = []
+def _title(board: Board) -> str:
+    """What the runs have in common, and how they are sorted."""
+    subject = ", ".join(part for part in (board.dataset, board.problem) if part)
+    direction = "larger is better" if board.mode == "max" else "smaller is better"
+    return f"{subject + ': ' if subject else ''}sorted by {board.metric}, {direction}"
+
+
+def _note(board: Board) -> str | None:
     if any(row.incomplete for row in board.rows):
-        notes.append("* incomplete: fewer seeds than other groups, or runs that did not finish")
-    if board.others:
-        notes.append(f"other runs watch {', '.join(board.others)}: --metric shows them")
-    return notes
+        return "* incomplete: fewer seeds than other rows, or unfinished runs"
+    return None
 
 
 def _table(board: Board) -> None:
@@ -191,59 +216,62 @@ def _table(board: Board) -> None:
 
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
         for index, name in enumerate(head):
-            table.add_column(name, justify="left" if index < text else "right", overflow="fold")
+            table.add_column(name, justify="left" if index < text else "right", overflow="fold", no_wrap=index >= text)
         for index, row in enumerate(rows):
             table.add_row(*map(Text, row), style="green" if index == 0 else None)
+        console.print(Text(f"\n{_title(board)}", style="bold"))
         console.print(table)
     else:
+        print(f"\n{_title(board)}")
         widths = [max(map(len, column)) for column in zip(head, *rows)]
         for row in (head, *rows):
             cells = [
                 cell.ljust(width) if i < text else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths))
             ]
             print("  ".join(cells).rstrip())
-    for note in _notes(board):
+    if note := _note(board):
         print(note)
 
 
-def _csv(board: Board) -> None:
-    writer = csv.writer(sys.stdout)
-    writer.writerow(
-        [
-            *_head(board)[: len(board.shown)],
-            "metric",
-            "mean",
-            "std",
-            "n",
-            "best",
-            "seconds",
-            "parameters",
-            "incomplete",
-            "best_run",
-        ]
+def _csv(boards: list[Board]) -> None:
+    """One table of all boards: a column for each setting that any of them shows."""
+    shown = list(dict.fromkeys(["dataset", "problem", *(key for board in boards for key in board.shown)]))
+    results = ("metric", "mean", "std", "n", "best", "test", "seconds", "parameters", "incomplete", "best_run")
+    writer = csv.DictWriter(
+        sys.stdout, [*(key.removesuffix("._target_") for key in shown), *results], lineterminator="\n"
     )
-    for row in board.rows:
-        cells = _cells(board, row, repr)
-        at = len(board.shown)
-        writer.writerow(
-            [
-                *cells[:at],
-                board.metric,
-                *cells[at : at + 2],
-                row.n,
-                *cells[at + 3 :],
-                str(row.incomplete).lower(),
-                row.best_run,
-            ]
-        )
+    writer.writeheader()
+    for board in boards:
+        for row in board.rows:
+            given = {"dataset": board.dataset, "problem": board.problem, **row.keys}
+            cells = {key.removesuffix("._target_"): _shown(key, given.get(key, "")) for key in shown}
+            measured = (
+                {"mean": repr(row.mean), "std": repr(row.std), "best": repr(row.best(board.mode))} if row.n else {}
+            )
+            writer.writerow(
+                cells
+                | measured
+                | {
+                    "metric": board.metric,
+                    "n": row.n,
+                    "test": "" if row.test is None else repr(row.test),
+                    "seconds": f"{sum(row.seconds) / len(row.seconds):.2f}" if row.seconds else "",
+                    "parameters": "" if row.parameters is None else row.parameters,
+                    "incomplete": str(row.incomplete).lower(),
+                    "best_run": row.best_run,
+                }
+            )
 
 
 def _markdown(board: Board) -> None:
     from mlrun.report.numbers import number
 
-    print("| " + " | ".join(_head(board)) + " |")
-    print("|" + "|".join([" --- "] * len(board.shown) + [" ---: "] * 6) + "|")
+    head = _head(board)
+    print(f"**{_title(board)}**\n")
+    print("| " + " | ".join(head) + " |")
+    print("|" + "|".join([" --- "] * len(board.shown) + [" ---: "] * (len(head) - len(board.shown))) + "|")
     for row in board.rows:
         print("| " + " | ".join(cell.replace("|", "\\|") for cell in _cells(board, row, number, "-")) + " |")
-    for note in _notes(board):
+    if note := _note(board):
         print(f"\n{note}")
+    print()

@@ -4,32 +4,33 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 
 from mlrun.config import catalogue
 from mlrun.config.catalogue import Entry
 from mlrun.config.validate import nearest
 from mlrun.errors import UserError
-from mlrun.report.console import new_console
 
-SUMMARY = "the choices of each group: models, datasets, optimizers ..."
+SUMMARY = "list models, datasets, optimizers and other choices; models that fit a file"
 _OWN = "(yours)"  # marks entries of ./conf and --config-dir
+_WIDTH = 100  # columns at most: longer lines are hard to read
+_NAMES = 24  # columns of the names at most; a longer name has a line of its own
 
 
 def run(argv: list[str]) -> int:
     """Prints all choices of a group, or an overview of the groups; returns the exit status."""
     parser = argparse.ArgumentParser(prog="mlrun list", description="Lists the choices of each group.")
     parser.add_argument("group", nargs="?", help="model, dataset, optim ...; default: an overview")
+    parser.add_argument("--fits", metavar="FILE", help="list the models that fit a table (.csv, .tsv, .parquet)")
+    parser.add_argument("--target", help="with --fits: the column to predict (default: the last one)")
     parser.add_argument("--config-dir", help="a directory that extends the groups, as for `mlrun --config-dir`")
     arguments = parser.parse_args(argv)
     groups = catalogue.groups(arguments.config_dir)
+    if arguments.fits:
+        return _models_for(arguments.fits, arguments.target, arguments.config_dir)
     if arguments.group is None:
-        counts = [(group, str(len(catalogue.entries(group, arguments.config_dir)))) for group in groups]
-        _table("groups (`mlrun list GROUP` shows one)", ("group", "choices"), counts)
-        for group in ("model", "dataset"):
-            if group in groups:
-                print()
-                _group(group, arguments.config_dir)
+        _overview(groups, arguments.config_dir)
         return 0
     if arguments.group not in groups:
         raise UserError(
@@ -39,55 +40,105 @@ def run(argv: list[str]) -> int:
     return 0
 
 
+def _overview(groups: Sequence[str], config_dir: str | None) -> None:
+    """The names of all choices, models by family."""
+    print("Models (`mlrun list model` describes them)")
+    for family, models in catalogue.by_family(catalogue.entries("model", config_dir)).items():
+        _wrapped(family, ", ".join(map(_name, models)))
+    for group in sorted(set(groups) - {"model"}, key=lambda group: (group != "dataset", group)):
+        print(f"\n{group} (`mlrun list {group}`)")
+        _wrapped("", ", ".join(map(_name, catalogue.entries(group, config_dir))))
+
+
 def _group(group: str, config_dir: str | None) -> None:
     entries = catalogue.entries(group, config_dir)
-    if group == "model":
-        default = _default_dataset()
-        models = [(_name(e), _summary(e), _words(e.get("fits")), e.dataset or default) for e in entries]
-        _table("model", ("name", "what it is", "fits", "default dataset"), models)
-    elif group == "dataset":
-        datasets = [(_name(e), _summary(e), str(e.get("problem") or "")) for e in entries]
-        _table("dataset", ("name", "what it is", "problem"), datasets)
-    else:
-        _table(group, ("name", "what it is"), [(_name(e), _summary(e)) for e in entries])
+    if group != "model":
+        print(f"{group} (`mlrun show {group}=NAME` shows one)")
+        _described((_name(entry), _about(entry)) for entry in entries)
+        return
+    print("Models, each with its [default dataset]")
+    default = catalogue.default_dataset()
+    width = _name_width(map(_name, entries))
+    for family, models in catalogue.by_family(entries).items():
+        print(f"\n{family}")
+        _described(((_name(entry), f"{_about(entry)} [{entry.dataset or default}]") for entry in models), width)
+
+
+def _models_for(path: str, target: str | None, config_dir: str | None) -> int:
+    """Prints the models for a table, with what was inferred from it."""
+    from mlrun.sweep.suitable import read_table
+
+    problem, spec, summary = read_table(path, target)
+    models = [
+        entry
+        for entry in catalogue.entries("model", config_dir)
+        if catalogue.suits(problem, entry.get("fits") or []) and _takes_rows(entry, spec)
+    ]
+    print(f"{path}: {problem}")
+    for name, text in summary:
+        print(f"  {name}: {text}")
+    for family, members in catalogue.by_family(models).items():
+        print(f"\n{family}")
+        _described(((_name(entry), _about(entry)) for entry in members), _name_width(map(_name, models)))
+    chosen = f"dataset=csv dataset.path={path}" + (f" dataset.target={target}" if target else "")
+    print(f"\nTo train one: mlrun model=NAME {chosen}\nTo compare a dozen: mlrun -m experiment=compare {chosen}")
+    return 0
+
+
+def _takes_rows(entry: Entry, spec: Iterable[str]) -> bool:
+    """Whether the network of a model needs nothing that a table lacks, such as the shape of an image."""
+    from mlrun.config.signatures import signature
+    from mlrun.config.validate import OFFERED
+
+    given = {*spec, *OFFERED["model"]}
+    for part in ("network", "encoder", "decoder", "generator", "discriminator"):
+        node = entry.get(part)
+        if isinstance(node, dict) and isinstance(node.get("_target_"), str):
+            takes = signature(node["_target_"])
+            if takes and any(p.required and p.name not in node and p.name not in given for p in takes.parameters):
+                return False
+    return not entry.get("preprocessor")
 
 
 def _name(entry: Entry) -> str:
     return f"{entry.name} {_OWN}" if entry.own else entry.name
 
 
-def _summary(entry: Entry) -> str:
+def _about(entry: Entry) -> str:
     return "cannot be read: not valid YAML" if entry.fault else entry.summary
 
 
-def _words(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value or "")
+def _name_width(names: Iterable[str]) -> int:
+    return min(_NAMES, max(map(len, names), default=0))
 
 
-def _default_dataset() -> str:
-    """The dataset of config.yaml, for models that do not select one."""
-    root = Entry("", "config", catalogue.CONF / "config.yaml")
-    return root.dataset or ""
-
-
-def _table(title: str, head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+def _described(rows: Iterable[tuple[str, str]], width: int | None = None) -> None:
+    """Prints names with their descriptions beside them. Names are never divided. width: columns of the names; None: as needed."""
     rows = list(rows)
-    console = new_console(width=min(shutil.get_terminal_size().columns, 160))
-    if console is not None:
-        from rich.table import Table
+    width = _name_width(name for name, _ in rows) if width is None else width
+    for name, text in rows:
+        first, *rest = list(_lines(text, width + 4)) or [""]
+        if len(name) > width:
+            print(f"  {name}")
+            name = ""
+        print(f"  {name:<{width}}  {first}".rstrip())
+        for line in rest:
+            print(" " * (width + 4) + line)
 
-        table = Table(
-            title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False
-        )
-        for column in head:
-            table.add_column(
-                column, overflow="fold", no_wrap=column == "name", style="cyan" if column == "name" else None
-            )
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
-        return
-    widths = [max(len(cell) for cell in column) for column in zip(head, *rows)]
-    print(title)
-    for row in (head, *rows):
-        print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+
+def _wrapped(head: str, text: str) -> None:
+    """Prints a heading with names beside or below it, depending on whether there is a heading."""
+    indent = 4 if head else 2
+    if head:
+        print(f"  {head}")
+    for line in _lines(text, indent):
+        print(" " * indent + line)
+
+
+def _lines(text: str, indent: int) -> Iterator[str]:
+    width = min(shutil.get_terminal_size((80, 24)).columns, _WIDTH)
+    # a name with its mark stays together
+    for line in textwrap.wrap(
+        text.replace(f" {_OWN}", f"\0{_OWN}"), max(30, width - indent), break_on_hyphens=False, break_long_words=False
+    ):
+        yield line.replace("\0", " ")

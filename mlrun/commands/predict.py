@@ -9,9 +9,7 @@ from typing import Any
 from mlrun.commands import RunParser
 from mlrun.errors import UserError
 
-SUMMARY = (
-    "predictions of a run's stored model for a file, a pipe or a folder of images; samples, episodes, continued prompts"
-)
+SUMMARY = "predict with a stored model: files, pipes, images; samples, episodes, prompts"
 
 
 def run(argv: list[str]) -> int:

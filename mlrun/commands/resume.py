@@ -12,14 +12,14 @@ from pathlib import Path
 from mlrun.commands import TRUST
 from mlrun.errors import UserError
 
-SUMMARY = "resume a run or a sweep that was interrupted, killed or failed"
+SUMMARY = "resume an interrupted run or sweep, or train longer"
 
 
 def run(argv: list[str]) -> int:
     """Resumes from a run's last checkpoint, or runs the unfinished jobs of a sweep; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="mlrun resume",
-        description="Resumes a run from its last checkpoint, in the same directory and MLflow run; or runs the jobs of a sweep that did not finish.",
+        description="Resumes a run from its last checkpoint, in the same directory and MLflow run; or runs the unfinished jobs of a sweep.",
     )
     parser.add_argument("run", help="directory of a run or sweep, checkpoint of a run, or MLflow run id")
     parser.add_argument(

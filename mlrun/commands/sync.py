@@ -9,14 +9,14 @@ from pathlib import Path
 from mlrun.commands import with_trust
 from mlrun.errors import UserError
 
-SUMMARY = "send to MLflow what it did not accept during a run"
+SUMMARY = "upload results recorded while the MLflow server was unreachable"
 
 
 def run(argv: list[str]) -> int:
     """Sends everything that is left in the directories; returns the exit status, 1 if something is left."""
     parser = argparse.ArgumentParser(
         prog="mlrun sync",
-        description="Sends metrics, artifacts and models that did not reach MLflow because its server did not answer. Nothing is sent twice.",
+        description="Uploads metrics, artifacts and models recorded while the MLflow server was unreachable. Nothing is uploaded twice.",
     )
     parser.add_argument(
         "directory",

@@ -6,12 +6,14 @@ import argparse
 import os
 import sys
 
-SUMMARY = "MLflow's web interface to the runs of this directory, on loopback"
+SUMMARY = "open MLflow's web interface for the runs of this directory"
 
 
 def run(argv: list[str]) -> int:
     """Replaces this process by MLflow's server; returns the exit status where the runs are on another server."""
-    parser = argparse.ArgumentParser(prog="mlrun ui", description=f"Opens {SUMMARY}.")
+    parser = argparse.ArgumentParser(
+        prog="mlrun ui", description="Opens MLflow's web interface for the runs of this directory, on loopback."
+    )
     parser.add_argument("--port", type=int, default=5000)
     parser.add_argument(
         "--host", default="127.0.0.1", help="change it only on a network that you trust: the page has no password"

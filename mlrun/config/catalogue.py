@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +15,30 @@ from mlrun.config.compose import CONF, user_conf
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 HIDDEN = ("hydra",)  # Hydra's own group: launchers and sweepers, not methods
+# Families of models, in the order in which a course teaches them. Others follow in alphabetical order.
+FAMILIES = (
+    "linear models",
+    "neighbours and naive Bayes",
+    "support vector machines",
+    "trees and ensembles",
+    "clustering and decomposition",
+    "anomaly detection",
+    "neural networks",
+    "convolutional networks",
+    "detection and segmentation",
+    "similarity learning",
+    "text classification",
+    "word vectors",
+    "language models",
+    "translation",
+    "pre-trained language models",
+    "vision and language",
+    "generative models",
+    "reinforcement learning",
+)
+OTHER = "other models"
+_MEASURED = re.compile(r"\b(Default run|Measured)\b")
+_PUBLISHED = re.compile(r"\b(1[6-9]\d\d|20[0-3]\d)\b|arXiv:")
 
 
 @dataclass(frozen=True)
@@ -47,6 +73,24 @@ class Entry:
     def summary(self) -> str:
         """The first line of the head."""
         return self.head.partition("\n")[0]
+
+    @property
+    def measured(self) -> str:
+        """What the head says of measured results, on one line; empty if it says nothing."""
+        found = _MEASURED.search(self.head)
+        return " ".join(self.head[found.start() :].split()) if found else ""
+
+    @property
+    def paper(self) -> str:
+        """The publications that the head names below its first line, on one line; empty if it names none."""
+        found = _MEASURED.search(self.head)
+        lines = self.head[: found.start() if found else None].splitlines()[1:]
+        return " ".join(line for line in lines if _PUBLISHED.search(line) and not line.startswith("mlrun "))
+
+    @property
+    def family(self) -> str:
+        """The family of a model."""
+        return str(self.get("family") or OTHER)
 
     @cached_property
     def _read(self) -> tuple[dict[str, Any], str | None]:
@@ -120,6 +164,23 @@ def entries(group: str, config_dir: str | Path | None = None) -> list[Entry]:
             name = path.relative_to(root / group).with_suffix("").as_posix()
             found.setdefault(name, Entry(group, name, path, own=root != CONF))
     return [found[name] for name in sorted(found)]
+
+
+def by_family(models: Iterable[Entry]) -> dict[str, list[Entry]]:
+    """Models by family, in teaching order."""
+    found: dict[str, list[Entry]] = {}
+    for entry in models:
+        found.setdefault(entry.family, []).append(entry)
+
+    def place(family: str) -> tuple[int, str]:
+        return (FAMILIES.index(family) if family in FAMILIES else len(FAMILIES) + (family == OTHER), family)
+
+    return {family: found[family] for family in sorted(found, key=place)}
+
+
+def default_dataset() -> str:
+    """The dataset of config.yaml, for models that do not select one."""
+    return Entry("", "config", CONF / "config.yaml").dataset or ""
 
 
 def hidden() -> list[str]:

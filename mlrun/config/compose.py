@@ -34,6 +34,11 @@ def register_resolvers() -> None:
         OmegaConf.register_new_resolver("mlrun.stamp", _stamp, use_cache=True)
 
 
+def new_run_directory(cfg: DictConfig) -> Path:
+    """The directory of a run that starts now, named as `hydra.run.dir` of config.yaml names it."""
+    return Path("outputs") / f"{_stamp()}_{cfg.model.name}_{cfg.dataset.name}"
+
+
 def compose(overrides: list[str], config_dir: str | None = None, config_name: str = CONFIG_NAME) -> DictConfig:
     """The configuration of one run, as `mlrun OVERRIDES` composes it, interpolations of `hydra:` resolved.
 

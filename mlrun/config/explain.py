@@ -14,12 +14,12 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from mlrun.config import catalogue
+from mlrun.config import aliases, catalogue
 from mlrun.config.compose import compose
 from mlrun.config.hydra_internals import interval_ends, parse_override, parse_overrides, sweep_values
 from mlrun.config.signatures import signature
 from mlrun.config.sources import NoSuchTarget
-from mlrun.config.validate import nearest, validate
+from mlrun.config.validate import did_you_mean, nearest, nearest_choice, validate
 
 if TYPE_CHECKING:
     from mlrun.config.hydra_internals import Override
@@ -193,7 +193,7 @@ def _choices(one: _Given, config_dir: str | None) -> Iterator[str]:
             else:
                 valid.append(text)
             continue
-        yield f"{text}: there is no {group} of that name{nearest(choice, names)} ({_listed(group, names)})"
+        yield f"{text}: there is no {group} of that name{nearest_choice(choice, names)} ({_listed(group, names)})"
     one.alternatives = valid
 
 
@@ -282,7 +282,8 @@ def _no_such_key(one: _Given, cfg: DictConfig, groups: list[str]) -> str:
         near = nearest(last, node.keys())
         near = near.replace("'", f"'{parent}.", 1) if near else nearest(key, _keys(cfg))
         return f"{key}: there is no such key{near}"
-    near = nearest(key, [*groups, *cfg.keys()] if not parent else _keys(cfg)) or nearest(key, _keys(cfg))
+    near = did_you_mean(aliases.key(key, _keys(cfg), groups)) if not parent else ""
+    near = near or nearest(key, [*groups, *cfg.keys()] if not parent else _keys(cfg)) or nearest(key, _keys(cfg))
     hint = "" if near or parent else f" (groups are {', '.join(groups)})"
     return f"{key}: there is no such {'key' if parent else 'group or key'}{near}{hint}"
 

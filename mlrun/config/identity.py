@@ -10,11 +10,13 @@ from typing import Any
 GRADIENT_DESCENT = ("optim", "scheduler", "trainer")  # groups that an estimator ignores
 FOLDING = ("folds", "repeats", "group")  # keys of trainer=kfold, which apply to every model
 STORAGE = ("tracking", "data_dir", "trust")
+INTERNAL = ("fits", "facts", "evaluators", "extra_evaluators", "figures")  # parts of keys
+DESCRIPTIVE = {"model": ("family",)}  # keys by group that only describe a choice
 # Settings that a resumed run can change: how long, where and how it computes, not what.
 CHANGEABLE = (
     "trainer.max_epochs", "trainer.min_steps", "trainer.max_steps", "trainer.max_time", "trainer.early_stopping_patience", "trainer.keep", "trainer.accelerator", "trainer.threads",
     "trainer.auto_batch", "trainer.fast_loop", "trainer.compile", "trainer.profile",
-    "model.figures", "model.evaluators", "dataset.num_workers", "dataset.resident_limit", "data_dir", "tracking.run_name", "trust",
+    "trainer.callbacks", "trainer.loggers", "model.figures", "model.evaluators", "model.extra_evaluators", "dataset.num_workers", "dataset.resident_limit", "data_dir", "tracking.run_name", "trust",
 )  # fmt: skip
 
 
@@ -26,11 +28,24 @@ def is_network(model: Mapping[str, Any]) -> bool:
 def relevant(cfg: dict[str, Any]) -> dict[str, Any]:
     """The part of a configuration that determines the result, without storage and without what an estimator ignores."""
     ignored = STORAGE if is_network(cfg["model"]) else (*STORAGE, *GRADIENT_DESCENT)
-    kept = {key: value for key, value in cfg.items() if key not in ignored}
+    kept = {key: _without(value, DESCRIPTIVE.get(key, ())) for key, value in cfg.items() if key not in ignored}
     folding = {
         key: cfg["trainer"][key] for key in FOLDING if (cfg.get("trainer") or {}).get("folds") and key in cfg["trainer"]
     }
     return {"trainer": folding, **kept} if folding else kept
+
+
+def _without(node: Any, names: tuple[str, ...]) -> Any:
+    return {key: value for key, value in node.items() if key not in names} if isinstance(node, dict) else node
+
+
+def parameters(cfg: dict[str, Any]) -> dict[str, Any]:
+    """The dotted settings of a run that a person compares: without lists of metrics and figures, and settings that are not used."""
+    return {
+        key: value
+        for key, value in flatten(relevant(cfg)).items()
+        if value is not None and not any(part in INTERNAL for part in key.split("."))
+    }
 
 
 def identity(cfg: dict[str, Any]) -> str:

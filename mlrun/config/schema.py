@@ -61,11 +61,14 @@ KEYS: dict[str, tuple[Kind, ...]] = {
     "trainer.folds": (Number(integral=True, low=2), Choice(("all",))),
     "trainer.repeats": (COUNT,),
     "trainer.group": (Text(), Null()),
+    "trainer.callbacks": (Mapping(),),
+    "trainer.loggers": (Mapping(),),
     "trainer.fast_dev_run": (Flag(), COUNT),
     "scheduler.interval": (Choice(("step", "epoch")),),
     "scheduler.step_size": (COUNT,),  # torch would divide by it, after the first epoch
     "scheduler.T_max": (COUNT, Null()),
     "model.name": (Text(),),
+    "model.family": (Text(),),
     "model.fits": (Items((Text(),)),),
     "model.max_epochs": (COUNT,),
     "model.min_steps": (COUNT, Null()),
@@ -75,6 +78,7 @@ KEYS: dict[str, tuple[Kind, ...]] = {
     "model.preprocessor": (Mapping(), Null()),
     "model.inherit_preprocessor": (Flag(),),
     "model.evaluators": (Items((Text(), Mapping())), Null()),
+    "model.extra_evaluators": (Items((Text(), Mapping())),),
     "model.figures": (Items((Text(), Mapping())), Null()),
     "model.monitor": (Text(), Null()),
     "model.init_from": (Text(), Null()),
@@ -137,15 +141,24 @@ BELOW = ("optim", "scheduler", "trainer", "dataset", "model")
 
 # What a YAML states about its model, dataset or scheduler; a `_target_` receives it only if it takes an argument of that name.
 METADATA = frozenset(
-    {"name", "fits", "facts", "max_epochs", "min_steps", "max_steps", "keep", "min_image_size", "pixel_range", "problem", "interval",
-     "preprocessor", "evaluators", "figures", "monitor", "inherit_preprocessor", "init_from", "init_only", "freeze", "unfreeze_every", "class_weight", "lr_scale", "adapt", "gradient_clip_val", "suggested_lr",
+    {"name", "family", "fits", "facts", "max_epochs", "min_steps", "max_steps", "keep", "min_image_size", "pixel_range", "problem", "interval",
+     "preprocessor", "evaluators", "extra_evaluators", "figures", "monitor", "inherit_preprocessor", "init_from", "init_only", "freeze", "unfreeze_every", "class_weight", "lr_scale", "adapt", "gradient_clip_val", "suggested_lr",
      "suggested_batch_size"}
 )  # fmt: skip
 SPLITS, SPLIT_SETTINGS = ("train", "val", "test"), ("seed", "stratify", "train_dev")
 TOP = tuple(key for key in KEYS if "." not in key)
 CLOSED = ("tracking", "trainer")  # groups that have no other keys
 # Parts of a model without `_target_`.
-PARTS = ("preprocessing", "classifier", "regressor", "clusterer", "decomposer", "language_model", "controller")
+PARTS = (
+    "preprocessing",
+    "classifier",
+    "regressor",
+    "clusterer",
+    "decomposer",
+    "detector",
+    "language_model",
+    "controller",
+)
 
 
 def allowed(group: str) -> list[str]:

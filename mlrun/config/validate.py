@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mlrun.config import catalogue, schema
+from mlrun.config import aliases, catalogue, schema
 from mlrun.config.catalogue import datasets_for
 from mlrun.config.identity import FOLDING
 from mlrun.config.signatures import Signature, signature
@@ -101,7 +101,17 @@ def nearest(name: Any, known: Iterable[Any]) -> str:
     near = get_close_matches(str(name), known, 1, 0.6) or [
         lower[k] for k in get_close_matches(str(name).lower(), lower, 1, 0.6)
     ]
-    return f" — did you mean '{near[0]}'?" if near else ""
+    return did_you_mean(near[0] if near else None)
+
+
+def nearest_choice(name: str, known: Sequence[str]) -> str:
+    """As `nearest`, for a choice of a group, which may have another name (`rf`) or be spelled wrongly."""
+    return did_you_mean(aliases.choice(name, known)) or nearest(name, known)
+
+
+def did_you_mean(name: str | None) -> str:
+    """` — did you mean 'lr'?`, or an empty string without a name."""
+    return f" — did you mean '{name}'?" if name else ""
 
 
 # --- keys ----------------------------------------------------------------------------------------------------------

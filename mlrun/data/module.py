@@ -250,19 +250,17 @@ class RowData(DataModule):
             np.concatenate([self.rows(part) for part in self.sizes])
         ]
         if isinstance(target, Value):
-            text = (
-                f"mean {values.mean():.4g}, deviation {values.std():.4g}, from {values.min():.4g} to {values.max():.4g}"
-            )
+            text = f"mean {values.mean():.4g}, standard deviation {values.std():.4g}, from {values.min():.4g} to {values.max():.4g}"
             return [("target", f"{target.column}: {text}")]
         shares = np.bincount(values, minlength=len(target.classes)) / max(1, len(values))
         if len(shares) > LISTED_CLASSES:
             text = f"{len(shares)} classes, each {shares.min():.1%} to {shares.max():.1%} of the rows"
         else:
-            text = ", ".join(f"{name} {share:.1%}" for name, share in zip(target.names, shares))
+            text = ", ".join(f"{_listed(name)} {share:.1%}" for name, share in zip(target.names, shares))
         if len(shares) == 2:
             train = np.asarray(self.content.columns[self.targets[0]])[self.rows("train")]
             positive = target.positive(int(np.bincount(train).argmax()) if len(train) else None)
-            text += f" (positive: {target.names[positive]})"
+            text += f" (positive: {_listed(target.names[positive])})"
         return [("target", f"{target.column}: {text}")]
 
     @property
@@ -476,3 +474,8 @@ def _renormalized(split: Mapping[str, Any], parts: Sequence[str]) -> dict[str, A
     if len(fractions) < len(given) or not sum(fractions):
         return given
     return {part: value / sum(fractions) for part, value in given.items()}
+
+
+def _listed(name: Any) -> str:
+    """The name of a class in a list that is separated by commas."""
+    return f'"{name}"' if "," in str(name) else str(name)

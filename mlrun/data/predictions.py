@@ -221,6 +221,32 @@ class GroupPredictions(Predictions):
 
 
 @dataclass
+class AnomalyPredictions(Predictions):
+    """Scores of an anomaly detector, higher for stranger rows: scores (rows,) float64, is_anomaly (rows,) bool.
+
+    normal: index of the class that the detector was fitted to.
+    """
+
+    kind: ClassVar[str] = "anomaly"
+    shared: ClassVar[tuple[str, ...]] = ("normal",)
+    normal: int
+    scores: np.ndarray
+    is_anomaly: np.ndarray
+
+    def row(self, row: int) -> dict[str, Any]:
+        return {"prediction": self.answers()[row], "score": float(self.scores[row])}
+
+    def columns(self) -> dict[str, Any]:
+        return {"prediction": self.answers(), "score": self.scores}
+
+    def answers(self) -> np.ndarray:
+        return np.where(self.is_anomaly, "anomaly", "normal")
+
+    def mistakes(self, truth: np.ndarray) -> np.ndarray:
+        return (self.is_anomaly != (truth != self.normal)).astype(np.float64)
+
+
+@dataclass
 class ScorePredictions(Predictions):
     """A number per row that is no estimate of a target, such as a discriminator's score: (rows,)."""
 

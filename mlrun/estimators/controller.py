@@ -19,7 +19,7 @@ from mlrun.data.module import DataModule
 from mlrun.data.predictions import ActionPredictions
 from mlrun.data.preprocess.encoder import ObservationEncoder
 from mlrun.errors import ConfigError
-from mlrun.evaluation.evaluator import Evaluator, Subject, make_evaluators
+from mlrun.evaluation.evaluator import Evaluator, Subject, configured_evaluators
 from mlrun.evaluation.selection import select
 from mlrun.predictions.learner import Evaluation, Learner, Training, features_of, send_again
 from mlrun.predictions.query import Query, make_queries
@@ -96,7 +96,7 @@ class ControllerLearner(Learner):
         spec = {**data.spec, **ObservationEncoder(observation).spec, "seed": cfg["seed"]}
         controller = build(model["controller"], spec, "model.controller")
         recipe = {"model": model, "dataset": plain(cfg["dataset"]), **features_of(data)}
-        evaluators = make_evaluators(model.get("evaluators"), data.target)
+        evaluators = configured_evaluators(model, data.target)
         return cls(controller, np.array(controller.table), evaluators, recipe)
 
     @property
@@ -175,4 +175,4 @@ class ControllerLearner(Learner):
     @classmethod
     def load(cls, directory: Path, recipe: dict[str, Any], trust: bool = False) -> ControllerLearner:
         table = np.asarray(json.loads((directory / TABLE).read_text(encoding="utf-8")))
-        return cls(None, table, make_evaluators(recipe["model"].get("evaluators")), recipe)
+        return cls(None, table, configured_evaluators(recipe["model"]), recipe)

@@ -19,7 +19,7 @@ from mlrun.data.preprocess.preprocessor import Preprocessor, make_preprocessor
 from mlrun.data.readers.trust import load_pickle, write_pickle
 from mlrun.errors import ConfigError, UserError
 from mlrun.estimators.roles import ROLES, matrix, role_for
-from mlrun.evaluation.evaluator import Evaluator, Subject, make_evaluators
+from mlrun.evaluation.evaluator import Evaluator, Subject, configured_evaluators
 from mlrun.predictions.learner import Evaluation, Learner, Training, features_of
 from mlrun.predictions.query import Query, make_queries
 from mlrun.report.view import make_views
@@ -53,7 +53,7 @@ class EstimatorLearner(Learner):
 
     def __init__(self, steps: Any, preprocessor: Preprocessor, evaluators: list[Evaluator], recipe: dict[str, Any]):
         self.steps, self.preprocessor, self.evaluators, self.recipe = steps, preprocessor, evaluators, recipe
-        self.role = ROLES[recipe["role"]](preprocessor)
+        self.role = ROLES[recipe["role"]](preprocessor, recipe.get("baseline"))
         metric = recipe["model"].get("monitor") or self.role.monitor
         if metric not in self.directions:
             raise ConfigError(
@@ -81,7 +81,7 @@ class EstimatorLearner(Learner):
             check_classes(data)
             weigh_classes(steps[-1])
         recipe = {"model": model, "dataset": plain(cfg["dataset"]), "role": name, **features_of(data)}
-        evaluators = make_evaluators(evaluators_of(model, name), data.target)
+        evaluators = configured_evaluators(model, data.target, evaluators_of(model, name))
         return cls(make_pipeline(*[step for step in steps if step is not None]), preprocessor, evaluators, recipe)
 
     def fit(self, data: DataModule, run: Any, directory: Path, progress: Any, resume: Path | None = None) -> None:
@@ -108,9 +108,13 @@ class EstimatorLearner(Learner):
         """The last step."""
         return self.steps[-1]
 
+    def rows(self, examples: Examples) -> Any:
+        """Encoded input rows, before the other steps of the pipeline, (rows, features)."""
+        return matrix(self.preprocessor, examples)
+
     def seen(self, examples: Examples) -> Any:
         """Input rows of the estimator, (rows, features)."""
-        x = matrix(self.preprocessor, examples)
+        x = self.rows(examples)
         return self.steps[:-1].transform(x) if len(self.steps) > 1 else x
 
     @property
@@ -150,7 +154,7 @@ class EstimatorLearner(Learner):
         return Evaluation(part, metrics, None if predictions is None else examples, predictions, evaluators)
 
     def predict(self, examples: Examples) -> Predictions:
-        return self.role.predict(self.steps, matrix(self.preprocessor, examples))
+        return self.role.predict(self.steps, self.rows(examples))
 
     def flavors(self) -> dict[str, dict[str, Any]]:
         return {
@@ -188,7 +192,7 @@ class EstimatorLearner(Learner):
             inputs, targets = (restore_all(recipe[side]) for side in ("inputs", "targets"))
             preprocessor, steps = FeaturePreprocessor(inputs, targets, estimator=True), pipeline
         target = next(iter(preprocessor.targets.values()), None)
-        evaluators = make_evaluators(evaluators_of(recipe["model"], recipe["role"]), target)
+        evaluators = configured_evaluators(recipe["model"], target, evaluators_of(recipe["model"], recipe["role"]))
         return cls(steps, preprocessor, evaluators, recipe)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from mlrun.data.examples import Examples
 from mlrun.data.features import Feature, Label, Text, Value
 from mlrun.data.predictions import (
+    AnomalyPredictions,
     GroupPredictions,
     LabelPredictions,
     Predictions,
@@ -33,8 +34,8 @@ class Role:
     queries: ClassVar[Mapping[str, str]] = {}  # name -> dotted path of a `Query`, see `Task.queries`
     predicts_examples: ClassVar[bool] = True  # False: evaluation needs no predictions of examples
 
-    def __init__(self, preprocessor: Preprocessor):
-        self.preprocessor = preprocessor
+    def __init__(self, preprocessor: Preprocessor, baseline: Mapping[str, Any] | None = None):
+        self.preprocessor, self.baseline = preprocessor, dict(baseline or {})  # see `features_of`
         # the target of the dataset, None if there is none
         self.feature: Feature | None = next(iter(preprocessor.targets.values()), None)
 
@@ -102,7 +103,8 @@ class Clusterer(Role):
         return GroupPredictions(steps.predict(x))
 
     def parameters(self, estimator: Any) -> int | None:
-        return int(np.size(getattr(estimator, "cluster_centers_", ()))) or None
+        learned = [getattr(estimator, name, ()) for name in ("cluster_centers_", "means_", "covariances_", "weights_")]
+        return sum(int(np.size(one)) for one in learned) or None
 
 
 class Decomposer(Role):
@@ -115,6 +117,21 @@ class Decomposer(Role):
 
     def parameters(self, estimator: Any) -> int | None:
         return int(np.size(getattr(estimator, "components_", ()))) or None
+
+
+class Detector(Role):
+    """Anomaly detection: fitted to the rows of one class, the most frequent one, which counts as normal."""
+
+    monitor, evaluators = "roc_auc", ("anomalies",)
+    feature: Label
+
+    def rows(self, data: DataModule, part: str) -> Any:
+        examples = data.examples(part)
+        normal = examples[data.targets[0]] == self.baseline["label"]
+        return matrix(self.preprocessor, examples.take(np.flatnonzero(normal)))
+
+    def predict(self, steps: Any, x: Any) -> AnomalyPredictions:
+        return AnomalyPredictions(self.baseline["label"], -steps.decision_function(x), steps.predict(x) < 0)
 
 
 class LanguageModel(Role):
@@ -141,6 +158,7 @@ ROLES: dict[str, type[Role]] = {
     "regressor": Regressor,
     "clusterer": Clusterer,
     "decomposer": Decomposer,
+    "detector": Detector,
     "language_model": LanguageModel,
 }
 
@@ -152,7 +170,7 @@ def role_for(model: Mapping[str, Any], data: DataModule) -> str:
         wanted = "language_model"
     else:
         wanted = {Label: "classifier", Value: "regressor"}.get(type(target))
-    for name in (wanted, "clusterer", "decomposer"):
+    for name in (wanted, "clusterer", "decomposer", *(["detector"] if isinstance(target, Label) else [])):
         if name in model:
             return name
     offered = [name for name in ROLES if name in model]

@@ -94,6 +94,24 @@ def make_evaluators(entries: Sequence[Any] | None, target: Feature | None = None
     return suitable
 
 
+def configured_evaluators(
+    model: Mapping[str, Any], target: Feature | None = None, listed: Sequence[Any] | None = None
+) -> list[Evaluator]:
+    """The evaluators of a model's configuration: `evaluators`, and `extra_evaluators` besides.
+
+    Args:
+        model: the node `model`.
+        target: the feature that it predicts.
+        listed: in place of its `evaluators`.
+    """
+    own = make_evaluators(listed if listed is not None else model.get("evaluators"), target)
+    extra = [
+        _evaluator(entry, f"model.extra_evaluators[{at}]")
+        for at, entry in enumerate(model.get("extra_evaluators") or ())
+    ]
+    return own + make_evaluators(extra, target)
+
+
 def directions(*declared: Mapping[str, Better]) -> dict[str, str]:
     """Metric -> "max" or "min", of all `metrics` that rank models."""
     return {name: better.value for metrics in declared for name, better in metrics.items() if better.value}

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from mlrun.config.identity import flatten, is_network, relevant
+from mlrun.config.identity import is_network, parameters
 from mlrun.data.features import Feature, Label
 from mlrun.data.module import DataModule, RowData
 from mlrun.data.predictions import Predictions
@@ -23,7 +23,7 @@ from mlrun.evaluation.evaluator import Subject
 from mlrun.experiment.result import Result, draw, log_model, seed_everything
 from mlrun.experiment.state import RunState, newest_checkpoint
 from mlrun.predictions.learner import Evaluation, Learner, load_learner, make_learner
-from mlrun.tracking.directions import as_tag
+from mlrun.tracking.directions import KIND, as_tag
 from mlrun.tracking.recorder import KEY
 from mlrun.tracking.run import Run
 from mlrun.tracking.run_directory import locked, read_record
@@ -229,7 +229,7 @@ def _fold(
         return learner, learner.evaluate(data, "test")
     record.begin(None, {**earlier, "whole": whole})
     tags = {
-        "mlrun.kind": "fold",
+        KIND: "fold",
         "model": result.model,
         "dataset": result.dataset,
         "fold": number,
@@ -241,7 +241,7 @@ def _fold(
         cfg["tracking"]["experiment"],
         f"fold {number}",
         tags,
-        flatten(relevant(cfg)),
+        parameters(cfg),
         tracked.id_in_time or str(result.directory.resolve()),
         earlier.get("run_id"),
         lambda run_id: record.update(run_id=run_id),

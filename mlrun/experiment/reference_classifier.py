@@ -132,6 +132,6 @@ def _train(own: dict[str, Any], directory: Path, train: Train) -> None:
 
     overrides = ["model=cnn", f"dataset={own['dataset']['name']}"]
     with torch.inference_mode(False):  # evaluators run in inference mode
-        result = train(OmegaConf.create(own), directory, overrides, report=silent)
+        result = train(OmegaConf.create(own), directory, overrides, report=silent, kind="reference classifier")
     record = {"run": result.run_id, "accuracy": result.metrics["test/accuracy"]}
     (directory / RECORD).write_text(json.dumps(record), encoding="utf-8")

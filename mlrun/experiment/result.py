@@ -42,6 +42,8 @@ class Result:
     parameters: int | None = None
     best_epoch: int | None = None
     reported_epoch: int = 0  # the epoch of the model that was evaluated; 0 without epochs
+    name: str | None = None  # of the MLflow run; None: made of the configuration
+    about: list[tuple[str, str]] = field(default_factory=list)  # (name, text) of what was inferred from the data
     began: bool = False  # whether the data and the model were accepted
     predict_ms: float | None = (
         None  # median time to predict one row; not in `metrics`, because repetitions of a run differ in it

@@ -18,18 +18,20 @@ from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from mlrun.config.identity import flatten, identity, relevant
+from mlrun.config.catalogue import OTHER, find
+from mlrun.config.identity import identity, is_network, parameters
 from mlrun.config.instantiate import build, plain
 from mlrun.config.passwords import masked
 from mlrun.data.readers.trust import has_signature_line, with_signature_line
 from mlrun.errors import Pruned, UserError
+from mlrun.experiment.description import describe
 from mlrun.experiment.result import Result, draw, log_model, seed_everything
 from mlrun.experiment.state import RunState
 from mlrun.report import terminal
 from mlrun.report.notify import notify
 from mlrun.report.view import figures
 from mlrun.tracking.delivery import Unreachable
-from mlrun.tracking.directions import REJECTED, as_tag
+from mlrun.tracking.directions import KIND, REJECTED, WALL, as_tag
 from mlrun.tracking.recorder import KEY
 from mlrun.tracking.run import NullRun, Run
 from mlrun.tracking.run_directory import LOCK_SECONDS, locked, write_atomically
@@ -51,6 +53,8 @@ def run(
     on_open: Callable[[str], None] | None = None,
     resume: Path | None = None,
     is_locked: bool = False,
+    name: str | None = None,
+    kind: str | None = None,
 ) -> Result:
     """Runs one composed configuration. The MLflow run always ends FINISHED, FAILED or KILLED.
 
@@ -64,6 +68,8 @@ def run(
         on_open: called with the MLflow run id from another thread once the run is open.
         resume: checkpoint of an earlier attempt, from which training resumes.
         is_locked: whether the caller holds the lock of the directory.
+        name: of the MLflow run, unless the configuration has one; None: model, dataset, optimizer and seed.
+        kind: of a run that is not an experiment of the user, such as a reference classifier; leaderboards leave it out.
 
     Raises:
         BaseException: whatever the experiment raised, after the run is closed.
@@ -71,7 +77,7 @@ def run(
     cfg: dict[str, Any] = plain(config)
     directory = Path(directory).resolve()
     directory.mkdir(parents=True, exist_ok=True)
-    result = Result(cfg["model"]["name"], cfg["dataset"]["name"], directory)
+    result = Result(cfg["model"]["name"], cfg["dataset"]["name"], directory, name=cfg["tracking"]["run_name"] or name)
     log.info("mlrun %s: %s", version("mlrun"), shlex.join(["mlrun", *overrides]))
     if _is_follower():
         _attempt(cfg, result, NullRun(), overrides, report, resume)
@@ -88,7 +94,7 @@ def run(
             if on_open:
                 on_open(run_id)
 
-        tracked = _open_run(cfg, overrides, parent, record, run_id, opened)
+        tracked = _open_run(cfg, overrides, parent, record, run_id, opened, result.name, kind)
         try:
             _attempt(cfg, result, tracked, overrides, report, resume)
         finally:
@@ -113,6 +119,7 @@ def _attempt(
         (directory / "error.txt").unlink(missing_ok=True)  # of an earlier attempt
         _run(cfg, result, tracked, overrides, report, resume)
         result.status = "FINISHED"
+        tracked.tags({"mlflow.note.content": describe(result, overrides, _about_model(cfg))})
     except BaseException as error:
         result.status = "KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit, Pruned)) else "FAILED"
         _leave_traceback(error, directory, tracked)
@@ -124,6 +131,12 @@ def _attempt(
                 file=sys.stderr,
             )
         raise
+
+
+def _about_model(cfg: dict[str, Any]) -> str:
+    """The first line of the model's YAML; empty for a run whose file is not here."""
+    entry = find("model", cfg["model"]["name"])
+    return entry.summary if entry else ""
 
 
 def _is_follower() -> bool:
@@ -140,6 +153,7 @@ def _run(
     resume: Path | None,
 ) -> None:
     directory = result.directory
+    report.doing("reading the data …")
     with result.phase("data"):
         seed_everything(cfg["seed"])
         data = build(
@@ -150,7 +164,8 @@ def _run(
         data.prepare()
         if data.display_name != result.dataset:
             result.dataset = data.display_name
-            tracked.tags({"dataset": result.dataset, "mlflow.runName": _run_name(cfg, result.dataset)})
+            tracked.tags({"dataset": result.dataset, "mlflow.runName": result.name or _run_name(cfg, result.dataset)})
+        result.about = list(data.summary)
         tracked.dataset(data.name, data.digest, data.source, json.dumps(data.sizes))
     if cfg["trainer"].get("folds"):
         from mlrun.experiment.crossvalidation import cross_validate
@@ -160,6 +175,7 @@ def _run(
         warn_below_baseline(result, "cv", bool(cfg["model"].get("class_weight")), tracked)
         return _record_metrics(result, whole)
     with result.phase("import"):
+        report.doing("importing torch …" if is_network(cfg["model"]) else "importing scikit-learn …")
         from mlrun.experiment.reference_classifier import reference_for
         from mlrun.predictions.learner import make_learner
 
@@ -226,6 +242,8 @@ def _record_metrics(result: Result, tracked: Run) -> None:
         best = {f"best_{name}": value for name, value in result.metrics.items() if name.startswith("val/")}
         tracked.metrics({"best_epoch": result.best_epoch, **best}, step=result.best_epoch)
     log.info("result: %s", ", ".join(f"{name} {value:.6g}" for name, value in result.metrics.items()))
+    if result.parameters is not None:
+        tracked.metrics({"parameters": result.parameters})  # runs can be sorted by a metric only
     summary = {"monitor": result.monitor, "mode": result.mode, "parameters": result.parameters}
     tracked.tags({name: value for name, value in summary.items() if value is not None})
     _write_metrics(result)
@@ -238,11 +256,14 @@ def _open_run(
     record: RunState,
     run_id: str | None,
     on_open: Callable[[str], None],
+    name: str | None,
+    kind: str | None,
 ) -> Run:
     model, dataset = cfg["model"], cfg["dataset"]
     tags = {
         "model": model["name"],
         "dataset": dataset["name"],
+        "family": model.get("family") or OTHER,
         "problem": dataset.get("problem"),
         "seed": cfg["seed"],
         "config_hash": identity(cfg),
@@ -250,16 +271,16 @@ def _open_run(
         "directory": record.path.parent,
         KEY: record.key,
     }
-    name = _run_name(cfg, dataset["name"])
-    return Run(
-        cfg["tracking"]["experiment"], name, tags, flatten(relevant(cfg)), parent, run_id, on_open, record.path.parent
-    )
+    if kind:
+        tags[KIND] = kind
+    name = name or _run_name(cfg, dataset["name"])
+    return Run(cfg["tracking"]["experiment"], name, tags, parameters(cfg), parent, run_id, on_open, record.path.parent)
 
 
 def _run_name(cfg: dict[str, Any], dataset: str) -> str:
     model = cfg["model"]
     optim = f" {cfg['optim']['_target_'].rpartition('.')[2]}" if model.get("_target_") and cfg.get("optim") else ""
-    return cfg["tracking"]["run_name"] or f"{model['name']} {dataset}{optim} seed={cfg['seed']}"
+    return f"{model['name']} {dataset}{optim} seed={cfg['seed']}"
 
 
 def _close_run(tracked: Run, result: Result) -> None:
@@ -268,7 +289,7 @@ def _close_run(tracked: Run, result: Result) -> None:
     if log_file.is_file():
         tracked.artifact(log_file)
     if result.status == "FINISHED":
-        tracked.metrics({f"seconds/{phase}": seconds for phase, seconds in result.seconds.items()}, step=0)
+        tracked.metrics({f"{WALL}{phase}": seconds for phase, seconds in result.seconds.items()}, step=0)
     with result.phase("log"):  # waits until MLflow has received everything
         refused = tracked.close(result.status) or result.refused
     if refused:

@@ -216,12 +216,13 @@ class Record:
     """An MLflow run nested below a stored run, for a later analysis of its model; records nothing if MLflow does not have the stored run."""
 
     def __init__(self, run: str, cfg: dict[str, Any], kind: str, name: str, params: dict[str, Any]):
+        from mlrun.tracking.directions import KIND
         from mlrun.tracking.run import NullRun, Run
         from mlrun.tracking.run_directory import read_record
 
         directory = Path(run)
         parent = read_record(directory).get("run_id") if directory.is_dir() else run
-        tags = {"mlrun.kind": kind, "model": cfg["model"]["name"], "dataset": cfg["dataset"]["name"]}
+        tags = {KIND: kind, "model": cfg["model"]["name"], "dataset": cfg["dataset"]["name"]}
         self.run = Run(cfg["tracking"]["experiment"], name, tags, params, parent=parent) if parent else NullRun()
 
     def __enter__(self) -> Run | NullRun:

@@ -126,3 +126,25 @@ def roc_and_pr(
     roc.legend(loc="lower right")
     pr.legend(loc="lower left")
     return figure
+
+
+@styled
+def score_histogram(
+    scores: np.ndarray, positive: np.ndarray, names: Sequence[str], title: str = "Anomaly scores"
+) -> Figure:
+    """The distribution of a score in two groups, each with an area of 1, and the threshold 0.
+
+    scores: (rows,); positive: (rows,) bool, the second group; names: of the two groups.
+    """
+    figure = new_figure(7.4, 4.2, title)
+    (axes,) = new_axes(figure, 0.8, 0.65, 0.3, 0.9)
+    bins = np.histogram_bin_edges(scores, 40).tolist()
+    for rows, name, colour in ((~positive, names[0], BLUE), (positive, names[1], ORANGE)):
+        if rows.any():
+            axes.hist(
+                scores[rows], bins, density=True, color=colour, alpha=0.6, label=f"{name}, {int(rows.sum()):,} rows"
+            )
+    axes.axvline(0, color=GREY, linewidth=1.2, linestyle=(0, (4, 3)), label="threshold")
+    axes.set(xlabel="score, higher is stranger", ylabel="density")
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3)
+    return figure

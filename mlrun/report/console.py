@@ -29,6 +29,7 @@ class Printable:
         self.stream = stream
 
     def write(self, text: str) -> int:
+        clear_status()
         self.stream.write(printable(text))
         return len(text)
 
@@ -50,10 +51,37 @@ def is_terminal(stream: IO[str] | None = None) -> bool:
     return bool(getattr(stream, "isatty", lambda: False)()) and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
+_status = False  # whether a status line is on the screen
+
+
+def show_status(text: str) -> None:
+    """Shows what a command is doing before it has anything to show: a line on a terminal that the next output removes."""
+    global _status
+    if is_terminal() and is_terminal(sys.stderr):
+        _to_terminal(f"\r\x1b[2K{text}")
+        _status = True
+
+
+def clear_status() -> None:
+    """Removes the status line."""
+    global _status
+    if _status:
+        _status = False
+        if is_terminal(sys.stderr):
+            _to_terminal("\r\x1b[2K")
+
+
+def _to_terminal(text: str) -> None:
+    stream = sys.stderr.stream if isinstance(sys.stderr, Printable) else sys.stderr
+    stream.write(text)
+    stream.flush()
+
+
 def new_console(stream: IO[str] | None = None, width: int | None = None) -> Console | None:
     """A rich console on `stream` if that is a terminal, else None. Only rich itself controls the terminal, not the texts that it shows."""
     if not is_terminal(stream):
         return None
+    clear_status()
     from rich.console import Console
     from rich.segment import Segment
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mlrun.data.module import DataModule
     from mlrun.tasks.generation import Unsupervised
 
-SIDE, GAP = 360, 1  # approximate pixels of a picture; gap between images before enlargement
+SIDE, GAP = 640, 1  # approximate pixels of a picture; gap between images before enlargement
 MANY_CLASSES = 16  # largest number of classes with one column each
 REAL_POINTS = 4000  # largest number drawn behind samples
 PAUSE = 4  # repetitions of the last picture of a film

@@ -9,6 +9,10 @@ def config_summary(cfg: Any, overrides: Any = (), **options: Any) -> None:
     """Prints nothing."""
 
 
+def doing(text: str) -> None:
+    """Prints nothing."""
+
+
 def fold(index: int, total: int, metric: str = "", value: float | None = None) -> None:
     """Prints nothing."""
 

@@ -108,18 +108,19 @@ def vector_map(
     """
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
+    plain = vectors.shape[1] == 2  # shown as they are
     centred = vectors - vectors.mean(0)
     _, scale, components = np.linalg.svd(centred.astype(np.float64), full_matrices=False)
     flat = centred @ components[:2].T
     if flat.shape[1] < 2:
         flat = np.concatenate([flat, np.zeros_like(flat)], axis=1)
+    flat = np.asarray(vectors, dtype=float) if plain else flat
     share = float((scale[:2] ** 2).sum() / max((scale**2).sum(), 1e-12))
     classes = np.unique(labels)
     names = [shorten(class_names[one], NAME) for one in classes]
     room = text_width(names) + 0.6
-    figure = new_figure(
-        5.6 + room, 5.2, f"Vectors of {len(classes)} classes on two components ({share:.0%} of the variance)"
-    )
+    where = "in two dimensions" if plain else f"on two principal components ({share:.0%} of the variance)"
+    figure = new_figure(5.6 + room, 5.2, f"Vectors of {len(classes)} classes {where}")
     (axes,) = new_axes(figure, 0.8, 0.55, room, 0.65)
     for one, name, colour in zip(classes, names, PALETTE):
         own = flat[labels == one]
@@ -133,6 +134,9 @@ def vector_map(
             drawn = OffsetImage(picture, zoom=THUMBNAIL / picture.shape[0], cmap="gray_r")
             box = AnnotationBbox(drawn, tuple(middle), pad=0.1, bboxprops={"edgecolor": colour, "linewidth": 1.5})
             axes.add_artist(box)
-    axes.set(xlabel="first component", ylabel="second component")
+    axes.set(
+        xlabel="first dimension" if plain else "first component",
+        ylabel="second dimension" if plain else "second component",
+    )
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from mlrun.report.console import new_console
+from mlrun.report.console import new_console, show_status
 from mlrun.report.numbers import duration, number
 from mlrun.report.progress import Progress
 
@@ -82,7 +82,12 @@ def _model_line(model: Mapping[str, Any], overrides: Sequence[str], problem: str
     if not network:
         roles = ("classifier", "regressor") if problem == "classification" else ("regressor", "classifier")
         estimator = next(
-            (model.get(role) for role in (*roles, "clusterer", "decomposer", "controller") if model.get(role)), None
+            (
+                model.get(role)
+                for role in (*roles, "clusterer", "decomposer", "detector", "controller")
+                if model.get(role)
+            ),
+            None,
         )
         line = f"{line}: {_call(estimator)}" if estimator else line
     changed = [text.lstrip("+").removeprefix("model.") for text in overrides if text.lstrip("+").startswith("model.")]
@@ -152,6 +157,11 @@ def _block(title: str, rows: Sequence[tuple[str, str]], stream: IO[str] | None =
     console.print(Panel(grid, title=title, title_align="left", border_style="dim", expand=False))
 
 
+def doing(text: str) -> None:
+    """Shows what the run is doing before its summary, on a terminal."""
+    show_status(text)
+
+
 def fold(index: int, total: int, metric: str = "", value: float | None = None, stream: IO[str] | None = None) -> None:
     """Prints a line for a finished fold."""
     print(
@@ -165,7 +175,7 @@ def result_table(result: Any, stream: IO[str] | None = None) -> None:
     result: has metrics, status, run_id, directory, seconds (by phase), parameters, best_epoch, model, dataset, monitor.
     """
     console = new_console(stream)
-    splits, names = _by_split({name: value for name, value in result.metrics.items() if not _is_recall(name)})
+    splits, names = by_split({name: value for name, value in result.metrics.items() if not _is_recall(name)})
     details = _details(result)
     if console is None:
         lines = [(f"{split}/{name}" if split else name, number(splits[split][name]))
@@ -196,7 +206,10 @@ def result_table(result: Any, stream: IO[str] | None = None) -> None:
             cells = [number(splits[split][name]) if name in splits[split] else "" for split in splits]
             mark, style = (" *", "bold") if name == monitored else ("", None)
             table.add_row(Text(name + mark), *cells, style=style)
-        parts += [table, Text()]
+        parts.append(table)
+        if monitored in names:
+            parts.append(Text(" * monitored: selects the best epoch and ranks runs", style="dim"))
+        parts.append(Text())
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="cyan", no_wrap=True)
     grid.add_column(overflow="fold")
@@ -208,7 +221,7 @@ def result_table(result: Any, stream: IO[str] | None = None) -> None:
     console.print(Panel(Group(*parts), title=title, title_align="left", border_style=border, expand=False))
 
 
-def _by_split(metrics: Mapping[str, float]) -> tuple[dict[str, dict[str, float]], list[str]]:
+def by_split(metrics: Mapping[str, float]) -> tuple[dict[str, dict[str, float]], list[str]]:
     """{"test/accuracy": 0.9} -> {"test": {"accuracy": 0.9}}, test first; and the metrics' names in order."""
     splits: dict[str, dict[str, float]] = {}
     for key, value in metrics.items():
@@ -225,7 +238,7 @@ def _is_recall(metric: str) -> bool:
 
 def _recall_line(metrics: Mapping[str, float]) -> str:
     """The recall of each class in the split that is shown first, or the lowest ones."""
-    splits, _ = _by_split({name: value for name, value in metrics.items() if _is_recall(name)})
+    splits, _ = by_split({name: value for name, value in metrics.items() if _is_recall(name)})
     of_split = next(iter(splits.values()), {})
     recalls = [(name.removeprefix("recall_"), value) for name, value in of_split.items() if value == value]
     if len(recalls) <= LISTED_RECALLS:

@@ -59,13 +59,23 @@ def make_views(model: Mapping[str, Any]) -> list[View]:
 
 def figures(learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
     """All figures of a trained model: learning curves, then those of its views."""
+    from mlrun.report.captions import captioned
     from mlrun.report.figures import learning_curves
 
-    training = learner.training
+    training, about = learner.training, subject(learner.recipe["model"], data, evaluation)
     if len(next(iter(training.history.values()), ())) > 1:
-        yield "learning_curves", learning_curves(training.history, learner.monitor, learner.mode, training.best_epoch)
+        figure = learning_curves(training.history, learner.monitor, learner.mode, training.best_epoch)
+        yield "learning_curves", captioned(figure, "learning_curves", about.partition(", ")[0])
     for view in learner.views:
-        yield from view.draw(learner, data, evaluation)
+        for name, figure in view.draw(learner, data, evaluation):
+            yield name, captioned(figure, name, about)
+
+
+def subject(model: Mapping[str, Any], data: DataModule, evaluation: Evaluation) -> str:
+    """`mlp on digits, test split, 359 rows`."""
+    rows = data.sizes.get(evaluation.part) if evaluation.predictions is None else len(evaluation.predictions)
+    counted = f", {rows:,} rows" if rows else ""
+    return f"{model.get('name') or 'model'} on {data.display_name.replace(', ', ' and ')}, {evaluation.part} split{counted}"
 
 
 def _view(entry: Any, path: str) -> View:

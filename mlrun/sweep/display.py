@@ -18,6 +18,7 @@ from mlrun.tracking.directions import without_part
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.live import Live
+    from rich.table import Table
 
     from mlrun.sweep.pool import Pool
 
@@ -29,6 +30,12 @@ STYLES = {
     states.KILLED: "red",
     states.PRUNED: "yellow",
 }
+LIVE = ("job", "overrides", "slot", "state", "epoch", "metric", "elapsed", "left")  # columns of the live table
+TEXT = ("overrides", "slot", "state")  # columns aligned to the left
+OVERRIDES = "overrides"  # the column that is shortened where a table is too wide
+OPTIONAL = ("slot", "left", "epoch")  # columns that a narrow terminal does without, the first one first
+LEAST = 24  # columns that the overrides keep before others are left out
+NOTHING = "(no overrides)"
 ORDER = (states.FAILED, states.KILLED, states.RUNNING, states.FINISHED, states.PRUNED)
 
 
@@ -103,7 +110,7 @@ class Display:
 
     def varied(self, job: Job) -> str:
         """The overrides in which a job differs from others."""
-        return " ".join(override for override in job.overrides if override not in self.common) or "(no overrides)"
+        return " ".join(override for override in job.overrides if override not in self.common) or NOTHING
 
     def _head(self, job: Job) -> str:
         return f"[{self._ended + sum(other.earlier for other in self.jobs)}/{self.total or '?'}] job {job.number}"
@@ -118,40 +125,32 @@ class Display:
 
     def _table(self) -> Group:
         from rich.console import Group
-        from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-        for name in ("job", "overrides", "slot", "state", "epoch", "metric", "elapsed", "left"):
-            is_text = name in ("overrides", "slot", "state")
-            table.add_column(
-                name,
-                justify="left" if is_text else "right",
-                no_wrap=True,
-                overflow="ellipsis",
-                ratio=1 if name == "overrides" else None,
-            )
         room = max(3, (self.console.height if self.console else 25) - 6)
         shown = [job for job in self.jobs if job.state == states.RUNNING]
         rest = [job for job in self.jobs if job.state in states.ENDED and not job.earlier]
         shown = rest[max(0, len(rest) - max(0, room - len(shown))) :] + shown
         waiting = [job for job in self.jobs if job.state == states.WAITING]
         shown += waiting[: max(0, room - len(shown))]
-        for job in shown[:room]:
-            epoch = f"{job.epoch}/{job.total_epochs}" if job.total_epochs else str(job.epoch or "")
-            value = job.objective if job.objective is not None else job.watched
-            left = job.remaining()
-            table.add_row(
-                str(job.number), Text(self.varied(job)), _slots(job), Text(job.state, style=STYLES.get(job.state, "dim")), epoch,
-                "" if value is None else f"{number(value)}", clock(job.elapsed) if job.started else "", "" if left is None else clock(left),
-                style="dim" if job.state == states.WAITING else None,
-            )  # fmt: skip
+        cells = [(self._cells(job), _style(job)) for job in shown[:room]]
+        table = _fitting(LIVE, cells, self.console.width if self.console else 80, OPTIONAL)
         counts = ", ".join(f"{count} {state}" for state, count in count_states(self.jobs).items())
         line = f"{counts}  {clock(time.monotonic() - self._start)}"
         remaining = self._remaining()
         if remaining is not None:
             line += f"  about {clock(remaining)} left"
         return Group(table, Text(line, style="bold"), Text(self._hint or self._message, style="dim"))
+
+    def _cells(self, job: Job) -> tuple[str, ...]:
+        """The row of a job, see LIVE."""
+        epoch = f"{job.epoch}/{job.total_epochs}" if job.total_epochs else str(job.epoch or "")
+        value = job.objective if job.objective is not None else job.watched
+        left = job.remaining()
+        return (
+            str(job.number), self.varied(job), _slots(job), job.state, epoch, "" if value is None else number(value),
+            clock(job.elapsed) if job.started else "", "" if left is None else clock(left),
+        )  # fmt: skip
 
     def _remaining(self) -> float | None:
         """Seconds until the end, from the mean time of finished jobs and the slots in use; None if unknown."""
@@ -259,15 +258,8 @@ def _test_name(monitor: str) -> str:
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], display: Display) -> None:
     if display.console is not None:
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-        for index, name in enumerate(head):
-            table.add_column(name, justify="left" if index == 2 else "right", overflow="fold")
-        for row in rows:
-            table.add_row(*map(Text, row), style="green" if row[0] == "1" else None)
-        display.console.print(table)
+        styled = [(row, "green" if row[0] == "1" else "") for row in rows]
+        display.console.print(_fitting(head, styled, display.console.width))
         return
     widths = [max(map(len, column)) for column in zip(head, *rows)]
     for row in (head, *rows):
@@ -276,6 +268,70 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], display: Disp
             for index, (cell, width) in enumerate(zip(row, widths))
         ]
         display.print("  ".join(cells).rstrip())
+
+
+def _fitting(
+    head: Sequence[str], rows: Sequence[tuple[Sequence[str], str]], width: int, optional: Sequence[str] = ()
+) -> Table:
+    """A table of at most `width` columns, in which only overrides are shortened.
+
+    Args:
+        rows: cells, and the style of the row.
+        optional: columns that may be left out to give the overrides LEAST columns, the first one first.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    widths = (
+        {name: max(len(name), *(len(cells[at]) for cells, _ in rows), 0) for at, name in enumerate(head)}
+        if rows
+        else {}
+    )
+    wanted = widths.get(OVERRIDES, 0)
+    shown, gap = list(head), 2
+
+    def left_over() -> int:
+        return width - sum(widths.get(name, len(name)) + gap for name in shown if name != OVERRIDES)
+
+    for name in optional:
+        if left_over() < min(LEAST, wanted):
+            shown.remove(name)
+    room = max(8, left_over())
+    table = Table(box=None, padding=(0, gap, 0, 0), header_style="bold", pad_edge=False)
+    for name in shown:
+        table.add_column(name, justify="left" if name in TEXT else "right", no_wrap=True, overflow="ellipsis")
+    for cells, style in rows:
+        by_name = dict(zip(head, cells))
+        by_name[OVERRIDES] = shortened(by_name[OVERRIDES], room)
+        texts = [Text(by_name[name], style=STYLES.get(by_name[name], "") if name == "state" else "") for name in shown]
+        table.add_row(*texts, style=style or None)
+    return table
+
+
+def shortened(overrides: str, width: int) -> str:
+    """Overrides in at most `width` columns: without the groups of their keys if that helps, then cut in the middle."""
+    if len(overrides) <= width:
+        return overrides
+    short = short_overrides(overrides)
+    if len(short) <= width:
+        return short
+    end = (width - 1) // 2
+    return f"{short[: width - 1 - end]}…{short[len(short) - end :]}"
+
+
+def short_overrides(overrides: str) -> str:
+    """`lr=0.01 seed=1` for `optim.lr=0.01 seed=1`, unless two keys would look the same. Empty if there are none."""
+    if overrides == NOTHING:
+        return ""
+    words = [word.partition("=") for word in overrides.split(" ")]
+    last = [key.rpartition(".")[2] if equals else key for key, equals, _ in words]  # a value may contain a space
+    return " ".join(
+        f"{name if last.count(name) == 1 else key}{equals}{value}" for name, (key, equals, value) in zip(last, words)
+    )
+
+
+def _style(job: Job) -> str:
+    return "dim" if job.state == states.WAITING else ""
 
 
 def _slots(job: Job) -> str:

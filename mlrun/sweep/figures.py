@@ -101,14 +101,16 @@ def leaderboard_figure(board: Board, shown: int = 30) -> Figure:
     rows = [row for row in board.rows if row.n][:shown]
     names = [shorten(" ".join(row.keys.get(key, "") for key in board.shown), 48) for row in rows]
     left = text_width(names) + 0.4
-    figure = new_figure(left + 5.4, 1.4 + 0.3 * len(rows), f"{board.metric}, mean and standard deviation over seeds")
+    figure = new_figure(
+        left + 5.4, 1.4 + 0.3 * len(rows), f"{board.dataset}: {board.metric}" if board.dataset else board.metric
+    )
     (axes,) = new_axes(figure, left, 0.6, 0.3, 0.6)
     for place, row in enumerate(rows):
         axes.errorbar(row.mean, place, xerr=row.std, fmt="s", color=BLUE, markersize=5, capsize=3, zorder=3)
         axes.plot(row.values, [place] * row.n, "o", color=ORANGE, markersize=3, alpha=0.7)
     axes.set_yticks(range(len(rows)), names)
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlabel(board.metric)
+    axes.set_xlabel(f"{board.metric}: mean, standard deviation (bars) and single seeds (dots)")
     return figure
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mlrun.tracking.directions import REJECTED, Direction, direction_of, without_part
+from mlrun.tracking.directions import EARLIER_WALL, KIND, REJECTED, WALL, Direction, direction_of, without_part
 from mlrun.tracking.stored_run import StoredRun
 
+TAGS = ("model", "dataset", "family", "problem")  # tags that can be columns
 SEEDS = ("seed", "random_state")  # last parts of parameters that may follow the run's seed
 HIDDEN = {"model._target_", "model.name", "dataset.name", "dataset._target_"}  # the tags model and dataset show them
 
@@ -22,6 +23,7 @@ class Row:
 
     keys: dict[str, str]  # the settings that its runs share
     values: list[float] = field(default_factory=list)  # of the metric, one per seed
+    tests: list[float] = field(default_factory=list)  # of the same metric on the test part, for seeds that have it
     seeds: list[str] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     parameters: int | None = None
@@ -39,6 +41,11 @@ class Row:
         return float(np.mean(self.values)) if self.values else float("nan")
 
     @property
+    def test(self) -> float | None:
+        """Mean of the metric on the test part; None if it was not measured."""
+        return float(np.mean(self.tests)) if self.tests else None
+
+    @property
     def std(self) -> float:
         """Standard deviation as numpy computes it, divided by n."""
         return float(np.std(self.values)) if self.values else float("nan")
@@ -54,9 +61,11 @@ class Board:
     metric: str
     mode: Direction
     rows: list[Row]
-    others: list[str]  # metrics that other runs watch
     shown: list[str]  # keys in which rows differ
     monitor: str = ""  # the metric that the runs watched during training
+    dataset: str = ""  # of all runs
+    problem: str = ""
+    test: str = ""  # the test value of the metric, shown besides; "" if it is the metric itself, or was not measured
 
 
 @dataclass
@@ -70,20 +79,41 @@ class Curve:
     n: int  # seeds
 
 
+def leaderboards(
+    runs: list[StoredRun], metric: str | None = None, by: list[str] | None = None, mode: Direction | None = None
+) -> list[Board]:
+    """A board for each dataset and problem: their numbers cannot be compared. Without a metric also for each watched metric.
+
+    The board with most groups comes first. See `leaderboard` for the arguments and errors.
+    """
+    sets: dict[tuple[str, ...], list[StoredRun]] = {}
+    for run in _compared(runs):
+        watched = "" if metric else run.tags.get("monitor", "")
+        sets.setdefault((run.tags.get("dataset", ""), run.tags.get("problem", ""), watched), []).append(run)
+    boards = []
+    for (dataset, problem, _), compared in sets.items():
+        if metric and not any(metric in run.metrics for run in compared):
+            continue
+        board = leaderboard(compared, metric, by, mode)
+        boards.append(replace(board, dataset=dataset, problem=problem))
+    return sorted((board for board in boards if board.rows), key=lambda board: -len(board.rows))
+
+
 def leaderboard(
     runs: list[StoredRun], metric: str | None = None, by: list[str] | None = None, mode: Direction | None = None
 ) -> Board:
     """Groups runs and ranks the groups.
 
     Args:
-        metric: to rank by; None: the test value of the metric that most runs watched.
+        metric: to rank by; None: the metric that most runs watched, on the validation part if it was measured there. The test part
+            is for the final report, not for choosing.
         by: keys whose values define a group; None: all settings but seeds.
         mode: whether larger or smaller values are better; None: as the runs declare.
 
     Raises:
         UserError: the runs do not declare the direction of the metric, and `mode` is None.
     """
-    runs = [as_reported(run) for run in runs if run.params and "mlrun.kind" not in run.tags and not _was_rejected(run)]
+    runs = _compared(runs)
     usual = _usual_metrics(runs)
     chosen = metric or (usual[0] if usual else "")
     if mode is None:
@@ -110,13 +140,19 @@ def leaderboard(
             str(row.keys),
         )
     )
+    test = f"test/{without_part(chosen)}"
+    test = test if chosen != test and any(row.tests for row in rows) else ""
     keys = list(dict.fromkeys(key for row in rows for key in row.keys))
     differ = [key for key in keys if len({row.keys.get(key) for row in rows}) > 1 and key not in HIDDEN]
     shown = by or [key for key in ("model", "dataset") if key in keys] + [
         key for key in differ if key not in ("model", "dataset")
     ]
-    others = [name for name in usual if name != chosen]
-    return Board(chosen, mode, rows, others, _without_consequences(shown, rows, by), _monitor(runs, chosen))
+    return Board(chosen, mode, rows, _without_consequences(shown, rows, by), _monitor(runs, chosen), test=test)
+
+
+def _compared(runs: list[StoredRun]) -> list[StoredRun]:
+    """The experiments among the runs, with the metrics that they report: no sweeps, folds, analyses or rejected data."""
+    return [as_reported(run) for run in runs if run.params and KIND not in run.tags and not _was_rejected(run)]
 
 
 def curves(
@@ -170,13 +206,13 @@ def _monitor(runs: list[StoredRun], metric: str) -> str:
 
 
 def _usual_metrics(runs: list[StoredRun]) -> list[str]:
-    """Test values of the watched metrics, that of most runs first."""
+    """The watched metrics, that of most runs first; the test value of one that has no other."""
     counts: dict[str, int] = {}
     for run in runs:
         monitor = run.tags.get("monitor")
         if monitor:
-            name = f"test/{without_part(monitor)}"
-            name = name if name in run.metrics else monitor
+            test = f"test/{without_part(monitor)}"
+            name = test if monitor not in run.metrics and test in run.metrics else monitor
             counts[name] = counts.get(name, 0) + 1
     if not counts:  # recorded by another program
         for run in runs:
@@ -194,10 +230,20 @@ def _settings(run: StoredRun) -> dict[str, str]:
 
 
 def _by(run: StoredRun, keys: list[str]) -> dict[str, str]:
-    return {
-        key: run.tags.get(key, run.params.get(key, "")) if key in ("model", "dataset") else run.params.get(key, "")
-        for key in keys
-    }
+    return {key: _value(run, key) for key in keys}
+
+
+def keys_of(runs: list[StoredRun]) -> set[str]:
+    """What `by` accepts: settings, without `._target_` as the columns show them, and tags such as `family` and `problem`."""
+    known = {key for run in runs for key in run.params} | {key for run in runs for key in run.tags if key in TAGS}
+    return known | {key.removesuffix("._target_") for key in known}
+
+
+def _value(run: StoredRun, key: str) -> str:
+    """A setting or tag of a run; the class of `optim` for `optim`."""
+    if key in TAGS and key in run.tags:
+        return run.tags[key]
+    return run.params.get(key, run.params.get(f"{key}._target_", "").rpartition(".")[2])
 
 
 def _split_by_fixed_seeds(groups: Groups) -> Groups:
@@ -237,8 +283,10 @@ def _row(keys: dict[str, str], group: list[StoredRun], metric: str, mode: Direct
         run = latest[seed]
         row.values.append(run.metrics[metric])
         row.runs.append(run.run_id)
+        if f"test/{without_part(metric)}" in run.metrics:
+            row.tests.append(run.metrics[f"test/{without_part(metric)}"])
         row.seeds.append(run.params.get("seed", ""))
-        row.seconds.append(sum(value for name, value in run.metrics.items() if name.startswith("seconds/")))
+        row.seconds.append(sum(value for name, value in run.metrics.items() if name.startswith((WALL, EARLIER_WALL))))
         if run.tags.get("parameters", "").isdigit():
             row.parameters = int(run.tags["parameters"])
     if latest:

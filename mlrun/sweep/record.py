@@ -15,11 +15,10 @@ from mlrun.sweep import job as states
 from mlrun.sweep.display import count_states, ranked
 from mlrun.sweep.job import Job
 from mlrun.sweep.journal import Journal
+from mlrun.tracking.directions import KIND, WALL
 from mlrun.tracking.recorder import KEY
 from mlrun.tracking.run import Run
 from mlrun.tracking.run_directory import read_record
-
-KIND = "mlrun.kind"  # tag of runs that are no experiments, such as parents; tables of runs leave them out
 
 
 class Record:
@@ -151,7 +150,7 @@ def columns(job: Job) -> dict[str, Any]:
     row |= {key.lstrip("+"): value for key, _, value in (override.partition("=") for override in job.overrides)}
     row |= {"monitor": job.monitor, "objective": job.objective}
     row |= job.result.get("metrics") or {}
-    row |= {f"seconds/{phase}": round(seconds, 4) for phase, seconds in (job.result.get("seconds") or {}).items()}
+    row |= {f"{WALL}{phase}": round(seconds, 4) for phase, seconds in (job.result.get("seconds") or {}).items()}
     for name in ("parameters", "best_epoch"):
         row[name] = job.result.get(name)
     return row | {"elapsed": round(job.seconds, 3), "attempts": job.attempts, "reason": job.reason}

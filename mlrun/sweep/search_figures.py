@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from matplotlib.ticker import MaxNLocator
+
 from mlrun.report.style import BLUE, GREY, ORANGE, new_axes, new_figure, shorten, styled, text_width
 
 if TYPE_CHECKING:
@@ -30,7 +32,8 @@ def history_figure(study: Study) -> Figure:
         axes.plot(*zip(*pruned), "x", color=GREY, markersize=5, label=f"pruned ({len(pruned)})")
     axes.plot(*zip(*done), "o", color=BLUE, markersize=4, alpha=0.7, label=f"finished ({len(done)})")
     axes.step([number for number, _ in done], best, where="post", color=ORANGE, label="best so far")
-    axes.set(xlabel="trial", ylabel="watched metric")
+    axes.set(xlabel="trial", ylabel="monitored metric")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(loc="best")
     return figure
 

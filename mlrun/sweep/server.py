@@ -53,6 +53,7 @@ class Request:
     threads: int = 1
     parent_run: str | None = None  # MLflow run id of the sweep
     run_id: str | None = None  # MLflow run of an earlier attempt, which is reopened
+    name: str | None = None  # of the job's MLflow run
     prunable: bool = False  # every epoch is reported, because the search may prune the job
 
 

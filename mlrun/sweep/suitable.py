@@ -46,6 +46,29 @@ def suitable(jobs: Sequence[list[str]], context: HydraContext, config: DictConfi
     return kept
 
 
+def read_table(path: str, target: str | None = None) -> tuple[str, list[str], list[tuple[str, str]]]:
+    """What a table is for, read as a run would read it.
+
+    Args:
+        path: the file.
+        target: the column to predict; None: the last one.
+
+    Returns:
+        Its problem, the names in its spec, and the lines of its summary.
+
+    Raises:
+        UserError: the file cannot be used.
+    """
+    from mlrun.config.compose import compose
+    from mlrun.config.instantiate import plain
+    from mlrun.experiment.stored import open_data
+
+    cfg = plain(compose(["dataset=csv"]))
+    cfg["dataset"] |= {"path": path, "target": target}
+    data = open_data(cfg)
+    return data.problem, [*data.spec, *cfg["dataset"]["facts"]], list(data.summary)
+
+
 def _problem(composed: DictConfig) -> str:
     """The problem of a job's dataset; that of an `auto` dataset is read from its file."""
     cfg: Any = OmegaConf.to_container(composed, resolve=False)

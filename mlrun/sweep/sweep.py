@@ -21,7 +21,7 @@ from mlrun.config.schema import check_settings
 from mlrun.errors import ConfigError, UserError
 from mlrun.sweep import job as states
 from mlrun.sweep import journal as journals
-from mlrun.sweep.display import Display, summary
+from mlrun.sweep.display import Display, short_overrides, summary
 from mlrun.sweep.job import Job
 from mlrun.sweep.journal import SWEEP, Journal
 from mlrun.sweep.pool import Pool
@@ -286,6 +286,7 @@ class Sweep:
             threads=self.threads * (job.demand.count if job.demand.kind == "gpu" else 1),
             parent_run=self.parent,
             run_id=job.run_id,
+            name=short_overrides(self.display.varied(job)) or None,
             prunable=bool(self.settings.get("prunes")),
         )
 

@@ -50,7 +50,15 @@ class Worker:
         directory, overrides = Path(hydra_cfg.runtime.output_dir), list(hydra_cfg.overrides.task)
         request, checkpoint = self.request, checkpoint_to_resume(directory, cfg)
         return run(
-            cfg, directory, overrides, request.parent_run, Reports(self), request.run_id, self.opened, checkpoint
+            cfg,
+            directory,
+            overrides,
+            request.parent_run,
+            Reports(self),
+            request.run_id,
+            self.opened,
+            checkpoint,
+            name=request.name,
         ).objective
 
     def opened(self, run_id: str) -> None:
@@ -113,6 +121,9 @@ class Reports:
 
     def config_summary(self, *arguments: Any, **options: Any) -> None:
         terminal.config_summary(*arguments, **options)
+
+    def doing(self, text: str) -> None:
+        """The sweep shows that the job runs."""
 
     def fold(self, *arguments: Any, **options: Any) -> None:
         terminal.fold(*arguments, **options)

@@ -14,11 +14,16 @@ if TYPE_CHECKING:
 Direction = Literal["max", "min"]
 
 DIRECTIONS = "mlrun.directions"  # tag: JSON object, metric without its part -> "max" or "min"
+KIND = (
+    "mlrun.kind"  # tag of runs that are not experiments, such as the parent of a sweep; tables of runs leave them out
+)
 REJECTED = "mlrun.rejected"  # tag of a run that never began, because its data or configuration were refused
 MONITOR, MODE = "monitor", "mode"  # tags: the watched metric and its direction
 PARTS = ("train", "val", "best_val", "test", "cv", "fold")  # prefixes that say on which rows a metric was measured
 # costs and deviations, which the recipe itself measures, and the loss, which training minimizes
-MINIMIZED, MINIMIZED_PREFIXES = {"predict_ms", "parameters", "loss"}, ("seconds/", "cv_std/")
+WALL = "wall/"  # prefix of the durations of a run's phases in seconds; sorts behind test/, train/ and val/
+EARLIER_WALL = "seconds/"  # the prefix in version 0.1
+MINIMIZED, MINIMIZED_PREFIXES = {"predict_ms", "parameters", "loss"}, (WALL, EARLIER_WALL, "cv_std/")
 
 
 def without_part(metric: str) -> str:

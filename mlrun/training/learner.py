@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from mlrun.adapt.adaptation import Adaptation
 from mlrun.adapt.vocabulary import source_preprocessor
-from mlrun.config.identity import lasting_identity
+from mlrun.config.identity import flatten, lasting_identity, relevant
 from mlrun.config.instantiate import fill, instantiate, plain, without_metadata
 from mlrun.data.batches import Batch, Column, columns_of, gather
 from mlrun.data.class_weights import class_weights
@@ -27,7 +27,7 @@ from mlrun.data.preprocess.preprocessor import Preprocessor, make_preprocessor
 from mlrun.data.preprocess.preprocessor import load as load_preprocessor
 from mlrun.data.readers.tensors import WEIGHTS, load_tensors, write_tensors
 from mlrun.errors import ConfigError, UserError
-from mlrun.evaluation.evaluator import Evaluator, Subject, directions, make_evaluators
+from mlrun.evaluation.evaluator import Evaluator, Subject, configured_evaluators, directions
 from mlrun.evaluation.selection import Selection
 from mlrun.predictions.learner import Evaluation, Learner, Training, features_of
 from mlrun.predictions.query import Query, make_queries
@@ -62,6 +62,7 @@ MOST_THREADS = 4  # that predict at once: each needs memory for what is between 
 KEPT = (
     "name",
     "evaluators",
+    "extra_evaluators",
     "figures",
     "monitor",
 )  # keys of a model's YAML that are no arguments of its task, but that a stored model needs
@@ -134,7 +135,7 @@ class NetworkLearner(Learner):
         task = instantiate(model, "model")
         if own.get("class_weight"):
             task.weigh_classes(class_weights(data).tolist())
-        learner = cls(task, preprocessor, make_evaluators(own.get("evaluators"), data.target), recipe, cfg)
+        learner = cls(task, preprocessor, configured_evaluators(own, data.target), recipe, cfg)
         for line in adaptation.apply(
             task,
             labels=getattr(data.target, "classes", []),
@@ -184,7 +185,8 @@ class NetworkLearner(Learner):
     def _fit(self, data, run, directory, progress, resume, accumulate: int = 1) -> None:
         """One training, from the start or from a checkpoint. accumulate: batches in place of one, on top of what the configuration says."""
         resumed = None if resume is None else self._read(resume, data)
-        reporter = Reporter(run, progress, self.monitor, self.mode, self.views, directory)
+        settings = flatten(relevant(self.cfg))
+        reporter = Reporter(run, progress, self.monitor, self.mode, self.views, directory, settings)
         batches = {"size": getattr(data, "batch_size", None), "accumulate": accumulate}
         checkpoints, others = self._callbacks(directory, data, reporter, resumed, batches)
         if self.cfg["trainer"].get("profile"):
@@ -386,7 +388,7 @@ class NetworkLearner(Learner):
         task.load_state_dict(load_tensors(directory / WEIGHTS, trust))
         preprocessor = load_preprocessor(recipe["preprocessor"])
         target = next(iter(preprocessor.targets.values()), None)
-        return cls(task.eval(), preprocessor, make_evaluators(model.get("evaluators"), target), recipe)
+        return cls(task.eval(), preprocessor, configured_evaluators(model, target), recipe)
 
 
 def _write_layers(layers: list, directory: Path) -> None:

@@ -32,9 +32,20 @@ class Reporter(Callback):
         monitor, mode: name of the watched metric, and "max" or "min".
         views: what is drawn in the course of the training.
         directory: of the run; pictures are written to its `figures`.
+        settings: dotted keys and their values, for the loggers of `trainer.loggers`.
     """
 
-    def __init__(self, run: Run, progress: Progress, monitor: str, mode: str, views: Sequence[View], directory: Path):
+    def __init__(
+        self,
+        run: Run,
+        progress: Progress,
+        monitor: str,
+        mode: str,
+        views: Sequence[View],
+        directory: Path,
+        settings: Mapping[str, Any] | None = None,
+    ):
+        self.settings = dict(settings or {})
         self.run, self.progress, self.directory = run, progress, directory
         self.monitor, self.mode, self.views = monitor, mode, list(views)
         self.history: dict[str, list[tuple[int, float]]] = {}  # metric -> (epoch, value); epochs count from 1
@@ -42,6 +53,8 @@ class Reporter(Callback):
 
     def on_fit_start(self, trainer: Trainer, task: LightningModule) -> None:
         send_again(self.history, self.run)
+        for logger in trainer.loggers:
+            logger.log_hyperparams(self.settings)
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         batches = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches
@@ -77,6 +90,8 @@ class Reporter(Callback):
         for key, value in metrics.items():
             self.history.setdefault(key, []).append((epoch, value))
         self.run.metrics(metrics, step=epoch)
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics, step=epoch)
         log.info("epoch %d: %s", epoch, ", ".join(f"{key} {value:.6g}" for key, value in metrics.items()))
         self.progress.epoch(epoch, metrics)
         if trainer.is_global_zero:

@@ -12,7 +12,9 @@ from typing import Any
 
 import lightning.pytorch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
 
+from mlrun.config.instantiate import instantiate
 from mlrun.errors import ConfigError
 from mlrun.report.notify import notify
 from mlrun.training.lightning_internals import install_lean_loops, installed, known, lean_loops_obstacle
@@ -43,11 +45,11 @@ class Trainer(lightning.pytorch.Trainer):
 def build_trainer(
     settings: Mapping[str, Any], callbacks: Sequence[Callback], directory: Path, accumulate: int = 1
 ) -> Trainer:
-    """Lightning's Trainer without its logger, progress bar and checkpoints, which `callbacks` replace.
+    """Lightning's Trainer without its progress bar and checkpoints, which `callbacks` replace.
 
     Args:
         settings: the node `trainer` of the configuration.
-        callbacks: in the order in which Lightning calls them.
+        callbacks: in the order in which Lightning calls them; those of `trainer.callbacks` are called first.
         directory: where Lightning may write.
         accumulate: batches per update, in addition to `accumulate_grad_batches`.
 
@@ -56,11 +58,13 @@ def build_trainer(
     """
     options = {key: settings[key] for key in PASSED_ON}
     options["accumulate_grad_batches"] *= accumulate
+    own = _configured(settings, "callbacks", Callback)
+    loggers = _configured(settings, "loggers", Logger)
     try:
         trainer = Trainer(
             **options,
-            callbacks=list(callbacks),
-            logger=False,
+            callbacks=[*own, *callbacks],
+            logger=loggers or False,
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -74,20 +78,36 @@ def build_trainer(
         )
         raise ConfigError(f"trainer: {' '.join(str(error).split())}{hint}") from error
     trainer.max_updates = settings["max_steps"]
-    _choose_loops(trainer, settings["fast_loop"])
+    _choose_loops(
+        trainer, settings["fast_loop"], "trainer.callbacks or trainer.loggers are set" if own or loggers else None
+    )
     return trainer
 
 
-def _choose_loops(trainer: Trainer, fast_loop: bool | str) -> None:
+def _configured(settings: Mapping[str, Any], key: str, kind: Any) -> list[Any]:
+    """The callbacks or loggers of the configuration. Raises ConfigError for an object of another kind."""
+    made = []
+    for name, node in (settings.get(key) or {}).items():
+        if node is None:  # removed on the command line
+            continue
+        one = instantiate(node, f"trainer.{key}.{name}")
+        if not isinstance(one, kind):
+            raise ConfigError(f"trainer.{key}.{name}: must be a node with the _target_ of a Lightning {kind.__name__}")
+        made.append(one)
+    return made
+
+
+def _choose_loops(trainer: Trainer, fast_loop: bool | str, reason: str | None) -> None:
     """Lean loops, or Lightning's own. Both give the same result, bit for bit.
 
     Args:
         trainer: not yet fitted.
+        reason: why the lean loops cannot be used, if that is known already.
         fast_loop: True: raise ConfigError where the lean loops cannot be used; "auto": use them where they can be.
     """
     if fast_loop is False:
         return
-    obstacle = lean_loops_obstacle(trainer)
+    obstacle = reason or lean_loops_obstacle(trainer)
     if obstacle is None:
         install_lean_loops(trainer, required=fast_loop is True)
     elif fast_loop is True:

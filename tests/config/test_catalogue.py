@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from mlrun.commands import list as list_command
@@ -50,7 +52,7 @@ def test_the_default_dataset_of_a_model_that_inherits_is_the_composed_one(capsys
     ]
     assert "seq2seq" in {entry.name for entry in heirs}
     assert list_command.run(["model"]) == 0
-    listed = {line.split()[0]: line.split()[-1] for line in capsys.readouterr().out.splitlines() if line.strip()}
+    listed = dict(re.findall(r"^  (\S+) .*?\[(\w+)\]$", capsys.readouterr().out, re.M | re.S))
     for entry in heirs:
         assert listed[entry.name] == compose([f"model={entry.name}"]).dataset.name, entry.name
 
@@ -66,8 +68,10 @@ def test_list(own, capsys):
     assert list_command.run([]) == 0
     text = capsys.readouterr().out
     assert "\x1b" not in text
-    for word in ("optim", "scheduler", "digits", "deep/mine (yours)", "A net of my own.", "iris"):
+    for word in ("optim", "scheduler", "digits", "deep/mine (yours)", "iris"):
         assert word in text
+    assert list_command.run(["model"]) == 0
+    assert "deep/mine (yours)" in (text := capsys.readouterr().out) and "A net of my own. [iris]" in text
     assert list_command.run(["optim"]) == 0
     assert "adam" in capsys.readouterr().out
 

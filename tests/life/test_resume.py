@@ -55,7 +55,7 @@ def points(workplace, directory):
         rows = database.execute("select key, step, value from metrics where run_uuid = ?", (run_id,)).fetchall()
         status = database.execute("select status from runs where run_uuid = ?", (run_id,)).fetchone()[0]
     assert status == "FINISHED"
-    return sorted(row for row in rows if not row[0].startswith(("seconds/", "train/steps_per_second", "predict_ms")))
+    return sorted(row for row in rows if not row[0].startswith(("wall/", "train/steps_per_second", "predict_ms")))
 
 
 def same(workplace, one, other):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mlrun.networks.vision.activation_maps import feature_maps, grad_cam
+from mlrun.networks.vision.activation_maps import convolutions, feature_maps, grad_cam
 from mlrun.networks.vision.cnn import CNN
 from mlrun.networks.vision.nin import NiN
 from mlrun.report.convolution import convolution_figures
@@ -49,3 +49,15 @@ def test_figures(channels):
     network = CNN([channels, 8, 8], 3)
     figures = dict(convolution_figures(network, torch.randn(6, channels, 8, 8), [0, 1, 2, 0, 1, 2], ["a", "b", "c"]))
     assert set(figures) == {"filters", "feature_maps", "grad_cam"} and network.training
+
+
+def test_grad_cam_uses_maps_that_can_locate_something():
+    """The last maps of a small residual network on 8x8 images have 2x2 values."""
+    from mlrun.networks.vision.resnet import ResNet
+
+    network, x = ResNet([1, 8, 8], 3, depth=8, width=4), torch.randn(2, 1, 8, 8)
+    layers = dict(network.named_modules())
+    found = [name for name, layer in convolutions(network) if min(feature_maps(network, x, layer).shape[2:]) >= 4]
+    classes = torch.tensor([0, 2])
+    torch.testing.assert_close(grad_cam(network, x, classes), grad_cam(network, x, classes, layers[found[-1]]))
+    assert len(found) < len(convolutions(network))

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from mlrun.errors import UserError
-from mlrun.sweep.leaderboard import Board, Row, curves, leaderboard
-from mlrun.tracking.directions import as_tag, direction_of, directions
+from mlrun.sweep.leaderboard import Board, Row, curves, keys_of, leaderboard, leaderboards
+from mlrun.tracking.directions import KIND, as_tag, direction_of, directions
 from mlrun.tracking.store import open_client
 from mlrun.tracking.stored_run import StoredRun
 
@@ -64,7 +64,7 @@ def thousand(tmp_path_factory):
                     "test/accuracy": value_of(model, rate, seed),
                     "test/frechet": value_of(model, rate, seed),
                     "test/kindness": 1.0,
-                    "seconds/fit": 2.0,
+                    "wall/fit": 2.0,
                     "val/loss": 1.0,
                 }
                 rows = [(k, v, 0, 0, 0, run) for k, v in metrics.items()]
@@ -121,8 +121,9 @@ def test_by_model(thousand):
     done = command(thousand, "board", "--by", "model,dataset", "--format", "md")
     lines = done.stdout.splitlines()
     assert (
-        lines[0].startswith("| model | dataset | test/accuracy mean | std | n |")
-        and len([line for line in lines if "digits" in line]) == 4
+        lines[0] == "**digits: sorted by test/accuracy, larger is better**"
+        and lines[2].startswith("| model | dataset | test/accuracy mean | std | n |")
+        and len([line for line in lines if "| digits |" in line]) == 4
     )
     best = max(
         MODELS,
@@ -130,7 +131,7 @@ def test_by_model(thousand):
             [value_of(model, rate, seed) for rate in RATES for seed in SEEDS if (model, rate, seed) != ("knn", "1", 5)]
         ),
     )
-    assert lines[2].startswith(f"| {best} | digits |")
+    assert lines[4].startswith(f"| {best} | digits |")
 
 
 @pytest.mark.parametrize(
@@ -206,7 +207,9 @@ def test_all_parts_of_a_metric_share_its_direction():
     assert direction_of("frechet", runs) == "min"
 
 
-@pytest.mark.parametrize("metric", ["seconds/fit", "cv_std/accuracy", "predict_ms", "parameters", "val/loss"])
+@pytest.mark.parametrize(
+    "metric", ["wall/fit", "seconds/fit", "cv_std/accuracy", "predict_ms", "parameters", "val/loss"]
+)
 def test_costs_and_deviations_are_minimized(metric):
     assert direction_of(metric, [declaring(accuracy="max")]) == "min"
 
@@ -226,6 +229,58 @@ def test_runs_that_disagree_about_a_direction():
     assert direction_of("test/other", [declaring("val/x", other="min")]) == "min"
 
 
+def test_datasets_and_problems_are_kept_apart():
+    def on(dataset, problem, model, value):
+        one = run(model, 1, value)
+        return StoredRun(
+            one.run_id + dataset,
+            "",
+            one.status,
+            one.params,
+            one.metrics,
+            {**one.tags, "dataset": dataset, "problem": problem},
+            "",
+        )
+
+    runs = [
+        on("iris", "classification", "a", 0.5),
+        on("iris", "classification", "b", 0.7),
+        on("wine", "classification", "a", 0.9),
+    ]
+    boards = leaderboards([*runs, on("iris", "similarity", "a", 0.1)])
+    assert [(board.dataset, board.problem, len(board.rows)) for board in boards][0] == ("iris", "classification", 2)
+    assert len(boards) == 3 and all(len({row.keys["dataset"] for row in board.rows}) == 1 for board in boards)
+
+
+def test_the_validation_metric_ranks_and_the_test_metric_is_shown():
+    def measured(model, val, test):
+        one = run(model, 1, test)
+        return StoredRun(one.run_id, "", one.status, one.params, {**one.metrics, "val/accuracy": val}, one.tags, "")
+
+    board = leaderboard([measured("lucky", 0.7, 0.9), measured("better", 0.8, 0.8)])
+    assert (board.metric, board.test) == ("val/accuracy", "test/accuracy")
+    assert [(row.keys["model"], row.test) for row in board.rows] == [("better", 0.8), ("lucky", 0.9)]
+
+
+def test_auxiliary_runs_are_left_out():
+    reference = run("cnn", 0, 0.99)
+    reference = StoredRun(
+        "r", "", "FINISHED", reference.params, reference.metrics, {**reference.tags, KIND: "reference classifier"}, ""
+    )
+    assert [row.keys["model"] for row in leaderboard([run("a", 1, 0.5), reference]).rows] == ["a"]
+
+
+def test_by_every_column_that_is_shown(thousand):
+    with_class = (
+        run("a", 1, 0.5, **{"optim._target_": "torch.optim.SGD"}),
+        run("a", 1, 0.7, **{"optim._target_": "torch.optim.Adam"}),
+    )
+    assert {"optim", "optim.lr", "model"} <= keys_of(list(with_class))
+    assert [row.keys["optim"] for row in leaderboard(list(with_class), by=["optim"]).rows] == ["Adam", "SGD"]
+    for column in ("model", "optim.lr", "dataset"):
+        assert command(thousand, "board", "--by", column).returncode == 0
+
+
 def test_parents_are_left_out():
     parent = StoredRun("p", "", "FINISHED", {"grid.seed": "1,2"}, {"val/accuracy": 1.0}, {"mlrun.kind": "sweep"}, "", 0)
     assert [row.keys["model"] for row in leaderboard([run("a", 1, 0.5), parent]).rows] == ["a"]
@@ -241,7 +296,7 @@ def test_curves_are_mean_and_std_at_the_points_that_all_seeds_reached():
         return {run: histories[metric][run] for run in runs if run in histories.get(metric, {})}
 
     rows = [Row({"model": "dqn"}, values=[1.0, 2.0], runs=["0", "1"]), Row({"model": "ppo"}, values=[0.0], runs=["2"])]
-    board = Board("test/return", "max", rows, [], ["model"], "val/return")
+    board = Board("test/return", "max", rows, ["model"], "val/return")
     axis, (dqn, ppo) = curves(board, read, "val/return")
     assert axis == "environment steps" and (dqn.name, dqn.n, ppo.name, ppo.n) == ("dqn", 2, "ppo", 1)
     np.testing.assert_allclose([dqn.at, dqn.mean, dqn.std], [[100, 200], [2, 5], [1, 0]])

@@ -112,5 +112,5 @@ def test_where_the_time_went(experiment):
     recorded = MlflowClient(tracking_uri()).get_run(result.run_id).data.metrics
     for phase, seconds in result.seconds.items():
         assert (
-            phase == "log" or recorded[f"seconds/{phase}"] == seconds
+            phase == "log" or recorded[f"wall/{phase}"] == seconds
         )  # what waiting for MLflow took is known when the run is closed

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
+
+SIDE = 4  # least rows and columns of the maps that Grad-CAM uses by default
 
 
 def convolutions(network: nn.Module) -> list[tuple[str, nn.Conv2d]]:
@@ -42,13 +44,14 @@ def grad_cam(network: nn.Module, x: Tensor, classes: Tensor, layer: nn.Module | 
         network: images to scores (batch, classes).
         x: images (batch, channels, height, width).
         classes: class of each image to explain, (batch,) int64.
-        layer: whose maps are used; None: the last convolution.
+        layer: whose maps are used; None: the last convolution whose maps have at least SIDE rows and columns, because coarser ones
+            locate nothing, or else the last one.
 
     Returns:
         (batch, height, width) from 0 to 1.
     """
     if layer is None:
-        layer = convolutions(network)[-1][1]
+        layer = _last_detailed(network, x)
     outputs: list[Tensor] = []
     with (
         _evaluating(network),
@@ -62,6 +65,22 @@ def grad_cam(network: nn.Module, x: Tensor, classes: Tensor, layer: nn.Module | 
     cam = (weights * outputs[0].detach()).sum(dim=1, keepdim=True).relu()
     cam = nn.functional.interpolate(cam, size=x.shape[2:], mode="bilinear", align_corners=False)[:, 0]
     return cam / cam.amax(dim=(1, 2), keepdim=True).clamp(min=1e-12)
+
+
+@torch.no_grad()
+def _last_detailed(network: nn.Module, x: Tensor) -> nn.Module:
+    layers = [layer for _, layer in convolutions(network)]
+    detailed: list[nn.Module] = []
+
+    def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if min(output.shape[2:]) >= SIDE:
+            detailed.append(module)
+
+    with _evaluating(network), ExitStack() as hooks:
+        for layer in layers:
+            hooks.enter_context(layer.register_forward_hook(note))
+        network(x[:1])
+    return detailed[-1] if detailed else layers[-1]
 
 
 @contextmanager

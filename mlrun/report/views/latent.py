@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mlrun.data.features import Label
+from mlrun.report.captions import explained
 from mlrun.report.samples import grid
 from mlrun.report.view import View
 from mlrun.tasks.vae import divergence
@@ -43,23 +44,34 @@ class Latent(View):
             return grid(task.natural(task.decoded(code, labels)), columns=columns)
 
         restored = task.decoded(mean[:RESTORED], None if labels is None else labels[:RESTORED])
-        yield "restored", grid(task.natural(torch.cat([x[:RESTORED], restored])), columns=len(restored))
+        both = grid(task.natural(torch.cat([x[:RESTORED], restored])), columns=len(restored))
+        yield "restored", explained(both, "First row: images. Second row: reconstructions.")
 
         pairs = min(PAIRS, len(x) // 2)
         share = torch.linspace(0, 1, STEPS, device=x.device)[None, :, None]
         walk = mean[:pairs, None] * (1 - share) + mean[pairs : 2 * pairs, None] * share
         of_first = None if labels is None else labels[:pairs].repeat_interleave(STEPS)
-        yield "interpolation", decoded(walk.flatten(0, 1), of_first, STEPS)
+        walks = decoded(walk.flatten(0, 1), of_first, STEPS)
+        yield "interpolation", explained(walks, "Each row: a walk between the codes of two images.")
 
         used = divergence(mean, log_variance, by_component=True).mean(0).topk(min(2, mean.shape[1])).indices
         quantiles = torch.special.ndtri(torch.linspace(0.5 / SIDE, 1 - 0.5 / SIDE, SIDE, device=x.device))
         plane = torch.zeros(SIDE * SIDE, mean.shape[1], device=x.device)
         plane[:, used] = torch.cartesian_prod(*[quantiles] * len(used)).reshape(-1, len(used))[: SIDE * SIDE]
-        yield "latent_grid", decoded(plane, None if labels is None else labels[:1].repeat(len(plane)), SIDE)
+        codes = decoded(plane, None if labels is None else labels[:1].repeat(len(plane)), SIDE)
+        yield (
+            "latent_grid",
+            explained(codes, "Codes on a grid of normal quantiles of the two most informative components."),
+        )
 
         if isinstance(data.target, Label) and labels is None:
             first, second = classes.bincount().topk(2).indices
             way = mean[classes == second].mean(0) - mean[classes == first].mean(0)
             share = torch.linspace(0, BEYOND, STEPS, device=x.device)[None, :, None]
             walk = mean[classes == first][:OF_CLASS, None] + way * share
-            yield "latent_arithmetic", decoded(walk.flatten(0, 1), None, STEPS)
+            names = [data.target.names[int(one)] for one in (first, second)]
+            walks = decoded(walk.flatten(0, 1), None, STEPS)
+            yield (
+                "latent_arithmetic",
+                explained(walks, f"Each row: a walk from class {names[0]} toward class {names[1]}."),
+            )

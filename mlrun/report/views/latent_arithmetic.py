@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mlrun.evaluation.resemblance import Resemblance
+from mlrun.report.captions import explained
 from mlrun.report.samples import grid
 from mlrun.report.view import View
 
@@ -44,4 +45,9 @@ class LatentArithmetic(View):
             way = code[classes == second].mean(0) - code[classes == first].mean(0)
             share = torch.linspace(0, BEYOND, STEPS, device=code.device)[None, :, None]
             walk = task.generator((code[classes == first][:OF_CLASS][:, None] + share * way).flatten(0, 1))
-        yield "latent_arithmetic", grid(task.natural(walk), columns=STEPS)
+        yield (
+            "latent_arithmetic",
+            explained(
+                grid(task.natural(walk), columns=STEPS), f"Each row: a walk from class {first} to class {second}."
+            ),
+        )

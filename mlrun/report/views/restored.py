@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mlrun.evaluation import fidelity
 from mlrun.evaluation.reconstruction import Reconstruction
+from mlrun.report.captions import explained
 from mlrun.report.frames import Frames
 from mlrun.report.samples import grid, picture
 
@@ -51,10 +52,14 @@ class Restored(Frames):
         if isinstance(measured, Reconstruction):
             restored = self.picture(task, data, self._side_by_side(task, measured.rows))
             if restored is not None:
-                yield "restored", restored
+                lines = ["images", *(["corrupted images"] if task.denoises else []), "reconstructions"]
+                yield "restored", explained(restored, f"Rows from top to bottom: {', '.join(lines)}.")
             if task.makes_images:
                 order = fidelity.squared_distances(measured.codes, measured.training_codes).argsort(axis=1)[:, :FOUND]
                 rows = np.concatenate([task.natural(measured.rows)[:, None], measured.training_rows[order]], axis=1)
-                # the first column holds the queries
-                yield "search_by_code", grid(rows.reshape(-1, *rows.shape[2:]), columns=1 + FOUND)
+                found = grid(rows.reshape(-1, *rows.shape[2:]), columns=1 + FOUND)
+                yield (
+                    "search_by_code",
+                    explained(found, "First column: queries. Others: the nearest training images by code."),
+                )
         yield from self.film(task, data)

@@ -9,6 +9,7 @@ import numpy as np
 
 from mlrun.evaluation import fidelity
 from mlrun.evaluation.resemblance import Resemblance
+from mlrun.report.captions import explained
 from mlrun.report.frames import Frames
 from mlrun.report.samples import grid, picture
 
@@ -49,5 +50,9 @@ class Samples(Frames):
         if task.makes_images and isinstance(measured, Resemblance):
             made, known = measured.samples[:COMPARED], measured.training_rows
             _, rows = fidelity.nearest(made.reshape(len(made), -1), known.reshape(len(known), -1))
-            yield "nearest_training_rows", grid(np.concatenate([made, known[rows]]), columns=len(rows))
+            side_by_side = grid(np.concatenate([made, known[rows]]), columns=len(rows))
+            yield (
+                "nearest_training_rows",
+                explained(side_by_side, "First row: samples. Second row: the nearest training images."),
+            )
         yield from self.film(task, data)

@@ -1,0 +1,152 @@
+"""`python -m benchmarks.pictures`: the pictures of the documentation, from real runs: docs/images/ and docs/figures.md.
+
+Each command below runs in a process of its own in a working directory (`--work DIR`, kept if it is given), and its figures become one
+contact sheet per command. A command whose figures are there already is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+ROOT = Path(__file__).resolve().parent.parent
+IMAGES, PAGE = ROOT / "docs" / "images", ROOT / "docs" / "figures.md"
+COMMANDS = {  # heading -> commands
+    "Classification and regression": (
+        "model=mlp",
+        "model=decision_tree dataset=breast_cancer",
+        "model=random_forest dataset=breast_cancer",
+        "model=svm dataset=iris",
+        "model=ridge",
+    ),
+    "Clustering, decomposition, anomalies": (
+        "model=kmeans",
+        "model=dbscan",
+        "model=hierarchical",
+        "model=pca",
+        "model=tsne",
+        "model=isolation_forest",
+    ),
+    "Convolutional networks": ("model=lenet", "model=resnet", "model=googlenet"),
+    "Similarity learning": ("model=triplet trainer.max_epochs=3",),
+    "Text": ("model=seq2seq_attention", "model=text_cnn", "model=gpt trainer.max_epochs=2"),
+    "Generative models": (
+        "model=autoencoder",
+        "model=vae",
+        "model=gan",
+        "model=diffusion_2d",
+        "model=dcgan trainer.max_epochs=40",
+    ),
+    "Reinforcement learning": ("model=q_learning", "model=ppo"),
+}
+OVERVIEW = (  # command, figure
+    ("model=mlp", "learning_curves"),
+    ("model=mlp", "confusion_matrix"),
+    ("model=svm dataset=iris", "decision_regions"),
+    ("model=decision_tree dataset=breast_cancer", "tree"),
+    ("model=seq2seq_attention", "attention"),
+    ("model=tsne", "vectors"),
+    ("model=vae", "latent_grid"),
+    ("model=hierarchical", "dendrogram"),
+)
+FIRST = ("learning_curves", "confusion_matrix")  # of the first run, for the quick start
+TILE, GAP, CAPTION = (430, 330), 14, 20  # pixels
+COLUMNS = {"sheet": 3, "overview": 4}
+EXTRAS = ("samples_epoch_", "restored_epoch_")  # of these only the last one
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, help="directory of the runs")
+    parser.add_argument("--only-draw", action="store_true", help="draw from the runs that are there")
+    arguments = parser.parse_args(argv)
+    work = arguments.work or Path(tempfile.mkdtemp())
+    IMAGES.mkdir(exist_ok=True)
+    commands = [command for group in COMMANDS.values() for command in group]
+    for command in commands:
+        if not arguments.only_draw and not figures(work, command):
+            run(work, command)
+    for command in commands:
+        shown = figures(work, command)
+        if shown:
+            sheet(shown, COLUMNS["sheet"]).save(IMAGES / f"{slug(command)}.png", optimize=True)
+    chosen = [figures(work, command).get(name) for command, name in OVERVIEW]
+    tiles = {str(place): path for place, path in enumerate(chosen) if path}
+    sheet(tiles, COLUMNS["overview"], captions=False).save(IMAGES / "overview.png", optimize=True)
+    for name in FIRST:
+        path = figures(work, "model=mlp").get(name)
+        if path:
+            Image.open(path).convert("P", palette=Image.Palette.ADAPTIVE).save(IMAGES / f"{name}.png", optimize=True)
+    PAGE.write_text(page(work), encoding="utf-8")
+    if not arguments.work:
+        shutil.rmtree(work)
+    return 0
+
+
+def slug(command: str) -> str:
+    """A file name for a command."""
+    return "_".join(word.rpartition("=")[2] for word in command.split() if "epochs" not in word)
+
+
+def run(work: Path, command: str) -> None:
+    print(f"mlrun {command}", flush=True)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    work.mkdir(parents=True, exist_ok=True)
+    call = [sys.executable, "-m", "mlrun", *command.split(), f"hydra.run.dir={work / slug(command)}"]
+    subprocess.run(call, cwd=work, env=environment, check=True, stdout=subprocess.DEVNULL)
+
+
+def figures(work: Path, command: str) -> dict[str, Path]:
+    """Name -> file of the figures of a run; of those drawn during training only the last."""
+    found = {path.stem: path for path in sorted((work / slug(command) / "figures").glob("*.png"))}
+    for prefix in EXTRAS:
+        of_epochs = [name for name in found if name.startswith(prefix)]
+        for name in of_epochs[:-1]:
+            del found[name]
+    return found
+
+
+def sheet(shown: dict[str, Path], columns: int, captions: bool = True) -> Image.Image:
+    """The figures side by side, each fitted into a tile below its name."""
+    columns = min(columns, len(shown))
+    rows = -(-len(shown) // columns)
+    caption = CAPTION if captions else 0
+    width, height = TILE[0] + GAP, TILE[1] + caption + GAP
+    canvas = Image.new("RGB", (columns * width + GAP, rows * height + GAP), "white")
+    draw = ImageDraw.Draw(canvas)
+    for place, (name, path) in enumerate(shown.items()):
+        row, column = divmod(place, columns)
+        left, top = GAP + column * width, GAP + row * height
+        picture = Image.open(path).convert("RGB")
+        picture.thumbnail(TILE, Image.Resampling.LANCZOS)
+        if captions:
+            draw.text((left, top), f"{name}.png", fill="#555555", font=ImageFont.load_default(13))
+        canvas.paste(picture, (left + (TILE[0] - picture.width) // 2 * (not captions), top + caption))
+    return canvas.convert("P", palette=Image.Palette.ADAPTIVE, colors=128)
+
+
+def page(work: Path) -> str:
+    """docs/figures.md: one contact sheet per command."""
+    lines = [
+        "# Figures",
+        "",
+        "What the runs of these commands save in `figures/`, and in MLflow below *Artifacts*. Made by `python -m benchmarks.pictures`.",
+    ]
+    for heading, commands in COMMANDS.items():
+        lines += ["", f"## {heading}"]
+        for command in commands:
+            if (IMAGES / f"{slug(command)}.png").is_file():
+                lines += ["", f"`mlrun {command}`", "", f"![Figures of mlrun {command}](images/{slug(command)}.png)"]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

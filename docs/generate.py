@@ -1,0 +1,196 @@
+"""`python docs/generate.py`: writes the pages that follow from the YAML files, docs/course.md and docs/reference.md.
+
+`--check` writes nothing, and exits with 1 if a page is out of date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from mlrun.config import catalogue, schema
+from mlrun.config.catalogue import CONF, Entry
+from mlrun.config.values import describe
+
+DOCS = Path(__file__).resolve().parent
+FIGURES = {  # names in `figures:` of a model -> what to look at
+    "labels": "confusion matrix",
+    "values": "predicted against true values",
+    "importance": "feature importance or coefficients",
+    "boundary": "decision regions",
+    "convolution": "filters, feature maps, Grad-CAM",
+    "clusters": "clusters against classes",
+    "dendrogram": "dendrogram",
+    "components": "explained variance, components",
+    "vectors": "vectors in two dimensions",
+    "anomalies": "distribution of the scores",
+    "restored": "reconstructions",
+    "latent": "latent space",
+    "latent_arithmetic": "latent arithmetic",
+    "samples": "samples per epoch",
+    "denoising": "path from noise to data",
+    "translations": "translations",
+    "beam_errors": "errors of model and search",
+    "attention": "attention maps",
+    "continuations": "sample texts",
+    "words": "nearest words",
+    "pairs": "distances of pairs",
+    "episodes": "returns, a film of an episode",
+    "action_values": "policy and values",
+    "translated_images": "images there and back",
+}
+PAGES = {  # family -> its page
+    "convolutional networks": "convolution.md",
+    "similarity learning": "similarity.md",
+    "text classification": "sequences.md#text-classification",
+    "word vectors": "word_vectors.md",
+    "language models": "sequences.md#language-models",
+    "translation": "sequences.md#translation",
+    "generative models": "generative.md",
+    "reinforcement learning": "reinforcement.md",
+}
+PRACTICE = (  # topic, command, what to look at, page
+    ("training, validation and test split", "mlrun model=mlp dataset.split.train=0.8 dataset.split.val=0.1 dataset.split.test=0.1", "`val/…` against `test/…`", "practice.md"),
+    ("baselines", "mlrun model=baseline dataset=breast_cancer", "`baseline_accuracy`", "practice.md"),
+    ("overfitting and regularization", "mlrun -m model=mlp trainer.l2=0,0.001,0.01", "train against validation loss", "sweeps.md"),
+    ("dropout", "mlrun -m model=mlp model.network.dropout=0,0.2,0.5", "train against validation loss", "sweeps.md"),
+    ("early stopping", "mlrun model=mlp trainer.max_epochs=200 trainer.early_stopping_patience=10", "learning curves", "runs.md"),
+    ("optimizers", "mlrun -m optim=sgd,momentum,rmsprop,adam", "learning curves", "sweeps.md"),
+    ("learning-rate schedules", "mlrun -m optim=sgd scheduler=none,step,cosine,one_cycle", "panel `lr` of the learning curves", "sweeps.md"),
+    ("initialization", "mlrun -m model=mlp model.network.init=zeros,small,xavier,he", "first epochs of the loss", "sweeps.md"),
+    ("normalization layers", "mlrun -m model=mlp model.network.norm=null,batch,layer", "learning curves", "sweeps.md"),
+    ("data augmentation", "mlrun model=cnn augment=affine", "augmented images", "convolution.md"),
+    ("transfer learning", "mlrun experiment=transfer_source", "accuracy after few epochs", "convolution.md"),
+    ("class imbalance", "mlrun model=logistic_regression model.class_weight=balanced", "recall per class", "practice.md"),
+    ("cross-validation", "mlrun model=svm trainer=kfold trainer.folds=10", "`cv/…` and `cv_std/…`", "practice.md"),
+    ("model comparison", "mlrun -m experiment=compare", "ranked table", "practice.md"),
+    ("hyperparameter search", "mlrun -m experiment=tune/mlp_digits", "history and importance", "sweeps.md"),
+    ("bias and variance", "mlrun diagnose RUN", "the gaps", "practice.md"),
+    ("error analysis", "mlrun errors RUN", "`errors/mistakes.csv`", "practice.md"),
+)  # fmt: skip
+REFERENCE = (  # title, file, the group of its keys
+    ("Run", "config.yaml", ""),
+    ("Trainer", "trainer/default.yaml", "trainer"),
+    ("Cross-validation (`trainer=kfold`)", "trainer/kfold.yaml", "trainer"),
+    ("Tables (`dataset=csv`)", "dataset/csv.yaml", "dataset"),
+    ("Image folders (`dataset=image_folder`)", "dataset/image_folder.yaml", "dataset"),
+    ("Labelled texts (`dataset=labelled_text`)", "dataset/labelled_text.yaml", "dataset"),
+    ("Text (`dataset=text_file`)", "dataset/text_file.yaml", "dataset"),
+    ("Environments (`dataset=gymnasium`)", "dataset/gymnasium.yaml", "dataset"),
+    ("Sweeps: launcher", "hydra/launcher/pool.yaml", "hydra.launcher"),
+    ("Sweeps: grid", "hydra/sweeper/grid.yaml", "hydra.sweeper"),
+    ("Search", "hydra/sweeper/optuna.yaml", "hydra.sweeper"),
+)
+
+
+def course() -> str:
+    """Every topic in teaching order: the command, what to look at, the measured result, and the paper."""
+    lines = [
+        "# Course map",
+        "",
+        "Every topic of a machine-learning course, in teaching order. Each command runs as it is, with a dataset that needs no download. "
+        "`mlrun show model=NAME` shows the settings. Made from the headers of `conf/` by `python docs/generate.py`.",
+        "",
+        "## Practice",
+        "",
+        "| topic | command | look at |",
+        "|---|---|---|",
+    ]
+    lines += [f"| [{topic}]({page}) | `{command}` | {look} |" for topic, command, look, page in PRACTICE]
+    for family, models in catalogue.by_family(packaged("model")).items():
+        title = family[0].upper() + family[1:]
+        lines += ["", f"## {title}", ""]
+        if family in PAGES:
+            lines += [f"[More about {family}]({PAGES[family]})", ""]
+        lines += ["| method | command | look at | measured | source |", "|---|---|---|---|---|"]
+        lines += [row(entry) for entry in models]
+    lines += ["", "## Presets with published settings", "", "| preset | what it reproduces |", "|---|---|"]
+    for entry in packaged("experiment"):
+        text = " ".join(entry.head.split())
+        lines.append(f"| `mlrun experiment={entry.name}` | {cell(text)} |")
+    return "\n".join(lines) + "\n"
+
+
+def packaged(group: str) -> list[Entry]:
+    """The package's own entries: those of the working directory are not documented."""
+    return [entry for entry in catalogue.entries(group) if not entry.own]
+
+
+def row(entry: Entry) -> str:
+    """The line of a model."""
+    looks = [FIGURES.get(str(name), "") for name in entry.get("figures") or [] if isinstance(name, str)]
+    look = ", ".join(dict.fromkeys(look for look in looks if look))
+    measured = entry.measured.removeprefix("Default run: ").removeprefix("Default run, ")
+    method = entry.summary.partition(":")[0] if ":" in entry.summary else entry.summary.rstrip(".")
+    return f"| {cell(method)} | `mlrun model={entry.name}` | {look} | {cell(measured)} | {cell(entry.paper)} |"
+
+
+def reference() -> str:
+    """Every key that mlrun reads, with its default, type and comment."""
+    lines = [
+        "# Reference",
+        "",
+        "All settings that do not depend on a model. Those of a model, dataset, optimizer or schedule: `mlrun show model=NAME`. "
+        "The value of every key: `mlrun --cfg job`. Made by `python docs/generate.py`.",
+    ]
+    for title, file, group in REFERENCE:
+        lines += ["", f"## {title}", "", "| key | default | values | meaning |", "|---|---|---|---|"]
+        for key, value, comment in commented(CONF / file):
+            path = f"{group}.{key}" if group else key
+            kinds = describe(schema.KEYS[path]) if path in schema.KEYS else ""
+            lines.append(f"| `{path}` | `{value}` | {cell(kinds)} | {cell(comment)} |")
+    lines += ["", "## Commands", "", "| command | what it does |", "|---|---|"]
+    from importlib import import_module
+
+    from mlrun.commands import verbs
+
+    for verb in verbs():
+        lines.append(f"| `mlrun {verb}` | {cell(import_module(f'mlrun.commands.{verb}').SUMMARY)} |")
+    return "\n".join(lines) + "\n"
+
+
+_LINE = re.compile(r"^(?P<indent> *)(?P<key>\w+):(?: (?P<value>.*?))?(?:\s+# (?P<comment>.*))?$")
+
+
+def commented(path: Path) -> Iterator[tuple[str, str, str]]:
+    """(key, value as written, comment) of each line with a value; the keys of mappings are joined by dots."""
+    parents: list[str] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        found = _LINE.match(line)
+        if not found or line.startswith("#"):
+            continue
+        depth, key, value = len(found["indent"]) // 2, found["key"], (found["value"] or "").strip()
+        parents = [*parents[:depth], key]
+        dotted = ".".join(parents)
+        if parents[0] in ("defaults", "hydra", "_target_") or key in ("name", "facts", "_target_") or not value:
+            continue
+        yield dotted, value.replace("|", "\\|"), found["comment"] or ""
+
+
+def cell(text: str) -> str:
+    """Text for a cell of a table."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Writes or checks the pages; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page is out of date")
+    arguments = parser.parse_args(argv)
+    stale = []
+    for name, page in (("course.md", course()), ("reference.md", reference())):
+        path = DOCS / name
+        if not path.is_file() or path.read_text(encoding="utf-8") != page:
+            stale.append(name)
+            if not arguments.check:
+                path.write_text(page, encoding="utf-8")
+    for name in stale:
+        print(f"{name} is out of date: run python docs/generate.py" if arguments.check else f"{name} written")
+    return 1 if arguments.check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
