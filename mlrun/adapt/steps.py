@@ -25,7 +25,7 @@ from mlrun.adapt.sources import (
     stored_tensors,
     torchvision_tensors,
 )
-from mlrun.adapt.target import HEAD, Target, layers, matches
+from mlrun.adapt.target import HEAD, Target, for_backbone, layers, matches
 from mlrun.adapt.vocabulary import learned_tokens, misleading_sizes, preprocessor_of, vocabularies
 from mlrun.config.validate import nearest
 from mlrun.errors import ConfigError
@@ -144,7 +144,8 @@ class Loaded:
 class Start(Step):
     """Copies into the task every tensor of a source that has the same name and shape.
 
-    A head that was trained for other classes, where the source records its classes, keeps its random initialization.
+    A head that was trained for other classes, where the source records its classes, keeps its random initialization. The layers of a
+    classifier also fit a backbone that is made of the same network.
 
     From word vectors (a run of word2vec or GloVe, a file in their text format) the embedding of another model's vocabulary starts by word.
 
@@ -196,6 +197,7 @@ class Start(Step):
                 return
         tensors, recipe = self._read(target, context, weights)
         own, report = target.task.state_dict(), Loaded(self.source)
+        tensors = for_backbone(tensors, own, target.prefix)
         if self.only is not None:
             names = [target.name_of(name) for name in own]
             for pattern in self.only:

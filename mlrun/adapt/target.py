@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 
-from torch import nn
+from torch import Tensor, nn
 
 # Modules that count as a layer for `first_N` and gradual unfreezing; norms and free parameters belong to the layer before them.
 WEIGHTED = (
@@ -23,6 +23,7 @@ WEIGHTED = (
 )
 HEAD = "head"  # the part of a network that makes its answer
 SINGLE = "network"  # the attribute of a task's only network
+BACKBONE = "backbone"  # the part of a detection or segmentation network that has the layers of a classifier
 
 
 class Target:
@@ -97,6 +98,22 @@ def matches(name: str, pattern: str) -> bool:
     """
     steps = name.split(".")
     return any(fnmatchcase(".".join(steps[:count]), pattern) for count in range(1, len(steps) + 1))
+
+
+def for_backbone(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Tensors of a source by full name, those of a classifier's layers under the names that they have in the task's backbone.
+
+    Args:
+        tensors: of the source.
+        own: of the task.
+        prefix: of the task's only network.
+    """
+
+    def placed(full: str) -> str:
+        inside = f"{prefix}{BACKBONE}.{full.removeprefix(prefix)}"
+        return inside if full not in own and inside in own and inside not in tensors else full
+
+    return {placed(full): tensor for full, tensor in tensors.items()}
 
 
 @contextmanager

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from mlrun.data.module import RowData
-    from mlrun.predictions.learner import Evaluation
+    from mlrun.predictions.learner import Evaluation, Learner
 
 SUMMARY = "list confident mistakes and likely label errors; error rates by class and subgroup"
 COLUMNS, SHOWN = 60, 8  # most columns that are sliced; most rows of a table that are printed
@@ -61,12 +61,13 @@ def run(argv: list[str]) -> int:
         ("column", "values", "rows", "error", "standard errors above all"),
         *slices(found.predictions, truth, _columns(data, data.rows(part), arguments.by)),
     ]
-    for name, table in tables.items():
+    further = {name: table for one in found.evaluators.values() for name, table in one.error_tables().items()}
+    for name, table in {**tables, **further}.items():
         if len(table) > 1:
             with open(folder / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
                 csv.writer(file).writerows(safe_rows(table))
-    _draw(found, truth, data, {"mistakes": mistakes, "mislabelled": mislabelled}, folder)
-    _show(part, found, truth, tables)
+    _draw(learner, found, truth, data, {"mistakes": mistakes, "mislabelled": mislabelled}, folder)
+    _show(part, found, truth, {**tables, **further})
     print(f"\n{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
     with Record(arguments.run, cfg, "errors", f"errors {part}", {"part": part}) as tracked:
         tracked.metrics({"mistakes": len(tables["mistakes"]) - 1, "mislabelled": len(tables["mislabelled"]) - 1})
@@ -141,7 +142,9 @@ def _columns(data: RowData, rows: np.ndarray, by: str | None) -> dict[str, np.nd
     return {name: data.column(name)[rows] for feature in tables for name in feature.names[:COLUMNS]}
 
 
-def _draw(found: Evaluation, truth: np.ndarray, data: RowData, places: dict[str, np.ndarray], folder: Path) -> None:
+def _draw(
+    learner: Learner, found: Evaluation, truth: np.ndarray, data: RowData, places: dict[str, np.ndarray], folder: Path
+) -> None:
     import numpy as np
 
     from mlrun.data.features import Image
@@ -150,7 +153,13 @@ def _draw(found: Evaluation, truth: np.ndarray, data: RowData, places: dict[str,
 
     image = next((name for name in data.inputs if isinstance(data.features[name], Image)), None)
     predictions = found.predictions
-    if image is None or not isinstance(predictions, LabelPredictions):
+    if image is None:
+        return
+    if not isinstance(predictions, LabelPredictions):
+        for view in learner.views:
+            for name, figure in view.draw(learner, data, found):
+                if name.startswith("worst"):
+                    save(figure, folder / f"{name}.png")
         return
     confidence = predictions.confidence()
     for name, title, order in (
@@ -186,13 +195,14 @@ def _show(part: str, found: Evaluation, truth: Any, tables: dict[str, Table]) ->
     else:
         wrong = int((size > 0).sum())
         print(f"{part}: {wrong:,} of {len(size):,} wrong ({wrong / len(size):.2%})")
-    for name, title in (
-        ("mistakes", "most confident mistakes"),
-        ("mislabelled", "likely mislabelled"),
-        ("classes", "classes"),
-        ("slices", "slices, the worst first"),
-    ):
-        table = tables[name]
+    titles = {
+        "mistakes": "most confident mistakes",
+        "mislabelled": "likely mislabelled",
+        "classes": "classes",
+        "slices": "slices, the worst first",
+    }
+    for name, table in tables.items():
+        title = titles.get(name, name)
         if len(table) < 2:
             continue
         width = len(table[0])

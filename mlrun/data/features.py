@@ -64,6 +64,19 @@ class Image(Feature):
 
 
 @dataclass(frozen=True)
+class Photo(Image):
+    """An image in which places matter: the whole image is read, whatever its size, and predictions are in its own pixels.
+
+    Column: (rows, channels, height, width) uint8 where all have the same size, a list of such arrays, or `ImageFiles`. `shape` stays None.
+
+    channels: 3, or 1 for grey images.
+    """
+
+    encoder: ClassVar[str | None] = "mlrun.data.preprocess.photos.PhotoEncoder"
+    channels: int = 3
+
+
+@dataclass(frozen=True)
 class Vector(Feature):
     """Column: (rows, size) numbers, each component with a name."""
 
@@ -242,19 +255,32 @@ class Boxes(Feature):
 
 @dataclass(frozen=True)
 class Mask(Feature):
-    """The class of every pixel of an image. Column: (rows, height, width) integers, indices into `classes`; `void` marks pixels that are ignored."""
+    """The class of every pixel of an image. Column: (rows, height, width) integers, indices into `classes`, or a list of such arrays where sizes
+    differ; `void` marks pixels that are ignored."""
 
     kind: ClassVar[str] = "mask"
+    encoder: ClassVar[str | None] = "mlrun.data.preprocess.masks.MaskEncoder"
     classes: list[str]
     void: int | None = None
+
+    def describe(self, value: Any) -> dict[str, int]:
+        """Pixels of each class."""
+        flat = np.ravel(value)
+        counts = np.bincount(flat[flat != self.void].astype(np.int64), minlength=len(self.classes))
+        return {name: int(count) for name, count in zip(self.classes, counts) if count}
 
 
 @dataclass(frozen=True)
 class Points(Feature):
-    """Named points in an image. Column: (rows, points, 2) float32, x and y in pixels of the image; NaN where a point is not visible."""
+    """Named points in an image. Column: (rows, points, 2) float32, x and y in pixels of the image; NaN where a point is not visible.
+
+    mirrored: for each point the index of the one that takes its place in a mirror image, such as the right eye for the left one; None: itself.
+    """
 
     kind: ClassVar[str] = "points"
+    encoder: ClassVar[str | None] = "mlrun.data.preprocess.points.PointsEncoder"
     names: list[str]
+    mirrored: list[int] | None = None
 
     def describe(self, value: Any) -> dict[str, list[float]]:
         return {name: [float(x), float(y)] for name, (x, y) in zip(self.names, value)}

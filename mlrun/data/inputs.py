@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlrun.data.examples import Examples
-from mlrun.data.features import CATEGORY, NUMBER, PATH, Feature, Image, Label, Row, Text, Vector, shape_of
+from mlrun.data.features import CATEGORY, NUMBER, PATH, Feature, Image, Label, Photo, Row, Text, Vector, shape_of
 from mlrun.data.preprocess.text import as_texts
 from mlrun.data.readers.columns import as_columns
 from mlrun.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+DATA, LONGEST_PATH = "data:image/png;base64,", 4096  # beginning of an image as text; characters of a path, at most
 
 
 def as_examples(given: Any, features: Mapping[str, Feature]) -> Examples:
@@ -52,6 +54,10 @@ def as_input(examples: Examples) -> Any:
         column = examples[name]
         if isinstance(feature, Row):
             return _with_iso_dates(column)
+        if isinstance(feature, Photo):
+            import pandas as pd
+
+            return pd.DataFrame({name: [as_text(image) for image in column]})
         if isinstance(feature, Text):
             import pandas as pd  # takes 0.3 s, which an array can do without
 
@@ -70,6 +76,8 @@ def as_input(examples: Examples) -> Any:
             parts |= {key: table[key].to_numpy() for key in feature.names}
         elif isinstance(feature, Vector):
             parts |= {key: np.asarray(column)[:, at] for at, key in enumerate(feature.names)}
+        elif isinstance(feature, Photo):
+            parts[name] = [as_text(image) for image in column]
         else:
             parts[name] = [np.asarray(value).tolist() if isinstance(value, np.ndarray) else value for value in column]
     return pd.DataFrame(parts)
@@ -102,6 +110,10 @@ def _single(given: Any, name: str, feature: Feature) -> Any:
         return texts
     if hasattr(given, "columns") and list(given.columns) == [name] and given[name].dtype == object:
         given = given[name]
+    if isinstance(feature, Photo):
+        if hasattr(given, "columns") and name in given.columns:
+            given = given[name]
+        return _photos(list(given), feature, None)
     if isinstance(feature, Image) and _are_paths(given):
         return _images(list(given), feature, None)
     values = np.asarray(given.to_numpy() if hasattr(given, "to_numpy") else given)
@@ -144,6 +156,8 @@ def _from_columns(frame: pd.DataFrame, name: str, feature: Feature, folder: Path
     if kinds == {PATH}:
         assert isinstance(feature, Image)
         values = list(frame[name])
+        if isinstance(feature, Photo):
+            return _photos(values, feature, folder)
         if values and not isinstance(values[0], (str, Path)):
             pixels = np.array([np.asarray(value) for value in values]).reshape(len(values), *shape_of(feature))
             as_bytes = pixels.dtype.kind in "iu" and feature.value_range == 255
@@ -167,6 +181,61 @@ def _images(paths: list[Any], feature: Image, folder: Path | None) -> np.ndarray
     for row, file in enumerate(files):
         pixels[row] = read_image(file, (height, width), grey=channels == 1)
     return pixels if feature.value_range == 255 else pixels * (feature.value_range / 255)
+
+
+def _photos(values: list[Any], feature: Photo, folder: Path | None) -> list[np.ndarray]:
+    return [read_photo(value, feature, folder) for value in values]
+
+
+def read_photo(value: Any, feature: Photo, folder: Path | None = None) -> np.ndarray:
+    """An image (channels, height, width) uint8 from a path, from a text as `as_text` makes it, or from an array.
+
+    Args:
+        value: what is given for the image.
+        feature: the model's input.
+        folder: base of relative paths.
+
+    Raises:
+        DataError: it is no image, or one of another form.
+    """
+    from mlrun.data.readers.images import as_pixels, read_whole, upright
+
+    grey = feature.channels == 1
+    if isinstance(value, str) and (value.startswith("data:") or len(value) > LONGEST_PATH):
+        return as_pixels(upright(_decoded(value)), grey)
+    if isinstance(value, (str, Path)):
+        return read_whole(value if folder is None else folder / value, grey)
+    pixels = np.asarray(value)
+    if pixels.ndim != 3 or pixels.shape[0] != feature.channels:
+        raise DataError(f"an image of shape {pixels.shape}; this model takes ({feature.channels}, height, width)")
+    return pixels.clip(0, 255).astype(np.uint8)
+
+
+def as_text(image: np.ndarray) -> str:
+    """An image (channels, height, width) uint8 as the text of a PNG file in base64, for services."""
+    import base64
+    import io
+
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(buffer, "PNG")
+    return DATA + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _decoded(text: str) -> Any:
+    """The PIL image of a base64 text with or without its head. Raises DataError."""
+    import base64
+    import io
+
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        opened = Image.open(io.BytesIO(base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text)))
+        opened.load()
+        return opened
+    except (ValueError, OSError, UnidentifiedImageError) as error:
+        raise DataError(f"a text that is no image in base64 ({error}): {text[:40]}...") from None
 
 
 def same_form(own: Mapping[str, Feature], other: Mapping[str, Feature]) -> bool:

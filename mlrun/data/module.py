@@ -7,12 +7,14 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from mlrun.data.examples import Examples
 from mlrun.data.features import Feature, Label, Value
+from mlrun.data.readers.images import ImageFiles
 from mlrun.data.splits import PARTS, TRAIN_DEV, SmallClass, part_sizes, split_classes, split_rows
 from mlrun.errors import DataError
 
@@ -447,7 +449,11 @@ def sequence_lengths(encoded: Mapping[str, Any]) -> torch.Tensor | None:
 
 
 def add_to_digest(digest: Any, column: Any) -> None:
-    """Hashes the values of a column: arrays by dtype, shape and bytes, texts and nested values by their text."""
+    """Hashes the values of a column: arrays by dtype, shape and bytes, files by their bytes, texts and nested values by their text."""
+    if isinstance(column, ImageFiles):
+        for path in column.paths:
+            digest.update(Path(path).read_bytes())
+        return
     if isinstance(column, np.ndarray) and column.dtype != object:
         digest.update(f"{column.dtype.str}{column.shape}".encode())
         digest.update(np.ascontiguousarray(column).data)

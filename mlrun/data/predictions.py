@@ -14,7 +14,11 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from mlrun.data.run_lengths import run_lengths
+
 P = TypeVar("P", bound="Predictions")
+
+SURE = 0.3  # score from which a predicted box counts when mistakes are counted or drawn
 
 
 @dataclass
@@ -323,9 +327,16 @@ class BoxesPredictions(Predictions):
             ]
         }
 
+    def above(self, least_score: float) -> BoxesPredictions:
+        """Only the objects with at least this score."""
+        kept = [scores >= least_score for scores in self.scores]
+        found = ([one[at] for one, at in zip(parts, kept)] for parts in (self.boxes, self.labels, self.scores))
+        return BoxesPredictions(self.classes, *found)
+
     def mistakes(self, truth: Sequence[dict[str, np.ndarray]]) -> np.ndarray:
-        """1 - F1 of the detected objects, matched one to one at an intersection over union of at least 0.5."""
-        return np.array([1 - self._f1(row, true) for row, true in enumerate(truth)])
+        """1 - F1 of the objects with a score of at least SURE, matched one to one at an intersection over union of at least 0.5."""
+        sure = self.above(SURE)
+        return np.array([1 - sure._f1(row, true) for row, true in enumerate(truth)])
 
     def _f1(self, row: int, true: dict[str, np.ndarray]) -> float:
         count = len(self.boxes[row]) + len(true["boxes"])
@@ -395,23 +406,37 @@ class TagsPredictions(Predictions):
 
 @dataclass
 class MaskPredictions(Predictions):
-    """The class of each pixel: (rows, height, width) indices. A row lists the number of pixels per class."""
+    """The class of each pixel: per row (height, width) indices at the size of the original image. A row has the mask in COCO's run lengths (down
+    the columns, beginning with background), for each class that occurs but the first, and the number of pixels per class.
+
+    void: the value of true masks whose pixels do not count, None if there is none.
+    """
 
     kind: ClassVar[str] = "mask"
-    shared: ClassVar[tuple[str, ...]] = ("classes",)
+    shared: ClassVar[tuple[str, ...]] = ("classes", "void")
     classes: list[str]
     masks: list[np.ndarray] | np.ndarray
+    void: int | None = None
 
     def row(self, row: int) -> dict[str, Any]:
-        counts = np.bincount(np.ravel(self.masks[row]), minlength=len(self.classes))
-        return {f"pixels_{name}": int(count) for name, count in zip(self.classes, counts)}
-
-    def answers(self) -> Any:
-        return self.masks
+        mask = np.asarray(self.masks[row])
+        counts = np.bincount(np.ravel(mask), minlength=len(self.classes))
+        return {
+            "prediction": [
+                {"label": name, "size": list(mask.shape), "counts": run_lengths(mask == at)}
+                for at, name in enumerate(self.classes)
+                if at and counts[at]
+            ],
+            **{f"pixels_{name}": int(count) for name, count in zip(self.classes, counts)},
+        }
 
     def mistakes(self, truth: Sequence[np.ndarray]) -> np.ndarray:
         """The fraction of pixels with a wrong class."""
-        return np.array([float(np.mean(mask != true)) for mask, true in zip(self.masks, truth)])
+        return np.array([self._wrong(mask, np.asarray(true)) for mask, true in zip(self.masks, truth)])
+
+    def _wrong(self, mask: np.ndarray, true: np.ndarray) -> float:
+        counted = np.ones(true.shape, dtype=bool) if self.void is None else true != self.void
+        return float(np.mean(mask[counted] != true[counted])) if counted.any() else 0.0
 
 
 @dataclass

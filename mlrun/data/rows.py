@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from mlrun.data.examples import Examples
-from mlrun.data.features import CATEGORY, NUMBER, PATH, TEXT, Feature, Image, Row, Text, shape_of
-from mlrun.data.inputs import from_table
+from mlrun.data.features import CATEGORY, NUMBER, PATH, TEXT, Feature, Image, Photo, Row, Text, shape_of
+from mlrun.data.inputs import from_table, read_photo
 from mlrun.data.readers.images import SUFFIXES as IMAGE_SUFFIXES
 from mlrun.data.readers.images import images_in, read_image
 from mlrun.data.readers.row_files import READERS, Fields, Parsed, Reading, Rejected
@@ -61,7 +61,7 @@ def read_rows(
     """
     kind = format or _format(source)
     if kind == "images":
-        if [type(feature) for feature in features.values()] != [Image]:
+        if len(features) != 1 or not isinstance(next(iter(features.values())), Image):
             raise DataError(f"{source}: this model does not take images" + (" alone" if len(features) > 1 else ""))
         return _images(source, features)
     fields = [pair for name, feature in features.items() for pair in feature.columns(name)]
@@ -145,7 +145,7 @@ def _unreadable(
     reasons: dict[int, str] = {}
     for row in np.flatnonzero(~absent):
         try:
-            read_image(folder / str(column.iloc[row]), feature.shape[1:], grey=feature.shape[0] == 1)
+            _image(str(column.iloc[row]), feature, folder)
         except DataError as error:
             reasons[int(row)] = str(error)
     mask = np.zeros(len(column), dtype=bool)
@@ -169,21 +169,30 @@ def _images(source: str, features: Features) -> Iterator[Callable[[], Piece]]:
         yield partial(_image_piece, files[start : start + IMAGES], path, features)
 
 
+def _image(file: Path | str, feature: Image, folder: Path = Path()) -> np.ndarray:
+    """(channels, height, width) uint8 as the model reads it. Raises DataError."""
+    if isinstance(feature, Photo):
+        return read_photo(file, feature, folder)
+    channels, height, width = shape_of(feature)
+    return read_image(folder / file, (height, width), grey=channels == 1)
+
+
 def _image_piece(files: list[Path], path: Path, features: Features) -> Piece:
     ((name, feature),) = features.items()
     assert isinstance(feature, Image)
-    channels, height, width = shape_of(feature)
     images: list[np.ndarray] = []
     places: list[str] = []
     rejected: list[Rejected] = []
     for file in files:
         place = str(file.relative_to(path)) if path.is_dir() else str(file)
         try:
-            images.append(read_image(file, (height, width), grey=channels == 1))
+            images.append(_image(file, feature))
             places.append(place)
         except DataError as error:
             rejected.append(Rejected(place, str(error).partition(": ")[2], ""))
     if not images:
         return Piece(None, places, rejected)
+    if isinstance(feature, Photo):
+        return Piece(Examples({name: images}, features), places, rejected)
     x, scale = np.stack(images), (feature.value_range or 255) / 255
     return Piece(Examples({name: x if scale == 1 else x * scale}, features), places, rejected)

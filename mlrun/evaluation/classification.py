@@ -64,10 +64,15 @@ class Classification(Evaluator):
 
 
 def recall_names(target: Label) -> list[str]:
-    """Names of the metrics with the recall of each class, in the classes' order; none for many classes. MLflow permits some characters only."""
+    """Names of the metrics with the recall of each class, in the classes' order; none for many classes."""
     if len(target.names) > RECALLS:
         return []
-    return ["recall_" + re.sub(r"[^\w. -]", "_", str(name)) for name in target.names]
+    return [f"recall_{metric_name(name)}" for name in target.names]
+
+
+def metric_name(name: Any) -> str:
+    """The name of a class as part of the name of a metric: MLflow permits some characters only."""
+    return re.sub(r"[^\w. -]", "_", str(name))
 
 
 def baseline_of(subject: Subject) -> Mapping[str, Any]:

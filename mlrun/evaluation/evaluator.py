@@ -80,6 +80,10 @@ class Evaluator(ABC):
     def compute(self) -> dict[str, float]:
         """Metrics by name, without the part's prefix."""
 
+    def error_tables(self) -> dict[str, list[tuple[Any, ...]]]:
+        """After `compute`: name -> further table of `mlrun errors`, its head first."""
+        return {}
+
 
 def make_evaluators(entries: Sequence[Any] | None, target: Feature | None = None) -> list[Evaluator]:
     """The evaluators of a model's YAML that suit the dataset's target; None: the default ones of the target.

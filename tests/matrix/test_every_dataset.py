@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 from mlrun.config.catalogue import entries
 from tests.matrix.walk import walk
+from tests.vision import files as annotated
 
 random = np.random.default_rng(0)
 WORDS = {"good": "fine lovely great warm".split(), "bad": "dull grim cold poor".split()}
@@ -137,7 +139,82 @@ def write_cifar(folder: Path, name: str) -> list[str]:
     return [f"data_dir={folder}", "dataset.split.train=0.6", "dataset.split.val=0.4"]
 
 
+ENLARGED = ["dataset.image_size=32", "dataset.split.train=2", "dataset.split.val=1", "dataset.split.test=1"]
+
+
+def write_voc(folder: Path) -> list[str]:
+    annotated.write_voc(folder)
+    return [f"dataset.path={folder}", *ENLARGED]
+
+
+def write_voc_masks(folder: Path) -> list[str]:
+    annotated.write_masks(folder, (0, 3, 255))
+    (folder / "images").rename(folder / "JPEGImages")
+    (folder / "masks").rename(folder / "SegmentationClass")
+    return [f"dataset.path={folder}", *ENLARGED]
+
+
+def write_bccd(folder: Path) -> list[str]:
+    annotated.write_voc(folder / "bccd")
+    return [f"data_dir={folder}", *ENLARGED]
+
+
+def write_mask_folders(folder: Path) -> list[str]:
+    annotated.write_masks(folder)
+    return [f"dataset.path={folder}", *ENLARGED]
+
+
+def write_membrane(folder: Path) -> list[str]:
+    annotated.write_masks(folder / "membrane", (255, 0, 0))
+    for own, theirs in (("images", "image"), ("masks", "label")):
+        (folder / "membrane" / own).rename(folder / "membrane" / theirs)
+    return [f"data_dir={folder}", *ENLARGED]
+
+
+def write_coco(folder: Path) -> list[str]:
+    return [f"dataset.path={annotated.write_coco(folder)[1]['path']}", *ENLARGED]
+
+
+def write_coco_points(folder: Path) -> list[str]:
+    annotated.write_images(folder / "images")
+    content = annotated.points_of_coco()
+    content["images"] += [{"id": 10, "file_name": "3.png"}]
+    content["annotations"] += [{**content["annotations"][0], "image_id": 10}]
+    (folder / "points.json").write_text(json.dumps(content))
+    return [f"dataset.path={folder / 'points.json'}", *ENLARGED, "dataset.split.train=1"]
+
+
+def write_coco_masks(folder: Path) -> list[str]:
+    path = Path(annotated.write_coco(folder)[1]["path"])
+    content = json.loads(path.read_text())
+    for one in content["annotations"]:
+        left, top, width, height = one["bbox"]
+        one["segmentation"] = [[left, top, left + width, top, left + width, top + height]]
+    path.write_text(json.dumps(content))
+    return [f"dataset.path={path}", *ENLARGED]
+
+
+def write_yolo_folder(folder: Path) -> list[str]:
+    annotated.write_yolo(folder)
+    return [f"dataset.path={folder}", *ENLARGED]
+
+
+def write_keypoints(folder: Path) -> list[str]:
+    annotated.write_points(folder)
+    return [f"dataset.path={folder / 'points.csv'}", *ENLARGED, "dataset.split.train=1"]
+
+
 FILES = {
+    "voc": write_voc,
+    "voc_masks": write_voc_masks,
+    "bccd": write_bccd,
+    "mask_folders": write_mask_folders,
+    "membrane": write_membrane,
+    "coco": write_coco,
+    "coco_masks": write_coco_masks,
+    "coco_points": write_coco_points,
+    "yolo_folder": write_yolo_folder,
+    "keypoints": write_keypoints,
     "csv": write_table,
     "image_folder": write_images,
     "unpaired_folders": write_unpaired,
@@ -152,6 +229,7 @@ FILES = {
     **dict.fromkeys(("mnist", "fashion_mnist"), write_idx),
     **dict.fromkeys(("cifar10", "cifar100"), write_cifar),
 }
+SCENES = ["dataset.scenes=60", "dataset.split={train: 0.6, val: 0.2, test: 0.2}"]
 SMALL = {
     **dict.fromkeys(("reverse", "dates"), ["dataset.rows=300", "dataset.split.val=40", "dataset.split.test=40"]),
     "arithmetic": ["dataset.rows=300", "dataset.split.train=220", "dataset.split.val=40", "dataset.split.test=40"],
@@ -162,6 +240,9 @@ SMALL = {
     "docstrings": ["dataset.packages=[filelock]", "dataset.steps_per_epoch=2"],
     "docstring_packages": ["dataset.packages=[filelock,pooch]"],
     "language_id": ["dataset.languages=[de,fr,vi]"],
+    **dict.fromkeys(("digit_scenes", "digit_scenes_one", "digit_scenes_masks", "digit_scenes_labels"), SCENES),
+    "landmarks_synthetic": ["dataset.rows=60"],
+    "style_images": ["dataset.side=32", "dataset.steps_per_epoch=2"],
     "glyphs": ["dataset.scripts=[GREEK]", "dataset.characters=20"],
     "gymnasium": ["dataset.id=CartPole-v1"],
     "unpaired_digits": [f"dataset.images.split.{part}={size}" for part, size in (("train", 60), ("val", 30), ("test", 30))],
@@ -176,6 +257,12 @@ BY_PROBLEM = {  # a model that works on every dataset of the problem
     "control": ["model=dqn", "model.steps_per_epoch=128", *ACTING],
     "similarity": ["model=triplet", "+model.network.channels=[8,8]"],
     "auto": ["model=mlp"],
+    "detection": ["model=yolo", "model.network.backbone.channels=[8,8,8,8]", "model.network.hidden=8"],
+    "localization": ["model=localization", "model.network.backbone.channels=[8,8,8,8]"],
+    "segmentation": ["model=fcn", "model.network.backbone.channels=[8,8,8,8]"],
+    "landmarks": ["model=landmarks", "model.network.channels=[8,8,8]", "model.network.hidden=[8]"],
+    "multi_label": ["model=multi_label", "model.network.channels=[8,8,8]"],
+    "style_transfer": ["model=style_transfer", "model.network.channels=[8,8,8,8]"],
 }
 BY_FACT = {
     "vocab_size": ["model=text_bag"],

@@ -15,7 +15,18 @@ DOCS = ["dataset.packages=[filelock]"]
 ACTING = ["dataset.num_envs=2", "dataset.val_episodes=2", "dataset.test_episodes=2"]
 DRAWN = ["dataset.split.train=200", "dataset.split.val=60", "dataset.split.test=60"]
 TABLE = ["model.controller.epochs=1", "model.controller.steps_per_epoch=500", *ACTING[1:]]
+SCENES = [
+    "dataset.scenes=60",
+    "dataset.split={train: 0.6, val: 0.2, test: 0.2}",
+    "model.network.backbone.channels=[8,8,8,8]",
+]
 SIZES = {
+    **dict.fromkeys(("localization", "yolo", "fcn", "unet"), SCENES),
+    "faster_rcnn": [*SCENES[:2], "model.network.backbone.channels=[8,8,8]"],
+    **dict.fromkeys(("fast_rcnn", "rcnn"), [*SCENES[:2], "model.network.backbone.channels=[8,8,8]", "model.network.step=0.6"]),
+    "multi_label": [*SCENES[:2], "model.network.channels=[8,8,8,8]"],
+    "landmarks": ["dataset.rows=60", "model.network.channels=[8,8,8,8]", "model.network.hidden=[16]"],
+    "style_transfer": ["dataset.side=32", "dataset.steps_per_epoch=3", "model.network.channels=[8,8,8,8]"],
     "alexnet": ["model.network.channels=[8,8,8,8,8]", "model.network.hidden=32"],
     "vgg": ["model.network.width=0.03125"],
     "nin": ["model.network.widths=[[8,8],[8,8]]", "model.network.head_widths=[8]"],

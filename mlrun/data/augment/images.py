@@ -9,13 +9,14 @@ This is our own code because kornia draws only from torch's global generator, an
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mlrun.data.augment.motion import Motion, Part, inverse, shifted
 from mlrun.data.resizing import resize
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 class Augmentation:
     """Turns a raw batch into network input: scales it to [0, 1], resizes it, applies each step, then normalizes.
 
-    Steps that mix images turn y (batch,) int64 into class weights (batch, classes).
+    Steps that mix images turn y (batch,) int64 into class weights (batch, classes). Of steps that move pixels, `follow` gets the parts.
 
     Args:
         steps: augmentation steps, applied in order.
@@ -46,14 +47,19 @@ class Augmentation:
         device: torch.device | str = "cpu",
     ):
         self.steps, self.size, self.value_range, self.classes = list(steps), scaling.image_size, value_range, classes
+        self.mixes = any(getattr(step, "mixes", False) for step in self.steps)  # whether y becomes class weights
         self.scale = torch.tensor(value_range / scaling.scale, dtype=torch.float32, device=device).view(-1, 1, 1)
         self.shift = torch.tensor(-scaling.shift / scaling.scale, dtype=torch.float32, device=device).view(-1, 1, 1)
 
-    def __call__(self, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        x, y = self.change(x, y, generator)
+    def __call__(
+        self, x: Tensor, y: Tensor, generator: torch.Generator, follow: Callable[[list[Part]], None] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        x, y = self.change(x, y, generator, follow)
         return torch.addcmul(self.shift, x, self.scale), y
 
-    def change(self, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def change(
+        self, x: Tensor, y: Tensor, generator: torch.Generator, follow: Callable[[list[Part]], None] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Augments without normalizing: pixels stay between 0 and 1, for display."""
         x = x.float().div_(self.value_range) if x.dtype != torch.float32 else x / self.value_range
         x = x if self.size is None else resize(x, self.size)
@@ -61,6 +67,9 @@ class Augmentation:
             if getattr(step, "mixes", False):
                 y = y if y.is_floating_point() else F.one_hot(y, self.classes).float()
                 x, y = step(x, y, generator)
+            elif isinstance(step, Motion) and follow is not None:
+                x, parts = step.moved(x, generator)
+                follow(parts)
             else:
                 x = step(x, generator)
         return x, y
@@ -74,34 +83,43 @@ def uniform(
     return drawn if like is None else drawn.to(like.device)
 
 
-class Flip:
+class Flip(Motion):
     """Mirrors an image left to right with probability p; vertical: top to bottom."""
 
     def __init__(self, p: float = 0.5, vertical: bool = False):
         self.p, self.axis = p, 2 if vertical else 3
 
-    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        flipped = uniform(generator, len(x), like=x) < self.p
-        return torch.where(flipped.view(-1, 1, 1, 1), x.flip(self.axis), x)
+    def moved(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, list[Part]]:
+        flipped = uniform(generator, len(x)) < self.p
+        height, width = x.shape[2:]
+        zero, sign = torch.zeros(len(x)), 1.0 - 2.0 * flipped
+        if self.axis == 3:
+            matrix = shifted(flipped * float(width), zero, flip_x=sign)
+        else:
+            matrix = shifted(zero, flipped * float(height), flip_y=sign)
+        x = torch.where(flipped.to(x.device).view(-1, 1, 1, 1), x.flip(self.axis), x)
+        return x, [Part.whole(matrix, height, width)]
 
 
-class Crop:
+class Crop(Motion):
     """Pads every side with `padding` black pixels and crops a random window of the original size."""
 
     def __init__(self, padding: int = 2):
         self.padding = padding
 
-    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def moved(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, list[Part]]:
         batch, _, height, width = x.shape
-        top, left = torch.randint(0, 2 * self.padding + 1, (2, batch), generator=generator).to(x.device)
+        drawn = torch.randint(0, 2 * self.padding + 1, (2, batch), generator=generator)
+        part = Part.whole(shifted(*(self.padding - drawn.flip(0)).float()), height, width)
+        top, left = drawn.to(x.device)
         padded = F.pad(x, [self.padding] * 4).permute(0, 2, 3, 1)
         rows = top[:, None, None] + torch.arange(height, device=x.device)[:, None]
         columns = left[:, None, None] + torch.arange(width, device=x.device)
         image = torch.arange(batch, device=x.device)[:, None, None]
-        return padded[image, rows, columns].permute(0, 3, 1, 2).contiguous()
+        return padded[image, rows, columns].permute(0, 3, 1, 2).contiguous(), [part]
 
 
-class Affine:
+class Affine(Motion):
     """Rotates by up to `degrees` in either direction, scales by a factor from `scale`, translates by up to `shift` of height and width.
 
     Bilinear; pixels from outside the image are black. Angle and factor are uniform; the image centre is fixed.
@@ -110,7 +128,7 @@ class Affine:
     def __init__(self, degrees: float = 15.0, scale: Sequence[float] = (1.0, 1.0), shift: float = 0.0):
         self.degrees, self.scale, self.shift = degrees, scale, shift
 
-    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def moved(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, list[Part]]:
         batch, _, height, width = x.shape
         angle = uniform(generator, batch, -math.radians(self.degrees), math.radians(self.degrees))
         smallest, largest = self.scale
@@ -123,7 +141,12 @@ class Affine:
             [torch.stack([cos, -sin * aspect, -across], 1), torch.stack([sin / aspect, cos, -down], 1)], 1
         )
         grid = F.affine_grid(matrix.to(x), list(x.shape), align_corners=False)
-        return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        moved = F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        half = torch.tensor([width / 2, height / 2])
+        linear = matrix[:, :, :2] / half * half[:, None]
+        center = matrix[:, :, 2] * half + half - linear @ half
+        back = torch.cat([linear, center[..., None]], 2)  # the same in pixels
+        return moved, [Part.whole(inverse(back), height, width)]
 
 
 class ColourJitter:

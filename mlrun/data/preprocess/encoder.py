@@ -26,11 +26,13 @@ from mlrun.data.features import (
 from mlrun.data.predictions import LabelPredictions, LabelsPredictions, Predictions, ValuePredictions
 from mlrun.data.preprocess.columns import ColumnEncoding
 from mlrun.data.preprocess.scaling import ImageScaling, Scaling
+from mlrun.data.readers.images import sizes_of
 from mlrun.errors import DataError
 
 if TYPE_CHECKING:
     import torch
 
+    from mlrun.data.augment.motion import Part
     from mlrun.data.examples import Examples
 
 FLOAT_LIMIT = 64 * 2**20  # largest part in bytes of float32 that is stored normalized
@@ -47,6 +49,7 @@ class Encoder(ABC):
 
     def __init__(self, feature: Feature, **settings: Any):
         self.feature = feature
+        self.name = ""  # of the feature, set by the preprocessor
         self.inputs: dict[str, Encoder] = {}  # of a target: the encoders of the inputs, set by the preprocessor
 
     def fit(self, column: Any) -> None:
@@ -100,6 +103,14 @@ class Encoder(ABC):
     # --- targets only --------------------------------------------------------------------------------------------
 
     outputs: ClassVar[frozenset[str]] = frozenset()  # names of the task outputs that `decode` reads
+    follows: ClassVar[bool] = False  # whether the target is still right, after `follow`, if its image is augmented
+    follows_joined: ClassVar[bool] = False  # the same if images are joined, as by `Mosaic`
+
+    def prepare(self, train: Examples) -> None:
+        """Learns from several columns of the training rows, once all encoders are fitted; most encoders learn nothing."""
+
+    def follow(self, batch: dict[str, Any], parts: Sequence[Part]) -> None:
+        """Changes its tensors in a batch whose images an augmentation step has moved."""
 
     def decode(self, outputs: Mapping[str, Any], examples: Examples | None) -> Predictions:
         """Predictions of this target from a task's outputs as arrays. examples: the inputs of these rows."""
@@ -218,6 +229,12 @@ class ImageEncoder(Encoder):
     def finish(self, device: torch.device | str) -> Callable[[torch.Tensor], torch.Tensor]:
         return self.scaling.on_device(device)
 
+    def zoom(self, column: Any) -> np.ndarray:
+        """(rows, 2) pixels of the network input per pixel of the original image, for x and y."""
+        height, width = self.spec["input_shape"][1:]
+        own = sizes_of(column)
+        return np.stack([width / own[:, 1], height / own[:, 0]], 1)
+
     def is_large(self, column: Any, rows: int) -> bool:
         floats = 4 * rows * int(np.prod(self.spec["input_shape"]))
         return self.scaling.image_size is not None or (
@@ -316,6 +333,7 @@ class LabelEncoder(Encoder):
 
     key = "labels"
     outputs = frozenset({"probabilities"})
+    follows = True
     feature: Label
 
     def encode(self, column: Any, examples: Examples | None = None) -> dict[str, Any]:
@@ -341,6 +359,7 @@ class LabelsEncoder(Encoder):
 
     key = "labels"
     outputs = frozenset({"probabilities"})
+    follows = True
     feature: Labels
 
     def encode(self, column: Any, examples: Examples | None = None) -> dict[str, Any]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import torch
 
     from mlrun.data.augment.images import Augmentation
+    from mlrun.data.augment.motion import Part
     from mlrun.data.batches import Batch
     from mlrun.data.module import DataModule
 
@@ -154,6 +155,8 @@ class FeaturePreprocessor(Preprocessor):
             name: _encoder(name, feature, estimator and name in self.inputs)(feature, **settings)
             for name, feature in {**self.inputs, **self.targets}.items()
         }
+        for name, encoder in self.encoders.items():
+            encoder.name = name
         for name in self.targets:
             self.encoders[name].inputs = {one: self.encoders[one] for one in self.inputs}
         self._names = self._tensor_names()
@@ -170,11 +173,17 @@ class FeaturePreprocessor(Preprocessor):
         for name, encoder in self.encoders.items():
             if name in train:
                 encoder.fit(train[name])
+        for name in self.targets:
+            if name in train:
+                self.encoders[name].prepare(train)
         for step in self.augment:
             if hasattr(step, "fit"):
                 name, image = self._image()
-                pixels, scale = train[name], image.value_range
-                step.fit(pixels[start : start + 4096] / scale for start in range(0, len(pixels), 4096))
+                column, encoder, scale = train[name], self.encoders[name], image.value_range
+                key = encoder.key
+                step.fit(
+                    encoder.compact(column[start : start + 4096])[key] / scale for start in range(0, len(column), 4096)
+                )
 
     def encode(self, examples: Examples) -> dict[str, Any]:
         return self._encode(examples, compact=())
@@ -255,8 +264,17 @@ class FeaturePreprocessor(Preprocessor):
             change = self._augmentation(device)
             key = self._named(name, self.encoders[name].key)
 
+            targets = [self.encoders[target] for target in self.targets]
+
             def augmented(batch: Batch, generator: torch.Generator) -> Batch:
-                batch[key], batch["labels"] = change(batch[key], batch["labels"], generator)
+                def follow(parts: list[Part]) -> None:
+                    for target in targets:
+                        target.follow(batch, parts)
+
+                labels = batch.get("labels") if change.mixes else None
+                batch[key], labels = change(batch[key], labels, generator, follow)
+                if change.mixes:
+                    batch["labels"] = labels
                 return batch
 
             return lambda rows: self._encode(rows, compact=[name]), augmented, True
@@ -273,23 +291,33 @@ class FeaturePreprocessor(Preprocessor):
         return lambda rows: self._encode(rows, compact=large), finish, False
 
     def _image(self) -> tuple[str, Image]:
-        """The image that is augmented. Raises ConfigError if there is none, or the target depends on its geometry."""
+        """The image that is augmented. Raises ConfigError if there is none, or the target would become wrong."""
         images = [(name, feature) for name, feature in self.inputs.items() if isinstance(feature, Image)]
         if not images:
             raise ConfigError("augment: changes images, and this dataset has none")
-        target = next(iter(self.targets.values()), None)
-        if not isinstance(target, Label):
-            kind = "no class" if target is None else f"a {target.kind}"
-            raise ConfigError(f"augment: is for images with a class each; this dataset's target is {kind}")
+        for name, feature in self.targets.items():
+            if not self.encoders[name].follows:
+                raise ConfigError(
+                    f"augment: the target is a {feature.kind}, which would not change together with its image"
+                )
+            for step in self.augment:
+                kind = type(step).__name__
+                if getattr(step, "mixes", False) and not isinstance(feature, Label):
+                    raise ConfigError(f"augment: {kind} mixes classes; this dataset's target is {feature.kind}")
+                if getattr(step, "joins", False) and not self.encoders[name].follows_joined:
+                    raise ConfigError(f"augment: {kind} joins images; this dataset's target is {feature.kind}")
+        if not self.targets:
+            raise ConfigError("augment: is for images with a target each, and this dataset has none")
         return images[0]
 
     def _augmentation(self, device: torch.device | str) -> Augmentation:
         from mlrun.data.augment.images import Augmentation
 
         name, image = self._image()
-        encoder, label = self.encoders[name], next(iter(self.targets.values()))
-        assert isinstance(encoder, ImageEncoder) and isinstance(label, Label)
-        return Augmentation(self.augment, encoder.scaling, image.value_range, len(label.classes), device)
+        encoder, target = self.encoders[name], next(iter(self.targets.values()))
+        assert isinstance(encoder, ImageEncoder)
+        classes = len(target.classes) if isinstance(target, Label) else 0
+        return Augmentation(self.augment, encoder.scaling, image.value_range, classes, device)
 
     def augmented_examples(
         self, train: Examples, seed: int, images: int = 4, versions: int = 7

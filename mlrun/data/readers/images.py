@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import signal
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from mlrun.errors import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+Result = TypeVar("Result")
 
 CHUNK, AHEAD = 64, 64  # files per task of a thread or process; tasks whose results wait to be written, at most
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
@@ -87,20 +89,126 @@ def _decoded(files: Sequence[Path], size: Sequence[int], grey: bool) -> tuple[np
 
 def read_image(path: Path | str, size: Sequence[int], grey: bool = False) -> np.ndarray:
     """(channels, height, width) uint8: the centre of the picture at size (height, width), resized bilinearly. Raises DataError."""
+
+    def fitted(image: Image) -> np.ndarray:
+        image.draft("RGB", (2 * size[1], 2 * size[0]))  # decodes large photographs at reduced size
+        return fit_image(image, size, grey)
+
+    return _opened(path, fitted)
+
+
+def read_whole(path: Path | str, grey: bool = False) -> np.ndarray:
+    """(channels, height, width) uint8: the whole picture at its own size. Raises DataError."""
+    return _opened(path, lambda image: as_pixels(upright(image), grey))
+
+
+def read_indices(path: Path | str) -> np.ndarray:
+    """(height, width) values of a picture of one channel as they are stored: indices into its palette, or grey values. Raises DataError."""
+
+    def values(image: Image) -> np.ndarray:
+        return np.asarray(image if image.mode in ("P", "L", "1", "I;16", "I") else image.convert("L"))
+
+    return _opened(path, values)
+
+
+def image_size(path: Path | str) -> tuple[int, int]:
+    """(height, width) of a picture, from the head of its file. Raises DataError."""
+
+    def size(image: Image) -> tuple[int, int]:
+        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # its rows are stored as columns
+        return (image.width, image.height) if turned else (image.height, image.width)
+
+    return _opened(path, size)
+
+
+def _opened(path: Path | str, use: Callable[[Image], Result]) -> Result:
+    """The result of a function of an opened image. Raises DataError for a file that cannot be read."""
     from PIL import Image, UnidentifiedImageError
 
     if os.path.exists(path) and not os.path.isfile(path):  # reading a pipe or a device might never end
         raise DataError(f"{path}: not an image that can be read (it is no regular file)")
     try:
         with Image.open(path) as image:
-            image.draft("RGB", (2 * size[1], 2 * size[0]))  # decodes large photographs at reduced size
-            return fit_image(image, size, grey)
+            return use(image)
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: not an image that can be read ({error})") from None
 
 
+class ImageFiles(Sequence[np.ndarray]):
+    """A column of image files, each read when it is asked for: (channels, height, width) uint8.
+
+    Args:
+        paths: of the files.
+        grey: one channel instead of three.
+    """
+
+    def __init__(self, paths: Sequence[Path | str], grey: bool = False):
+        self.paths, self.grey = list(paths), grey
+        self._sizes: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, rows: Any) -> Any:
+        if isinstance(rows, (int, np.integer)):
+            return read_whole(self.paths[rows], self.grey)
+        chosen = np.arange(len(self))[rows]
+        part = ImageFiles([self.paths[row] for row in chosen], self.grey)
+        part._sizes = None if self._sizes is None else self._sizes[chosen]
+        return part
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """(files, 2) heights and widths."""
+        if self._sizes is None:
+            self._sizes = np.array([image_size(path) for path in self.paths], dtype=np.int64).reshape(-1, 2)
+        return self._sizes
+
+
+def sizes_of(column: Any) -> np.ndarray:
+    """(rows, 2) heights and widths of a column of a `Photo`."""
+    if isinstance(column, ImageFiles):
+        return column.sizes
+    if hasattr(column, "shape"):
+        return np.tile(np.array(column.shape[-2:]), (len(column), 1))
+    return np.array([one.shape[-2:] for one in column]).reshape(-1, 2)
+
+
+def framed(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """An image (channels, height, width) at another size with its proportions: in the upper left corner, black beside or below it."""
+    from PIL import Image
+
+    if image.shape[1:] == tuple(size):
+        return image
+    scale = frame_scale(np.array([image.shape[1:]]), size)[0]
+    height, width = (max(1, min(most, round(side * scale))) for side, most in zip(image.shape[1:], size))
+    made = np.zeros((len(image), *size), np.uint8)
+    for channel, pixels in zip(made, image):
+        channel[:height, :width] = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
+    return made
+
+
+def frame_scale(sizes: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """(rows,) pixels of the framed image per pixel of the original, for originals of `sizes` (rows, 2)."""
+    return (np.asarray(size) / sizes).min(1)
+
+
 def fit_image(image: Image, size: Sequence[int], grey: bool = False) -> np.ndarray:
+    """A PIL image as (channels, height, width) uint8: its centre, resized."""
+    from PIL import Image, ImageOps
+
+    image = ImageOps.fit(upright(image).convert("L" if grey else "RGB"), (size[1], size[0]), Image.Resampling.BILINEAR)
+    return as_pixels(image, grey)
+
+
+def as_pixels(image: Image, grey: bool = False) -> np.ndarray:
     """A PIL image as (channels, height, width) uint8."""
+    pixels = np.asarray(image.convert("L" if grey else "RGB"))
+    return pixels[None] if grey else pixels.transpose(2, 0, 1)
+
+
+def upright(image: Image) -> Image:
+    """A PIL image of 8 bits per channel without transparency, turned as the camera was held."""
     from PIL import Image, ImageOps
 
     image = ImageOps.exif_transpose(image)
@@ -112,7 +220,4 @@ def fit_image(image: Image, size: Sequence[int], grey: bool = False) -> np.ndarr
     elif image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:  # onto white, as viewers show it
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    pixels = np.asarray(
-        ImageOps.fit(image.convert("L" if grey else "RGB"), (size[1], size[0]), Image.Resampling.BILINEAR)
-    )
-    return pixels[None] if grey else pixels.transpose(2, 0, 1)
+    return image

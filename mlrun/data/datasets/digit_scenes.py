@@ -1,0 +1,317 @@
+"""Scenes of real handwritten digits over textures of photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlrun.data.datasets.images import IdxImages
+from mlrun.data.datasets.scene_data import SceneData
+from mlrun.data.datasets.tables import read_bundled
+from mlrun.data.features import Boxes, Feature, Label, Labels, Mask, Photo, Text, Value
+from mlrun.data.module import Content
+from mlrun.data.readers.images import read_whole
+from mlrun.data.splits import PARTS, TRAIN_DEV, part_sizes
+from mlrun.errors import DataError
+
+NAMES = "zero one two three four five six seven eight nine".split()
+PHOTOGRAPHS = ("china.jpg", "flower.jpg")
+SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}  # of the digits, and of the width of the photographs, for each part
+PROBLEMS = (
+    "detection",
+    "segmentation",
+    "localization",
+    "multi_label",
+    "classification",
+    "regression",
+    "captioning",
+    "question_answering",
+)
+SINGLE = ("localization", "classification")  # problems with one digit per scene
+INK = 0.3  # share of the darkest ink of a digit at which a pixel belongs to it
+CONTRAST = 90  # least difference of a digit's brightness from what it is drawn on, of 255
+TRIES = 20  # places that are tried for a digit
+
+
+@dataclass
+class Scene:
+    """pixels (3, side, side) uint8; mask (side, side) uint8, 0 or 1 + the digit; boxes (digits, 4); labels (digits,)."""
+
+    pixels: np.ndarray
+    mask: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+
+
+class DigitScenes(SceneData):
+    """Digits of random size, colour and place over a texture. A handwritten digit occurs only in scenes of one part.
+
+    60% of the digits, and of the width of each photograph, are for scenes of train, 20% each for val and test, whatever `split` says about
+    the numbers of scenes. A box is the smallest one around the visible ink of a digit.
+
+    Args:
+        problem: what is predicted: detection (boxes), segmentation (the class of each pixel), localization (one digit per scene: class and box),
+            multi_label (which digits occur), classification (one digit per scene), regression (the number of digits), captioning (a text), or
+            question_answering (the number of a digit, or whether it occurs, from image and question).
+        name, seed, options: see `SceneData`.
+        digits: sklearn (1,797 of 8x8), or mnist (28x28, from `data_dir`).
+        data_dir: folder of public data sets.
+        scenes: their number, divided into parts by `split`.
+        side: height and width of a scene.
+        count: smallest and largest number of digits in a scene.
+        size: smallest and largest height and width of a digit in pixels.
+        overlap: largest share of a digit's square that may lie on that of another.
+        clutter: pieces of digits and bars that are no objects, at most, in a scene.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        name: str,
+        seed: int,
+        data_dir: str | None,
+        digits: str = "sklearn",
+        scenes: int = 2000,
+        side: int = 64,
+        count: Sequence[int] = (1, 4),
+        size: Sequence[int] = (14, 30),
+        overlap: float = 0.1,
+        clutter: int = 2,
+        **options: Any,
+    ):
+        super().__init__(problem, name, seed, **options)
+        self.check_problem(PROBLEMS)
+        if digits not in ("sklearn", "mnist"):
+            raise DataError(f"dataset.digits={digits}: choose sklearn or mnist")
+        for key, value, least in (("scenes", scenes, 1), ("side", side, 16)):
+            if not isinstance(value, int) or value < least:
+                raise DataError(f"dataset.{key}={value}: give a whole number of at least {least}")
+        for key, pair, low, high in (("count", count, 0, 50), ("size", size, 6, side)):
+            if len(pair) != 2 or not low <= pair[0] <= pair[1] <= high:
+                raise DataError(
+                    f"dataset.{key}={list(pair)}: give the smallest and the largest, between {low} and {high}"
+                )
+        if not 0 <= overlap <= 1 or clutter < 0:
+            raise DataError(
+                f"dataset.overlap={overlap}, dataset.clutter={clutter}: a share, and a number of at least 0"
+            )
+        self.digits, self.data_dir, self.scenes, self.side = digits, data_dir, scenes, side
+        self.count = (1, 1) if problem in SINGLE else (count[0], count[1])
+        self.size, self.overlap, self.clutter = (size[0], size[1]), overlap, clutter
+
+    def read(self) -> Content:
+        seed = self.split.get("seed")
+        seed = self.seed if seed is None else seed
+        parts = {part: self.split.get(part) for part in PARTS}
+        sizes = part_sizes(parts, self.scenes, self.title)
+        pixels, classes = self._handwriting()
+        order = np.random.default_rng([seed, 0]).permutation(len(classes))
+        photographs = [bundled_photograph(name) for name in PHOTOGRAPHS]
+        ends = np.cumsum([0, *SHARES.values()])
+        made: list[Scene] = []
+        sources: list[tuple[int, int, tuple[str, ...]]] = []
+        for place, (part, low, high) in enumerate(zip(PARTS, ends, ends[1:])):
+            own = order[round(low * len(order)) : round(high * len(order))]
+            textures = [
+                image[:, :, round(low * image.shape[2]) : round(high * image.shape[2])] for image in photographs
+            ]
+            random = np.random.default_rng([seed, 1 + place])
+            first = len(made)
+            made += [self._draw(pixels[own], classes[own], textures, random) for _ in range(sizes[part])]
+            sources.append((first, len(made), (part, TRAIN_DEV) if part == "train" else (part,)))
+        return self._content_of(made, sources, np.random.default_rng([seed, 9]))
+
+    def _handwriting(self) -> tuple[np.ndarray, np.ndarray]:
+        """((digits, height, width) from 0 to 1, (digits,) classes)."""
+        if self.digits == "sklearn":
+            x, y = read_bundled("digits")
+            return x.reshape(-1, 8, 8).astype(np.float32) / 16, np.asarray(y).astype(np.int64)
+        content = IdxImages("mnist", "classification", "mnist", self.seed, self.data_dir).read()
+        return content.columns["image"][:, 0].astype(np.float32) / 255, content.columns["label"]
+
+    # --- drawing -----------------------------------------------------------------------------------------------------
+
+    def _draw(
+        self, pixels: np.ndarray, classes: np.ndarray, textures: Sequence[np.ndarray], random: np.random.Generator
+    ) -> Scene:
+        canvas = _texture(textures[int(random.integers(len(textures)))], self.side, random)
+        mask = np.zeros((self.side, self.side), np.uint8)
+        owner = np.zeros((self.side, self.side), np.int16)  # 1 + the number of the digit on top
+        for _ in range(random.integers(self.clutter + 1)):
+            _scribble(canvas, pixels[random.integers(len(pixels))], random)
+        squares: list[tuple[int, int, int]] = []
+        labels: list[int] = []
+        for _ in range(random.integers(self.count[0], self.count[1] + 1)):
+            square = self._place(squares, random)
+            if square is None:
+                continue
+            left, top, size = square
+            row = random.integers(len(pixels))
+            ink = _resized(pixels[row], size)
+            window = canvas[:, top : top + size, left : left + size]
+            _blend(window, ink, random)
+            inside = ink > INK * ink.max()
+            squares.append(square)
+            labels.append(int(classes[row]))
+            mask[top : top + size, left : left + size][inside] = 1 + classes[row]
+            owner[top : top + size, left : left + size][inside] = len(labels)
+        boxes, kept = _boxes(owner, len(labels))
+        return Scene(canvas.round().clip(0, 255).astype(np.uint8), mask, boxes, np.array(labels, np.int64)[kept])
+
+    def _place(
+        self, squares: Sequence[tuple[int, int, int]], random: np.random.Generator
+    ) -> tuple[int, int, int] | None:
+        """(left, top, size) of a new digit; None if there is no room."""
+        for _ in range(TRIES):
+            size = int(random.integers(self.size[0], self.size[1] + 1))
+            left, top = (int(random.integers(self.side - size + 1)) for _ in range(2))
+            shared = [
+                max(0, min(left + size, x + other) - max(left, x)) * max(0, min(top + size, y + other) - max(top, y))
+                for x, y, other in squares
+            ]
+            if all(one <= self.overlap * min(size, other) ** 2 for one, (_, _, other) in zip(shared, squares)):
+                return left, top, size
+        return None
+
+    # --- what is predicted -------------------------------------------------------------------------------------------
+
+    def _content_of(
+        self, scenes: list[Scene], sources: list[tuple[int, int, tuple[str, ...]]], random: np.random.Generator
+    ) -> Content:
+        digits = list("0123456789")
+        pixels = np.stack([scene.pixels for scene in scenes])
+        present = np.stack([np.bincount(scene.labels, minlength=10) > 0 for scene in scenes])
+        objects = [{"boxes": scene.boxes, "labels": scene.labels} for scene in scenes]
+        columns: dict[str, Any] = {"image": pixels}
+        features: dict[str, Feature] = {"image": Photo()}
+        made: tuple[Any, Feature]
+        if self.problem in ("detection", "localization"):
+            name, made = "objects", (objects, Boxes(digits))
+        elif self.problem == "segmentation":
+            name, made = "mask", (np.stack([scene.mask for scene in scenes]), Mask(["background", *digits]))
+        elif self.problem == "multi_label":
+            name, made = "labels", (present, Labels(digits))
+        elif self.problem == "classification":
+            name, made = "label", (np.array([scene.labels[0] for scene in scenes]), Label(list(range(10)), digits))
+        elif self.problem == "regression":
+            name, made = "count", (np.array([float(len(scene.labels)) for scene in scenes]), Value("count"))
+        elif self.problem == "captioning":
+            name, made = "caption", (_objects([caption(scene) for scene in scenes]), Text())
+        else:
+            asked = [question(scene, random) for scene in scenes]
+            answers = sorted({answer for _, answer in asked})
+            columns["question"], features["question"] = _objects([text for text, _ in asked]), Text()
+            name, made = (
+                "answer",
+                (np.array([answers.index(answer) for _, answer in asked]), Label(answers, column="answer")),
+            )
+        columns[name], features[name] = made
+        return Content(
+            columns, features, "scikit-learn" if self.digits == "sklearn" else "mnist", (name,), sources=sources
+        )
+
+
+def caption(scene: Scene) -> str:
+    """The digits of a scene from left to right, such as "a three, a small seven and a large one"."""
+    order = np.argsort((scene.boxes[:, 0] + scene.boxes[:, 2]) / 2, kind="stable")
+    heights = scene.boxes[:, 3] - scene.boxes[:, 1]
+    side = len(scene.mask)
+    words = [
+        f"a {'small ' if height < 0.25 * side else 'large ' if height > 0.4 * side else ''}{NAMES[label]}"
+        for height, label in zip(heights[order], scene.labels[order])
+    ]
+    if not words:
+        return "nothing"
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def question(scene: Scene, random: np.random.Generator) -> tuple[str, str]:
+    """A question about a scene and its answer; half of the digits that are asked for are there."""
+    digit = (
+        int(random.choice(scene.labels)) if len(scene.labels) and random.random() < 0.5 else int(random.integers(10))
+    )
+    kind = random.integers(3)
+    if kind == 0:
+        return f"is there a {NAMES[digit]}?", "yes" if digit in scene.labels else "no"
+    if kind == 1:
+        return "how many digits are there?", str(len(scene.labels))
+    return f"how many times does {NAMES[digit]} occur?", str(int((scene.labels == digit).sum()))
+
+
+def _objects(texts: list[str]) -> np.ndarray:
+    column = np.empty(len(texts), dtype=object)
+    column[:] = texts
+    return column
+
+
+def bundled_photograph(name: str) -> np.ndarray:
+    """(3, height, width) uint8 of one of scikit-learn's photographs. Raises DataError for another name."""
+    from importlib.util import find_spec
+
+    if name not in PHOTOGRAPHS:
+        raise DataError(
+            f"{name}: there is no such file, and scikit-learn's photographs are {' and '.join(PHOTOGRAPHS)}"
+        )
+    found = find_spec("sklearn")
+    assert found is not None and found.origin is not None
+    return read_whole(Path(found.origin).parent / "datasets" / "images" / name)
+
+
+def _texture(image: np.ndarray, side: int, random: np.random.Generator) -> np.ndarray:
+    """(3, side, side) float: a square of an image, enlarged at random and mirrored, with less contrast than the digits."""
+    cut = int(random.integers(side // 2, min(2 * side, *image.shape[1:]) + 1))
+    top, left = (int(random.integers(size - cut + 1)) for size in image.shape[1:])
+    square = image[:, top : top + cut, left : left + cut].astype(np.float32)
+    square = np.stack([_resized(channel, side) for channel in square])
+    if random.random() < 0.5:
+        square = square[:, :, ::-1]
+    mean = square.mean()
+    return random.uniform(50, 205) + random.uniform(0.3, 0.7) * (square - mean)
+
+
+def _resized(values: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
+    """(height, width) float32 at another size (width, height), bilinear."""
+    from PIL import Image
+
+    shape = (size, size) if isinstance(size, int) else size
+    return np.asarray(Image.fromarray(values.astype(np.float32)).resize(shape, Image.Resampling.BILINEAR))
+
+
+def _blend(window: np.ndarray, ink: np.ndarray, random: np.random.Generator) -> None:
+    """Draws ink (height, width) from 0 to 1 in a random colour that differs in brightness from a window (3, height, width)."""
+    under = float(window.mean())
+    choices = [(low, high) for low, high in ((0.0, under - CONTRAST), (under + CONTRAST, 255.0)) if high > low]
+    low, high = choices[random.integers(len(choices))] if choices else ((0.0, 30.0) if under > 127 else (225.0, 255.0))
+    colour = (random.uniform(low, high) + random.uniform(-40, 40, 3)).clip(0, 255)
+    window += ink * (colour[:, None, None] - window)
+
+
+def _scribble(canvas: np.ndarray, digit: np.ndarray, random: np.random.Generator) -> None:
+    """Draws a bar, or a quarter of a digit that shows no more than a stroke."""
+    side = canvas.shape[1]
+    length = int(random.integers(side // 8, side // 4))
+    if random.random() < 0.5:
+        shape = (length, max(2, length // 5))
+        ink = np.ones(shape if random.random() < 0.5 else shape[::-1], np.float32)
+    else:
+        half = len(digit) // 2
+        row, column = (int(start) for start in random.integers(0, 2, 2) * half)
+        ink = _resized(digit[row : row + half, column : column + half], length)
+    top, left = (int(random.integers(side - size + 1)) for size in ink.shape)
+    _blend(canvas[:, top : top + ink.shape[0], left : left + ink.shape[1]], ink, random)
+
+
+def _boxes(owner: np.ndarray, count: int) -> tuple[np.ndarray, list[int]]:
+    """((digits, 4) boxes around the visible ink of each digit, the digits that are visible)."""
+    boxes, kept = [], []
+    for number in range(count):
+        inside = owner == number + 1
+        rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+        if len(rows):
+            boxes.append([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+            kept.append(number)
+    return np.array(boxes, np.float32).reshape(-1, 4), kept

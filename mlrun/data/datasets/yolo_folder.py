@@ -1,0 +1,85 @@
+"""Folders in the layout of YOLO: a text file of boxes for each image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlrun.data.datasets.annotated import AnnotatedImages
+from mlrun.data.module import Content
+from mlrun.data.readers.images import image_size, images_in
+from mlrun.data.readers.objects import Picture, report
+from mlrun.errors import DataError
+
+
+class YoloFolder(AnnotatedImages):
+    """`images/…/1.jpg` with `labels/…/1.txt`, whose lines are "class x y width height": the center and the size of a box relative to the image.
+
+    Folders `train`, `val` and `test` below `images` are these parts. An image without a text file has no objects.
+
+    Args:
+        problem: detection.
+        names: of the classes in order; null: the lines of `classes.txt` in the folder, else the numbers.
+        options: see `AnnotatedImages`.
+    """
+
+    def __init__(
+        self, problem: str, name: str, seed: int, data_dir: str | None, names: list[str] | None = None, **options: Any
+    ):
+        super().__init__(problem, name, seed, data_dir, **options)
+        self.check_problem(("detection",))
+        self.names = names
+
+    def read_annotations(self) -> Content:
+        root = self.path / "images"
+        parts = [part for part in ("train", "val", "test") if (root / part).is_dir()]
+        if not images_in(root) or not (self.path / "labels").is_dir():
+            raise DataError(
+                f"{self.path}: needs a folder images, and a folder labels with the same names ending in .txt"
+            )
+        if parts and parts[0] != "train":
+            raise DataError(f"{root}: has {parts[0]}, but no train")
+        names, problems = self._class_names(), list[str]()
+        found = {
+            part: [self._picture(file, names, problems) for file in images_in(root / part)] for part in parts or [""]
+        }
+        report(problems, self.path / "labels", self.skip_invalid)
+        return self.boxes_content(found)
+
+    def _class_names(self) -> list[str] | None:
+        listed = self.path / "classes.txt"
+        if self.names is None and listed.is_file():
+            return [line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return self.names
+
+    def _picture(self, image: Path, names: list[str] | None, problems: list[str]) -> Picture:
+        picture = Picture(image)
+        path = (self.path / "labels" / image.relative_to(self.path / "images")).with_suffix(".txt")
+        if not path.is_file():
+            return picture
+        size = height, width = image_size(image)
+        for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            place = f"{path}, line {line}"
+            if not text.strip():
+                continue
+            try:
+                label, x, y, across, down = self._values(text, place)
+                if names is not None and label >= len(names):
+                    raise DataError(f"{place}: class {label}, but there are {len(names)} names of classes")
+                center, half = np.array([x * width, y * height]), np.array([across * width, down * height]) / 2
+                left, top, right, bottom = (float(side) for side in (*(center - half), *(center + half)))
+                picture.add((left, top, right, bottom), str(label) if names is None else names[label], size, place)
+            except DataError as error:
+                problems.append(str(error))
+        return picture
+
+    @staticmethod
+    def _values(text: str, place: str) -> tuple[int, float, float, float, float]:
+        try:
+            label, *rest = text.split()
+            x, y, width, height = map(float, rest)
+            return int(label), x, y, width, height
+        except ValueError:
+            raise DataError(f"{place}: {text.strip()!r} is not a class and four numbers") from None

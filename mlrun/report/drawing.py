@@ -1,0 +1,118 @@
+"""Boxes, masks and points drawn into images, pixel by pixel."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlrun.report.style import PALETTE
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SMALLEST = 256  # pixels of the longer side: smaller images are enlarged
+TRUE = "#FFFFFF"  # outline of true boxes and points
+
+
+def colour_of(place: int) -> str:
+    """The colour of a class."""
+    if place < len(PALETTE):
+        return PALETTE[place]
+    red, green, blue = colorsys.hsv_to_rgb((place * 0.381966) % 1, 0.75, 0.85)
+    return f"#{int(255 * red):02X}{int(255 * green):02X}{int(255 * blue):02X}"
+
+
+def canvas(image: np.ndarray, smallest: int = SMALLEST) -> tuple[Image, int]:
+    """(an RGB picture of (channels, height, width) uint8, by how much it is enlarged)."""
+    from PIL import Image
+
+    pixels = np.asarray(image)
+    pixels = pixels.transpose(1, 2, 0) if len(pixels) == 3 else np.repeat(pixels[0][..., None], 3, axis=2)
+    factor = max(1, round(smallest / max(pixels.shape[:2])))
+    picture = Image.fromarray(pixels.astype(np.uint8))
+    return picture.resize((factor * picture.width, factor * picture.height), Image.Resampling.NEAREST), factor
+
+
+def drawn_objects(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    scores: np.ndarray,
+    classes: Sequence[Any],
+    truth: Mapping[str, np.ndarray] | None = None,
+    smallest: int = SMALLEST,
+) -> Image:
+    """An image (channels, height, width) with predicted boxes in the colour of their class, and true boxes in dashed white lines."""
+    from PIL import ImageDraw
+
+    picture, factor = canvas(image, smallest)
+    draw = ImageDraw.Draw(picture)
+    for box in () if truth is None else truth["boxes"]:
+        _dashed(draw, [factor * float(side) for side in box])
+    for box, label, score in sorted(zip(boxes, labels, scores), key=lambda one: float(one[2])):
+        left, top, right, bottom = (factor * float(side) for side in box)
+        if right < left or bottom < top:
+            continue
+        colour = colour_of(int(label))
+        draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=2)
+        _caption(draw, picture, (left, top), f"{classes[int(label)]} {float(score):.2f}", colour)
+    return picture
+
+
+def drawn_mask(image: np.ndarray, mask: np.ndarray, classes: Sequence[Any], smallest: int = SMALLEST) -> Image:
+    """An image (channels, height, width) tinted by the class of each pixel (height, width); the first class stays as it is."""
+    from PIL import Image
+
+    picture, _ = canvas(image, smallest)
+    palette = np.array([_rgb(colour_of(place - 1)) for place in range(len(classes))], dtype=np.float64)
+    known = np.where(mask < len(classes), mask, 0)
+    tint = palette[known]
+    pixels = np.asarray(image, dtype=np.float64)
+    pixels = pixels.transpose(1, 2, 0) if len(pixels) == 3 else np.repeat(pixels[0][..., None], 3, axis=2)
+    share = 0.6 * (known > 0)[..., None]
+    mixed = ((1 - share) * pixels + share * tint).round().clip(0, 255).astype(np.uint8)
+    return Image.fromarray(mixed).resize(picture.size, Image.Resampling.NEAREST)
+
+
+def drawn_points(
+    image: np.ndarray, points: np.ndarray, truth: np.ndarray | None = None, smallest: int = SMALLEST
+) -> Image:
+    """An image (channels, height, width) with predicted points (points, 2) as discs, and true ones as white crosses joined to them."""
+    from PIL import ImageDraw
+
+    picture, factor = canvas(image, smallest)
+    draw = ImageDraw.Draw(picture)
+    radius = max(2, min(picture.size) // 90)
+    for place, (x, y) in enumerate(factor * np.asarray(points, dtype=np.float64)):
+        if truth is not None and not np.isnan(truth[place]).any():
+            true_x, true_y = factor * np.asarray(truth[place], dtype=np.float64)
+            draw.line((x, y, true_x, true_y), fill=TRUE, width=1)
+            draw.line((true_x - radius, true_y, true_x + radius, true_y), fill=TRUE, width=1)
+            draw.line((true_x, true_y - radius, true_x, true_y + radius), fill=TRUE, width=1)
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour_of(place))
+    return picture
+
+
+def _dashed(draw: Any, box: Sequence[float], dash: int = 6) -> None:
+    left, top, right, bottom = box
+    for x in np.arange(left, right, 2 * dash):
+        for y in (top, bottom - 1):
+            draw.line((x, y, min(x + dash, right), y), fill=TRUE, width=2)
+    for y in np.arange(top, bottom, 2 * dash):
+        for x in (left, right - 1):
+            draw.line((x, y, x, min(y + dash, bottom)), fill=TRUE, width=2)
+
+
+def _caption(draw: Any, picture: Image, corner: tuple[float, float], text: str, colour: str) -> None:
+    width, height = draw.textbbox((0, 0), text)[2:]
+    x = min(max(0, corner[0]), picture.width - width - 4)
+    y = max(0, corner[1] - height - 4)
+    draw.rectangle((x, y, x + width + 4, y + height + 3), fill=colour)
+    draw.text((x + 2, y + 1), text, fill="white")
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
