@@ -97,7 +97,7 @@ def q_table(table: np.ndarray) -> Figure:
     figure = new_figure(8.0, 3.2, "Q-table")
     axes = new_axes(figure, 0.75, 0.6, 0.25, 0.8)[0]
     image = axes.imshow(table.T, aspect="auto", cmap=SEQUENTIAL)
-    figure.colorbar(image, ax=axes)
+    figure.colorbar(image, ax=axes, label="action value")
     axes.grid(False)
     axes.set_xlabel("state")
     axes.set_ylabel("action")
@@ -124,8 +124,8 @@ def value_map(q: np.ndarray, low: np.ndarray, high: np.ndarray) -> Figure:
             picture.reshape(points, points), origin="lower", extent=extent, aspect="auto", cmap=SEQUENTIAL
         )
         axes.set_title(title)
-        axes.set_xlabel("observation 0")
-        axes.set_ylabel("observation 1")
+        axes.set_xlabel("first observation")
+        axes.set_ylabel("second observation")
         axes.grid(False)
         ticks = np.unique(picture) if title == "best action" else None
         figure.colorbar(image, ax=axes, ticks=ticks)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+STEPS = "train/steps"  # environment steps so far
 COLOURS = {"train": BLUE, "val": ORANGE, "": GREEN}
 
 
@@ -32,12 +33,16 @@ def learning_curves(
     history: name -> [(epoch, value), ...]; "train/loss" and "val/loss" share the panel "loss".
     Test metrics and a constant learning rate are left out.
     mode: "min" or "max" of `monitor`; best_epoch: None: determined from `history` if `mode` is given, else not marked.
+    Metrics of agents, whose history has "train/steps", are drawn against environment steps, which compare across methods.
     """
+    steps = {float(epoch): float(count) for epoch, count in history.get(STEPS, ())}
     panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for name, values in history.items():
         split, _, metric = name.rpartition("/")
         points = [(float(x), float(y)) for x, y in values if math.isfinite(y)]
         constant = metric.startswith("lr") and len({y for _, y in points}) == 1
+        if name == STEPS:
+            continue
         if split != "test" and points and not constant:
             panels.setdefault(metric if split in COLOURS else name, {})[split if split in COLOURS else ""] = points
     monitored = monitor.rpartition("/")[2] if monitor else None
@@ -58,7 +63,7 @@ def learning_curves(
     for axes in all_axes[len(names) :]:
         axes.set_visible(False)
     for axes, name in zip(all_axes, names):
-        _panel(axes, name, panels[name], best_epoch, f"val/{name}" == monitor or name == monitor)
+        _panel(axes, name, panels[name], best_epoch, f"val/{name}" == monitor or name == monitor, steps)
     return figure
 
 
@@ -68,27 +73,33 @@ def _panel(
     curves: Mapping[str, list[tuple[float, float]]],
     best_epoch: int | None,
     monitored: bool,
+    steps: Mapping[float, float],
 ) -> None:
     for split, points in sorted(curves.items()):
-        x, y = zip(*points)
+        x, y = zip(*((steps.get(at, at), value) for at, value in points))
         marker = "o" if len(x) <= 15 else None  # a single epoch would be an invisible line
         axes.plot(x, y, color=COLOURS[split], label=split or None, marker=marker, markersize=4)
     values = [y for points in curves.values() for _, y in points]
     if min(values) > 0 and max(values) > 100 * min(values):
         axes.set_yscale("log")
+        axes.set_ylabel("log scale", color=GREY)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.minorticks_off()
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    axes.set_xlabel("epoch")
-    epochs = {x for points in curves.values() for x, _ in points}
+    axes.set_xlabel("environment steps" if steps else "epoch")
+    if steps:
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+    epochs = {steps.get(x, x) for points in curves.values() for x, _ in points}
     if len(epochs) == 1:
         axes.set_xlim(min(epochs) - 1, max(epochs) + 1)
     title = name
     if best_epoch is not None:
-        axes.axvline(best_epoch, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        at = steps.get(float(best_epoch), best_epoch)
+        axes.axvline(at, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         best = dict(curves.get("val", ())).get(float(best_epoch))
         if best is not None:
-            axes.plot([best_epoch], [best], "o", markersize=9, markerfacecolor="none", markeredgecolor=INK, zorder=4)
+            axes.plot([at], [best], "o", markersize=9, markerfacecolor="none", markeredgecolor=INK, zorder=4)
             title = f"{name}: val {number(best)} at epoch {best_epoch:g}"
     axes.set_title(title, fontweight="bold" if monitored else "normal")
     if len(curves) > 1:

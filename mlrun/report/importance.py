@@ -115,6 +115,7 @@ def feature_importance(
         return figure
     names = [f"feature {i}" for i in range(len(importance))] if feature_names is None else feature_names
     largest = np.argsort(-importance, kind="stable")[:SHOWN]
+    label = label if std is None else f"{label} (lines: standard deviation)"
     figure, axes = _bars(importance[largest], [names[i] for i in largest], title, label,
                          None if std is None else np.asarray(std)[largest])  # fmt: skip
     _count_note(figure, len(importance))

@@ -119,7 +119,7 @@ def vector_map(
     classes = np.unique(labels)
     names = [shorten(class_names[one], NAME) for one in classes]
     room = text_width(names) + 0.6
-    where = "in two dimensions" if plain else f"on two principal components ({share:.0%} of the variance)"
+    where = "in two dimensions" if plain else f"on two components ({share:.0%} of variance)"
     figure = new_figure(5.6 + room, 5.2, f"Vectors of {len(classes)} classes {where}")
     (axes,) = new_axes(figure, 0.8, 0.55, room, 0.65)
     for one, name, colour in zip(classes, names, PALETTE):

@@ -32,6 +32,7 @@ class View:
     path if that differs.
     """
 
+    part: str | None = None  # the part that its figures show, if that is not the evaluated one
     of_predictions = False  # True if it draws only predictions, so that it can draw those of several folds together
 
     def draw(self, learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
@@ -62,20 +63,22 @@ def figures(learner: Learner, data: DataModule, evaluation: Evaluation) -> Itera
     from mlrun.report.captions import captioned
     from mlrun.report.figures import learning_curves
 
-    training, about = learner.training, subject(learner.recipe["model"], data, evaluation)
+    training, model = learner.training, learner.recipe["model"]
+    predicted = None if evaluation.predictions is None else len(evaluation.predictions)
+    about = subject(model, data, evaluation.part, predicted)
     if len(next(iter(training.history.values()), ())) > 1:
         figure = learning_curves(training.history, learner.monitor, learner.mode, training.best_epoch)
         yield "learning_curves", captioned(figure, "learning_curves", about.partition(", ")[0])
     for view in learner.views:
         for name, figure in view.draw(learner, data, evaluation):
-            yield name, captioned(figure, name, about)
+            yield name, captioned(figure, name, about if view.part is None else subject(model, data, view.part))
 
 
-def subject(model: Mapping[str, Any], data: DataModule, evaluation: Evaluation) -> str:
-    """`mlp on digits, test split, 359 rows`."""
-    rows = data.sizes.get(evaluation.part) if evaluation.predictions is None else len(evaluation.predictions)
+def subject(model: Mapping[str, Any], data: DataModule, part: str, rows: int | None = None) -> str:
+    """`mlp on digits, test split, 359 rows`. rows: None: those of the part."""
+    rows = data.sizes.get(part) if rows is None else rows
     counted = f", {rows:,} rows" if rows else ""
-    return f"{model.get('name') or 'model'} on {data.display_name.replace(', ', ' and ')}, {evaluation.part} split{counted}"
+    return f"{model.get('name') or 'model'} on {data.display_name.replace(', ', ' and ')}, {part} split{counted}"
 
 
 def _view(entry: Any, path: str) -> View:

@@ -54,6 +54,8 @@ SIZES = {
     "diffusion": [*DRAWN, "model.steps=10"],
     "diffusion_2d": ["dataset.rows=300", "model.steps=10"],
     **dict.fromkeys(("siamese", "triplet", "verification"), GLYPHS),
+    "dbscan": ["dataset.rows=600"],
+    "tsne": ["dataset.split.train=200", "dataset.split.val=60", "dataset.split.test=60"],
     "cyclegan": [f"dataset.images.split.{part}={size}" for part, size in (("train", 60), ("val", 30), ("test", 30))],
 }  # fmt: skip
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 class Dendrogram(View):
     """Of an estimator with a `linkage_matrix`, such as `mlrun.estimators.clusters.Hierarchical`. Shows the training rows."""
 
+    part = "train"
+
     def draw(self, learner: Any, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
         estimator = getattr(learner, "estimator", None)
         if hasattr(estimator, "linkage_matrix"):

@@ -71,4 +71,6 @@ class Importance(View):
 
         mean, std = figures.permutation_importance(predict, rows, truth, score, max_rows=PERMUTED_ROWS)
         names = list(features[0].names) if isinstance(features[0], (Vector, Row)) else None
-        yield "permutation_importance", figures.feature_importance(mean, names, std, learner.image_shape)
+        what = "R²" if isinstance(data.target, Value) else "accuracy"
+        label = f"decrease of {what} when the feature is shuffled"
+        yield "permutation_importance", figures.feature_importance(mean, names, std, learner.image_shape, label)
