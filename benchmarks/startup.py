@@ -10,6 +10,7 @@ import time
 
 from benchmarks.comparison import Row, interleave
 
+MLRUN = [sys.executable, "-m", "mlrun"]
 ESTIMATOR = """
 import mlflow
 from sklearn.datasets import load_wine
@@ -66,36 +67,77 @@ with mlflow.start_run():
 """
 
 
+FIRST_EPOCH = 0.5  # seconds
+
+
 def compare() -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
-        ours = process([sys.executable, "-m", "mlrun", "model=random_forest"], folder)
+        ours = process([*MLRUN, "model=random_forest"], folder)
         peer = process([sys.executable, "-c", ESTIMATOR], folder)
         estimator = interleave(ours, peer, pairs=7)
-        network = interleave(
-            process([sys.executable, "-m", "mlrun"], folder), process([sys.executable, "-c", NETWORK], folder), pairs=7
-        )
+        network = interleave(process(MLRUN, folder), process([sys.executable, "-c", NETWORK], folder), pairs=7)
     return [
         Row(
             "random_forest on wine, start to exit",
             *estimator,
-            limit=1.50,
+            limit=1.20,
             note="peer: import of sklearn and mlflow, and the fit",
         ),
         Row(
             "default run (mlp on digits), start to exit",
             *network,
-            limit=1.40,
+            limit=0.75,
             note="peer: imports torch, lightning, mlflow; logs the same metrics once",
         ),
+        *warm(),
     ]
 
 
-def process(command: list[str], folder: str):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])}
+def warm() -> list[Row]:
+    """The default run through `mlrun warm`: to the end of the first epoch, and to the exit against one without it."""
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as runtime:
+        environment = {"XDG_RUNTIME_DIR": runtime, "MLRUN_WARM": "1"}
+        subprocess.run([*MLRUN, "warm"], env=_environment(environment), check=True, stdout=subprocess.DEVNULL)
+        try:
+            first = [until("epoch 1/", folder, environment) for _ in range(8)][1:]
+            served, alone = process(MLRUN, folder, environment), process(MLRUN, folder)
+            whole = interleave(served, alone, pairs=5)
+        finally:
+            subprocess.run([*MLRUN, "warm", "--stop"], env=_environment(environment), stdout=subprocess.DEVNULL)
+    return [
+        Row(
+            "default run through mlrun warm, Enter to first epoch",
+            first,
+            [FIRST_EPOCH] * len(first),
+            1.0,
+            "peer: the limit",
+        ),
+        Row("default run through mlrun warm, start to exit", *whole, limit=1.0, note="peer: the same without it"),
+    ]
 
+
+def until(text: str, folder: str, environment: dict[str, str]) -> float:
+    """Seconds until the default run prints a line with this text."""
+    start = time.perf_counter()
+    with subprocess.Popen(
+        MLRUN, cwd=folder, env=_environment(environment), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as run:
+        while text not in run.stdout.readline():
+            pass
+        seconds = time.perf_counter() - start
+        run.communicate()
+    return seconds
+
+
+def _environment(more: dict[str, str]) -> dict[str, str]:
+    path = os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PYTHONPATH": path, "MLRUN_WARM": "0", **more}
+
+
+def process(command: list[str], folder: str, environment: dict[str, str] | None = None):
     def seconds() -> float:
         start = time.perf_counter()
-        subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
+        subprocess.run(command, cwd=folder, env=_environment(environment or {}), check=True, capture_output=True)
         return time.perf_counter() - start
 
     return seconds

@@ -5,28 +5,30 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import traceback
-from difflib import get_close_matches
 from importlib import import_module
-from importlib.metadata import version
 
 from mlrun.config.passwords import masked
 from mlrun.errors import UserError
 from mlrun.report.console import guard_streams, show_status
+from mlrun.warm.client import run_in_server
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of the console script.
+    """Entry point of the console script. A command of this process runs in the warm server, where there is one (`mlrun warm`).
+
+    Args:
+        argv: words after `mlrun`; default: those of this process.
 
     Exits with 0 when done, 1 when a run failed, 2 for an invalid command or data, 130 after Ctrl-C.
     """
-    argv = sys.argv[1:] if argv is None else list(argv)
     guard_streams()
-    if os.getcwd() not in sys.path:
-        # Users keep Python files beside their conf/. Last, so that these never hide an installed package.
-        sys.path.append(os.getcwd())
     try:
-        sys.exit(dispatch(argv))
+        if argv is None and (status := run_in_server()) is not None:
+            sys.exit(status)
+        if os.getcwd() not in sys.path:
+            # Users keep Python files beside their conf/. Last, so that these never hide an installed package.
+            sys.path.append(os.getcwd())
+        sys.exit(dispatch(sys.argv[1:] if argv is None else list(argv)))
     except UserError as error:
         print(error_message(error), file=sys.stderr)
         sys.exit(2)
@@ -37,6 +39,8 @@ def main(argv: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     except Exception:  # a bug in mlrun, or in the user's own Python
+        import traceback
+
         print(masked(traceback.format_exc()), end="", file=sys.stderr)
         sys.exit(1)
 
@@ -57,6 +61,8 @@ def dispatch(argv: list[str]) -> int:
     """
     word = argv[0] if argv else ""
     if word == "--version":
+        from importlib.metadata import version
+
         print(f"mlrun {version('mlrun')} (Hydra {version('hydra-core')})")
         return 0
     if {"--help", "-h"} & set(argv) and (not word or word.startswith("-") or "=" in word):
@@ -65,6 +71,8 @@ def dispatch(argv: list[str]) -> int:
         from mlrun.commands import verbs
 
         if word not in verbs():
+            from difflib import get_close_matches
+
             near = get_close_matches(word, verbs(), n=1)
             hint = (
                 f"did you mean '{near[0]}'?"

@@ -9,6 +9,9 @@ signal.signal(
     signal.SIGINT, signal.default_int_handler
 )  # a shell's background job ignores it, and so would what the tests interrupt
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: the tests share the cores
+os.environ["MLRUN_WARM"] = (
+    "0"  # commands that tests start are those of this code, not of a server that a developer has started
+)
 
 import tempfile
 from pathlib import Path

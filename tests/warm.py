@@ -1,16 +1,19 @@
-"""Commands in forks of one process that has imported everything: most of a command's seconds would go to imports."""
+"""Commands in forks of one process that has imported everything: most of a command's seconds would go to imports.
+
+That process is the warm server of `mlrun warm`, which ends with the tests instead of after some idle minutes.
+"""
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from mlrun.warm.client import hand_over
+from mlrun.warm.messages import receive
 
 IMPORTS = (
     "mlrun.tracking.warm",
@@ -19,83 +22,75 @@ IMPORTS = (
     "mlrun.report.figures",
     "mlrun.sweep.server",
 )
+STREAM = {"encoding": "utf-8", "errors": "strict", "line_buffering": True, "write_through": False}
 
 
 class Starter:
-    """The parent's side: `run` is like `subprocess.run([sys.executable, "-m", "mlrun", *arguments])`."""
+    """The parent's side: `run` is like `subprocess.run([sys.executable, "-m", "mlrun", *arguments])`.
+
+    `environment` has what leads other commands to the server.
+    """
 
     def __init__(self):
-        self.socket, theirs = socket.socketpair()
+        self.folder = tempfile.TemporaryDirectory()
+        repository = Path(__file__).parent.parent
+        self.environment = {
+            **os.environ, "PYTHONPATH": str(repository), "XDG_RUNTIME_DIR": self.folder.name, "MLRUN_WARM": "1",
+        }  # fmt: skip
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.warm", str(theirs.fileno())],
-            cwd=Path(__file__).parent.parent,
-            pass_fds=[theirs.fileno()],
+            [sys.executable, "-m", "tests.warm"],
+            cwd=repository,
+            env=self.environment,
             stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
         )
-        theirs.close()
-        self.replies = self.socket.makefile()
+        self.address = self.process.stdout.readline().strip()
 
     def run(self, arguments, cwd, env, timeout):
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as connection:
             out, err = Path(folder, "out"), Path(folder, "err")
-            request = {"argv": arguments, "cwd": str(cwd), "env": env, "out": str(out), "err": str(err)}
-            self.socket.sendall(json.dumps(request).encode() + b"\n")
-            pid = int(self.replies.readline())
-            self.socket.settimeout(timeout)
+            command = {
+                "argv": [str(Path("mlrun", "__main__.py")), *arguments], "path": [str(cwd), *sys.path[1:]], "module": "mlrun.__main__",
+                "environment": env, "umask": 0o022, "streams": dict.fromkeys(("stdin", "stdout", "stderr"), STREAM), "ignored": [],
+                "numbers": [0, 1, 2],
+            }  # fmt: skip
+            connection.connect(self.address)
+            with open(os.devnull) as nothing, open(out, "w") as stdout, open(err, "w") as stderr:
+                here = os.open(cwd, os.O_RDONLY)
+                assert hand_over(connection, command, [here, *(file.fileno() for file in (nothing, stdout, stderr))])
+            connection.settimeout(timeout)
             try:
-                status = int(self.replies.readline())
-            except TimeoutError:
-                os.killpg(pid, signal.SIGKILL)
-                self.close()  # a file that met a timeout cannot be read any more
+                status = receive(connection)[0]["status"]
+            except TimeoutError:  # closing the connection ends the command
                 raise subprocess.TimeoutExpired(arguments, timeout, out.read_text(), err.read_text()) from None
-            self.socket.settimeout(None)
-            return subprocess.CompletedProcess(arguments, status, out.read_text(), err.read_text())
+            return subprocess.CompletedProcess(
+                arguments, os.waitstatus_to_exitcode(status), out.read_text(), err.read_text()
+            )
 
     def close(self):
-        self.socket.close()
-        self.replies.close()
         self.process.kill()
         self.process.wait()
+        self.process.stdout.close()
+        self.folder.cleanup()
 
 
-def serve(channel):
-    """Forks a process for each request; answers with its id, then with its exit status."""
-    for name in IMPORTS:
-        importlib.import_module(name)
-    for line in channel.makefile():
-        pid = os.fork()
-        if pid == 0:
-            channel.close()
-            work(json.loads(line))
-        channel.sendall(f"{pid}\n".encode())
-        channel.sendall(f"{os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}\n".encode())
+def serve():
+    """Serves where other commands of the same environment look for a server."""
+    from mlrun.experiment.processes import die_with_parent
+    from mlrun.warm.address import address, folder
+    from mlrun.warm.modules import preload
+    from mlrun.warm.server import WarmServer
 
-
-def work(request):
-    """The command, in its process."""
-    from mlrun.cli import main
-
-    status = 1
-    try:
-        os.setsid()
-        os.chdir(request["cwd"])
-        os.environ.clear()
-        os.environ.update(request["env"])
-        for number, name in ((1, "out"), (2, "err")):
-            os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT), number)
-        sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
-        # Lightning starts the further processes of a distributed run like this one
-        sys.modules["__main__"].__spec__ = importlib.util.find_spec("mlrun.__main__")
-        sys.argv = [str(Path("mlrun", "__main__.py")), *request["argv"]]
-        sys.path[0] = request["cwd"]
-        main()
-    except SystemExit as end:
-        status = end.code or 0
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+    die_with_parent(os.getppid())
+    path = address(folder(create=True))
+    preload(IMPORTS)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen(64)
+    print(path, flush=True)
+    WarmServer(listener, lambda: True).run()
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    serve()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mlrun.commands import TRUST
-from mlrun.config.hydra_internals import CommandLine, parse_command_line
+from mlrun.config.hydra_internals import CommandLine, parse_command_line, run_composed
 from mlrun.errors import ConfigError, SweepFailed, UserError
 
 if TYPE_CHECKING:
@@ -39,10 +39,8 @@ def hydra_application(argv: list[str]) -> int:
         UserError: the directory cannot be written, or the options contradict each other.
         Exception: whatever a single run raised.
     """
-    import hydra
-
     from mlrun.config.compose import CONF, CONFIG_NAME, register_resolvers
-    from mlrun.config.explain import COMPOSITION_ERRORS, explain, quoted
+    from mlrun.config.explain import COMPOSITION_ERRORS, checked_composition, explain, quoted
 
     register_resolvers()
     resumes = "resume=auto" in argv
@@ -64,7 +62,10 @@ def hydra_application(argv: list[str]) -> int:
                 # Lightning starts the other processes of a distributed run with it
                 sys.argv[1:] = ["resume", directory, *consent]
                 return resume_run(find(directory, bool(consent)), consent)
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name=CONFIG_NAME)(job)()
+        if not (command.plain and command.runs and run_composed(checked_composition(command.overrides), job)):
+            import hydra
+
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=CONFIG_NAME)(job)()
     except SweepFailed:  # the sweep has printed which job failed and why, and what MLflow has not received
         return 1
     except COMPOSITION_ERRORS as error:  # before OSError: some are both
@@ -84,6 +85,10 @@ def hydra_application(argv: list[str]) -> int:
         ) from None
     if failures:
         raise failures[0]
+    if command.runs and not command.multirun:
+        from mlrun.warm.offer import offer
+
+        offer()
     return 1 if unrecorded else 0
 
 

@@ -22,7 +22,7 @@ mlrun runs machine-learning experiments from YAML.
   key=value sets a key, +key=value adds one, ~key removes one."""
 SECTIONS = {
     "Find your way": ("list", "show", "check", "completion", "help"),
-    "After a run": ("ui", "leaderboard", "predict", "evaluate", "errors", "diagnose", "resume", "sync"),
+    "After a run": ("ui", "leaderboard", "predict", "evaluate", "errors", "diagnose", "resume", "sync", "clean"),
 }
 FOOTER = "Hydra's own options (--config-dir, --info, --resolve ...): mlrun --hydra-help"
 

@@ -68,7 +68,8 @@ def run(argv: list[str]) -> int:
 
     # `_runs` changes to the directory in which a sweep was started
     bars, lines = (path and Path(path).resolve() for path in (arguments.figure, arguments.curves))
-    runs, parent = _runs(arguments.source)
+    needed = {name for name in (selection.metric, arguments.metric, *(one[0] for one in selection.conditions)) if name}
+    runs, parent = _runs(arguments.source, needed)
     runs = [as_reported(one) for one in runs]
     metric = selection.metric or arguments.metric
     boards = leaderboards(selection.among(runs), metric, _columns(arguments.by, runs), selection.mode)
@@ -137,14 +138,14 @@ def _write(figure: Figure, path: Path, parent: str | None) -> None:
         attach(parent, path, "figures")
 
 
-def _runs(source: str) -> tuple[list[StoredRun], str | None]:
-    """The runs of an experiment, or those of a sweep and the id of its parent run."""
+def _runs(source: str, needed: set[str]) -> tuple[list[StoredRun], str | None]:
+    """The runs of an experiment, or those of a sweep and the id of its parent run. needed: metrics that the command names."""
     from mlrun.errors import UserError
-    from mlrun.tracking.read import find_runs
+    from mlrun.sweep.leaderboard import read_runs
 
     directory = Path(source)
     if not directory.is_dir():
-        return find_runs(source), None
+        return read_runs(source, needed), None
     import os
 
     from mlrun.sweep.journal import open_sweep
@@ -154,7 +155,9 @@ def _runs(source: str) -> tuple[list[StoredRun], str | None]:
     if parent is None or not os.path.isdir(sweep["cwd"]):
         raise UserError(f"{source}: this sweep has not recorded a run yet")
     os.chdir(sweep["cwd"])
-    return [run for run in find_runs(sweep["experiment"]) if run.tags.get("mlflow.parentRunId") == parent], parent
+    return [
+        run for run in read_runs(sweep["experiment"], needed) if run.tags.get("mlflow.parentRunId") == parent
+    ], parent
 
 
 def _head(board: Board) -> list[str]:

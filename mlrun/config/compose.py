@@ -6,10 +6,14 @@ import os
 import secrets
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mlrun.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mlrun.config.hydra_internals import Composed
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 # In an installed wheel conf/ lies inside the package, in a checkout beside it.
@@ -44,13 +48,22 @@ def compose(overrides: list[str], config_dir: str | None = None, config_name: st
 
     Raises:
         ConfigError: `hydra.job.chdir=true`.
+        Exception: see `compose_all`.
+    """
+    return without_hydra(compose_all(overrides, config_dir, config_name).config)
+
+
+def compose_all(overrides: list[str], config_dir: str | None = None, config_name: str = CONFIG_NAME) -> Composed:
+    """The configuration of one run with the node `hydra`.
+
+    Raises:
         hydra.errors.HydraException, omegaconf.errors.OmegaConfBaseException, yaml.YAMLError, ValueError: the overrides are
             invalid; `mlrun.config.explain` turns these into messages.
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 
-    from mlrun.config.hydra_internals import own_composition
+    from mlrun.config.hydra_internals import Composed, context_of, own_composition
 
     register_resolvers()
     overrides = list(overrides)
@@ -58,7 +71,7 @@ def compose(overrides: list[str], config_dir: str | None = None, config_name: st
         overrides.append(f"hydra.searchpath=[file://{os.path.abspath(config_dir)}]")
     with own_composition(), initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = hydra_compose(config_name, overrides=overrides, return_hydra_config=True)
-    return without_hydra(cfg)
+        return Composed(cfg, context_of(cfg))
 
 
 def without_hydra(cfg: DictConfig) -> DictConfig:

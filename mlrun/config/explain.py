@@ -15,14 +15,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from mlrun.config import aliases, catalogue
-from mlrun.config.compose import compose
+from mlrun.config.compose import compose, compose_all, without_hydra
 from mlrun.config.hydra_internals import interval_ends, parse_override, parse_overrides, sweep_values
 from mlrun.config.signatures import signature
 from mlrun.config.sources import NoSuchTarget
 from mlrun.config.validate import did_you_mean, nearest, nearest_choice, validate
 
 if TYPE_CHECKING:
-    from mlrun.config.hydra_internals import Override
+    from mlrun.config.hydra_internals import Composed, Override
 
 # Raised by Hydra when it composes; a ValueError for a choice that is not a word (`model=3`).
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)
@@ -65,7 +65,8 @@ def explain(
     """
     if config_dir is not None and not Path(config_dir).is_dir():
         return [f"--config-dir {config_dir}: there is no such directory"]
-    _composition.cache_clear()  # files may have changed since the last call
+    _composition.cache_clear()
+    _whole_composition.cache_clear()  # files may have changed since the last call
     problems: list[str] = []
     given = list(_parsed(overrides, problems))
     groups = catalogue.groups(config_dir)
@@ -207,8 +208,20 @@ def _listed(group: str, names: list[str]) -> str:
 
 @lru_cache(maxsize=64)
 def _composition(overrides: tuple[str, ...], config_dir: str | None) -> DictConfig:
+    return without_hydra(_whole_composition(overrides, config_dir).config)
+
+
+@lru_cache(maxsize=64)
+def _whole_composition(overrides: tuple[str, ...], config_dir: str | None) -> Composed:
     """The composed configuration, kept: composing takes most of the time of an answer."""
-    return compose(list(overrides), config_dir)
+    return compose_all(list(overrides), config_dir)
+
+
+def checked_composition(overrides: list[str]) -> Composed:
+    """The configuration of a command line that `explain` has found valid. It is for one run, whose directory it names."""
+    found = _whole_composition(tuple(overrides), None)
+    _whole_composition.cache_clear()
+    return found
 
 
 def _composed(

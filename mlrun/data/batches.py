@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mlrun.data.sequences import Sequences
-from mlrun.errors import ConfigError
+from mlrun.errors import ConfigError, DataError
 
 POOL = 50  # batches among which rows are sorted by length
 
@@ -286,6 +286,8 @@ class WorkerBatches(Batches):
     def _read(self, order: Tensor, bounds: list[tuple[int, int]]) -> Iterator[Batch]:
         self.indices[:] = [order[start:end].numpy() for start, end in bounds]
         for (start, end), read in zip(bounds, self.source):
+            if isinstance(read, DataError):  # as a worker met it: a DataLoader would add its traceback to the message
+                raise read
             batch = Batch((name, _moved(value, self.device)) for name, value in read.items())
             batch.rows = order[start:end]
             yield batch
@@ -301,8 +303,11 @@ class _Rows(Dataset):
     def __init__(self, read: Callable[[np.ndarray], dict[str, Any]]):
         self.read = read
 
-    def __getitem__(self, indices: np.ndarray) -> dict[str, Any]:
-        return dict(whole_batch(self.read(indices)))
+    def __getitem__(self, indices: np.ndarray) -> dict[str, Any] | DataError:
+        try:
+            return dict(whole_batch(self.read(indices)))
+        except DataError as error:
+            return error
 
 
 class _Listed:

@@ -60,9 +60,12 @@ class Examples:
 
 
 class OnDisk:
-    """Rows of an array on disk; only slices and conversions are loaded into memory."""
+    """Rows of an array on disk; only slices and conversions are loaded into memory.
 
-    def __init__(self, array: np.memmap, rows: np.ndarray):
+    array: a memory map, or another array with `is_on_disk` that reads on access.
+    """
+
+    def __init__(self, array: Any, rows: np.ndarray):
         self.array, self.rows = array, rows
         self.dtype, self.shape = array.dtype, (len(rows), *array.shape[1:])
         self.ndim, self.size = array.ndim, int(np.prod(self.shape))
@@ -79,7 +82,7 @@ class OnDisk:
 
 def take_rows(column: Any, rows: np.ndarray) -> Any:
     """Rows of a column; those of a column on disk stay there."""
-    if isinstance(column, np.memmap):
+    if getattr(column, "is_on_disk", isinstance(column, np.memmap)):
         return OnDisk(column, rows)
     if hasattr(column, "iloc"):
         return column.iloc[rows]

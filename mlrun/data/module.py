@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -123,6 +123,15 @@ class DataModule:
     def examples(self, part: str) -> Examples:
         """The rows of a part."""
         raise DataError(f"dataset {self.name} has no rows: it cannot be used with this kind of model")
+
+    @property
+    def examples_to_learn_from(self) -> Examples:
+        """The rows from which a preprocessor learns: those of train, or a sample of them."""
+        return self.examples("train")
+
+    def pieces(self, part: str) -> Iterator[Examples] | None:
+        """The rows of a part in pieces, for estimators that learn piece by piece; None if the rows fit in memory."""
+        return None
 
     def sample(self, part: str) -> Examples:
         """Inputs of a few examples, to demonstrate predictions of the trained model."""

@@ -18,6 +18,7 @@ from mlrun.data.predictions import Predictions
 from mlrun.data.preprocess.preprocessor import Preprocessor, make_preprocessor
 from mlrun.data.readers.trust import load_pickle, write_pickle
 from mlrun.errors import ConfigError, UserError
+from mlrun.estimators.pieces import fit_in_pieces
 from mlrun.estimators.roles import ROLES, matrix, role_for
 from mlrun.evaluation.evaluator import Evaluator, Subject, configured_evaluators
 from mlrun.predictions.learner import Evaluation, Learner, Training, features_of
@@ -79,19 +80,20 @@ class EstimatorLearner(Learner):
         ]
         if model.get("class_weight"):
             check_classes(data)
-            weigh_classes(steps[-1])
+            if data.pieces("train") is None:  # otherwise the rows of each piece have weights
+                weigh_classes(steps[-1])
         recipe = {"model": model, "dataset": plain(cfg["dataset"]), "role": name, **features_of(data)}
         evaluators = configured_evaluators(model, data.target, evaluators_of(model, name))
         return cls(make_pipeline(*[step for step in steps if step is not None]), preprocessor, evaluators, recipe)
 
     def fit(self, data: DataModule, run: Any, directory: Path, progress: Any, resume: Path | None = None) -> None:
-        examples = data.examples("train")
-        weights = {}
-        if self.recipe["model"].get("class_weight") and not _own_weights(self.estimator):
-            rows = class_weights(data)[examples[data.targets[0]]]
-            weights = {f"{self.steps.steps[-1][0]}__sample_weight": rows}
+        pieces = data.pieces("train")
         try:
-            self.steps.fit(self.role.rows(data, "train"), self.role.target(examples), **weights)
+            if pieces is None:
+                self._fit_at_once(data)
+            else:
+                weighted = bool(self.recipe["model"].get("class_weight"))
+                fit_in_pieces(self.steps, self.role, data, pieces, class_weights(data) if weighted else None)
             for part in ("train", "val"):
                 if 0 < data.sizes[part] <= (TRAIN_METRICS_ROWS if part == "train" else np.inf):
                     for metric, value in self.evaluate(data, part).metrics.items():
@@ -102,6 +104,13 @@ class EstimatorLearner(Learner):
                 f"{where}: {type(self.estimator).__name__} cannot be fitted to {data.name}: {reason}"
             ) from error
         self.training.parameters = self.role.parameters(self.estimator)
+
+    def _fit_at_once(self, data: DataModule) -> None:
+        examples, weights = data.examples("train"), {}
+        if self.recipe["model"].get("class_weight") and not _own_weights(self.estimator):
+            rows = class_weights(data)[examples[data.targets[0]]]
+            weights = {f"{self.steps.steps[-1][0]}__sample_weight": rows}
+        self.steps.fit(self.role.rows(data, "train"), self.role.target(examples), **weights)
 
     @property
     def estimator(self) -> Any:

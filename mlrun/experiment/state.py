@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,17 @@ class RunState:
 
 def newest_unfinished(identity: str, root: Path | str) -> Path | None:
     """The newest run directory in `root` whose run has this identity, has not finished and is not being worked on."""
-    found = sorted(((path.stat().st_mtime, path.parent) for path in Path(root).glob(f"*/{RECORD}")), reverse=True)
-    for _, directory in found:
+    wanted = identity.encode()
+    found = []
+    for entry in _entries(root):
+        path = os.path.join(entry, RECORD)
+        with (
+            suppress(OSError),
+            open(path, "rb") as file,
+        ):  # nothing is parsed, or asked for its time, that is of another run
+            if wanted in file.read():
+                found.append((os.stat(path).st_mtime_ns, Path(entry)))
+    for _, directory in sorted(found, reverse=True):
         try:
             record = read_record(directory)
         except UserError:  # damaged
@@ -89,6 +99,13 @@ def newest_unfinished(identity: str, root: Path | str) -> Path | None:
         if record.get("identity") == identity and record.get("status") != "FINISHED" and not is_locked(directory):
             return directory
     return None
+
+
+def _entries(root: Path | str) -> list[str]:
+    try:
+        return [entry.path for entry in os.scandir(root)]
+    except OSError:
+        return []
 
 
 def newest_checkpoint(directory: Path) -> Path | None:

@@ -39,3 +39,14 @@ def clock(seconds: float) -> str:
     """0:07, 12:30, 1:02:03."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def size(count: int) -> str:
+    """Bytes: 512 bytes, 1.50 MiB, 23.4 GiB."""
+    if count < 1024:
+        return f"{count} bytes"
+    units = ("KiB", "MiB", "GiB", "TiB")
+    value, place = count / 1024, 0
+    while value >= 1000 and place < len(units) - 1:
+        value, place = value / 1024, place + 1
+    return f"{value:.3g} {units[place]}"

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from mlrun.tracking.directions import EARLIER_WALL, KIND, REJECTED, WALL, Direction, direction_of, without_part
+from mlrun.tracking.directions import (
+    DIRECTIONS,
+    EARLIER_WALL,
+    KIND,
+    MODE,
+    MONITOR,
+    REJECTED,
+    WALL,
+    Direction,
+    direction_of,
+    without_part,
+)
+from mlrun.tracking.read import find_runs, tag_values
 from mlrun.tracking.stored_run import StoredRun
 
 TAGS = ("model", "dataset", "family", "problem")  # tags that can be columns
+READ_TAGS = (*TAGS, "parameters", MONITOR, MODE, DIRECTIONS, REJECTED, KIND, "mlflow.parentRunId")
 SEEDS = ("seed", "random_state")  # last parts of parameters that may follow the run's seed
 HIDDEN = {"model._target_", "model.name", "dataset.name", "dataset._target_"}  # the tags model and dataset show them
+
 
 Groups = dict[tuple[tuple[str, str], ...], list[StoredRun]]  # (key, value) of the settings that the runs share
 
@@ -119,10 +134,7 @@ def leaderboard(
     if mode is None:
         is_measured = any(chosen in run.metrics for run in runs)
         mode = direction_of(chosen, runs) if is_measured else "max"  # without a value there is nothing to rank
-    groups: Groups = {}
-    for run in runs:
-        settings = _by(run, by) if by else _settings(run)
-        groups.setdefault(tuple(sorted(settings.items())), []).append(run)
+    groups = _groups(runs, by)
     if not by:
         groups = _split_by_fixed_seeds(groups)
     watched = {key: group for key, group in groups.items() if metric or _has(group, chosen)}
@@ -133,13 +145,12 @@ def leaderboard(
     for row in rows:
         row.incomplete = row.unfinished > 0 or (not by and row.n < wanted)
     sign = -1 if mode == "max" else 1
-    rows.sort(
-        key=lambda row: (
-            row.n == 0 or row.mean != row.mean,
-            sign * row.mean if row.n and row.mean == row.mean else 0,
-            str(row.keys),
-        )
-    )
+
+    def rank(row: Row) -> tuple[bool, float, list[tuple[str, str]]]:
+        mean = row.mean
+        return mean != mean, 0.0 if mean != mean else sign * mean, sorted(row.keys.items())
+
+    rows.sort(key=rank)
     test = f"test/{without_part(chosen)}"
     test = test if chosen != test and any(row.tests for row in rows) else ""
     keys = list(dict.fromkeys(key for row in rows for key in row.keys))
@@ -153,6 +164,26 @@ def leaderboard(
 def _compared(runs: list[StoredRun]) -> list[StoredRun]:
     """The experiments among the runs, with the metrics that they report: no sweeps, folds, analyses or rejected data."""
     return [as_reported(run) for run in runs if run.params and KIND not in run.tags and not _was_rejected(run)]
+
+
+def read_runs(experiment: str, needed: Collection[str] = ()) -> list[StoredRun]:
+    """The runs of an experiment with what a leaderboard needs of them.
+
+    Args:
+        needed: metrics beside the watched ones. Where no run has one of them, the runs have all their metrics.
+
+    Raises:
+        UserError: there is no such experiment.
+    """
+    watched = {without_part(name) for name in (*tag_values(MONITOR), *needed)}
+
+    def is_needed(name: str) -> bool:
+        return not watched or without_part(name) in watched or name.startswith((WALL, EARLIER_WALL))
+
+    runs = find_runs(experiment, is_needed, READ_TAGS)
+    if all(any(name in run.metrics for run in runs) for name in needed):
+        return runs
+    return find_runs(experiment, tags=READ_TAGS)
 
 
 def curves(
@@ -223,10 +254,28 @@ def _usual_metrics(runs: list[StoredRun]) -> list[str]:
     return sorted(counts, key=lambda name: (-counts[name], name))
 
 
-def _settings(run: StoredRun) -> dict[str, str]:
-    """All settings but seeds, with model and dataset by name."""
-    settings = {key: value for key, value in run.params.items() if key.rpartition(".")[2] not in SEEDS}
-    return settings | {key: run.tags[key] for key in ("model", "dataset") if key in run.tags}
+def _groups(runs: list[StoredRun], by: list[str] | None) -> Groups:
+    """The runs by their settings: those that `by` names, else all but seeds, with model and dataset by name."""
+    groups: Groups = {}
+    if by:
+        for run in runs:
+            groups.setdefault(tuple(sorted(_by(run, by).items())), []).append(run)
+        return groups
+    # The settings of thousands of runs are compared before any is sorted: most have the same names, and many the same values.
+    alike: dict[tuple[Any, ...], list[StoredRun]] = {}
+    shown: dict[tuple[str, ...], list[str]] = {}  # names of parameters -> those that are no seeds
+    for run in runs:
+        names = tuple(run.params)
+        kept = shown.get(names)
+        if kept is None:
+            kept = shown[names] = [name for name in names if name.rpartition(".")[2] not in SEEDS]
+        values = tuple(map(run.params.get, kept))
+        alike.setdefault((names, values, run.tags.get("model"), run.tags.get("dataset")), []).append(run)
+    for (names, values, *_), some in alike.items():
+        tags = {key: some[0].tags[key] for key in ("model", "dataset") if key in some[0].tags}
+        settings = dict(zip(shown[names], values)) | tags
+        groups.setdefault(tuple(sorted(settings.items())), []).extend(some)
+    return groups
 
 
 def _by(run: StoredRun, keys: list[str]) -> dict[str, str]:
@@ -249,10 +298,12 @@ def _value(run: StoredRun, key: str) -> str:
 def _split_by_fixed_seeds(groups: Groups) -> Groups:
     """Treats a nested seed that does not follow the run's seed (such as that of a fixed split) as a setting."""
     split: Groups = {}
+    seeds: dict[tuple[str, ...], list[str]] = {}  # names of parameters -> the nested seeds among them
     for key, group in groups.items():
-        names = sorted(
-            {name for run in group for name in run.params if "." in name and name.rpartition(".")[2] in SEEDS}
-        )
+        for run in group:
+            if (names_of := tuple(run.params)) not in seeds:
+                seeds[names_of] = [name for name in names_of if "." in name and name.rpartition(".")[2] in SEEDS]
+        names = sorted({name for run in group for name in seeds[tuple(run.params)]})
         fixed = {
             name: {run.params.get(name) for run in group if run.params.get(name) != run.params.get("seed")}
             for name in names
@@ -300,6 +351,7 @@ def _without_consequences(shown: list[str], rows: list[Row], by: list[str] | Non
     if by:
         return shown
     kept: list[str] = []
+    codes, count = [0] * len(rows), 1  # of each row's values of the kept keys, and how many there are
     for key in sorted(
         shown,
         key=lambda key: (
@@ -309,9 +361,9 @@ def _without_consequences(shown: list[str], rows: list[Row], by: list[str] | Non
             shown.index(key),
         ),
     ):
-        values_by_shown: dict[tuple[str | None, ...], set[str | None]] = {}
-        for row in rows:
-            values_by_shown.setdefault(tuple(row.keys.get(other) for other in kept), set()).add(row.keys.get(key))
-        if key in ("model", "dataset") or any(len(values) > 1 for values in values_by_shown.values()):
+        found: dict[tuple[int, str | None], int] = {}
+        refined = [found.setdefault((code, row.keys.get(key)), len(found)) for code, row in zip(codes, rows)]
+        if key in ("model", "dataset") or len(found) > count:
             kept.append(key)
+            codes, count = refined, len(found)
     return kept

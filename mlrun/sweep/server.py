@@ -10,8 +10,6 @@ The server and its jobs end with the parent, even if the parent is killed with S
 
 from __future__ import annotations
 
-import gc
-import importlib
 import os
 import pickle
 import select
@@ -25,21 +23,13 @@ from multiprocessing.connection import Connection, Pipe
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from mlrun.experiment.processes import die_with_parent
+from mlrun.warm.modules import limit_threads, preload
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-    from threadpoolctl import ThreadpoolController
 
 ENDED = "the sweep's server has ended"
 MESSAGE_BYTES = 1 << 17  # a larger report does not fit through the socket
-COMMON = (
-    "numpy",
-    "mlrun.tracking.warm",
-    "mlrun.report.figures",
-    "mlrun.experiment.run",
-    "PIL.PngImagePlugin",
-    "threadpoolctl",
-)
 
 
 @dataclass
@@ -182,7 +172,7 @@ def _serve(commands: Connection, reports: socket.socket, work: Work) -> None:
             if commands.fileno() in ready:
                 command, *arguments = commands.recv()
                 if command == "preload":
-                    send(reports, "ready", -1, _preload(*arguments))
+                    send(reports, "ready", -1, preload(*arguments))
                 elif command == "prepare":
                     _prepare(arguments[0], jobs, waiting, commands, reports, work)
                 elif command == "go":
@@ -198,29 +188,6 @@ def _serve(commands: Connection, reports: socket.socket, work: Work) -> None:
     finally:
         for process in jobs:
             _signal_group(process, signal.SIGKILL)
-
-
-# The loaded BLAS and OpenMP libraries. Finding them takes 20 ms, so the server does it once for all jobs.
-_libraries: ThreadpoolController | None = None
-
-
-def _preload(modules: Sequence[str]) -> float:
-    """Imports modules. Returns the seconds that this took."""
-    global _libraries
-    import time
-
-    start = time.perf_counter()
-    for name in modules:
-        try:
-            importlib.import_module(name)
-        except Exception:  # a job that needs the module reports the error in its own log
-            continue
-    from threadpoolctl import ThreadpoolController
-
-    _libraries = ThreadpoolController()
-    gc.collect()
-    gc.freeze()  # otherwise a collection in a job would copy every shared page
-    return time.perf_counter() - start
 
 
 def _prepare(
@@ -262,7 +229,7 @@ def _prepare(
             signal.signal(signum, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         _redirect_output(request)
-        _limit_threads(request)
+        limit_threads(request.threads)
         sys.argv = list(request.argv)
         status = work(request, report, wait_for_turn)
     except KeyboardInterrupt:
@@ -295,15 +262,6 @@ def _redirect_output(request: Request) -> None:
     sys.stdout = open(1, "w", buffering=1, encoding="utf-8", closefd=False)
     sys.stderr = open(2, "w", buffering=1, encoding="utf-8", closefd=False)
     faulthandler.enable()  # a segmentation fault leaves a stack in the log
-
-
-def _limit_threads(request: Request) -> None:
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LOKY_MAX_CPU_COUNT"):
-        os.environ[name] = str(request.threads)  # for libraries loaded later, and for processes that the job starts
-    if "torch" in sys.modules:  # before any parallel region: later, OpenMP ignores it in a forked process
-        sys.modules["torch"].set_num_threads(request.threads)
-    if _libraries is not None:
-        _libraries.limit(limits=request.threads)
 
 
 def _ended(jobs: dict[int, int]) -> Iterator[tuple[int, int]]:

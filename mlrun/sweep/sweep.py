@@ -26,10 +26,11 @@ from mlrun.sweep.job import Job
 from mlrun.sweep.journal import SWEEP, Journal
 from mlrun.sweep.pool import Pool
 from mlrun.sweep.record import Record, recall_runs
-from mlrun.sweep.server import COMMON, Request, Server
+from mlrun.sweep.server import Request, Server
 from mlrun.sweep.slots import demand, share_out, visible_gpus
 from mlrun.tracking.run_directory import LOCK_SECONDS, locked
 from mlrun.tracking.spool import Spool
+from mlrun.warm.modules import COMMON
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction

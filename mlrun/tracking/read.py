@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlrun.errors import UserError
-from mlrun.tracking.mlflow_internals import experiments_in_sqlite, histories_in_sqlite, runs_in_sqlite
+from mlrun.tracking.mlflow_internals import (
+    experiments_in_sqlite,
+    histories_in_sqlite,
+    runs_in_sqlite,
+    tag_in_sqlite,
+    values_in_sqlite,
+)
 from mlrun.tracking.store import open_client, sqlite_file, tracking_uri
 from mlrun.tracking.stored_run import StoredRun
 
@@ -23,6 +30,11 @@ def read_run(run_id: str) -> StoredRun:
 
 def directory_of(run_id: str) -> str | None:
     """The directory to which a run wrote its files; "" if that was not recorded, None if the run does not exist."""
+    database = sqlite_file(tracking_uri())
+    if database is not None and database.is_file():
+        found = tag_in_sqlite(database, run_id, "directory")
+        if found is not None:
+            return found
     from mlflow.exceptions import MlflowException
 
     try:
@@ -31,8 +43,18 @@ def directory_of(run_id: str) -> str | None:
         return None
 
 
-def find_runs(experiment: str) -> list[StoredRun]:
-    """All runs of an experiment that are not deleted. Raises UserError, naming the existing experiments, if it does not exist."""
+def find_runs(
+    experiment: str, metrics: Callable[[str], bool] | None = None, tags: Collection[str] | None = None
+) -> list[StoredRun]:
+    """All runs of an experiment that are not deleted.
+
+    Args:
+        metrics, tags: what is needed: whether the metric of a name is, and the names of the tags. The others may be absent, which makes
+            reading thousands of runs faster. None: all.
+
+    Raises:
+        UserError: the experiment does not exist; it names those that do.
+    """
     uri = tracking_uri()
     database = sqlite_file(uri)
     if database is not None:
@@ -42,7 +64,7 @@ def find_runs(experiment: str) -> list[StoredRun]:
         if experiments is not None:
             if experiment not in experiments:
                 raise _unknown(experiment, list(experiments))
-            runs = runs_in_sqlite(database, experiments[experiment])
+            runs = runs_in_sqlite(database, experiments[experiment], metrics, tags)
             if runs is not None:
                 return runs
     client = open_client(uri)
@@ -56,6 +78,12 @@ def find_runs(experiment: str) -> list[StoredRun]:
         token = page.token
         if not token:
             return runs
+
+
+def tag_values(tag: str) -> set[str]:
+    """The values of a tag in all runs of an SQLite store; empty for other stores, where that would mean reading all runs."""
+    database = sqlite_file(tracking_uri())
+    return values_in_sqlite(database, tag) if database is not None and database.is_file() else set()
 
 
 def metric_histories(runs: list[str], metric: str) -> dict[str, dict[int, float]]:

@@ -71,7 +71,36 @@ def test_no_other_file_uses_what_hydra_does_not_document():
 def test_command_line(monkeypatch, replaced, argv, overrides, config_dir, multirun, runs):
     if replaced:
         without(monkeypatch, "hydra._internal.utils")
-    assert internals.parse_command_line(argv) == internals.CommandLine(overrides, config_dir, multirun, runs)
+    plain = not any(word.startswith("-") for word in argv)
+    assert internals.parse_command_line(argv) == internals.CommandLine(overrides, config_dir, multirun, runs, plain)
+
+
+def test_a_composed_run_is_the_one_that_hydra_would_run(workplace, monkeypatch):
+    """Directory, overrides and callbacks; without Hydra's parts, and for `hydra.mode=MULTIRUN`, `hydra.main` is left to run it."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from mlrun.config.compose import compose_all
+
+    seen = []
+
+    def job(cfg):
+        own = HydraConfig.get()
+        seen.append((cfg.seed, "hydra" in cfg, own.runtime.output_dir, list(own.overrides.task), own.job.name))
+        return 0.5
+
+    composed = compose_all(["seed=7", "hydra.run.dir=here"])
+    assert internals.run_composed(composed, job)
+    assert seen == [(7, False, str(workplace / "here"), ["seed=7"], "mlrun")]
+    assert (workplace / "here" / ".hydra" / "overrides.yaml").read_text() == "- seed=7\n"
+
+    def failing(cfg):
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        internals.run_composed(compose_all(["hydra.run.dir=here"]), failing)
+    assert not internals.run_composed(compose_all(["hydra.mode=MULTIRUN"]), job)
+    without(monkeypatch, "hydra._internal.callbacks")
+    assert not internals.run_composed(compose_all([]), job)
 
 
 @pytest.mark.parametrize("replaced", [False, True])

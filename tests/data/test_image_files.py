@@ -164,6 +164,75 @@ def test_images_beyond_the_limit_are_read_from_the_disk(tmp_path):
     assert little < 3 * 2**23 < much  # slices of a million values, as float64, for the normalization
 
 
+def test_files_are_decoded_while_a_network_trains(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for at in range(60):
+            pixels = Image.fromarray(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8))
+            pixels.save(tmp_path / name / f"{at}.jpg")
+
+    def data_of(**options):
+        split = {"train": 0.6, "val": 0.2, "test": 0.2}
+        return ImageFolder(
+            tmp_path,
+            "classification",
+            "image_folder",
+            1,
+            side=16,
+            batch_size=8,
+            split=split,
+            normalize="unit",
+            **options,
+        )
+
+    streamed, whole = data_of(resident_limit=0, num_workers=2), data_of()
+    batches = [
+        [
+            (batch["pixel_values"], batch["labels"])
+            for batch in data.loader("train", make_preprocessor(None, data), shuffle=True)
+        ]
+        for data in (streamed, whole)
+    ]
+    assert all((a == b).all() for pair in zip(*batches) for a, b in zip(*pair)) and len(batches[0]) == 9
+    column = streamed.content.columns["image"]
+    decoded = np.flatnonzero(column._done)
+    assert (
+        sorted(streamed.rows("train")) == decoded.tolist()
+    )  # by the workers, whose results are shared; test images were not needed
+    for name in streamed.rows("train"):
+        column.files[name].unlink()  # nothing is read twice
+    assert (np.asarray(streamed.examples("train")["image"]) == whole.examples("train")["image"]).all()
+    assert (np.asarray(streamed.examples("test")["image"]) == whole.examples("test")["image"]).all()
+    assert streamed.digest == whole.digest
+
+
+def test_damaged_files_are_found_early_or_when_they_are_read(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for at in range(20):
+            Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(tmp_path / name / f"{at}.png")
+    content = (tmp_path / "cat" / "1.png").read_bytes()
+
+    def data():
+        return ImageFolder(
+            tmp_path, "classification", "image_folder", 1, side=8, resident_limit=0, num_workers=1, normalize="unit"
+        )
+
+    (tmp_path / "cat" / "1.png").write_bytes(content + b"\0" * 200)  # bytes after the end do no harm
+    data().prepare()
+    (tmp_path / "cat" / "1.png").write_bytes(content[:-300])
+    with pytest.raises(DataError, match=r"cat/1.png: not an image"):
+        data().prepare()
+    (tmp_path / "cat" / "1.png").write_bytes(content[:2000] + b"\0" * 4000 + content[6000:])
+    damaged = data()
+    with pytest.raises(DataError) as raised:
+        for part in ("train", "val", "test"):
+            list(damaged.loader(part, make_preprocessor(None, damaged)))
+    assert "cat/1.png" in str(raised.value) and "\n" not in str(raised.value)
+
+
 def test_folders_that_do_not_work_are_refused(folder, tmp_path):
     (folder / "train" / "cat" / "broken.png").write_text("no image")
     with pytest.raises(DataError, match="broken.png: not an image"):

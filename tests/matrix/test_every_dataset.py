@@ -29,6 +29,10 @@ def write_table(folder: Path) -> list[str]:
     return [f"dataset.path={folder / 'table.csv'}"]
 
 
+def write_large_table(folder: Path) -> list[str]:
+    return [*write_table(folder), f"dataset.cache={folder}", "dataset.split={train: 0.6, val: 0.2, test: 0.2}"]
+
+
 def write_images(folder: Path) -> list[str]:
     for name, light in (("dark", 60), ("light", 200)):
         (folder / "images" / name).mkdir(parents=True)
@@ -216,6 +220,7 @@ FILES = {
     "yolo_folder": write_yolo_folder,
     "keypoints": write_keypoints,
     "csv": write_table,
+    "large_table": write_large_table,
     "image_folder": write_images,
     "unpaired_folders": write_unpaired,
     "labelled_text": write_texts,

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mlrun.data.datasets.image_data import ImageData, labelled_images
+from mlrun.data.examples import Examples
 from mlrun.data.features import Label
 from mlrun.data.module import Content
-from mlrun.data.readers.images import decode, images_in
+from mlrun.data.readers.images import DecodedFiles, check_file, decode, images_in
 from mlrun.errors import DataError
 
 log = logging.getLogger("mlrun")
+
+SAMPLE = 4096  # training images whose moments stand for those of all, where files are decoded during training
 
 
 class ImageFolder(ImageData):
     """A folder of images with a subfolder per class.
 
-    The images are held in memory as bytes or, beyond `resident_limit` bytes, in a temporary file in TMPDIR from which batches are read.
+    The images are held in memory as bytes or, beyond `resident_limit` bytes, in a temporary file in TMPDIR from which batches are read;
+    with `num_workers` that file fills during the first epoch.
 
     Args:
         path: holds `class/image.png`, or `train/class/…` and `val`, `test` or both, which are then these parts.
@@ -78,7 +84,16 @@ class ImageFolder(ImageData):
         ends = np.cumsum([len(part) for part in found])
         files = [file for part in found for file, _ in part]
         y = np.array([place for part in found for _, place in part], dtype=np.int64)
+        checked = self._checked(files)
+        self._digest = hashlib.blake2b(y.tobytes() + b"".join(mark for _, mark in checked), digest_size=8).hexdigest()
         x = self._allocate(len(files))
+        if isinstance(x, np.memmap) and self.num_workers and not self.skip_corrupt:
+            # the workers decode while the network trains: a file that is damaged inside is reported then
+            names = [str(file.relative_to(self.path)) for file in files]
+            pixels = DecodedFiles(files, x, self.grey, self.num_workers)
+            return labelled_images(
+                pixels, y, Label(classes), str(self.path), sources=_sources(parts, ends), names=names
+            )
         wrong = decode(files, x, self.grey, self.num_workers)
         if wrong:
             self._corrupt(list(wrong.values()))
@@ -93,6 +108,28 @@ class ImageFolder(ImageData):
             raise DataError(f"{self.path}: no image of {', '.join(absent[:5])} can be read")
         names = [str(file.relative_to(self.path)) for file in files]
         return labelled_images(x, y, Label(classes), str(self.path), sources=_sources(parts, ends), names=names)
+
+    def _checked(self, files: Sequence[Path]) -> list[tuple[str, bytes]]:
+        """`check_file` of all files. Raises DataError for damaged ones, before any is decoded, unless they are left out."""
+        with ThreadPoolExecutor() as pool:
+            checked = list(pool.map(check_file, files, chunksize=256))
+        wrong = [message for message, _ in checked if message]
+        if wrong and not self.skip_corrupt:
+            self._corrupt(wrong)
+        return checked
+
+    @property
+    def examples_to_learn_from(self) -> Examples:
+        """Moments are those of a sample where the files are decoded during training."""
+        train = self.examples("train")
+        if not isinstance(self.content.columns["image"], DecodedFiles) or len(train) <= SAMPLE:
+            return train
+        return train.take(np.sort(np.random.default_rng(self.seed % 2**63).permutation(len(train))[:SAMPLE]))
+
+    @property
+    def digest(self) -> str:  # type: ignore[override]  # a cached property there
+        self.prepare()
+        return self._digest
 
     def _nested(self, classes: list[str], folders: Sequence[tuple[Path, Path]]) -> str:
         """Which folders are the classes, if they hold further folders of images, which may be what is meant; else empty."""

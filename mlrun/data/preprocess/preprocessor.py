@@ -123,7 +123,7 @@ def make_preprocessor(node: Mapping[str, Any] | None, data: DataModule, **option
     given = {**dict(zip(("inputs", "targets"), sides)), **data.preprocessing, **options}
     target = (node or {}).get("_target_") or data.preprocessor
     made = instantiate({**given, **(node or {}), "_target_": target}, "model.preprocessor")
-    train = data.examples("train")
+    train = data.examples_to_learn_from
     if not len(train):
         raise DataError(f"{data.title}: no training rows (dataset.split.train)")
     made.fit(train)

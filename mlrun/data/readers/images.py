@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 from collections import deque
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 CHUNK, AHEAD = 64, 64  # files per task of a thread or process; tasks whose results wait to be written, at most
+AT_ONCE = 4096  # files that are decoded beside what is kept
+ENDS = 64  # bytes at either end of a file that are looked at
+MARKS = (  # how files of a format begin, and what stands at their end
+    (b"\xff\xd8\xff", b"\xff\xd9"), (b"\x89PNG\r\n\x1a\n", b"IEND"), (b"GIF8", b";"),
+)  # fmt: skip
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
@@ -74,6 +80,72 @@ def decode(files: Sequence[Path], x: np.ndarray, grey: bool, workers: int = 0) -
         while waiting:
             take()
     return wrong
+
+
+class DecodedFiles:
+    """Image files as an array (files, channels, height, width) uint8 on disk. A file is decoded when it is first read, and kept.
+
+    Forked processes share what was decoded, so the workers of a DataLoader decode the files of the first epoch while a network trains.
+
+    Args:
+        files: one per row.
+        x: (files, channels, height, width) uint8 in a file that forked processes share.
+        grey: one channel instead of three.
+        workers: processes that decode where many files are read at once; 0: threads.
+    """
+
+    is_on_disk = True  # see `mlrun.data.examples`
+
+    def __init__(self, files: Sequence[Path], x: np.memmap, grey: bool, workers: int):
+        self.files, self.x, self.grey, self.workers = files, x, grey, workers
+        self.dtype, self.shape, self.ndim, self.size = x.dtype, x.shape, x.ndim, x.size
+        shared = mmap.mmap(-1, max(1, len(files)))  # anonymous, and shared with forked processes
+        self._done = np.frombuffer(shared, dtype=np.uint8, count=len(files))
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        """Rows, by a slice, an index or an array of indices. Raises DataError for a file that cannot be decoded."""
+        chosen = np.atleast_1d(np.arange(len(self))[rows])
+        missing = np.unique(chosen[self._done[chosen] == 0])
+        for start in range(0, len(missing), AT_ONCE):
+            self._decode(missing[start : start + AT_ONCE])
+        return np.asarray(self.x[rows])
+
+    def _decode(self, rows: np.ndarray) -> None:
+        files = [self.files[row] for row in rows]
+        if len(files) <= CHUNK:
+            pixels, wrong = _decoded(files, self.x.shape[2:], self.grey)
+        else:
+            pixels = np.empty((len(files), *self.x.shape[1:]), np.uint8)
+            wrong = decode(files, pixels, self.grey, self.workers)
+        for message in wrong.values():
+            raise DataError(message)
+        self.x[rows] = pixels
+        self._done[rows] = 1
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype=dtype)
+
+
+def check_file(file: Path) -> tuple[str, bytes]:
+    """(what is wrong with an image file, else ""; what identifies it).
+
+    Reads the first and last bytes. Only a file whose bytes are not those of a complete image of a common format is decoded.
+    """
+    try:
+        with open(file, "rb", buffering=0) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            head = stream.read(ENDS)
+            stream.seek(max(0, size - ENDS))
+            tail = stream.read(ENDS)
+    except OSError as error:
+        return f"{file}: not an image that can be read ({error.strerror})", b""
+    wrong = ""
+    if not any(head.startswith(magic) and end in tail for magic, end in MARKS):
+        wrong = _decoded([file], (1, 1), grey=True)[1].get(0, "")
+    return wrong, size.to_bytes(8, "little") + head + tail
 
 
 def _decoded(files: Sequence[Path], size: Sequence[int], grey: bool) -> tuple[np.ndarray, dict[int, str]]:

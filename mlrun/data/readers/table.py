@@ -34,6 +34,7 @@ def read_table(
     encoding: str = "utf-8",
     separator: str | None = None,
     texts: bool | Sequence[str] = False,
+    rows: int | None = None,
 ) -> pd.DataFrame:
     """DataFrame of the file's columns, named by its first line. Blank lines are skipped; text files may be gzipped.
 
@@ -41,6 +42,7 @@ def read_table(
         path: .csv, .tsv, .parquet and their usual variants.
         encoding, separator: format of a text file; separator None: the most frequent one in the header.
         texts: columns of a text file that are read as texts. True: all, and "null" and "NA" are then words, not missing values.
+        rows: of a text file that are read; None: all.
 
     Raises:
         DataError: the path does not exist or is a directory; the file is empty or has only a header; rows are ragged, columns are
@@ -77,6 +79,7 @@ def read_table(
             keep_default_na=texts is not True,
             dtype=str if texts is True else {header.index(name): str for name in texts or () if name in header},
             skipinitialspace=True,
+            nrows=rows,
         )
     except UnicodeError:
         raise _encoding_error(path, encoding) from None
