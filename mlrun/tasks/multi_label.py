@@ -19,8 +19,8 @@ class MultiLabel(Task):
     After every epoch the threshold of each class is chosen on the validation part, so that its F1 is largest; it is saved with the weights.
 
     Args:
-        network: the inputs of a batch to scores (batch, num_classes).
-        num_classes: number of classes.
+        network: the inputs of a batch to scores (batch, num_outputs).
+        num_outputs: number of classes.
         target: kind of the dataset's target.
     """
 
@@ -28,7 +28,7 @@ class MultiLabel(Task):
     monitor: str = "map"
     thresholds: Tensor
 
-    def __init__(self, network: nn.Module, num_classes: int, target: str):
+    def __init__(self, network: nn.Module, num_outputs: int, target: str):
         super().__init__()
         if target != "labels":
             raise ConfigError(
@@ -36,7 +36,7 @@ class MultiLabel(Task):
                 "a CSV has several labels with dataset.target=[COLUMN,COLUMN]"
             )
         self.network = network
-        self.register_buffer("thresholds", torch.full((num_classes,), 0.5))
+        self.register_buffer("thresholds", torch.full((num_outputs,), 0.5))
         self._held_out: list[tuple[Tensor, Tensor]] = []  # probabilities and labels of the validation part
 
     def loss(self, batch: Batch) -> Loss:

@@ -208,7 +208,13 @@ def write_keypoints(folder: Path) -> list[str]:
     return [f"dataset.path={folder / 'points.csv'}", *ENLARGED, "dataset.split.train=1"]
 
 
+def write_labels(folder: Path) -> list[str]:
+    annotated.write_labels(folder)
+    return [f"dataset.path={folder / 'labels.csv'}", *ENLARGED]
+
+
 FILES = {
+    "labelled_images": write_labels,
     "voc": write_voc,
     "voc_masks": write_voc_masks,
     "bccd": write_bccd,

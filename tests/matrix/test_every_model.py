@@ -21,7 +21,8 @@ SCENES = [
     "model.network.backbone.channels=[8,8,8,8]",
 ]
 SIZES = {
-    **dict.fromkeys(("localization", "yolo", "fcn", "unet"), SCENES),
+    **dict.fromkeys(("localization", "yolo", "fcn"), SCENES),
+    "unet": [*SCENES[:2], "model.network.backbone.channels=[8,8,8,8,8]"],
     "faster_rcnn": [*SCENES[:2], "model.network.backbone.channels=[8,8,8]"],
     **dict.fromkeys(("fast_rcnn", "rcnn"), [*SCENES[:2], "model.network.backbone.channels=[8,8,8]", "model.network.step=0.6"]),
     "multi_label": [*SCENES[:2], "model.network.channels=[8,8,8,8]"],

@@ -52,7 +52,7 @@ def _predict(directory: Path, learner, sample) -> None:
         return
     name, feature = next(iter(learner.inputs.items()))
     source, output = directory / "input.csv", directory / "predicted.csv"
-    if feature.kind == "image" and not feature.pixel_names:
+    if feature.kind == "image" and not feature.pixel_names and len(learner.inputs) == 1:
         source = directory / "pictures"
         _write_pictures(source, np.asarray(sample[name]), feature.value_range)
     else:

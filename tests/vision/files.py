@@ -39,6 +39,20 @@ def write_masks(root, values=(0, 7, 255)):
     return masks
 
 
+def write_rectangles(root, count):
+    """Grey noise with a brighter rectangle, and its mask."""
+    random = np.random.default_rng(0)
+    for name in ("images", "masks"):
+        (root / name).mkdir()
+    for at in range(count):
+        mask = np.zeros((32, 32), np.uint8)
+        (left, top), (width, height) = random.integers(1, 15, 2), random.integers(8, 16, 2)
+        mask[top : top + height, left : left + width] = 1
+        pixels = (random.normal(100, 25, (32, 32, 3)) + 60 * mask[..., None]).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(root / "images" / f"{at}.png")
+        Image.fromarray(mask).save(root / "masks" / f"{at}.png")
+
+
 def write_points(root):
     """A table with the points of three of the images, one of them not visible."""
     write_images(root / "images")
@@ -49,6 +63,20 @@ def write_points(root):
         "images/3.png,9,8,7,6",
     ]
     (root / "points.csv").write_text("\n".join(rows))
+
+
+def write_labels(root):
+    """A table with two labels of each image, and the same as folders."""
+    write_images(root / "images")
+    present = [(1, 0), (1, 1), (0, 1), (0, 0)]
+    lines = [f"images/{at}.png,{a},{b}" for at, (a, b) in enumerate(present)]
+    (root / "labels.csv").write_text("\n".join(["image,dark,round", *lines]))
+    for at, flags in enumerate(present):
+        for name, there in zip(("dark", "round"), flags):
+            if there:
+                (root / "folders" / name).mkdir(parents=True, exist_ok=True)
+                (root / "folders" / name / f"{at}.png").write_bytes((root / "images" / f"{at}.png").read_bytes())
+    return present
 
 
 def points_of_coco():

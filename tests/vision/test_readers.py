@@ -11,6 +11,7 @@ from PIL import Image
 
 from mlrun.data.datasets.coco import CocoImages
 from mlrun.data.datasets.keypoints import Keypoints
+from mlrun.data.datasets.labelled_images import LabelledImages
 from mlrun.data.datasets.mask_folders import MaskFolders
 from mlrun.data.datasets.voc import VocFolder
 from mlrun.data.datasets.yolo_folder import YoloFolder
@@ -24,6 +25,7 @@ from tests.vision.files import (
     points_of_coco,
     write_coco,
     write_images,
+    write_labels,
     write_masks,
     write_points,
     write_voc,
@@ -242,6 +244,23 @@ def test_points_from_a_table_and_from_coco(tmp_path):
     (tmp_path / "points.json").write_text(json.dumps(points_of_coco()))
     same = read(CocoImages, {"path": tmp_path / "points.json"}, "landmarks", split={"train": 2, "val": 0, "test": 0})
     np.testing.assert_array_equal(same.content.columns["points"], points[:2])
+
+
+def test_several_labels_from_a_table_and_from_folders(tmp_path):
+    present = write_labels(tmp_path)
+    data = read(LabelledImages, {"path": tmp_path / "labels.csv"}, "multi_label")
+    assert data.target.classes == ["dark", "round"] and data.content.columns["labels"].astype(int).tolist() == [
+        list(one) for one in present
+    ]
+    folders = read(
+        LabelledImages, {"path": tmp_path / "folders"}, "multi_label", split={"train": 1, "val": 1, "test": 1}
+    )
+    found = dict(zip(folders.content.names, folders.content.columns["labels"].astype(int).tolist()))
+    assert found == {f"{at}.png": list(one) for at, one in enumerate(present) if any(one)}
+    with open(tmp_path / "labels.csv", "a") as file:
+        file.write("\nimages/0.png,maybe,1")
+    with pytest.raises(DataError, match=r"labels\.csv, line 6: dark is 'maybe', neither 0 nor 1"):
+        read(LabelledImages, {"path": tmp_path / "labels.csv"}, "multi_label")
 
 
 def test_the_public_sets_are_read():

@@ -149,7 +149,7 @@ def test_points_that_are_not_visible_cost_nothing(loss):
 def test_thresholds_with_the_largest_f1():
     from sklearn.metrics import f1_score
 
-    for _ in range(50):
+    for _ in range(10):
         chances, present = random.random(30).round(1), random.random(30) < 0.3
         threshold = best_threshold(chances, present)
         best = max(f1_score(present, chances >= at, zero_division=0) for at in np.append(chances, 1.1))

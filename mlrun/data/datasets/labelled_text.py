@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlrun.data.features import Label, Text
+from mlrun.data.features import Label, Labels, Text
 from mlrun.data.module import Content, RowData
 from mlrun.data.readers.columns import as_text
 from mlrun.data.readers.download import data_directory, fetch
@@ -93,6 +93,7 @@ class LabelledText(TextData):
         text: column of the texts; None: a column with a usual name, or else the one with the longest texts.
         target: column of the classes; None: a column with a usual name, or else the last of the others.
         encoding, separator: format of the text file.
+        label_separator: what stands between several labels of a text, such as ";"; None: each text has one class.
     """
 
     def __init__(
@@ -105,9 +106,11 @@ class LabelledText(TextData):
         target: str | None = None,
         encoding: str = "utf-8",
         separator: str | None = None,
+        label_separator: str | None = None,
         **options: Any,
     ):
         super().__init__(problem, name, seed, **options)
+        self.label_separator = label_separator
         self.path, self.text_column, self.class_column = path, text, target
         self.encoding, self.separator = encoding, separator
 
@@ -122,6 +125,8 @@ class LabelledText(TextData):
         frame = read_table(path, self.encoding, self.separator, texts=True)
         text, target = self._columns(path, frame)
         texts = [str(value) for value in as_text(frame[text]).fillna("")]
+        if self.label_separator is not None:
+            return self._several(path, texts, [str(value) for value in as_text(frame[target]).fillna("")])
         classes = as_text(frame[target])
         missing = np.flatnonzero(classes.isna() | (classes == ""))
         if len(missing):
@@ -133,6 +138,20 @@ class LabelledText(TextData):
                 f"{path}: {target!r} has {classes.nunique()} different values in {len(classes)} rows, which are no classes; set dataset.target"
             )
         return self.content_of(texts, classes.astype(str).tolist(), path, target=target)
+
+    def _several(self, path: Path, texts: list[str], cells: list[str]) -> Content:
+        """Texts with any number of labels each."""
+        parts = [{part.strip() for part in cell.split(self.label_separator) if part.strip()} for cell in cells]
+        classes = sorted(set().union(*parts))
+        if len(classes) < 2:
+            raise DataError(
+                f"{path}: found {len(classes)} label{'s' * (len(classes) != 1)} with dataset.label_separator={self.label_separator!r}; "
+                "at least two are needed"
+            )
+        column = np.empty(len(texts), dtype=object)
+        column[:] = texts
+        present = np.array([[name in own for name in classes] for own in parts])
+        return Content({"text": column, "label": present}, {"text": Text(), "label": Labels(classes)}, str(path))
 
     def _columns(self, path: Path, frame: pd.DataFrame) -> tuple[str, str]:
         names = [str(name) for name in frame.columns]
