@@ -33,6 +33,7 @@ RUN_HEADER = (
     "device",
     "date",
     "metrics",  # all of the test part
+    "val",  # the same metric on the validation part, of the epoch that was tested
 )
 HEADER = (
     "model",
@@ -41,6 +42,7 @@ HEADER = (
     "metric",
     "mean",
     "std",
+    "val",
     "seeds",
     "parameters",
     "fit_seconds",
@@ -178,6 +180,7 @@ def measure(command: str) -> dict:
         "fit_seconds": round(result.seconds["fit"], 2),
         "seconds": round(sum(result.seconds.values()), 2),
         "device": device(),
+        "val": result.metrics.get(f"val/{metric.removeprefix('test/')}", "") if metric.startswith("test/") else "",
         "metrics": " ".join(
             f"{name[5:]}={value:.5g}" for name, value in sorted(result.metrics.items()) if name.startswith("test/")
         ),
@@ -228,6 +231,7 @@ def summarize() -> list[dict]:
             "metric": rows[0]["metric"],
             "mean": statistics.fmean(values),
             "std": statistics.stdev(values) if len(values) > 1 else "",
+            "val": mean_of(rows, "val"),
             "seeds": len(rows),
             "parameters": rows[0]["parameters"],
             "fit_seconds": round(statistics.fmean(float(row["fit_seconds"]) for row in rows), 1),
@@ -237,6 +241,12 @@ def summarize() -> list[dict]:
             "reference": lines[1] if len(lines) > 1 else "",
         })  # fmt: skip
     return table
+
+
+def mean_of(rows: list[dict], name: str) -> float | str:
+    """The mean of a column over the seeds; empty if a run does not have it."""
+    values = [row.get(name) for row in rows]
+    return statistics.fmean(map(float, values)) if all(value not in (None, "") for value in values) else ""
 
 
 def others(rows: list[dict]) -> str:
@@ -251,8 +261,6 @@ def others(rows: list[dict]) -> str:
 
 
 def write() -> None:
-    from mlrun.report.numbers import number
-
     table = summarize()
     CSV.parent.mkdir(exist_ok=True)
     with open(CSV, "w", newline="", encoding="utf-8") as file:
@@ -260,23 +268,71 @@ def write() -> None:
         writer.writeheader()
         for row in table:
             writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()})
+    MARKDOWN.write_text(page(table), encoding="utf-8")
+
+
+def page(table: list[dict]) -> str:
+    """docs/gallery.md: the measured commands by family, then the models and presets that were not measured here."""
+    from mlrun.config.catalogue import by_family, entries
+
     lines = [
         "# Gallery",
         "",
-        "Every model as it is configured, from real runs: mean and standard deviation over seeds (1, 2, 3 if there are three).",
-        "Seconds are of a whole run, imports and report included, and of its training alone. Made by `python -m benchmarks.gallery`;",
-        "the same numbers for machines are in [gallery.csv](gallery.csv), each run in [gallery_runs.csv](gallery_runs.csv).",
-        "",
-        "| command | dataset | metric | mean ± std | seeds | parameters | training s | run s | device | other test metrics | reference |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "Measured results of every model as it is configured, and of some presets: mean ± standard deviation over seeds (1, 2, 3 if there are three).",
+        "The test result is the final one; *val* is the same metric on the validation split, for the epoch that was tested (empty in rows from before it",
+        "was recorded). Times are those of a whole run, imports and report included, and of training alone. What the figures look like: [Figures](figures.md).",
+        "The papers: [Course map](course.md). Made by `python -m benchmarks.gallery`; for programs: [gallery.csv](gallery.csv), and every single run in",
+        "[gallery_runs.csv](gallery_runs.csv).",
     ]
+    packaged = [entry for entry in entries("model") if not entry.own]
+    measured = {row["command"] for row in table}
+    families: dict[str, list[dict]] = {family: [] for family in by_family(packaged)}
     for row in table:
-        spread = f"{number(row['mean'])} ± {number(row['std'], 2)}" if row["std"] != "" else number(row["mean"])
-        parameters = f"{int(row['parameters']):,}" if row["parameters"] else ""
-        cells = (f"`{row['command']}`", row["dataset"], row["metric"], spread, row["seeds"], parameters,
-                 row["fit_seconds"], row["seconds"], row["device"], row["others"], row["reference"])  # fmt: skip
-        lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
-    MARKDOWN.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        families.setdefault(family_of(row["command"]), []).append(row)
+    for family, rows in families.items():
+        if rows:
+            lines += ["", f"## {family[0].upper()}{family[1:]}", "", *HEAD, *map(cells, rows)]
+    lines += ["", "## Not in these tables", "", "| command | what it is | measured elsewhere |", "|---|---|---|"]
+    for group in ("model", "experiment"):
+        for entry in entries(group):
+            command = f"mlrun {group}={entry.name}"
+            if not entry.own and not any(f"{one} ".startswith(f"{command} ") for one in measured):
+                text = [
+                    part.replace("|", "\\|") for part in (entry.summary, entry.measured.removeprefix("Default run: "))
+                ]
+                lines.append(f"| `{command}` | {' | '.join(text)} |")
+    return "\n".join(lines) + "\n"
+
+
+HEAD = (
+    "| command | dataset | metric | mean ± std | seeds | parameters | val | training s | run s | device | other test metrics |",
+    "|---|---|---|---|---|---|---|---|---|---|---|",
+)
+
+
+def family_of(command: str) -> str:
+    """The family of the model that a command trains."""
+    from mlrun.config.catalogue import find
+
+    group, _, name = command.split()[1].partition("=")
+    entry = find(group, name)
+    if group == "experiment" and entry is not None:
+        chosen = [item for item in entry.body.get("defaults") or [] if isinstance(item, dict)]
+        models = [value for item in chosen for key, value in item.items() if key.endswith("/model")]
+        entry = find("model", models[-1]) if models else None
+    return entry.family if entry is not None else "other models"
+
+
+def cells(row: dict) -> str:
+    """The line of a command."""
+    from mlrun.report.numbers import number
+
+    spread = f"{number(row['mean'])} ± {number(row['std'], 2)}" if row["std"] != "" else number(row["mean"])
+    parameters = f"{int(row['parameters']):,}" if row["parameters"] else ""
+    val = number(row["val"]) if row["val"] != "" else ""
+    values = (f"`{row['command']}`", row["dataset"], row["metric"], spread, row["seeds"], parameters, val, row["fit_seconds"],
+              row["seconds"], row["device"], row["others"])  # fmt: skip
+    return "| " + " | ".join(str(value).replace("|", "\\|") for value in values) + " |"
 
 
 if __name__ == "__main__":

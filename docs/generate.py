@@ -41,9 +41,14 @@ FIGURES = {  # names in `figures:` of a model -> what to look at
     "episodes": "returns, a film of an episode",
     "action_values": "policy and values",
     "translated_images": "images there and back",
+    "objects": "boxes on images, precision-recall",
+    "masks": "masks on images",
+    "points": "points on images",
+    "stylized": "the image as it changes",
 }
 PAGES = {  # family -> its page
     "convolutional networks": "convolution.md",
+    "detection and segmentation": "vision.md",
     "similarity learning": "similarity.md",
     "text classification": "sequences.md#text-classification",
     "word vectors": "word_vectors.md",

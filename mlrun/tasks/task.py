@@ -142,7 +142,8 @@ class Task(LightningModule):
             self.validation.begin()
 
     def on_validation_epoch_end(self) -> None:
-        self.log_dict(self.epoch_metrics("val"))  # read by checkpoints, early stopping and plateau schedules
+        # read by checkpoints, early stopping and plateau schedules; loggers receive all metrics of an epoch together
+        self.log_dict(self.epoch_metrics("val"), logger=False)
 
     def own_steps(self) -> Sequence[Step]:
         """Adaptation steps that the method itself requires, such as no weight decay for some parameters."""
