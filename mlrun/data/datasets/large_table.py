@@ -98,8 +98,10 @@ class LargeTable(CsvFile):
 
         random = np.random.default_rng(0)
         chosen = np.sort(random.permutation(self.blocks.count)[:SAMPLE_BLOCKS])
-        parts = [self.blocks.read(int(block)) for block in chosen]
-        parts = [part.take(np.sort(random.permutation(len(part))[:SAMPLE_ROWS])) for part in parts]
+        parts = []  # of which each is cut before the next is read
+        for block in chosen:
+            rows = self.blocks.read(int(block))
+            parts.append(rows.take(np.sort(random.permutation(len(rows))[:SAMPLE_ROWS])))
         sample = pd.concat(parts, ignore_index=True)
         target = self.wanted[0] if self.wanted else sample.columns[-1]
         return sample[sample[target].notna()] if self.drop_missing_target and target in sample else sample

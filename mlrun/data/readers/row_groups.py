@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 BLOCK_VALUES = 2**22  # rows x columns of a block that is written: 32 MiB as float64
 LARGEST_BLOCK = 2**24  # of one that is read as it is
+COLUMN_BUFFER = 2**16  # bytes of each column that are read at once
 
 
 class Blocks:
@@ -37,7 +38,7 @@ class Blocks:
 
         self.path, self._lock = path, threading.Lock()
         try:  # without `pre_buffer`, which keeps whole row groups in memory beside what is made of them
-            self._file = parquet.ParquetFile(path, buffer_size=2**20, pre_buffer=False)
+            self._file = parquet.ParquetFile(path, buffer_size=COLUMN_BUFFER, pre_buffer=False)
         except Exception as error:  # pyarrow raises many types; each means that the file is unusable
             raise DataError(
                 f"{path}: not a readable Parquet file ({str(error).splitlines()[0].split('. ')[0]})"
@@ -137,7 +138,7 @@ def parquet_pieces(path: Path) -> Iterator[pyarrow.RecordBatch]:
     """Reads a Parquet file of large row groups, page by page."""
     from pyarrow import parquet
 
-    with parquet.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file:
+    with parquet.ParquetFile(path, buffer_size=COLUMN_BUFFER, pre_buffer=False) as file:
         size = max(1, BLOCK_VALUES // len(file.schema_arrow.names))
         yield from file.iter_batches(batch_size=size, use_threads=False)
 
