@@ -32,7 +32,7 @@ class BlockOrder:
         """Blocks with rows of the part."""
         return len(self._bounds)
 
-    def segments(self, blocks: Sequence[int]) -> Iterator[np.ndarray]:
+    def segments(self, blocks: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
         """The rows (their places in the part) of as many consecutive blocks as fill the buffer, for blocks in this order."""
         waiting, count = [], 0
         for block in blocks:

@@ -129,7 +129,7 @@ class DataModule:
         """The rows from which a preprocessor learns: those of train, or a sample of them."""
         return self.examples("train")
 
-    def pieces(self, part: str) -> Iterator[Examples] | None:
+    def in_pieces(self, part: str) -> Iterator[Examples] | None:
         """The rows of a part in pieces, for estimators that learn piece by piece; None if the rows fit in memory."""
         return None
 

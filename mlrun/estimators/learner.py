@@ -80,14 +80,14 @@ class EstimatorLearner(Learner):
         ]
         if model.get("class_weight"):
             check_classes(data)
-            if data.pieces("train") is None:  # otherwise the rows of each piece have weights
+            if data.in_pieces("train") is None:  # otherwise the rows of each piece have weights
                 weigh_classes(steps[-1])
         recipe = {"model": model, "dataset": plain(cfg["dataset"]), "role": name, **features_of(data)}
         evaluators = configured_evaluators(model, data.target, evaluators_of(model, name))
         return cls(make_pipeline(*[step for step in steps if step is not None]), preprocessor, evaluators, recipe)
 
     def fit(self, data: DataModule, run: Any, directory: Path, progress: Any, resume: Path | None = None) -> None:
-        pieces = data.pieces("train")
+        pieces = data.in_pieces("train")
         try:
             if pieces is None:
                 self._fit_at_once(data)

@@ -11,6 +11,7 @@ import numpy as np
 from mlrun.data.features import Image, Label
 from mlrun.data.module import ArrayData, Content
 from mlrun.data.preprocess.encoder import check_sizes
+from mlrun.data.readers.images import DecodedFiles
 from mlrun.errors import DataError
 
 PROBLEMS = ("classification", "similarity")
@@ -80,7 +81,7 @@ class ImageData(ArrayData):
 
 
 def labelled_images(
-    pixels: np.ndarray,
+    pixels: np.ndarray | DecodedFiles,
     labels: np.ndarray,
     label: Label,
     source: str,

@@ -127,7 +127,7 @@ class ImageFolder(ImageData):
         return train.take(np.sort(np.random.default_rng(self.seed % 2**63).permutation(len(train))[:SAMPLE]))
 
     @property
-    def digest(self) -> str:  # type: ignore[override]  # a cached property there
+    def digest(self) -> str:  # a cached property there
         self.prepare()
         return self._digest
 

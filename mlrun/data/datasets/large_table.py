@@ -183,7 +183,7 @@ class LargeTable(CsvFile):
         chosen = [ends[block] + random.permutation(ends[block + 1] - ends[block])[:SAMPLE_ROWS] for block in some]
         return super().examples("train").take(np.sort(np.concatenate(chosen)))
 
-    def pieces(self, part: str) -> Iterator[Examples]:
+    def in_pieces(self, part: str) -> Iterator[Examples]:
         """All rows of a part, `passes` times, in pieces that fit in memory; blocks and rows are shuffled."""
         from mlrun.data.block_batches import BlockOrder
 
