@@ -12,6 +12,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 from benchmarks.comparison import Row, interleave
 
@@ -155,6 +156,9 @@ class Clock:
         self.ends.append(time.perf_counter())
         self.loss = metrics["train/loss"]
 
+    def step(self, *arguments):
+        pass
+
     def stop(self):
         pass
 
@@ -166,17 +170,18 @@ class Clock:
 
 def through_mlrun(cfg, overrides) -> Clock:
     from mlrun.experiment.run import run
-    from mlrun.report import silent
 
     clock = Clock()
-    report = type(
-        "Report",
-        (),
-        {"config_summary": silent.config_summary, "result_table": silent.result_table, "Progress": lambda: clock},
-    )
     with tempfile.TemporaryDirectory() as folder:
-        clock.result = run(cfg, Path(folder) / "run", overrides, report=report)
+        clock.result = run(cfg, Path(folder) / "run", overrides, report=reporting_to(clock))
     return clock
+
+
+def reporting_to(clock):
+    """A report that shows nothing, and whose progress is `clock`."""
+    from mlrun.report import silent
+
+    return SimpleNamespace(**{**vars(silent), "Progress": lambda *_, **__: clock})
 
 
 def plain_loop(cfg, feed: str, threads: int) -> tuple[float, float]:

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks import training
+
 
 @dataclass(frozen=True)
 class Place:
@@ -59,27 +61,15 @@ def ratio(name: str, ours: float, peer: float, most: float, note: str = "") -> M
     return Measured(name, f"{ours / peer:.2f}", f"≤ {most:.2f}", ours / peer <= most, note)
 
 
-class Clock:
-    """A run's progress that only notes when epochs end."""
-
-    due = False
+class Clock(training.Clock):
+    """Also notes the metrics of every epoch."""
 
     def __init__(self):
-        self.ends: list[float] = []
         self.metrics: list[dict[str, float]] = []
-
-    def start(self, *arguments: Any, **options: Any) -> None:
-        self.ends = [time.perf_counter()]
-
-    def step(self, *arguments: Any) -> None:
-        pass
 
     def epoch(self, epoch: int, metrics: dict[str, float]) -> None:
         self.ends.append(time.perf_counter())
         self.metrics.append(dict(metrics))
-
-    def stop(self) -> None:
-        pass
 
     @property
     def seconds(self) -> float:
@@ -92,14 +82,11 @@ def through_mlrun(overrides: list[str], directory: str | None = None, **options:
     """(result, clock) of a run in this process, in a directory of its own."""
     from mlrun.config.compose import compose
     from mlrun.experiment.run import run
-    from mlrun.report import silent
 
     clock = Clock()
-    names = {"config_summary": silent.config_summary, "result_table": silent.result_table, "Progress": lambda: clock}
-    report = type("Report", (), names)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(directory or folder) / "run"
-        return run(compose(overrides), place, overrides, report=report, **options), clock
+        return run(compose(overrides), place, overrides, report=training.reporting_to(clock), **options), clock
 
 
 def synchronized(device: str) -> float:
