@@ -181,8 +181,16 @@ def _as_learned(data: DataModule, learner: Learner, cfg: dict[str, Any]) -> None
         raise UserError(
             f"{data.title}: its rows have another form ({theirs}) than those that the model was trained on ({own})"
         )
-    if isinstance(learned, Label) and not learner.open_set:
-        _sort_classes(data, learned)
+    if isinstance(learned, Label):
+        if not learner.open_set:
+            _sort_classes(data, learned)
+        return
+    known, own = (getattr(feature, "classes", None) for feature in (learned, target))
+    if known != own:
+        raise UserError(
+            f"{data.title}: its classes are {', '.join(own or [])}, and the model knows {', '.join(known or [])} in this order; "
+            "set dataset.classes"
+        )
 
 
 def _sort_classes(data: RowData, learned: Label) -> None:

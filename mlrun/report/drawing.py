@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SMALLEST = 256  # pixels of the longer side: smaller images are enlarged
+FONT = 14  # size of captions
 TRUE = "#FFFFFF"  # outline of true boxes and points
 
 
@@ -107,11 +108,14 @@ def _dashed(draw: Any, box: Sequence[float], dash: int = 6) -> None:
 
 
 def _caption(draw: Any, picture: Image, corner: tuple[float, float], text: str, colour: str) -> None:
-    width, height = draw.textbbox((0, 0), text)[2:]
+    from PIL import ImageFont
+
+    font = ImageFont.load_default(FONT)
+    width, height = draw.textbbox((0, 0), text, font=font)[2:]
     x = min(max(0, corner[0]), picture.width - width - 4)
     y = max(0, corner[1] - height - 4)
     draw.rectangle((x, y, x + width + 4, y + height + 3), fill=colour)
-    draw.text((x + 2, y + 1), text, fill="white")
+    draw.text((x + 2, y + 1), text, fill="white", font=font)
 
 
 def _rgb(colour: str) -> tuple[int, int, int]:

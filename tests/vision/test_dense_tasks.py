@@ -20,7 +20,7 @@ from mlrun.experiment.stored import open_run
 from mlrun.predictions.learner import make_learner
 from mlrun.report import silent
 from tests.test_models import Nobody, prepared
-from tests.vision.files import write_rectangles
+from tests.vision.files import write_rectangles, write_voc
 
 TOY = (
     "dataset.scenes=150",
@@ -241,6 +241,13 @@ def test_a_served_model_takes_images_as_text(place):
     _, learner = open_run("yolo")
     same = learner.predict(as_examples([str(place / "photos" / "wide.png")], learner.inputs)).answers()
     assert json.dumps(answer) == json.dumps(same)
+
+
+def test_other_classes_are_refused(place):
+    write_voc(place / "voc")
+    with pytest.raises(UserError, match=r"its classes are cat, dog, and the model knows 0, 1, 2.*set dataset\.classes"):
+        dispatch(["evaluate", "yolo", "dataset=voc", f"dataset.path={place / 'voc'}"])
+    assert dispatch(["evaluate", "yolo", "dataset.scenes=30"]) == 0
 
 
 def test_kinds_of_errors_of_a_run(place, capsys):
