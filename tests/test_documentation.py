@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 
 import pytest
 
-from docs import generate
 from mlrun.commands import verbs
 from mlrun.config import catalogue
 from mlrun.config.explain import explain
 from tests.conftest import REPOSITORY
 
+_SPEC = importlib.util.spec_from_file_location("generate", REPOSITORY / "docs" / "generate.py")
+generate = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(generate)
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 PLACEHOLDER = re.compile(
     r"\b(RUN|DIR|FILE|NAME|FOLDER|SWEEP_DIR|GROUP|COMMAND|OVERRIDES|METRIC|EXPERIMENT|MODEL|SHELL|VALUE|KEY)\b|\.\.\.|…"

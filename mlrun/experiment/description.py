@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mlrun.experiment.result import Result
 from mlrun.report.numbers import duration, number
-from mlrun.report.terminal import by_split, short_path
+from mlrun.report.terminal import by_split, short_path, with_one_loss
 
 LISTED = 24  # metrics of the table at most: digits have a recall for every class
 
@@ -23,7 +23,7 @@ def describe(result: Result, overrides: Sequence[str], model: str = "") -> str:
     lines = [f"`{shlex.join(['mlrun', *overrides])}`", ""]
     if model:
         lines += [model, ""]
-    splits, names = by_split(result.metrics)
+    splits, names = by_split(with_one_loss(result.metrics, result.loss_name))
     if names:
         lines += ["| metric | " + " | ".join(splits) + " |", "|" + " --- |" + " ---: |" * len(splits)]
         for name in names[:LISTED]:

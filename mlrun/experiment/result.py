@@ -42,6 +42,7 @@ class Result:
     parameters: int | None = None
     best_epoch: int | None = None
     reported_epoch: int = 0  # the epoch of the model that was evaluated; 0 without epochs
+    loss_name: str | None = None  # the metric that equals the training loss
     name: str | None = None  # of the MLflow run; None: made of the configuration
     about: list[tuple[str, str]] = field(default_factory=list)  # (name, text) of what was inferred from the data
     began: bool = False  # whether the data and the model were accepted

@@ -180,7 +180,7 @@ def _run(
         from mlrun.predictions.learner import make_learner
 
         learner = make_learner(cfg, data)
-    result.monitor, result.mode = learner.monitor, learner.mode
+    result.monitor, result.mode, result.loss_name = learner.monitor, learner.mode, learner.loss_name
     tracked.check()
     report.config_summary(
         cfg,

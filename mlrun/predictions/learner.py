@@ -116,6 +116,11 @@ class Learner(ABC):
         return directions(*(evaluator.metrics for evaluator in self.evaluators))
 
     @property
+    def loss_name(self) -> str | None:
+        """See `Task.loss_name`."""
+        return None
+
+    @property
     def queries(self) -> list[Query]:
         """What the model can be asked for besides predictions of rows."""
         return []

@@ -175,7 +175,8 @@ def result_table(result: Any, stream: IO[str] | None = None) -> None:
     result: has metrics, status, run_id, directory, seconds (by phase), parameters, best_epoch, model, dataset, monitor.
     """
     console = new_console(stream)
-    splits, names = by_split({name: value for name, value in result.metrics.items() if not _is_recall(name)})
+    metrics = with_one_loss(result.metrics, getattr(result, "loss_name", None))
+    splits, names = by_split({name: value for name, value in metrics.items() if not _is_recall(name)})
     details = _details(result)
     if console is None:
         lines = [(f"{split}/{name}" if split else name, number(splits[split][name]))
@@ -219,6 +220,22 @@ def result_table(result: Any, stream: IO[str] | None = None) -> None:
     title = Text.assemble(f"{result.model} on {result.dataset}: ", (result.status, "green" if finished else "bold red"))
     border = "green" if finished else "red"
     console.print(Panel(Group(*parts), title=title, title_align="left", border_style=border, expand=False))
+
+
+def with_one_loss(metrics: Mapping[str, float], name: str | None) -> dict[str, float]:
+    """The metrics with the loss under the name of the metric that is the same number, so that all splits have the same rows.
+
+    Args:
+        metrics: by split and name.
+        name: such as "log_loss"; None: the loss is not a metric.
+    """
+    if name is None:
+        return dict(metrics)
+    renamed: dict[str, float] = {}
+    for key, value in metrics.items():
+        split, _, metric = key.rpartition("/")
+        renamed.setdefault(f"{split}/{name}" if metric == "loss" else key, value)
+    return renamed
 
 
 def by_split(metrics: Mapping[str, float]) -> tuple[dict[str, dict[str, float]], list[str]]:

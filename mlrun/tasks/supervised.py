@@ -50,6 +50,11 @@ class Supervised(Task):
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", None, persistent=False)  # only training needs them
 
+    @property
+    def loss_name(self) -> str | None:
+        plain = self.criterion_name == "cross_entropy" and not self.label_smoothing and self.class_weights is None
+        return "log_loss" if plain and not hasattr(self.network, "auxiliary_weight") else None
+
     def forward(self, x: Tensor) -> Any:
         return self.network(x)
 

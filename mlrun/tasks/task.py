@@ -116,6 +116,11 @@ class Task(LightningModule):
     # --- training ----------------------------------------------------------------------------------------------------
 
     @property
+    def loss_name(self) -> str | None:
+        """The metric that is the same number as the loss, by which reports call it; None if there is none."""
+        return None
+
+    @property
     def progress(self) -> float:
         """The fraction of training that is done."""
         return self.global_step / max(1, self.trainer.estimated_stepping_batches)

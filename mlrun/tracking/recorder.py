@@ -237,7 +237,12 @@ class Recorder:
             outputs = self.client.get_run(self._id).outputs
             for output in outputs.model_outputs if outputs else ():
                 self.client.delete_logged_model(output.model_id)
-        logged = self.client.create_logged_model(self.experiment_id, name="model", source_run_id=self.run_id)
+        run = self.client.get_run(self._id)
+        # MLflow finds `runs:/ID/model` by this name, so the run's own name is a tag
+        tags = {key: run.data.tags[key] for key in ("model", "dataset", "family") if key in run.data.tags}
+        logged = self.client.create_logged_model(
+            self.experiment_id, name="model", source_run_id=self.run_id, tags={"run": str(run.info.run_name), **tags}
+        )
         metadata = {"columns": dict(columns)} if columns else None  # the signature cannot express their kinds
         model = Model(
             run_id=self.run_id, model_id=logged.model_id, artifact_path=logged.artifact_location, metadata=metadata

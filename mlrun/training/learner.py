@@ -105,6 +105,10 @@ class NetworkLearner(Learner):
         return directions(self.task.metrics, *(evaluator.metrics for evaluator in self.evaluators))
 
     @property
+    def loss_name(self) -> str | None:
+        return self.task.loss_name
+
+    @property
     def queries(self) -> list[Query]:
         return make_queries(self.task.queries)
 

@@ -84,6 +84,16 @@ def test_result_in_plain_lines():
     assert "15.5 s  (import 3.2 s, data 0.03 s, fit 12.3 s)" in text and "17 by val/accuracy" in text
 
 
+def test_a_loss_that_is_a_metric_has_its_name_on_every_split():
+    stream = io.StringIO()
+    metrics = {"train/loss": 0.1, "val/loss": 0.2, "val/log_loss": 0.2000001, "test/log_loss": 0.3}
+    terminal.result_table(
+        SimpleNamespace(**{**vars(RESULT), "metrics": metrics, "loss_name": "log_loss"}), stream=stream
+    )
+    shown = dict(line.split()[:2] for line in stream.getvalue().splitlines()[1:4])
+    assert shown == {"test/log_loss": "0.3000", "val/log_loss": "0.2000", "train/log_loss": "0.1000"}
+
+
 def test_result_without_optional_facts():
     stream = io.StringIO()
     bare = SimpleNamespace(**{**vars(RESULT), "metrics": {}, "seconds": {}, "parameters": None, "best_epoch": None})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mlrun.tracking.read import find_runs, read_run
+from mlrun.tracking.store import open_client, tracking_uri
 
 
 def test_a_run_explains_itself(experiment):
@@ -23,6 +24,10 @@ def test_a_run_explains_itself(experiment):
         key for key in stored.params if key.rpartition(".")[2] in ("fits", "facts", "evaluators", "figures", "family")
     ]
     assert "None" not in stored.params.values()
+    client = open_client(tracking_uri())
+    (output,) = client.get_run(result.run_id).outputs.model_outputs
+    model = client.get_logged_model(output.model_id)
+    assert model.tags["run"] == stored.name and model.tags["dataset"] == "iris"
 
 
 def test_durations_sort_behind_results_and_parameters_are_a_metric(experiment):
