@@ -53,6 +53,7 @@ PAGES = {  # family -> its page
     "text classification": "sequences.md#text-classification",
     "word vectors": "word_vectors.md",
     "language models": "sequences.md#language-models",
+    "pre-trained language models": "language.md",
     "translation": "sequences.md#translation",
     "generative models": "generative.md",
     "reinforcement learning": "reinforcement.md",

@@ -7,8 +7,11 @@ from typing import Any
 
 from torch import nn
 
+from mlrun.adapt.few_parameters import FewParameters
 from mlrun.adapt.sources import Find
-from mlrun.adapt.steps import STEPS, Context, Freeze, LearningRates, Start, Step
+from mlrun.adapt.start import Start
+from mlrun.adapt.step import Context, Step
+from mlrun.adapt.steps import STEPS, Freeze, LearningRates
 from mlrun.adapt.target import Target
 from mlrun.config.validate import nearest
 from mlrun.errors import ConfigError
@@ -70,6 +73,11 @@ class Adaptation:
         """What the task starts from, in order."""
         return [step.source for step in self.steps if isinstance(step, Start)]
 
+    @property
+    def stores_adapter(self) -> bool:
+        """Whether checkpoints hold the trained parameters alone, because the others come from a source and stay as they are."""
+        return bool(self.sources) and any(isinstance(step, FewParameters) for step in self.steps)
+
     def apply(
         self,
         task: nn.Module,
@@ -78,6 +86,7 @@ class Adaptation:
         preprocessor_state: Mapping[str, Any] | None = None,
         trust: bool = False,
         find: Find | None = None,
+        weights_policy: str = "offline",
     ) -> list[str]:
         """Takes every step that acts before training: loads weights, freezes parts. Call it before the optimizer is made.
 
@@ -87,6 +96,7 @@ class Adaptation:
             preprocessor_state: of the preprocessor that the task is trained with.
             trust: also load files that can run code.
             find: MLflow run id -> local directory of its model or file of its weights, None if there is none.
+            weights_policy: "offline" or "fetch", see `mlrun.data.published`.
 
         Returns:
             Lines that tell the user what was done.
@@ -96,7 +106,7 @@ class Adaptation:
         """
         target = Target(task)
         self._networks = list(target.networks)
-        context, lines = Context(labels, preprocessor_state, trust, find), []
+        context, lines = Context(labels, preprocessor_state, trust, find, weights_policy), []
         for step in self.steps:
             step.apply(target, context)
             lines.append(step.describe())

@@ -1,275 +1,21 @@
-"""The steps of an adaptation: start from stored weights, freeze parts, learning rates of parts, no weight decay for gains and biases.
-
-A step acts on the task before training (`apply`), at the start of an epoch (`epoch`), or on the optimizer's settings for
-one parameter (`settings`). Whatever a step does not override it leaves unchanged, so steps combine in any order.
-"""
+"""All steps of an adaptation by name, and those that freeze parts and change the optimizer's settings of parts."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import torch
 from torch import nn
 
-from mlrun.adapt.by_word import copy_by_word, file_vectors, is_vector_file, run_vectors
-from mlrun.adapt.sources import (
-    TORCHVISION,
-    Find,
-    classes_of,
-    find_weights,
-    recipe_beside,
-    stored_tensors,
-    torchvision_tensors,
-)
-from mlrun.adapt.target import HEAD, Target, for_backbone, layers, matches
-from mlrun.adapt.vocabulary import learned_tokens, misleading_sizes, preprocessor_of, vocabularies
+from mlrun.adapt.few_parameters import BitFit, LastLayer, Lora
+from mlrun.adapt.names import names_of, no_such_part, some
+from mlrun.adapt.start import Start
+from mlrun.adapt.step import Context, Step
+from mlrun.adapt.target import HEAD, Target, layers, matches
 from mlrun.config.validate import nearest
 from mlrun.errors import ConfigError
-
-SHOWN = 6  # names in a message
-
-
-@dataclass(frozen=True)
-class Context:
-    """What a run knows that a step may need.
-
-    Args:
-        labels: classes of the data in the order of the network's outputs.
-        preprocessor: state of the preprocessor that the task is trained with.
-        trust: also load files that can run code.
-        find: looks up the id of an MLflow run, see `mlrun.adapt.sources`.
-    """
-
-    labels: list[Any] | None = None
-    preprocessor: Mapping[str, Any] | None = None
-    trust: bool = False
-    find: Find | None = None
-
-
-@dataclass
-class Step:
-    """One step of an adaptation; a subclass is a dataclass whose other fields are its options.
-
-    Args:
-        key: the configuration key that error messages name.
-    """
-
-    name: ClassVar[str]  # as in `model.adapt`
-    shorthand: ClassVar[str]  # the option that a value which is not a mapping of options sets
-
-    key: str = field(default="model.adapt", compare=False, kw_only=True)
-
-    @classmethod
-    def from_value(cls, value: Any, key: str) -> Step | None:
-        """The step that a value in the configuration describes; None for one that is switched off (null, false, none).
-
-        Raises:
-            ConfigError: for unknown options or values of another type.
-        """
-        if value is None or value is False or value == "none":
-            return None
-        names = [option.name for option in fields(cls) if option.name != "key"]
-        if not isinstance(value, Mapping):
-            value = {cls.shorthand: value}
-        for name in value:
-            if name not in names:
-                raise ConfigError(
-                    f"{key}.{name}: there is no such option{nearest(name, names)} (options are {', '.join(names)})"
-                )
-        if cls.shorthand not in value:
-            raise ConfigError(f"{key}: needs {cls.shorthand}, e.g. {key}.{cls.shorthand}=...")
-        return cls(**value, key=key)
-
-    def apply(self, target: Target, context: Context) -> None:
-        """Changes the task before its optimizer is made."""
-
-    def describe(self) -> str:
-        """What `apply` did, in one line for the user; empty if there is nothing to say."""
-        return ""
-
-    def epoch(self, index: int) -> None:
-        """Changes the task at the start of an epoch, counted from 0."""
-
-    def settings(
-        self, name: str, parameter: nn.Parameter, settings: dict[str, Any], lr: float | None
-    ) -> dict[str, Any]:
-        """The optimizer's settings for a parameter, given those of the steps before; `lr`: the learning rate of the optimizer."""
-        return settings
-
-    def record(self) -> dict[str, Any]:
-        """The step in the form of `model.adapt`, in plain values."""
-        options = {option.name: getattr(self, option.name) for option in fields(self) if option.name != "key"}
-        return {self.name: {name: value for name, value in options.items() if value is not None}}
-
-
-# --- weights -------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Loaded:
-    """Names of the tensors of a task, and of its source, by what became of them."""
-
-    source: str
-    loaded: list[str] = field(default_factory=list)
-    reshaped: list[str] = field(
-        default_factory=list
-    )  # of another shape in the source, such as a head for other classes
-    other_classes: list[str] = field(
-        default_factory=list
-    )  # a head of the same shape that was trained for other classes
-    excluded: list[str] = field(default_factory=list)  # outside `only`
-    absent: list[str] = field(default_factory=list)  # in the task, not in the source
-    unused: list[str] = field(default_factory=list)  # in the source, not in the task
-    notes: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        lines = [f"{len(self.loaded)} tensors loaded from {self.source}"]
-        for names, what in (
-            (self.reshaped, "of another shape, initialized at random"),
-            (self.other_classes, "for other classes, initialized at random"),
-            (self.excluded, "outside model.init_only, initialized at random"),
-            (self.absent, "not in the source, initialized at random"),
-            (self.unused, "of the source not used"),
-        ):
-            if names:
-                lines.append(f"{len(names)} {what}: {_some(names)}")
-        return "; ".join([*lines, *self.notes])
-
-
-@dataclass
-class Start(Step):
-    """Copies into the task every tensor of a source that has the same name and shape.
-
-    A head that was trained for other classes, where the source records its classes, keeps its random initialization. The layers of a
-    classifier also fit a backbone that is made of the same network.
-
-    From word vectors (a run of word2vec or GloVe, a file in their text format) the embedding of another model's vocabulary starts by word.
-
-    Args:
-        source: directory of a run, id of an MLflow run, checkpoint, file of tensors or of word vectors, or `torchvision:NAME`, whose
-            tensors are matched by their order.
-        only: names or patterns of the parts to load; None: all.
-    """
-
-    name: ClassVar[str] = "start"
-    shorthand: ClassVar[str] = "source"
-
-    source: str
-    only: list[str] | None = None
-    key: str = field(default="model.init_from", compare=False, kw_only=True)
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.source, str):
-            raise ConfigError(f"{self.key}={self.source}: must be text")
-        self.only = _names(self.only, self._only_key)
-        self.loaded = Loaded(self.source)
-        self._shown = ""  # of word vectors
-
-    @property
-    def _only_key(self) -> str:
-        return "model.init_only" if self.key == "model.init_from" else f"{self.key}.only"
-
-    @torch.no_grad()
-    def apply(self, target: Target, context: Context) -> None:
-        """Loads the weights.
-
-        Raises:
-            ConfigError: if the source does not exist, nothing in it fits, or its vocabulary has the same size but other tokens.
-            UserError: if a file is damaged, or can run code and is not trusted.
-        """
-        published = self.source.startswith(TORCHVISION)
-        from_file = not published and is_vector_file(self.source)
-        weights = None if published or from_file else find_weights(self.source, context.find, self.key)
-        if not any(
-            hasattr(one, "vectors") for one in target.networks.values()
-        ):  # this is no model of word vectors itself
-            vectors = (
-                file_vectors(self.source) if from_file else run_vectors(weights, context.trust) if weights else None
-            )
-            if vectors is not None:
-                words = next(iter(vocabularies(context.preprocessor)), [])
-                learned = learned_tokens(context.preprocessor, words)
-                self._shown = copy_by_word(vectors, target, words, learned, f"{self.key}={self.source}")
-                return
-        tensors, recipe = self._read(target, context, weights)
-        own, report = target.task.state_dict(), Loaded(self.source)
-        tensors = for_backbone(tensors, own, target.prefix)
-        if self.only is not None:
-            names = [target.name_of(name) for name in own]
-            for pattern in self.only:
-                if not any(matches(name, pattern) for name in names):
-                    raise ConfigError(f"{self._only_key}: {_no_such_part(pattern, target)}")
-        trained_for = classes_of(recipe)
-        other_classes = context.labels is not None and trained_for not in (None, list(context.labels))
-        heads = tuple(f"{network}.{HEAD}." for network in target.networks)
-        for full, tensor in own.items():
-            name = target.name_of(full)
-            if not self._wanted(name):
-                report.excluded.append(name)
-            elif full not in tensors:
-                report.absent.append(name)
-            elif tensors[full].shape != tensor.shape:
-                report.reshaped.append(name)
-            elif other_classes and full.startswith(heads):
-                report.other_classes.append(name)
-            else:
-                report.loaded.append(full)
-        if len(report.loaded) < len(own):
-            # Counters of the task, such as the steps behind a moving average, hold for a whole set of weights only.
-            counters = {full for full, _ in target.task.named_buffers(recurse=False)} & set(report.loaded)
-            report.loaded = [full for full in report.loaded if full not in counters]
-        report.unused = [
-            target.name_of(full) for full in tensors if full not in own and self._wanted(target.name_of(full))
-        ]
-        if not report.loaded:
-            within = "" if self.only is None else f" within {self._only_key}=[{', '.join(self.only)}]"
-            raise ConfigError(
-                f"{self.key}={self.source}: none of its {len(tensors)} tensors fits this network by name and shape{within}"
-            )
-        self._check_vocabulary(target, context, recipe, report)
-        for full in report.loaded:
-            own[full].copy_(tensors[full])
-        report.loaded = [target.name_of(full) for full in report.loaded]
-        self.loaded = report
-
-    def _read(
-        self, target: Target, context: Context, weights: Path | None
-    ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        """The tensors of the source by their full name in the task, and its recipe. weights: its file; None: published tensors."""
-        if weights is None:
-            if not self.source.startswith(TORCHVISION):
-                raise ConfigError(
-                    f"{self.key}={self.source}: a model of word vectors starts from a run of its kind, not from a file of vectors"
-                )
-            return torchvision_tensors(self.source[len(TORCHVISION) :], target, self.key), {}
-        return stored_tensors(weights, target, context.trust), recipe_beside(weights)
-
-    def _wanted(self, name: str) -> bool:
-        return self.only is None or any(matches(name, pattern) for pattern in self.only)
-
-    def _check_vocabulary(self, target: Target, context: Context, recipe: dict[str, Any], report: Loaded) -> None:
-        source = preprocessor_of(recipe)
-        if source is None:
-            if vocabularies(context.preprocessor) and not self.source.startswith(TORCHVISION):
-                report.notes.append("the source does not record its vocabulary, so it was not compared with this one")
-            return
-        sizes = misleading_sizes(context.preprocessor, source)
-        own = target.task.state_dict()
-        wrong = [target.name_of(full) for full in report.loaded if own[full].ndim and len(own[full]) in sizes]
-        if wrong:
-            raise ConfigError(
-                f"{self.key}={self.source}: its vocabulary has as many tokens as this one ({sizes[0]}), but other tokens, so "
-                f"{_some(wrong)} would be loaded for other words. Use the dataset and tokenizer of the source, or leave these "
-                f"parts out with {self._only_key}"
-            )
-
-    def describe(self) -> str:
-        return self._shown or str(self.loaded)
-
 
 # --- freezing ------------------------------------------------------------------------------------------------------
 
@@ -294,7 +40,7 @@ class Freeze(Step):
 
     def __post_init__(self) -> None:
         if not isinstance(self.parts, str):
-            self.parts = _names(self.parts, self.key) or []
+            self.parts = names_of(self.parts, self.key) or []
         every = self.unfreeze_every
         if every is not None and (not isinstance(every, int) or isinstance(every, bool) or every < 1):
             raise ConfigError(f"{self.key}: unfreeze_every={every}: must be an integer >= 1 or null")
@@ -321,7 +67,7 @@ class Freeze(Step):
         count = sum(p.numel() for p in chosen.values())
         whole = sum(p.numel() for network in target.networks.values() for p in network.parameters())
         gradually = "" if self.unfreeze_every is None else f", one layer fewer every {self.unfreeze_every} epochs"
-        self._shown = f"{count:,} of {whole:,} parameters frozen{gradually}: {_some(names)}"
+        self._shown = f"{count:,} of {whole:,} parameters frozen{gradually}: {some(names)}"
         if all(id(p) in chosen for p in target.task.parameters() if p.requires_grad):
             raise ConfigError(f"{self.key}: every parameter of the model is frozen; nothing would be left to train")
         if self.unfreeze_every is None:  # the optimizer then leaves them out
@@ -342,7 +88,7 @@ class Freeze(Step):
             found = [parameter for name, parameter in target.named_parameters() if matches(name, form)]
             if not found:
                 raise ConfigError(
-                    f"{self.key}={form}: {_no_such_part(form, target)}; or choose all_but_head, first_N (first_2: two layers), none"
+                    f"{self.key}={form}: {no_such_part(form, target)}; or choose all_but_head, first_N (first_2: two layers), none"
                 )
             return found
         if not owner and len(target.networks) > 1:
@@ -450,7 +196,7 @@ class LearningRates(Step):
         names = [name for name, _ in target.named_parameters()]
         for pattern in self.multiples:
             if not any(matches(name, pattern) for name in names):
-                raise ConfigError(f"{self.key}.{pattern}: {_no_such_part(pattern, target)}")
+                raise ConfigError(f"{self.key}.{pattern}: {no_such_part(pattern, target)}")
 
     def settings(
         self, name: str, parameter: nn.Parameter, settings: dict[str, Any], lr: float | None
@@ -488,21 +234,6 @@ class NoDecay(Step):
         return {self.name: True}
 
 
-STEPS: dict[str, type[Step]] = {step.name: step for step in (Start, Freeze, LearningRates, NoDecay)}
-
-
-def _some(names: Sequence[str], most: int = SHOWN) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _names(value: Any, key: str) -> list[str] | None:
-    """A list of names from the configuration; one name stands for itself."""
-    names = [value] if isinstance(value, str) else value
-    if names is not None and not (isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names)):
-        raise ConfigError(f"{key}={value}: must be a list of names")
-    return None if names is None else list(names)
-
-
-def _no_such_part(pattern: str, target: Target) -> str:
-    parts = target.parts()
-    return f"no part is named {pattern}{nearest(pattern, parts)} (parts are {', '.join(parts)})"
+STEPS: dict[str, type[Step]] = {
+    step.name: step for step in (Start, Freeze, LearningRates, NoDecay, Lora, BitFit, LastLayer)
+}

@@ -7,6 +7,7 @@ from typing import Any
 
 from mlrun.adapt.by_word import is_vector_file, offered_words
 from mlrun.adapt.sources import TORCHVISION, Find, find_weights, recipe_beside
+from mlrun.data.published import directory_of, is_published, published_tokenizer
 from mlrun.data.readers.trust import check_code, has_signature
 
 LEARNED = "learned"  # the key of a text encoder's state with the number of tokens of the training texts
@@ -14,19 +15,27 @@ VOCABULARY = "vocabulary"  # the key of a tokenizer's state that lists its token
 
 
 def source_preprocessor(
-    source: str, find: Find | None = None, key: str = "model.init_from", trust: bool = False
+    source: str,
+    find: Find | None = None,
+    key: str = "model.init_from",
+    trust: bool = False,
+    weights_policy: str = "offline",
 ) -> dict[str, Any] | None:
     """The state of the preprocessor with which the weights of `source` were trained; None where it is not stored with them.
 
     Args:
         source, find, key: see `find_weights`, which may raise, too.
         trust: also a state of somebody else that names code of its own.
+        weights_policy: "offline" or "fetch", see `mlrun.data.published`.
 
     Raises:
         UserError: for such a state that is not trusted.
     """
     if source.startswith(TORCHVISION):
         return None
+    if is_published(source):
+        tokenizer = published_tokenizer(directory_of(source, weights_policy, key))
+        return None if tokenizer is None else {"tokenizer": tokenizer.state}
     if is_vector_file(source):
         return offered_words(source)
     weights = find_weights(source, find, key)

@@ -82,6 +82,7 @@ KEYS: dict[str, tuple[Kind, ...]] = {
     "model.figures": (Items((Text(), Mapping())), Null()),
     "model.monitor": (Text(), Null()),
     "model.init_from": (Text(), Null()),
+    "model.weights_policy": (Choice(("offline", "fetch")),),
     "model.init_only": (Items((Text(),)), Null()),
     "model.freeze": (Text(), Items((Text(),))),
     "model.unfreeze_every": (COUNT, Null()),
@@ -142,7 +143,7 @@ BELOW = ("optim", "scheduler", "trainer", "dataset", "model")
 # What a YAML states about its model, dataset or scheduler; a `_target_` receives it only if it takes an argument of that name.
 METADATA = frozenset(
     {"name", "family", "fits", "facts", "max_epochs", "min_steps", "max_steps", "keep", "min_image_size", "pixel_range", "problem", "interval",
-     "preprocessor", "evaluators", "extra_evaluators", "figures", "monitor", "inherit_preprocessor", "init_from", "init_only", "freeze", "unfreeze_every", "class_weight", "lr_scale", "adapt", "gradient_clip_val", "suggested_lr",
+     "preprocessor", "evaluators", "extra_evaluators", "figures", "monitor", "inherit_preprocessor", "init_from", "weights_policy", "init_only", "freeze", "unfreeze_every", "class_weight", "lr_scale", "adapt", "gradient_clip_val", "suggested_lr",
      "suggested_batch_size"}
 )  # fmt: skip
 SPLITS, SPLIT_SETTINGS = ("train", "val", "test"), ("seed", "stratify", "train_dev")
@@ -158,6 +159,8 @@ PARTS = (
     "detector",
     "language_model",
     "controller",
+    "retriever",
+    "prompting",
 )
 
 

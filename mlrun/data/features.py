@@ -288,9 +288,10 @@ class Points(Feature):
 
 @dataclass(frozen=True)
 class Tags(Feature):
-    """The class of every token of a text. Column: a list of int64 arrays (tokens,), indices into `classes`."""
+    """The class of every word of a text, words being what white space separates. Column: a list of int64 arrays (words,), indices into `classes`."""
 
     kind: ClassVar[str] = "tags"
+    evaluators: ClassVar[tuple[str, ...]] = ("tagging",)
     classes: list[str]
 
     def describe(self, value: Any) -> list[str]:
@@ -307,6 +308,14 @@ class Span(Feature):
 
     def describe(self, value: Any) -> list[int] | None:
         return None if value[0] < 0 else [int(value[0]), int(value[1])]
+
+
+@dataclass(frozen=True)
+class Relevant(Feature):
+    """The documents that answer a query. Column: a list of int64 arrays (documents,), indices into the documents of the dataset."""
+
+    kind: ClassVar[str] = "relevant"
+    evaluators: ClassVar[tuple[str, ...]] = ("ranking",)
 
 
 @dataclass(frozen=True)

@@ -162,6 +162,10 @@ def _run(
             "dataset",
         )
         data.prepare()
+        if getattr(data, "teacher", None):
+            from mlrun.experiment.distillation import distil
+
+            distil(data, cfg)
         if data.display_name != result.dataset:
             result.dataset = data.display_name
             tracked.tags({"dataset": result.dataset, "mlflow.runName": result.name or _run_name(cfg, result.dataset)})

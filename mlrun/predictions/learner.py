@@ -191,12 +191,15 @@ def features_of(data: DataModule) -> dict[str, dict[str, Any]]:
 BACKENDS = {  # resolved when a run needs one: an estimator's run imports neither torch nor lightning
     "network": "mlrun.training.learner:NetworkLearner",
     "controller": "mlrun.estimators.controller:ControllerLearner",
+    "retriever": "mlrun.estimators.retrieval:RetrievalLearner",
+    "prompting": "mlrun.estimators.prompting:PromptLearner",
     "estimator": "mlrun.estimators.learner:EstimatorLearner",
 }
 
 
 def _backend(model: Mapping[str, Any]) -> type[Learner]:
-    kind = "network" if is_network(model) else "controller" if "controller" in model else "estimator"
+    parts = (name for name in ("controller", "retriever", "prompting") if name in model)
+    kind = "network" if is_network(model) else next(parts, "estimator")
     module, _, name = BACKENDS[kind].partition(":")
     return getattr(import_module(module), name)
 

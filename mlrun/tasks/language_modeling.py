@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mlrun.adapt.steps import NoDecay, Step
+from mlrun.adapt.step import Step
+from mlrun.adapt.steps import NoDecay
 from mlrun.data.batches import Batch, Batches
 from mlrun.data.datasets.text_file import TextStream
 from mlrun.data.preprocess.streams import StreamPreprocessor

@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from mlrun.adapt.adaptation import Adaptation
-from mlrun.adapt.steps import Step
+from mlrun.adapt.step import Step
 from mlrun.data.batches import Batch
 from mlrun.errors import ConfigError
 from mlrun.evaluation.evaluator import Better

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from mlrun.adapt.adaptation import Adaptation
 from mlrun.data.readers.tensors import WEIGHTS
+from mlrun.networks.layers.lora import adapter_state
 from mlrun.tracking.artifacts import checkpoint_of, stored_model
 
 
 class Adapting(Callback):
-    """Takes the steps of an adaptation that are due at the start of an epoch."""
+    """Takes the steps of an adaptation that are due at the start of an epoch, and keeps weights that stay as they are out of checkpoints."""
 
     def __init__(self, adaptation: Adaptation):
         self.adaptation = adaptation
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.adaptation.epoch(trainer.current_epoch)  # a run that resumes within an epoch has no start of one
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if self.adaptation.stores_adapter:
+            checkpoint["state_dict"] = adapter_state(pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.adaptation.epoch(trainer.current_epoch)

@@ -29,6 +29,7 @@ from mlrun.data.readers.tensors import WEIGHTS, load_tensors, write_tensors
 from mlrun.errors import ConfigError, UserError
 from mlrun.evaluation.evaluator import Evaluator, Subject, configured_evaluators, directions
 from mlrun.evaluation.selection import Selection
+from mlrun.networks.layers.lora import adapter_state, merged_state
 from mlrun.predictions.learner import Evaluation, Learner, Training, features_of
 from mlrun.predictions.query import Query, make_queries
 from mlrun.report.notify import notify
@@ -56,6 +57,7 @@ from mlrun.training.trainer import build_trainer, refuse_automatic
 
 log = logging.getLogger("mlrun")
 
+ADAPTER = "adapter.safetensors"  # the trained tensors alone, of a training of few parameters
 TOKEN_WIDTH = 64  # a token becomes a vector of so many values or more
 PREDICT_ROWS = 4096  # at most that are made ready at once when predicting
 MOST_THREADS = 4  # that predict at once: each needs memory for what is between the layers
@@ -122,8 +124,9 @@ class NetworkLearner(Learner):
         settings, own = cfg["trainer"], cfg["model"]
         adaptation = Adaptation.from_config(own)
         preprocessor = make_preprocessor(own.get("preprocessor"), data)
+        policy = own.get("weights_policy") or "offline"
         for source in adaptation.sources:
-            theirs = source_preprocessor(source, find_run, trust=bool(cfg.get("trust")))
+            theirs = source_preprocessor(source, find_run, trust=bool(cfg.get("trust")), weights_policy=policy)
             taken = preprocessor.inherit(theirs) if theirs and own.get("inherit_preprocessor", True) else []
             if taken:
                 notify(f"the preprocessing of {', '.join(taken)} is that of {source}")
@@ -146,9 +149,11 @@ class NetworkLearner(Learner):
             preprocessor_state=preprocessor.state,
             trust=bool(cfg.get("trust")),
             find=find_run,
+            weights_policy=policy,
         ):
             notify(line)
         task.adaptation = adaptation
+        task.strict_loading = not adaptation.stores_adapter
         recipe["adaptation"] = adaptation.record()
         penalties = {key: settings[key] for key in ("l1", "l2", "penalize_bias_and_norm")}
         # a fused step would undo the gradient scaling after penalties and clipping
@@ -183,7 +188,8 @@ class NetworkLearner(Learner):
         self.task.float()  # a network trained in half or double precision answers in single precision
         best = directory / "checkpoints" / BEST
         if settings["keep"] == "best" and best.is_file():
-            self.task.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["state_dict"])
+            weights = torch.load(best, weights_only=True, map_location="cpu")["state_dict"]
+            self.task.load_state_dict(weights, strict=self.task.strict_loading)
             self.training.best_epoch = None if self.selection.value is None else self.selection.epoch
 
     def _fit(self, data, run, directory, progress, resume, accumulate: int = 1) -> None:
@@ -380,7 +386,9 @@ class NetworkLearner(Learner):
         return rows_at_once(max(1, width * getattr(first, "numel", lambda: 1)()), self.task.device)
 
     def _write(self, directory: Path) -> None:
-        write_tensors(self.task.state_dict(), directory / WEIGHTS)
+        write_tensors(merged_state(self.task), directory / WEIGHTS)
+        if self.task.adaptation.stores_adapter:
+            write_tensors(adapter_state(self.task), directory / ADAPTER)
 
     @classmethod
     def load(cls, directory: Path, recipe: dict[str, Any], trust: bool = False) -> NetworkLearner:

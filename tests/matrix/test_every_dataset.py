@@ -110,6 +110,68 @@ def write_shakespeare(folder: Path) -> list[str]:
     return [f"data_dir={folder}", "dataset.steps_per_epoch=2"]
 
 
+def write_text_pairs(folder: Path) -> list[str]:
+    rows = [(text, other, kind == own) for (text, kind), (other, own) in zip(sentences(60), reversed(sentences(60)))]
+    with open(folder / "pairs.csv", "w", newline="") as file:
+        csv.writer(file).writerows(
+            [("one", "other", "same"), *((*row[:2], "ny"[at % 2]) for at, row in enumerate(rows))]
+        )
+    return [f"dataset.path={folder / 'pairs.csv'}"]
+
+
+def write_sick(folder: Path) -> list[str]:
+    (folder / "sick2014").mkdir()
+    for part, count in (("train", 40), ("trial", 10), ("test_annotated", 10)):
+        lines = ["pair_ID\tsentence_A\tsentence_B\trelatedness_score\tentailment_judgment"]
+        lines += [
+            f"{at}\ta {text}\tb {text}\t{1 + at % 5}.0\t{kind}" for at, (text, kind) in enumerate(sentences(count))
+        ]
+        (folder / "sick2014" / f"SICK_{part}.txt").write_text("\n".join(lines) + "\n")
+    return [f"data_dir={folder}"]
+
+
+def write_conll(folder: Path) -> list[str]:
+    (folder / "conll2002").mkdir()
+    for part, count in (("train", 40), ("testa", 10), ("testb", 10)):
+        rows = [
+            "\n".join(f"{word} N {'B-PER' if at else 'O'}" for at, word in enumerate(text.split()))
+            for text, _ in sentences(count)
+        ]
+        (folder / "conll2002" / f"esp.{part}").write_text("\n\n".join(rows) + "\n")
+    return [f"data_dir={folder}"]
+
+
+def write_squad(folder: Path) -> list[str]:
+    asked = [
+        {
+            "context": text,
+            "qas": [{"question": "what?", "id": "1", "answers": [{"text": text.split()[0], "answer_start": 0}]}],
+        }
+        for text, _ in sentences(60)
+    ]
+    (folder / "questions.json").write_text(json.dumps({"data": [{"paragraphs": asked}]}))
+    return [f"dataset.path={folder / 'questions.json'}"]
+
+
+def write_cranfield(folder: Path) -> list[str]:
+    (folder / "cranfield").mkdir()
+    texts = [text for text, _ in sentences(20)]
+    documents = "".join(f".I {at}\n.T\nnumber {at}\n.W\n{text}\n" for at, text in enumerate(texts, 1))
+    (folder / "cranfield" / "cran.all.1400").write_text(documents)
+    (folder / "cranfield" / "cran.qry").write_text(
+        "".join(f".I {at}\n.W\n{text}\n" for at, text in enumerate(texts, 1))
+    )
+    (folder / "cranfield" / "cranqrel").write_text("".join(f"{at} {at} 1\n" for at in range(1, 21)))
+    return [f"data_dir={folder}"]
+
+
+def write_documents(folder: Path) -> list[str]:
+    (folder / "documents").mkdir()
+    for at, (text, kind) in enumerate(sentences(30)):
+        (folder / "documents" / f"{at}.txt").write_text(f"{kind} {at}\n{text}\n")
+    return [f"dataset.path={folder / 'documents'}"]
+
+
 def write_series(folder: Path) -> list[str]:
     for part in ("TRAIN", "TEST"):
         rows = [(1 + at % 2, *(random.normal(3 * (at % 2), 1, 20))) for at in range(30)]
@@ -236,6 +298,12 @@ FILES = {
     "fra_eng": write_fra_eng,
     "multi30k": write_multi30k,
     "tinyshakespeare": write_shakespeare,
+    "text_pairs": write_text_pairs,
+    "sick": write_sick,
+    "conll": write_conll,
+    "squad": write_squad,
+    "cranfield": write_cranfield,
+    "documents": write_documents,
     "series": write_series,
     **dict.fromkeys(("mnist", "fashion_mnist"), write_idx),
     **dict.fromkeys(("cifar10", "cifar100"), write_cifar),
@@ -250,15 +318,22 @@ SMALL = {
     "text_file": ["dataset.split.train=0.02", "dataset.split.val=2000", "dataset.split.test=2000", "dataset.steps_per_epoch=2"],
     "docstrings": ["dataset.packages=[filelock]", "dataset.steps_per_epoch=2"],
     "docstring_packages": ["dataset.packages=[filelock,pooch]"],
+    **dict.fromkeys(
+        ("docstring_pairs", "docstring_tags", "docstring_questions", "docstring_search"),
+        ["dataset.packages=[pooch,joblib]", "dataset.split={train: null, val: null, test: null}"],
+    ),
     "language_id": ["dataset.languages=[de,fr,vi]"],
     **dict.fromkeys(("digit_scenes", "digit_scenes_one", "digit_scenes_masks", "digit_scenes_labels"), SCENES),
     "landmarks_synthetic": ["dataset.rows=60"],
     "style_images": ["dataset.side=32", "dataset.steps_per_epoch=2"],
     "glyphs": ["dataset.scripts=[GREEK]", "dataset.characters=20"],
+    "oracle_sequences": ["dataset.rows=200", "dataset.vocabulary=20", "dataset.length=5"],
     "gymnasium": ["dataset.id=CartPole-v1"],
     "unpaired_digits": [f"dataset.images.split.{part}={size}" for part, size in (("train", 60), ("val", 30), ("test", 30))],
 }  # fmt: skip
 ACTING = ["dataset.num_envs=2", "dataset.val_episodes=1", "dataset.test_episodes=1", "dataset.max_episode_steps=60"]
+TINY_BERT = [f"model.network.encoder.{name}={value}" for name, value in {"width": 16, "heads": 2, "layers": 1}.items()]
+TINY_BERT += ["model.preprocessor.tokenizer.size=400"]
 BY_PROBLEM = {  # a model that works on every dataset of the problem
     "regression": ["model=mlp"],
     "translation": ["model=transformer", "model.network.width=16", "model.network.heads=2"],
@@ -266,6 +341,11 @@ BY_PROBLEM = {  # a model that works on every dataset of the problem
     "generation": ["model=diffusion_2d", "model.steps=5"],
     "image_translation": ["model=cyclegan"],
     "control": ["model=dqn", "model.steps_per_epoch=128", *ACTING],
+    "text_pairs": ["model=bert_pair", *TINY_BERT],
+    "tagging": ["model=bert_tagger", *TINY_BERT],
+    "question_answering": ["model=bert_qa", *TINY_BERT],
+    "retrieval": ["model=rag"],
+    "oracle_generation": ["model=seqgan"],
     "similarity": ["model=triplet", "+model.network.channels=[8,8]"],
     "auto": ["model=mlp"],
     "detection": ["model=yolo", "model.network.backbone.channels=[8,8,8,8]", "model.network.hidden=8"],

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mlrun.config.compose import CONF
+from mlrun.config.compose import CONF, compose
+from mlrun.experiment.run import run
+from mlrun.report import silent
 from tests.matrix.walk import walk
 
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
@@ -12,6 +14,9 @@ TEXT = ["dataset.split.train=0.02", "dataset.split.val=2000", "dataset.split.tes
 GLYPHS = ["dataset.scripts=[GREEK]", "dataset.characters=20"]
 PAIRS = ["dataset.rows=400", "dataset.split.val=50", "dataset.split.test=50"]
 DOCS = ["dataset.packages=[filelock]"]
+TINY_BERT = [f"model.network.encoder.{name}={value}" for name, value in {"width": 16, "heads": 2, "layers": 1}.items()]
+TINY_BERT += ["model.preprocessor.tokenizer.size=400"]
+MANUALS = ["dataset.packages=[pooch,joblib]", "dataset.split={train: null, val: null, test: null}"]
 ACTING = ["dataset.num_envs=2", "dataset.val_episodes=2", "dataset.test_episodes=2"]
 DRAWN = ["dataset.split.train=200", "dataset.split.val=60", "dataset.split.test=60"]
 TABLE = ["model.controller.epochs=1", "model.controller.steps_per_epoch=500", *ACTING[1:]]
@@ -54,6 +59,13 @@ SIZES = {
     **dict.fromkeys(("autoencoder", "conv_autoencoder", "vae", "conditional_vae", "gan", "dcgan", "conditional_gan"), DRAWN),
     "diffusion": [*DRAWN, "model.steps=10"],
     "diffusion_2d": ["dataset.rows=300", "model.steps=10"],
+    "bert_pretrain": ["dataset.packages=[pooch,joblib]", *TINY_BERT, "trainer.max_steps=3"],
+    "bert_classifier": ["dataset.packages=[filelock,pooch]", *TINY_BERT],
+    **dict.fromkeys(("bert_pair", "bert_tagger", "bert_qa", "text_encoder"), [*MANUALS, *TINY_BERT]),
+    "rag": MANUALS,
+    "nat": [*PAIRS, "model.network.width=16"],
+    "seqgan": ["dataset.rows=200", "dataset.vocabulary=20", "dataset.length=5"],
+    "text_reinforce": [*PAIRS, "model.network.width=16", "model.likelihood_epochs=0", "model.group=2", "dataset.split.train=64"],
     **dict.fromkeys(("siamese", "triplet", "verification"), GLYPHS),
     "dbscan": ["dataset.rows=600"],
     "tsne": ["dataset.split.train=200", "dataset.split.val=60", "dataset.split.test=60"],
@@ -72,6 +84,25 @@ def place(tmp_path_factory):
         yield folder
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "prompting"])
 def test_every_model_goes_all_the_way(name, place):
     walk(place / name, f"model={name}", *SIZES.get(name, []))
+
+
+def test_prompting_goes_all_the_way(place):
+    """It needs the run of a language model."""
+    overrides = [
+        "model=gpt",
+        *TEXT,
+        "model.network.width=16",
+        "model.network.heads=2",
+        "trainer.max_epochs=1",
+        "trainer.threads=1",
+    ]
+    run(compose(overrides), place / "language_model", overrides, report=silent)
+    few = [
+        "dataset.packages=[filelock,pooch]",
+        "model.evaluators=[classification]",
+        "dataset.split={train: 20, val: 4, test: 4}",
+    ]
+    walk(place / "prompting", "model=prompting", f"model.prompting.weights={place / 'language_model'}", *few)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -60,6 +60,8 @@ class Pairs(RowData):
         max_length: pairs with more tokens on either side are excluded from training; those of val and test stay.
         measure: "exact_match" or "bleu", the metric that selects the best epoch.
         bucket: batches per pool of shuffled texts that are sorted by length to reduce padding; 1: no sorting.
+        teacher: a run whose generated texts replace the targets of the training pairs (sequence-level distillation, Kim and Rush 2016,
+            arXiv:1606.07947); None: the targets as they are. The experiment opens it and calls `distil`.
     """
 
     preprocessor: ClassVar[str] = "mlrun.data.preprocess.pairs.PairPreprocessor"
@@ -78,9 +80,11 @@ class Pairs(RowData):
         max_length: int | None = None,
         measure: str = "exact_match",
         bucket: int = 20,
+        teacher: str | None = None,
         **options: Any,
     ):
         super().__init__(problem, name, seed, **options)
+        self.teacher = teacher
         if problem != "translation":
             raise DataError(f"dataset.problem={problem}: {name} is a translation set")
         if measure not in MEASURES:
@@ -155,6 +159,20 @@ class Pairs(RowData):
                 np.concatenate([by_group[first[group] : first[group + 1]] for group in wanted] or [by_group[:0]])
             ]
         return result
+
+    def distil(self, generate: Callable[[Examples], Sequence[str]]) -> None:
+        """Replaces the targets of the training pairs. generate: sources -> one text each."""
+        self.prepare()
+        sources, targets = self._content.columns["source"], list(self._content.columns["target"])
+        rows = self._pairs["train"]
+        distinct = list(dict.fromkeys(sources[row] for row in rows))
+        column = np.empty(len(distinct), dtype=object)
+        column[:] = distinct
+        made = dict(zip(distinct, generate(Examples({"source": column}, {"source": self.features["source"]}))))
+        for row in rows:
+            targets[row] = made[sources[row]]
+        self._content = replace(self._content, columns={"source": sources, "target": targets})
+        self._references.pop("train", None)
 
     def with_parts(self, parts: Mapping[str, np.ndarray]) -> Pairs:
         """Each given row is an example; its references are those of its source in the same part."""

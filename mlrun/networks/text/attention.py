@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mlrun.networks.layers.lora import linear_part
+
 
 def attend(Q: Tensor, K: Tensor, V: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Attention(Q, K, V) = softmax(Q K^T / sqrt(d_k)) V, equation 1 of the paper.
@@ -138,8 +140,7 @@ class MultiHeadAttention(nn.Module):
         return cache.key, cache.value
 
     def _linear(self, x: Tensor, part: int) -> Tensor:
-        rows = slice(part * self.width, (part + 1) * self.width)
-        return F.linear(x, self.project.weight[rows], None if self.project.bias is None else self.project.bias[rows])
+        return linear_part(self.project, x, slice(part * self.width, (part + 1) * self.width))
 
     def _split(self, x: Tensor) -> Tensor:
         """(batch, length, width) -> (batch, heads, length, width / heads)."""
