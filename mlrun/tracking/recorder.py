@@ -239,7 +239,9 @@ class Recorder:
                 self.client.delete_logged_model(output.model_id)
         run = self.client.get_run(self._id)
         # MLflow finds `runs:/ID/model` by this name, so the run's own name is a tag
-        tags = {key: run.data.tags[key] for key in ("model", "dataset", "family") if key in run.data.tags}
+        tags: dict[str, str] = {
+            key: run.data.tags[key] for key in ("model", "dataset", "family") if key in run.data.tags
+        }
         logged = self.client.create_logged_model(
             self.experiment_id, name="model", source_run_id=self.run_id, tags={"run": str(run.info.run_name), **tags}
         )

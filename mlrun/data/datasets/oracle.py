@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,7 +26,7 @@ class Oracle:
 
     def __init__(self, vocabulary: int, width: int = 32, seed: int = 0):
         random = np.random.default_rng(seed)
-        draw = lambda *shape: random.standard_normal(shape, dtype=np.float32)
+        draw: Callable[..., np.ndarray] = lambda *shape: random.standard_normal(shape, dtype=np.float32)
         self.width, self.vocabulary = width, vocabulary
         self.embedding, self.start = draw(vocabulary, width), draw(width)
         self.into, self.again, self.bias = draw(width, 4 * width), draw(width, 4 * width), draw(4 * width)
