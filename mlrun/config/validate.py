@@ -283,7 +283,7 @@ def _pairing(plain: dict, config_dir: str | None) -> Iterator[str]:
         )
     if "_target_" not in model and problem in ("classification", "regression") and not suits:
         part = {"classification": "classifier", "regression": "regressor"}[problem]
-        if not any(p in model for p in (part, "clusterer", "decomposer")):
+        if not any(p in model for p in (part, "clusterer", "decomposer", "detector")):
             yield f"model={named} dataset={on}: {on} is a {problem} dataset, and {named} has no {part}"
 
 

@@ -40,7 +40,7 @@ def _role(model: Mapping[str, Any], problem: str | None) -> str | None:
     """Dotted name of the role that an estimator takes for a problem. Networks watch what the role of their problem watches."""
     wanted = ROLES.get(problem or "")
     if not model.get("_target_"):
-        wanted = next((name for name in (wanted, "clusterer", "decomposer") if name in model), None)
+        wanted = next((name for name in (wanted, "clusterer", "decomposer", "detector") if name in model), None)
     if wanted is None:
         return None
     return "mlrun.estimators.roles." + "".join(part.capitalize() for part in wanted.split("_"))
