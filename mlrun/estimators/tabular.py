@@ -62,7 +62,7 @@ class TabularControl:
         self.world = SimulatedTable(data.table, data.limit, self.random) if data.table is not None else Acted(data)
 
     def learn_epoch(self) -> dict[str, float]:
-        """One epoch of acting and learning. Returns the mean return and length of its episodes, and the last epsilon."""
+        """One epoch of acting and learning. Returns the mean return and length of its episodes, the last epsilon, and all steps so far."""
         self.epoch += 1
         begin, end = self.steps, self.epoch * self.steps_per_epoch
         returns = []
@@ -74,6 +74,7 @@ class TabularControl:
             "return": sum(returns) / episodes,
             "episode_length": (self.steps - begin) / episodes,
             "epsilon": epsilon if returns else 0.0,
+            "steps": float(self.steps),
         }
 
     def learn_episode(self, epsilon: float) -> float:

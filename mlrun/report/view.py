@@ -77,7 +77,8 @@ def figures(learner: Learner, data: DataModule, evaluation: Evaluation) -> Itera
 def subject(model: Mapping[str, Any], data: DataModule, part: str, rows: int | None = None) -> str:
     """`mlp on digits, test split, 359 rows`. rows: None: those of the part."""
     rows = data.sizes.get(part) if rows is None else rows
-    counted = f", {rows:,} rows" if rows else ""
+    unit = "episodes" if hasattr(data, "observation") else "rows"
+    counted = f", {rows:,} {unit}" if rows else ""
     return f"{model.get('name') or 'model'} on {data.display_name.replace(', ', ' and ')}, {part} split{counted}"
 
 
