@@ -130,6 +130,7 @@ def row(entry: Entry) -> str:
     looks = [FIGURES.get(str(name), "") for name in entry.get("figures") or [] if isinstance(name, str)]
     look = ", ".join(dict.fromkeys(look for look in looks if look))
     measured = entry.measured.removeprefix("Default run: ").removeprefix("Default run, ")
+    measured = measured if any(character.isdigit() for character in measured) else ""
     method = entry.summary.partition(":")[0] if ":" in entry.summary else entry.summary.rstrip(".")
     return f"| {cell(method)} | `mlrun model={entry.name}` | {look} | {cell(measured)} | {cell(entry.paper)} |"
 

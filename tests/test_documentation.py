@@ -25,7 +25,7 @@ VALIDATED = ("README.md", "quickstart.md", "howto.md")  # pages whose commands a
 
 def commands(page):
     """Overrides and arguments of each command that begins a line, without its comment."""
-    for line in page.read_text(encoding="utf-8").splitlines():
+    for line in page.read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
         found = re.match(r"^(?:\$ | {4})?(mlrun\b.*)$", line)
         text = re.sub(r"\s+#.*$", "", found[1]) if found else ""
         if found and "mlrun: " not in text and "|" not in text and "`" not in text:
@@ -49,9 +49,8 @@ def test_every_model_and_preset_is_in_the_course_map():
             assert f"mlrun {group}={entry.name}`" in page
 
 
-def test_models_have_a_source_and_no_empty_result():
+def test_models_have_a_source():
     for entry in generate.packaged("model"):
-        assert not entry.measured or re.search(r"\d", entry.measured), entry.path
         assert entry.paper or entry.name in ("baseline", "one_hot"), entry.path
         assert "MEASURED" not in entry.head, entry.path
 
