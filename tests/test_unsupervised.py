@@ -15,7 +15,7 @@ def test_dbscan_follows_shapes_that_k_means_cannot(experiment):
     size = ["dataset=moons", "dataset.rows=900"]
     found, other = experiment("model=dbscan", *size), experiment("model=kmeans", "model.clusterer.n_clusters=2", *size)
     assert found.metrics["test/clusters"] == 2 and found.metrics["test/noise"] < 0.02
-    assert found.metrics["test/ari"] > 0.95 and other.metrics["test/ari"] < 0.7  # measured 1.00 and about 0.45
+    assert found.metrics["test/ari"] > 0.95 and other.metrics["test/ari"] < 0.7  # measured 1.00 and .21 to .36
 
 
 def test_new_rows_of_dbscan_join_the_nearest_dense_region():
