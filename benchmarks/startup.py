@@ -99,9 +99,9 @@ def warm() -> list[Row]:
         environment = {"XDG_RUNTIME_DIR": runtime, "MLRUN_WARM": "1"}
         subprocess.run([*MLRUN, "warm"], env=_environment(environment), check=True, stdout=subprocess.DEVNULL)
         try:
-            first = [until("epoch 1/", folder, environment) for _ in range(8)][1:]
+            first = [until("epoch 1/", folder, environment) for _ in range(6)][1:]
             served, alone = process(MLRUN, folder, environment), process(MLRUN, folder)
-            whole = interleave(served, alone, pairs=5)
+            whole = interleave(served, alone, pairs=3)
         finally:
             subprocess.run([*MLRUN, "warm", "--stop"], env=_environment(environment), stdout=subprocess.DEVNULL)
     return [
