@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,18 +33,53 @@ class BlockOrder:
         """Blocks with rows of the part."""
         return len(self._bounds)
 
-    def segments(self, blocks: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
-        """The rows (their places in the part) of as many consecutive blocks as fill the buffer, for blocks in this order."""
-        waiting, count = [], 0
+    def segments(self, blocks: Sequence[int] | np.ndarray) -> Iterator[Segment]:
+        """As many consecutive blocks as fill the buffer, for blocks in this order."""
+        waiting: list[tuple[int, int]] = []
         for block in blocks:
-            first, end = self._bounds[int(block)]
-            waiting.append(np.arange(first, end, dtype=np.int64))
-            count += end - first
-            if count >= self.buffer:
-                yield np.concatenate(waiting)
-                waiting, count = [], 0
+            waiting.append(self._bounds[int(block)])
+            if sum(end - first for first, end in waiting) >= self.buffer:
+                yield Segment(waiting)
+                waiting = []
         if waiting:
-            yield np.concatenate(waiting)
+            yield Segment(waiting)
+
+
+@dataclass
+class Segment:
+    """Rows that are in memory together.
+
+    Args:
+        bounds: (first, end) places in the part, of each block.
+        seed: of their order; None: that of the file.
+    """
+
+    bounds: list[tuple[int, int]]
+    seed: int | None = None
+
+    def __len__(self) -> int:
+        return sum(end - first for first, end in self.bounds)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """(rows,) places in the part, in the order of the file."""
+        return np.concatenate([np.arange(first, end) for first, end in self.bounds])
+
+    @property
+    def order(self) -> Tensor:
+        """(rows,) the order in which they are used: indices of `rows`."""
+        if self.seed is None:
+            return torch.arange(len(self))
+        return torch.randperm(len(self), generator=torch.Generator().manual_seed(self.seed))
+
+
+@dataclass
+class _Loaded:
+    """A segment that was read."""
+
+    columns: list[Column]
+    rows: Tensor
+    order: Tensor
 
 
 class BlockBatches(Batches):
@@ -66,46 +102,46 @@ class BlockBatches(Batches):
         super().__init__(order.rows, batch_size, **options)
         self.read, self.block_order, self.device = read, order, torch.device(device)
 
-    def _order(self) -> list[tuple[np.ndarray, Tensor]]:
-        """(rows in the order of the file, their random order) of each buffer of the epoch."""
-        blocks = self.block_order.blocks
-        chosen = torch.randperm(blocks, generator=self.generator).numpy() if self.shuffle else np.arange(blocks)
-        return [(rows, self._shuffled(len(rows))) for rows in self.block_order.segments(chosen)]
+    def _order(self) -> list[Segment]:
+        """The buffers of the epoch. Their orders are drawn when they are read: those of all rows would take 8 bytes a row."""
+        if not self.shuffle:
+            return list(self.block_order.segments(range(self.block_order.blocks)))
+        blocks = torch.randperm(self.block_order.blocks, generator=self.generator)
+        segments = list(self.block_order.segments(blocks.numpy()))
+        seeds = torch.randint(2**60, (len(segments),), generator=self.generator)
+        for segment, seed in zip(segments, seeds.tolist()):
+            segment.seed = seed
+        return segments
 
-    def _shuffled(self, rows: int) -> Tensor:
-        order = torch.randperm(rows, generator=self.generator) if self.shuffle else torch.arange(rows)
-        return order.to(torch.int32)  # of all rows of an epoch
-
-    def _read(self, order: list[tuple[np.ndarray, Tensor]], bounds: list[tuple[int, int]]) -> Iterator[Batch]:
-        ends = np.cumsum([len(rows) for rows, _ in order])
-        segment = int(np.searchsorted(ends, bounds[0][0], side="right")) if bounds else 0
+    def _read(self, order: list[Segment], bounds: list[tuple[int, int]]) -> Iterator[Batch]:
+        ends = np.cumsum([len(segment) for segment in order])
         with ThreadPoolExecutor(1, "blocks") as reader:
-            coming: Future[list[Column]] | None = reader.submit(self._columns, order[segment][0]) if bounds else None
-            columns: list[Column] = []
-            loaded = -1
+            coming: Future[_Loaded] | None = None
+            loaded: _Loaded | None = None
+            place = -1  # of what is loaded
             for start, end in bounds:
                 pieces = []
                 while start < end:
-                    place = int(np.searchsorted(ends, start, side="right"))
-                    if place != loaded:
-                        columns = []  # before the next ones come
-                        columns, loaded = coming.result(), place
-                        more = place + 1 < len(order)
-                        coming = reader.submit(self._columns, order[place + 1][0]) if more else None
-                    first = int(ends[place]) - len(order[place][0])
-                    stop = min(end, int(ends[place]))
-                    pieces.append(self._gathered(columns, order[place], start - first, stop - first))
+                    wanted = int(np.searchsorted(ends, start, side="right"))
+                    if wanted != place:
+                        loaded = None  # before the next one comes
+                        coming = coming or reader.submit(self._load, order[wanted])
+                        loaded, place = coming.result(), wanted
+                        more = wanted + 1 < len(order)
+                        coming = reader.submit(self._load, order[wanted + 1]) if more else None
+                    first, stop = int(ends[place]) - len(order[place]), min(end, int(ends[place]))
+                    pieces.append(self._gathered(loaded, start - first, stop - first))
                     start = stop
                 yield pieces[0] if len(pieces) == 1 else _joined(pieces)
 
-    def _columns(self, rows: np.ndarray) -> list[Column]:
-        return columns_of(self.read(rows), self.device)
+    def _load(self, segment: Segment) -> _Loaded:
+        rows = segment.rows
+        return _Loaded(columns_of(self.read(rows), self.device), torch.from_numpy(rows), segment.order)
 
-    def _gathered(self, columns: list[Column], segment: tuple[np.ndarray, Tensor], start: int, stop: int) -> Batch:
-        rows, order = segment
-        chosen = order[start:stop].long()
-        batch = gather(columns, chosen, chosen.to(self.device))
-        batch.rows = torch.from_numpy(rows[chosen.numpy()])
+    def _gathered(self, loaded: _Loaded, start: int, stop: int) -> Batch:
+        chosen = loaded.order[start:stop]
+        batch = gather(loaded.columns, chosen, chosen.to(self.device))
+        batch.rows = loaded.rows[chosen]
         return batch
 
 

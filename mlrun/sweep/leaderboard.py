@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -109,7 +110,7 @@ def leaderboards(
     for (dataset, problem, _), compared in sets.items():
         if metric and not any(metric in run.metrics for run in compared):
             continue
-        board = leaderboard(compared, metric, by, mode)
+        board = _board(compared, metric, by, mode)
         boards.append(replace(board, dataset=dataset, problem=problem))
     return sorted((board for board in boards if board.rows), key=lambda board: -len(board.rows))
 
@@ -128,7 +129,10 @@ def leaderboard(
     Raises:
         UserError: the runs do not declare the direction of the metric, and `mode` is None.
     """
-    runs = _compared(runs)
+    return _board(_compared(runs), metric, by, mode)
+
+
+def _board(runs: list[StoredRun], metric: str | None, by: list[str] | None, mode: Direction | None) -> Board:
     usual = _usual_metrics(runs)
     chosen = metric or (usual[0] if usual else "")
     if mode is None:
@@ -153,8 +157,10 @@ def leaderboard(
     rows.sort(key=rank)
     test = f"test/{without_part(chosen)}"
     test = test if chosen != test and any(row.tests for row in rows) else ""
-    keys = list(dict.fromkeys(key for row in rows for key in row.keys))
-    differ = [key for key in keys if len({row.keys.get(key) for row in rows}) > 1 and key not in HIDDEN]
+    shared = Counter(item for row in rows for item in row.keys.items())  # (key, value) -> rows
+    keys = list(dict.fromkeys(key for key, _ in shared))
+    alike = {key for (key, _), count in shared.items() if count == len(rows)}
+    differ = [key for key in keys if key not in alike and key not in HIDDEN]
     shown = by or [key for key in ("model", "dataset") if key in keys] + [
         key for key in differ if key not in ("model", "dataset")
     ]
@@ -366,4 +372,6 @@ def _without_consequences(shown: list[str], rows: list[Row], by: list[str] | Non
         if key in ("model", "dataset") or len(found) > count:
             kept.append(key)
             codes, count = refined, len(found)
+        if count == len(rows) and {"model", "dataset"} & set(shown) <= set(kept):
+            break  # every row differs from every other in a setting that is shown
     return kept

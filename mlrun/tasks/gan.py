@@ -31,6 +31,8 @@ class GAN(Generation, Adversarial):
         gradient_penalty: weight of the penalty of WGAN-GP.
         r1: gamma of the R1 penalty, gamma/2 E|grad D(real)|^2, for the other losses, which then converge on distributions like single points
             too (Mescheder et al. 2018).
+        r1_every: batches from one R1 penalty to the next, which has `r1_every` times the weight ("lazy regularization", Karras et al. 2020,
+            arXiv:1912.04958, section 3.1): it takes as long as a third of a step.
         discriminator_steps: for each step of the generator.
         warmup: batches before the generator's first step.
         generator_lr, discriminator_lr: learning rates of the two; None: `optim.lr`.
@@ -50,6 +52,7 @@ class GAN(Generation, Adversarial):
         loss: Criterion = "non_saturating",
         gradient_penalty: float = 10.0,
         r1: float = 0.0,
+        r1_every: int = 1,
         discriminator_steps: int = 1,
         warmup: int = 0,
         generator_lr: float | None = None,
@@ -60,13 +63,15 @@ class GAN(Generation, Adversarial):
         self.automatic_optimization = False
         if discriminator_steps < 1 or warmup < 0:
             raise ValueError(f"discriminator_steps={discriminator_steps}, warmup={warmup}: at least 1, and at least 0")
+        if r1_every < 1:
+            raise ValueError(f"r1_every={r1_every}: at least 1")
         if generator.num_classes != discriminator.num_classes:
             raise ValueError(
                 f"generator.num_classes={generator.num_classes}, but discriminator.num_classes={discriminator.num_classes}"
             )
         self.generator, self.discriminator = generator, discriminator
         self.num_classes = cast(int, generator.num_classes)
-        self.criterion, self.gradient_penalty, self.r1 = loss, gradient_penalty, r1
+        self.criterion, self.gradient_penalty, self.r1, self.r1_every = loss, gradient_penalty, r1, r1_every
         self.discriminator_steps, self.warmup = discriminator_steps, warmup
         self.generator_lr, self.discriminator_lr = generator_lr, discriminator_lr
         self.batches = 0  # seen so far
@@ -106,7 +111,7 @@ class GAN(Generation, Adversarial):
         """One update of the discriminator; returns its loss without penalties."""
         with torch.no_grad():
             made = self.generator(self.noise(len(real), self.random), label)
-        penalized = self.r1 > 0 and self.criterion != "wgan_gp"
+        penalized = self.r1 > 0 and self.criterion != "wgan_gp" and (self.batches - 1) % self.r1_every == 0
         real = real.detach().requires_grad_(penalized)
         scores = self.discriminator(real, label)
         loss = discriminator_loss(self.criterion, scores, self.discriminator(made, label))
@@ -115,7 +120,7 @@ class GAN(Generation, Adversarial):
             total = total + self.gradient_penalty * self.penalty(real, made, label)
         if penalized:
             (slope,) = torch.autograd.grad(scores.sum(), real, create_graph=True)
-            total = total + self.r1 / 2 * slope.square().flatten(1).sum(1).mean()
+            total = total + self.r1_every * self.r1 / 2 * slope.square().flatten(1).sum(1).mean()
         self.descend(optimizer, total)
         return loss.detach()
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Literal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
 
 from mlrun.errors import UserError
 
@@ -45,10 +46,15 @@ def directions(run: StoredRun) -> dict[str, Direction]:
     monitor = without_part(run.tags.get(MONITOR, ""))
     watched = {monitor: run.tags.get(MODE)} if monitor else {}
     try:
-        declared = {**watched, **json.loads(run.tags.get(DIRECTIONS, "{}"))}
+        declared = {**watched, **_read(run.tags.get(DIRECTIONS, "{}"))}
     except (ValueError, TypeError) as error:
         raise UserError(f"run {run.run_id}: its tag {DIRECTIONS} cannot be read: {error}") from None
     return {metric: direction for metric, direction in declared.items() if direction in ("max", "min")}
+
+
+@lru_cache  # thousands of runs declare the same
+def _read(tag: str) -> dict[str, Any]:
+    return json.loads(tag)
 
 
 def direction_of(metric: str, runs: Iterable[StoredRun]) -> Direction:

@@ -6,10 +6,10 @@ import importlib
 import logging
 import math
 import sqlite3
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
 
 from mlrun.tracking.stored_run import StoredRun
 
@@ -112,22 +112,25 @@ def runs_in_sqlite(
     Returns:
         None if the tables are not the expected ones: MLflow must be asked then.
     """
-    with suppress(sqlite3.OperationalError), closing(_open(database)) as connection:
+    with (
+        suppress(sqlite3.OperationalError),
+        closing(_open(database)) as connection,
+        ThreadPoolExecutor(1, "parameters") as other,
+    ):
         read, row = connection.execute, (experiment_id,)
-        read("begin")  # all tables at the same moment, although other processes are recording
         chosen = "from runs where experiment_id = ? and lifecycle_stage = 'active'"
+        within = f"run_uuid in (select run_uuid {chosen})"
+        params = other.submit(_params, database, within, row)
         runs = {
             run: StoredRun(run, name, status, {}, {}, {}, artifacts, started or 0)
             for run, name, status, artifacts, started in read(
                 f"select run_uuid, name, status, artifact_uri, start_time {chosen} order by start_time desc", row
             )
         }
-        within = f"run_uuid in (select run_uuid {chosen})"
-        for run, params in _params(read, within, row):
-            runs[run].params.update(params)
         some, names = _among("tags", tags)
         for run, key, value in read(f"select run_uuid, key, value from tags where {some} and {within}", (*names, *row)):
-            runs[run].tags[key] = value
+            if run in runs:  # otherwise another process has just begun it
+                runs[run].tags[key] = value
         wanted = (
             None if metrics is None else [name for (name,) in read(_DISTINCT.format("latest_metrics")) if metrics(name)]
         )
@@ -135,7 +138,11 @@ def runs_in_sqlite(
         for run, key, value, is_nan in read(
             f"select run_uuid, key, value, is_nan from latest_metrics where {some} and {within}", (*names, *row)
         ):
-            runs[run].metrics[key] = math.nan if is_nan else value
+            if run in runs:
+                runs[run].metrics[key] = math.nan if is_nan else value
+        for run, found in params.result():
+            if run in runs:
+                runs[run].params.update(found)
         return list(runs.values())
     return None
 
@@ -146,7 +153,8 @@ _DISTINCT = (
     "select (select min(key) from {0} where key > found.key) from found where found.key is not null) "
     "select key from found where key is not null"
 )
-_BETWEEN, _WITHIN = "\x1e", "\x1f"  # ASCII's separators of records and of units, which no parameter contains
+# ASCII's separators of groups, records and units, which no parameter contains
+_GROUP, _RECORD, _UNIT = "\x1d", "\x1e", "\x1f"
 
 
 def _among(table: str, names: Collection[str] | None) -> tuple[str, list[str]]:
@@ -154,28 +162,31 @@ def _among(table: str, names: Collection[str] | None) -> tuple[str, list[str]]:
     return ("true", []) if names is None else (f"{table}.key in ({', '.join('?' * len(names))})", list(names))
 
 
-def _params(read: Callable[..., Any], within: str, row: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
-    """(run, its parameters). Most parameters of most runs are the same, so SQLite joins those of a run to one text, which is parsed once.
+def _params(database: Path, within: str, row: tuple[str, ...]) -> list[tuple[str, dict[str, str]]]:
+    """(run, parameters of it) of all runs.
 
-    The seeds, by which runs of the same settings differ, are read apart.
+    SQLite joins them to one text, while another thread of Python works. Most parameters of most runs are the same, so that the text of
+    a run is often one that was parsed already; the seeds, by which runs of the same settings differ, are read apart.
     """
-    seeds = [
-        name for (name,) in read(_DISTINCT.format("params")) if name.rpartition(".")[2] in ("seed", "random_state")
-    ]
-    marks = ", ".join("?" * len(seeds))
+    with closing(_open(database)) as connection:
+        read = connection.execute
+        names = [name for (name,) in read(_DISTINCT.format("params"))]
+        seeds = [name for name in names if name.rpartition(".")[2] in ("seed", "random_state")]
+        marks = ", ".join("?" * len(seeds))
+        of_runs = (
+            f"select run_uuid || '{_GROUP}' || group_concat(key || '{_UNIT}' || value, '{_RECORD}') as text from params "
+            f"where key not in ({marks}) and {within} group by run_uuid"
+        )
+        (text,) = read(f"select group_concat(text, '{_GROUP}') from ({of_runs})", (*seeds, *row)).fetchone()
+        apart = read(f"select run_uuid, key, value from params where key in ({marks}) and {within}", (*seeds, *row))
+        found = [(run, {key: value}) for run, key, value in apart]
+    parts = iter((text or "").split(_GROUP) if text else ())
     parsed: dict[str, dict[str, str]] = {}
-    for run, text in read(
-        f"select run_uuid, group_concat(key || '{_WITHIN}' || value, '{_BETWEEN}') from params "
-        f"where key not in ({marks}) and {within} group by run_uuid", (*seeds, *row),
-    ):  # fmt: skip
-        found = parsed.get(text)
-        if found is None:
-            found = parsed[text] = dict(one.split(_WITHIN, 1) for one in text.split(_BETWEEN))
-        yield run, found
-    for run, key, value in read(
-        f"select run_uuid, key, value from params where key in ({marks}) and {within}", (*seeds, *row)
-    ):
-        yield run, {key: value}
+    for run, own in zip(parts, parts):
+        if own not in parsed:
+            parsed[own] = dict(one.split(_UNIT, 1) for one in own.split(_RECORD))
+        found.append((run, parsed[own]))
+    return found
 
 
 def histories_in_sqlite(database: Path, runs: list[str], metric: str) -> dict[str, dict[int, float]] | None:

@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -104,8 +105,11 @@ def _serve(path: Path, lock: int, told: int, idle_seconds: float) -> NoReturn:
 
 def _import_everything() -> None:
     from mlrun.config.compose import CONF
+    from mlrun.config.explain import explain
     from mlrun.config.hydra_internals import discover_plugins
     from mlrun.warm.modules import COMMON, LATE, configured_modules, own_modules, preload
 
     discover_plugins()
+    with suppress(Exception):  # a command reports what is wrong
+        explain([])  # the parsers of Hydra and omegaconf build their tables while they parse
     preload([*COMMON, *own_modules(), *LATE, *configured_modules(CONF)])

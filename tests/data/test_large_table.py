@@ -175,7 +175,7 @@ def test_values_that_do_not_fit_are_named(tmp_path):
 def test_segments_cover_all_rows_of_a_part():
     rows = np.array([1, 2, 5, 11, 12, 13, 29], dtype=np.int32)
     order = BlockOrder(rows, np.array([0, 10, 20, 30]), buffer=3)
-    assert [segment.tolist() for segment in order.segments([2, 0, 1])] == [[6, 0, 1, 2], [3, 4, 5]]
+    assert [segment.rows.tolist() for segment in order.segments([2, 0, 1])] == [[6, 0, 1, 2], [3, 4, 5]]
 
 
 def peak_of(work, path, log):

@@ -45,6 +45,24 @@ def test_gradient_penalty_of_a_linear_discriminator():
     assert task.penalty(torch.randn(10, 2), torch.randn(10, 2), None).item() == pytest.approx((5 - 1) ** 2)
 
 
+def test_the_r1_penalty_of_some_batches_stands_for_those_of_all(monkeypatch):
+    """D(x) = 3 a + 4 b, whose squared slope is 25 everywhere."""
+    generator = Linear([[0.0, 0.0], [0.0, 0.0]])
+    generator.latent_size = 2
+    task = GAN(generator, Linear([3.0, 4.0]), r1=0.2, r1_every=3, input_shape=[2])
+    task.random = torch.Generator().manual_seed(0)
+    totals = []
+    monkeypatch.setattr(task, "descend", lambda optimizer, total: totals.append(total.item()))
+    penalties = []
+    for batch in range(1, 7):
+        task.batches = batch
+        loss = task.discriminator_step(None, torch.randn(5, 2), None)
+        penalties.append(totals[-1] - loss.item())
+    assert penalties == pytest.approx([3 * 0.2 / 2 * 25, 0, 0] * 2, abs=1e-4)
+    with pytest.raises(ValueError, match="r1_every=0"):
+        GAN(generator, Linear([3.0, 4.0]), r1_every=0, input_shape=[2])
+
+
 WIDE_RING = ["model=gan", "dataset.rows=4000", "trainer.max_epochs=20", "optim.lr=0.004"]
 
 

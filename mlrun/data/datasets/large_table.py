@@ -133,8 +133,8 @@ class LargeTable(CsvFile):
         if not isinstance(feature, Label):
             return values, feature
         classes = sorted(places)
-        order = np.empty(len(places), dtype=np.int32)
-        order[[places[one] for one in classes]] = np.arange(len(classes), dtype=np.int32)
+        order = np.empty(len(places), dtype=np.min_scalar_type(len(places)))  # a byte a row, mostly
+        order[[places[one] for one in classes]] = np.arange(len(classes))
         return order[values], Label(classes, column=name)
 
     def _places(self, mask: np.ndarray) -> str:
@@ -191,7 +191,7 @@ class LargeTable(CsvFile):
         order = BlockOrder(self.rows(part), self.blocks.starts, self.buffer)
         for _ in range(self.passes):
             for segment in order.segments(random.permutation(order.blocks)):
-                yield examples.take(segment[random.permutation(len(segment))])
+                yield examples.take(segment.rows[random.permutation(len(segment))])
 
     def loader(
         self,
