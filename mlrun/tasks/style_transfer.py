@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mlrun.data.batches import Batch
 from mlrun.data.preprocess.preprocessor import FeaturePreprocessor
+from mlrun.data.preprocess.scaling import ImageScaling
 from mlrun.errors import ConfigError
 from mlrun.evaluation.evaluator import Better
 from mlrun.networks.vision.activation_maps import convolutions
@@ -109,6 +110,12 @@ class StyleTransfer(Task):
                 self.image.copy_(content)
                 self.first_style_loss.copy_(self.terms(content, content, style)["style_loss"])
                 self.is_begun.fill_(True)
+        with torch.no_grad():  # from black to white, as a picture can hold
+            shift, scale = (
+                torch.tensor(values, dtype=torch.float32, device=self.device).view(-1, 1, 1)
+                for values in (self.scaling.shift, self.scaling.scale)
+            )
+            self.image.clamp_(-shift / scale, (self.scaling.value_range - shift) / scale)
         terms = self.terms_of(batch)
         value = torch.stack(list(terms.values())).sum()
         sums = {"loss": value.detach(), **{name: term.detach() for name, term in terms.items()}}
@@ -118,11 +125,15 @@ class StyleTransfer(Task):
         """`pixels` from 0 to 1: the image, for every row."""
         return {"pixels": self.pixels().expand(len(batch[CONTENT]), -1, -1, -1)}
 
+    @property
+    def scaling(self) -> ImageScaling:
+        """Of the content, and of the image."""
+        encoder: Any = cast(FeaturePreprocessor, self.preprocessor).encoders["content"]
+        return encoder.scaling
+
     def pixels(self) -> Tensor:
         """(1, channels, height, width) from 0 to 1."""
-        encoder: Any = cast(FeaturePreprocessor, self.preprocessor).encoders["content"]
-        scaling = encoder.scaling
-        return torch.from_numpy(scaling.pixels(self.image.detach().cpu().numpy())).float()
+        return torch.from_numpy(self.scaling.pixels(self.image.detach().cpu().numpy())).float()
 
 
 def gram(maps: Tensor) -> Tensor:
