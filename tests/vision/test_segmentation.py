@@ -86,7 +86,7 @@ class Known:
     """A subject of an evaluation with these targets."""
 
     targets = ("target",)
-    in_training = True
+    in_training = False
 
     def __init__(self):
         self.data = self
