@@ -19,7 +19,7 @@ LISTED = 20  # most classes whose average precision is reported one by one
 
 class Detection(Evaluator):
     """Of `BoxesPredictions`: `AP50`, `AP75`, and `AP`, the mean over IoU from .50 to .95; `recall50`, the share of objects among at most 100 boxes
-    per image; `AP50_CLASS` for up to LISTED classes."""
+    per image; at the end also `AP50_CLASS` for up to LISTED classes."""
 
     metrics = {"AP50": Better.LARGER, "AP": Better.LARGER, "AP75": Better.LARGER, "recall50": Better.LARGER}
 
@@ -56,6 +56,8 @@ class Detection(Evaluator):
             "AP75": self.curves.ap75,
             "recall50": self.curves.recall50,
         }
+        if self.subject.in_training:
+            return found
         return {**found, **dict(zip(self._listed, map(float, self.curves.of_classes[0])))}
 
     def error_tables(self) -> dict[str, list[tuple[Any, ...]]]:

@@ -22,10 +22,12 @@ class Segmentation(Task):
 
     Args:
         network: images to class scores (batch, classes, height, width).
+        num_classes: number of classes.
         loss: weight of each loss: cross_entropy; dice, 1 - the mean Dice coefficient of the classes that occur in the batch (Milletari et al.
             2016, arXiv:1606.04797); focal, which weighs cross-entropy by (1 - p)^gamma (Lin et al. 2017, arXiv:1708.02002).
         gamma: of the focal loss.
-        weights: of the classes in cross-entropy and focal loss; None: all alike.
+        weights: of the first classes in cross-entropy and focal loss; the others have the weight 1. [0.2] for a background that is most of an
+            image lets the network learn the classes of the objects earlier. None: all alike.
     """
 
     metrics = {"loss": Better.SMALLER}
@@ -36,6 +38,7 @@ class Segmentation(Task):
     def __init__(
         self,
         network: nn.Module,
+        num_classes: int,
         loss: dict[str, float] | None = None,
         gamma: float = 2.0,
         weights: Sequence[float] | None = None,
@@ -50,7 +53,9 @@ class Segmentation(Task):
             )
         self.register_buffer("class_weights", None, persistent=False)
         if weights is not None:
-            self.class_weights = torch.tensor(weights, dtype=torch.float32)
+            if len(weights) > num_classes:
+                raise ConfigError(f"model.weights: {len(weights)} weights for {num_classes} classes")
+            self.class_weights = torch.tensor([*weights, *[1.0] * (num_classes - len(weights))])
 
     def loss(self, batch: Batch) -> Loss:
         scores, truth = self.feed(batch), batch["labels"].long()

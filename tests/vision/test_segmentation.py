@@ -67,11 +67,11 @@ def test_losses_by_their_definitions():
         dice.append(2 * (share * wanted).sum() / (share.sum() + wanted.sum()))
     expected = {"cross_entropy": -own.log()[known].mean(), "focal": focal, "dice": 1 - torch.stack(dice).mean()}
     for name, value in expected.items():
-        task = Segmentation(torch.nn.Identity(), {name: 1.0})
+        task = Segmentation(torch.nn.Identity(), 3, {name: 1.0})
         torch.testing.assert_close(getattr(task, f"_{name}")(scores, truth), value)
         empty = getattr(task, f"_{name}")(scores.requires_grad_(), torch.full_like(truth, IGNORED))
         assert empty.item() == pytest.approx(0, abs=1e-9)
-    weighted = Segmentation(torch.nn.Identity(), weights=[1.0, 5.0, 1.0])
+    weighted = Segmentation(torch.nn.Identity(), 3, weights=[1.0, 5.0])
     weights = torch.where(truth == 1, 5.0, 1.0)[known]
     value = weighted.double()._cross_entropy(scores, truth)
     torch.testing.assert_close(value, -(weights * own.log()[known]).sum() / weights.sum())
@@ -79,14 +79,14 @@ def test_losses_by_their_definitions():
         1
     )
     with pytest.raises(ConfigError, match="give weights of some of"):
-        Segmentation(torch.nn.Identity(), {"dise": 1.0})
+        Segmentation(torch.nn.Identity(), 3, {"dise": 1.0})
 
 
 class Known:
     """A subject of an evaluation with these targets."""
 
     targets = ("target",)
-    in_training = True
+    in_training = False
 
     def __init__(self):
         self.data = self
