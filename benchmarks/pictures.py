@@ -50,7 +50,7 @@ OVERVIEW = (  # command, figure
     ("model=mlp", "learning_curves"),
     ("model=mlp", "confusion_matrix"),
     ("model=svm dataset=iris", "decision_regions"),
-    ("model=decision_tree dataset=breast_cancer", "tree"),
+    ("model=dbscan", "clusters"),
     ("model=seq2seq_attention", "attention"),
     ("model=tsne", "vectors"),
     ("model=vae", "latent_grid"),
@@ -129,7 +129,9 @@ def sheet(shown: dict[str, Path], columns: int, captions: bool = True) -> Image.
         picture.thumbnail(TILE, Image.Resampling.LANCZOS)
         if captions:
             draw.text((left, top), f"{name}.png", fill="#555555", font=ImageFont.load_default(13))
-        canvas.paste(picture, (left + (TILE[0] - picture.width) // 2 * (not captions), top + caption))
+        if not captions:  # in the middle of the tile
+            left, top = left + (TILE[0] - picture.width) // 2, top + (TILE[1] - picture.height) // 2
+        canvas.paste(picture, (left, top + caption))
     return canvas.convert("P", palette=Image.Palette.ADAPTIVE, colors=128)
 
 

@@ -32,7 +32,7 @@ class View:
     path if that differs.
     """
 
-    part: str | None = None  # the part that its figures show, if that is not the evaluated one
+    part: str | None = None  # the part that its figures show, if that is not the evaluated one; "": no rows of the data
     of_predictions = False  # True if it draws only predictions, so that it can draw those of several folds together
 
     def draw(self, learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
@@ -75,11 +75,14 @@ def figures(learner: Learner, data: DataModule, evaluation: Evaluation) -> Itera
 
 
 def subject(model: Mapping[str, Any], data: DataModule, part: str, rows: int | None = None) -> str:
-    """`mlp on digits, test split, 359 rows`. rows: None: those of the part."""
+    """`mlp on digits, test split, 359 rows`. part: "": no rows of the data. rows: None: those of the part."""
     rows = data.sizes.get(part) if rows is None else rows
+    title = f"{model.get('name') or 'model'} on {data.display_name.replace(', ', ' and ')}"
+    if not part:
+        return title
     unit = "episodes" if hasattr(data, "observation") else "rows"
     counted = f", {rows:,} {unit}" if rows else ""
-    return f"{model.get('name') or 'model'} on {data.display_name.replace(', ', ' and ')}, {part} split{counted}"
+    return f"{title}, {part} split{counted}"
 
 
 def _view(entry: Any, path: str) -> View:

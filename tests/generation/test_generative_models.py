@@ -41,6 +41,7 @@ def test_a_saved_model_predicts_and_draws_the_same(name, tmp_path):
     assert evaluation.metrics.keys() <= learner.directions.keys()
     names = [figure for figure, _ in figures(learner, data, evaluation)]
     assert "animation" in names and len(names) == len(set(names))
+    assert ("vectors" in names) == ("vae" in name or "autoencoder" in name)  # the codes of the test rows
     assert sorted(path.stem for path in (tmp_path / "figures").glob("samples_epoch_*.png")) == [
         "samples_epoch_0001",
         "samples_epoch_0002",

@@ -25,6 +25,8 @@ class LatentArithmetic(View):
     """Of an unconditional `GAN` task of images with classes predicted by the reference classifier: codes of one class plus increasing multiples
     of the difference between the mean codes of another class and of the first."""
 
+    part = ""
+
     @torch.no_grad()
     def draw(self, learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
         task, measured = learner.task, evaluation.evaluators.get("Resemblance")

@@ -32,6 +32,8 @@ class Samples(Frames):
         points: number of rows in a picture of other data.
     """
 
+    part = ""
+
     def __init__(self, images: int = 64, points: int = 2000):
         super().__init__()
         self.images, self.points = images, points

@@ -20,20 +20,26 @@ ROWS = 40  # most rows of a class
 
 
 class Vectors(View):
-    """Of `VectorPredictions` of data with classes: some classes, drawn at random."""
+    """Of `VectorPredictions`, such as codes, of data with classes: some classes, drawn at random."""
 
     def draw(self, learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
         from mlrun.report.similarity import vector_map
         from mlrun.report.style import PALETTE
 
-        if not isinstance(evaluation.predictions, VectorPredictions) or not isinstance(data.target, Label):
+        if not isinstance(data.target, Label) or not learner.inputs:
             return
-        labels = evaluation.examples[data.targets[0]]
+        examples, predictions = evaluation.examples, evaluation.predictions
+        if predictions is None:  # no evaluator needed them: those of a generative model compare samples
+            examples = data.examples(evaluation.part)
+            predictions = learner.predict(examples)
+        if not isinstance(predictions, VectorPredictions):
+            return
+        labels = examples[data.targets[0]]
         classes = np.unique(labels)
         chosen = np.random.default_rng(SEED).permutation(classes)[: len(PALETTE)]
         rows = np.concatenate([np.flatnonzero(labels == one)[:ROWS] for one in chosen])
         if len(rows) < 3:
             return
         image = next((name for name in data.inputs if isinstance(data.features[name], Image)), None)
-        images = None if image is None else np.asarray(evaluation.examples.take(rows)[image])
-        yield "vectors", vector_map(evaluation.predictions.values[rows], labels[rows], data.target.names, images)
+        images = None if image is None else np.asarray(examples.take(rows)[image])
+        yield "vectors", vector_map(predictions.values[rows], labels[rows], data.target.names, images)
