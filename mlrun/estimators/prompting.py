@@ -96,7 +96,7 @@ class PromptLearner(Learner):
     ):
         self.settings, self.model, self.label, self.pool = settings, model, label, pool
         self.evaluators, self.recipe = evaluators, recipe
-        metric = recipe["model"].get("monitor") or "accuracy"
+        metric = recipe["model"]["monitor"]
         if metric not in self.directions:
             raise ConfigError(
                 f"model.monitor={metric}: no evaluator measures it (they measure {', '.join(self.directions)})"

@@ -30,7 +30,6 @@ from mlrun.report.view import make_views
 KINDS = ("bm25", "dense", "fusion")
 DOCUMENTS, ENCODER, READER = "documents.jsonl.gz", "encoder", "reader"
 DEPTH = 1000  # documents of a ranking
-MONITOR = "mrr_10"
 
 
 @dataclass
@@ -83,7 +82,7 @@ class RetrievalLearner(Learner):
     ):
         self.encode, self.reader, self.evaluators, self.recipe = encode, reader, evaluators, recipe
         self.retriever = settings.make(encode)
-        metric = recipe["model"].get("monitor") or MONITOR
+        metric = recipe["model"]["monitor"]
         if metric not in self.directions:
             raise ConfigError(
                 f"model.monitor={metric}: no evaluator measures it (they measure {', '.join(self.directions)})"

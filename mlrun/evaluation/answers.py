@@ -24,7 +24,7 @@ class AnswersEvaluator(Evaluator):
     not is decided rightly.
     """
 
-    metrics = dict.fromkeys(("f1", "exact_match", "no_answer_accuracy"), Better.LARGER)
+    metrics = {"f1": Better.LARGER, "exact_match": Better.LARGER, "no_answer_accuracy": Better.LARGER}
 
     def suits(self, target: Feature | None) -> bool:
         return isinstance(target, Span)

@@ -15,7 +15,7 @@ from mlrun.evaluation.evaluator import Better, Evaluator, Subject
 class Correlation(Evaluator):
     """`pearson`, of the values, and `spearman`, of their ranks; NaN where one side is constant."""
 
-    metrics = dict.fromkeys(("pearson", "spearman"), Better.LARGER)
+    metrics = {"pearson": Better.LARGER, "spearman": Better.LARGER}
 
     def suits(self, target: Feature | None) -> bool:
         return isinstance(target, Value)

@@ -10,14 +10,14 @@ import numpy as np
 from mlrun.data.examples import Examples
 from mlrun.data.features import Feature, Relevant
 from mlrun.data.predictions import VectorPredictions
-from mlrun.evaluation.evaluator import Better, Evaluator, Subject
-from mlrun.evaluation.ranking import METRICS, measures
+from mlrun.evaluation.evaluator import Evaluator, Subject
+from mlrun.evaluation.ranking import Ranking, measures
 
 
 class DenseRanking(Evaluator):
     """The metrics of `mlrun.evaluation.ranking`, of a model that answers a text with a vector, over all documents of the dataset."""
 
-    metrics = dict.fromkeys(METRICS, Better.LARGER)
+    metrics = Ranking.metrics
     every_epoch = False
 
     def suits(self, target: Feature | None) -> bool:
@@ -43,4 +43,4 @@ class DenseRanking(Evaluator):
         rows = [
             measures(np.argsort(-row, kind="stable"), true) for row, true in zip(scores, self._relevant) if len(true)
         ]
-        return dict(zip(METRICS, np.mean(rows, axis=0).tolist()))
+        return dict(zip(self.metrics, np.mean(rows, axis=0).tolist()))

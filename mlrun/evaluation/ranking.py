@@ -11,14 +11,18 @@ from mlrun.data.features import Feature, Relevant
 from mlrun.data.rankings import RankingPredictions, reciprocal_rank
 from mlrun.evaluation.evaluator import Better, Evaluator, Subject
 
-METRICS = ("map", "mrr_10", "ndcg_10", "recall_10", "recall_100")
-
 
 class Ranking(Evaluator):
     """Means over the queries: `map` (average precision over the whole ranking), the reciprocal rank within the first ten as `mrr_10`, `ndcg_10` with binary relevance, and
     `recall_10`, `recall_100`. Queries without a relevant document are left out."""
 
-    metrics = dict.fromkeys(METRICS, Better.LARGER)
+    metrics = {
+        "map": Better.LARGER,
+        "mrr_10": Better.LARGER,
+        "ndcg_10": Better.LARGER,
+        "recall_10": Better.LARGER,
+        "recall_100": Better.LARGER,
+    }
 
     def suits(self, target: Feature | None) -> bool:
         return isinstance(target, Relevant)
@@ -35,7 +39,7 @@ class Ranking(Evaluator):
 
     def compute(self) -> dict[str, float]:
         means = np.mean(self._rows, axis=0) if self._rows else np.full(len(self.metrics), np.nan)
-        return dict(zip(METRICS, means.tolist()))
+        return dict(zip(self.metrics, means.tolist()))
 
 
 def measures(ranked: np.ndarray, relevant: np.ndarray) -> list[float]:

@@ -18,7 +18,12 @@ class TaggingEvaluator(Evaluator):
     Tags that are not B-, I- or O are entities of one word each, except O.
     """
 
-    metrics = dict.fromkeys(("f1", "precision", "recall", "accuracy"), Better.LARGER)
+    metrics = {
+        "f1": Better.LARGER,
+        "precision": Better.LARGER,
+        "recall": Better.LARGER,
+        "accuracy": Better.LARGER,
+    }
 
     def suits(self, target: Feature | None) -> bool:
         return isinstance(target, Tags)
