@@ -346,7 +346,7 @@ def _draw(learner: Learner, data: DataModule, done: list[Fold], folder: Path, tr
     joined = _joined(data, first)
     whole = data.with_parts({"test": np.concatenate([fold.rows for fold in first])})
     pooled = [view for view in learner.views if view.of_predictions]
-    about = f"{title(learner.recipe['model'], data)}, {len(joined.predictions):,} rows, each predicted by a model of another fold"
+    about = f"{title(learner.recipe['model'], data)}, {len(joined.predictions):,} held-out rows of all folds"
     drawn = ((name, figure) for view in pooled for name, figure in view.draw(learner, whole, joined))
     draw(((name, captioned(figure, name, about)) for name, figure in drawn), folder)
     tracked.artifact(folder, "figures")
