@@ -23,6 +23,7 @@ from mlrun.evaluation.evaluator import Subject
 from mlrun.experiment.result import Result, draw, log_model, seed_everything
 from mlrun.experiment.state import RunState, newest_checkpoint
 from mlrun.predictions.learner import Evaluation, Learner, load_learner, make_learner
+from mlrun.report.view import title
 from mlrun.tracking.directions import KIND, as_tag
 from mlrun.tracking.recorder import KEY
 from mlrun.tracking.run import Run
@@ -340,8 +341,12 @@ def _draw(learner: Learner, data: DataModule, done: list[Fold], folder: Path, tr
     first = [fold for fold in done if fold.repeat == 1]
     if first[0].evaluation.predictions is None or data.target is None:
         return
+    from mlrun.report.captions import captioned
+
     joined = _joined(data, first)
     whole = data.with_parts({"test": np.concatenate([fold.rows for fold in first])})
     pooled = [view for view in learner.views if view.of_predictions]
-    draw((one for view in pooled for one in view.draw(learner, whole, joined)), folder)
+    about = f"{title(learner.recipe['model'], data)}, {len(joined.predictions):,} held-out rows of all folds"
+    drawn = ((name, figure) for view in pooled for name, figure in view.draw(learner, whole, joined))
+    draw(((name, captioned(figure, name, about)) for name, figure in drawn), folder)
     tracked.artifact(folder, "figures")

@@ -7,9 +7,9 @@ from typing import Any
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
-from mlrun.report.style import GREY
+from mlrun.report.style import CHARACTER, GREY, shorten
 
-STRIP = 0.3  # inches below a figure
+STRIP, LETTERS = 0.3, 8.5  # inches below a figure, and size of its letters in points
 WIDTH = 600  # least width of a picture in pixels
 TITLE, CAPTION, MARGIN = 17, 13, 8  # sizes of the letters of a picture, and space around them, in pixels
 EXPLAINED = "explanation"  # key of `Image.info`: what rows and columns of a picture are
@@ -47,7 +47,8 @@ def _below(figure: Figure, about: str) -> Figure:
         x, y = text.get_position()
         text.set_position((x, (y * height + STRIP) / taller))
     figure.set_size_inches(width, taller)
-    figure.text(0.14 / width, 0.1 / taller, about, fontsize=8.5, color=GREY, ha="left", va="bottom")
+    about = shorten(about, int((width - 0.28) / (CHARACTER * LETTERS / 10)))
+    figure.text(0.14 / width, 0.1 / taller, about, fontsize=LETTERS, color=GREY, ha="left", va="bottom")
     return figure
 
 

@@ -74,15 +74,19 @@ def figures(learner: Learner, data: DataModule, evaluation: Evaluation) -> Itera
             yield name, captioned(figure, name, about if view.part is None else subject(model, data, view.part))
 
 
+def title(model: Mapping[str, Any], data: DataModule) -> str:
+    """`mlp on digits`."""
+    return f"{model.get('name') or 'model'} on {data.display_name.replace(', ', ' and ')}"
+
+
 def subject(model: Mapping[str, Any], data: DataModule, part: str, rows: int | None = None) -> str:
     """`mlp on digits, test split, 359 rows`. part: "": no rows of the data. rows: None: those of the part."""
     rows = data.sizes.get(part) if rows is None else rows
-    title = f"{model.get('name') or 'model'} on {data.display_name.replace(', ', ' and ')}"
     if not part:
-        return title
+        return title(model, data)
     unit = "episodes" if hasattr(data, "observation") else "rows"
     counted = f", {rows:,} {unit}" if rows else ""
-    return f"{title}, {part} split{counted}"
+    return f"{title(model, data)}, {part} split{counted}"
 
 
 def _view(entry: Any, path: str) -> View:

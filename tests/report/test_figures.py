@@ -285,3 +285,26 @@ def test_figures_need_no_pyplot_and_leave_the_users_style_alone():
         "assert not {'matplotlib.pyplot', 'sklearn', 'scipy', 'torch', 'pandas', 'rich'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    "about", ["mlp on digits, test split, 359 rows", "a model on " + "a dataset with a long name " * 9]
+)
+def test_captions_say_what_a_figure_shows(about):
+    from PIL import Image
+
+    from mlrun.report.captions import WIDTH, captioned, explained
+
+    figure = figures.confusion_matrix(np.array([[5, 1], [0, 9]]), ["cat", "dog"])
+    before = [axes.get_window_extent().bounds[2:] for axes in figure.axes]
+    figure = captioned(figure, "confusion_matrix", about)
+    after = [axes.get_window_extent().bounds[2:] for axes in figure.axes]
+    np.testing.assert_allclose(after, before, rtol=1e-6)  # nothing shrinks
+    caption = figure.texts[-1]
+    assert caption.get_text().startswith(about[:9])
+    assert caption.get_window_extent(figure.canvas.get_renderer()).x1 <= figure.bbox.width
+
+    small = explained(Image.new("L", (90, 20), 128), "First row: images.")
+    picture = captioned(small, "nearest_rows", about)
+    assert picture.width >= WIDTH and picture.height > 6 * 20  # enlarged, with room for the texts
+    assert len(set(picture.crop((0, 0, picture.width, 40)).tobytes())) > 2  # a title
