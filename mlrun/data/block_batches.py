@@ -135,8 +135,10 @@ class BlockBatches(Batches):
                 yield pieces[0] if len(pieces) == 1 else _joined(pieces)
 
     def _load(self, segment: Segment) -> _Loaded:
-        rows = segment.rows
-        return _Loaded(columns_of(self.read(rows), self.device), torch.from_numpy(rows), segment.order)
+        # block by block: what encoding takes beside its result is that of a block
+        blocks = [self.read(np.arange(first, end)) for first, end in segment.bounds]
+        encoded = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+        return _Loaded(columns_of(encoded, self.device), torch.from_numpy(segment.rows), segment.order)
 
     def _gathered(self, loaded: _Loaded, start: int, stop: int) -> Batch:
         chosen = loaded.order[start:stop]
