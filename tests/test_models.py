@@ -28,7 +28,7 @@ ESTIMATORS = [
 ]  # without what needs a run of another model
 DOCUMENTATION = ["dataset.packages=[filelock]"]
 SMALL = {
-    "rag": ["dataset.packages=[filelock,pooch]"],
+    "rag": ["dataset.packages=[filelock,pooch]", "dataset.split={train: null, val: null, test: null}"],
     "one_hot": DOCUMENTATION,
     "tfidf_svd": [*DOCUMENTATION, "model.decomposer.n_components=4"],
 }
