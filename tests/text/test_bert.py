@@ -57,6 +57,12 @@ def pretrained(tmp_path_factory, texts):
 # --- word pieces ---------------------------------------------------------------------------------------------------
 
 
+def test_training_again_gives_the_same_vocabulary():
+    random = np.random.default_rng(0)
+    texts = [" ".join("".join(random.choice(list("abcdefgh"), 4)) for _ in range(20)) for _ in range(50)]
+    assert len({tuple(WordPiece.train(texts, size=150).vocabulary) for _ in range(4)}) == 1
+
+
 def test_word_pieces_are_restored_and_know_their_places():
     tokenizer = WordPiece.train(["the arrays and the array", "an arrayed arrangement"] * 5, size=60)
     text = "The Array, arrangéd"

@@ -243,8 +243,8 @@ def test_questions_in_squads_format_train_a_reader(working, capsys):
     content = {"version": "2.0", "data": [{"title": "houses", "paragraphs": paragraphs}]}
     (working / "houses.json").write_text(json.dumps(content))
     overrides = [
-        "model=bert_qa", "dataset=squad", "dataset.path=houses.json", *SMALL, "trainer.max_epochs=6", "optim.lr=0.01",
-        "model.preprocessor.max_length=48", "model.preprocessor.longest_question=12", "model.preprocessor.overlap=8",
+        "model=bert_qa", "dataset=squad", "dataset.path=houses.json", *SMALL, "trainer.max_epochs=20", "optim.lr=0.005",
+        "dataset.batch_size=8", "model.preprocessor.max_length=48", "model.preprocessor.longest_question=12", "model.preprocessor.overlap=8",
     ]  # fmt: skip
     result = run(compose(overrides), working / "run", overrides, report=silent)
     assert result.metrics["test/exact_match"] > 0.7 and result.metrics["test/no_answer_accuracy"] > 0.9

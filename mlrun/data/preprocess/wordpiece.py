@@ -48,12 +48,20 @@ class WordPiece:
             raise DataError(
                 f"model.preprocessor.tokenizer.size={size}: {len(SPECIAL)} tokens are special; give a larger size"
             )
-        learner = _tokenizer({token: index for index, token in enumerate(SPECIAL)}, lowercase)
-        trainer = trainers.WordPieceTrainer(
-            vocab_size=size, min_frequency=min_frequency, special_tokens=list(SPECIAL), show_progress=False
-        )
-        learner.train_from_iterator(texts, trainer)
-        return cls([learner.id_to_token(index) for index in range(learner.get_vocab_size())], lowercase)
+        given = list(texts)
+
+        def learned(first: Sequence[str], most: int) -> list[str]:
+            learner = _tokenizer({token: index for index, token in enumerate(SPECIAL)}, lowercase)
+            trainer = trainers.WordPieceTrainer(
+                vocab_size=most, min_frequency=min_frequency, special_tokens=list(first), show_progress=False
+            )
+            learner.train_from_iterator(given, trainer)
+            return [learner.id_to_token(index) for index in range(learner.get_vocab_size())]
+
+        # The library numbers single characters within words in the order of a hash table, another one each time, and ties between
+        # pairs go by these numbers. So the characters are collected first.
+        characters = sorted(set(learned(SPECIAL, 1)) - set(SPECIAL))
+        return cls(learned([*SPECIAL, *characters], size), lowercase)
 
     @classmethod
     def from_file(cls, path: Path, lowercase: bool = True) -> WordPiece:
