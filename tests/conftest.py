@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import signal
 
-signal.signal(
-    signal.SIGINT, signal.default_int_handler
-)  # a shell's background job ignores it, and so would what the tests interrupt
+# A shell's background job ignores the one, nohup's the other, and so would what the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: the tests share the cores
 os.environ["MLRUN_WARM"] = (
     "0"  # commands that tests start are those of this code, not of a server that a developer has started
