@@ -20,7 +20,7 @@ from tests.test_models import trained
 
 SOURCES = Path(mlrun.__file__).parent
 PUBLIC = {
-    "lightning.pytorch", "lightning.pytorch.callbacks", "lightning.pytorch.plugins.precision", "lightning.pytorch.profilers",
+    "lightning.pytorch", "lightning.pytorch.callbacks", "lightning.pytorch.loggers", "lightning.pytorch.plugins.precision", "lightning.pytorch.profilers",
     "lightning.pytorch.strategies",
 }  # fmt: skip
 
