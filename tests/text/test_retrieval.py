@@ -145,10 +145,9 @@ def test_dense_needs_an_encoder_and_stores_it(library):
         "model.retriever.encoder=encoder",
     ]
     run(compose(dense), folder / "dense", dense, report=silent)
+    before = load_learner(folder / "dense" / "model").best_passages("subject7", 3)
     (folder / "encoder").rename(folder / "elsewhere")
-    learner = load_learner(folder / "dense" / "model")
-    (name, _, _) = learner.best_passages("subject7", 1)[0]
-    assert name == "07.md"
+    assert load_learner(folder / "dense" / "model").best_passages("subject7", 3) == before
 
 
 def test_answers_come_from_the_passages(tmp_path, monkeypatch, capsys):

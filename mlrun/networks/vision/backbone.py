@@ -35,7 +35,7 @@ class Backbone(nn.Module):
         for name in PARTS:
             if isinstance(part := getattr(network, name, None), nn.Module):
                 self.add_module(name, part)
-        if not self._modules:
+        if not list(self.children()):
             raise ValueError(f"{type(network).__name__} cannot be a backbone: it has none of {', '.join(PARTS)}")
         shape: tuple[int, ...] = (image_shape[0], NOMINAL, NOMINAL)
         depths: dict[int, int] = {}
@@ -56,7 +56,7 @@ class Backbone(nn.Module):
         self.channels = [channels[stride] for stride in strides]
         self._ends = {depths[stride] for stride in strides}
         for parent, key, _ in layers[max(self._ends) + 1 :]:
-            parent._modules[key] = nn.Identity()
+            setattr(parent, key, nn.Identity())
         self._depth = max(self._ends) + 1
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -70,16 +70,18 @@ class Backbone(nn.Module):
 
     def _layers(self) -> Iterator[tuple[nn.Module, str, nn.Module]]:
         """(parent, name, layer) of all layers, in order."""
-        pools = self._modules.get("pools")
-        for name, part in self._modules.items():
+        parts = dict(self.named_children())
+        pools = parts.get("pools")
+        after = dict(pools.named_children()) if pools is not None else {}
+        for name, part in parts.items():
             if isinstance(part, nn.ModuleList) and pools is not None:
                 if part is pools:  # each pool follows a stage
                     continue
                 for at, stage in part.named_children():
                     yield from _inside(part, at, stage)
-                    if at in pools._modules:
-                        yield pools, at, pools._modules[at]
-            elif part is not None:
+                    if at in after:
+                        yield pools, at, after[at]
+            else:
                 yield from _inside(self, name, part)
 
 
