@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 
@@ -30,6 +31,12 @@ def pytest_xdist_auto_num_workers(config):
     from mlrun.sweep.slots import usable_cores
 
     return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else min(usable_cores(), 8)
+
+
+@pytest.fixture(autouse=True)
+def enabled_log():
+    """`hydra/job_logging=disabled`, which one test uses, disables the logger of the whole process."""
+    logging.getLogger("mlrun").disabled = False
 
 
 @pytest.fixture

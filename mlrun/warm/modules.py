@@ -26,7 +26,7 @@ COMMON = (
 # Modules that libraries import late, in the middle of a run or of its recording.
 LATE = (
     "PIL.BmpImagePlugin", "PIL.GifImagePlugin", "PIL.JpegImagePlugin", "PIL.PpmImagePlugin", "alembic.config", "antlr4.LL1Analyzer",
-    "filelock", "omegaconf._impl", "rich.live", "rich.progress_bar", "rich.table", "safetensors.torch", "torch.profiler._cupti_monitor",
+    "filelock", "omegaconf._impl", "rich.live", "rich.progress_bar", "rich.table", "safetensors.torch",
     "torch.utils.serialization.config",
 )  # fmt: skip
 _TARGET = re.compile(r"_target_: *([A-Za-z_][\w.]*)\.\w+")

@@ -14,7 +14,6 @@ from mlrun.tracking.store import tracking_uri
 def test_no_file_and_no_message_shows_the_password(workplace, experiment, monkeypatch, capfd):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret77@127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr(logging.getLogger("mlrun"), "disabled", False)  # as hydra/job_logging=disabled leaves it
     log_to(workplace / "mlrun.log")
     try:
         result = experiment("model=naive_bayes", "dataset=iris")
