@@ -134,6 +134,8 @@ def check_file(file: Path) -> tuple[str, bytes]:
 
     Reads the first and last bytes. Only a file whose bytes are not those of a complete image of a common format is decoded.
     """
+    if not file.is_file():  # opening a pipe would wait for ever
+        return f"{file}: not an image that can be read (not a file)", b""
     try:
         with open(file, "rb", buffering=0) as stream:
             size = os.fstat(stream.fileno()).st_size
