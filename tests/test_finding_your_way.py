@@ -167,7 +167,7 @@ def test_a_start_shows_something_at_once(workplace):
 
 
 def test_looking_is_quick(workplace):
-    """In processor time, which a busy machine does not lengthen; half a second is asked for, torch alone takes longer than two."""
+    """Measured in CPU time, which a busy machine does not stretch. The target is half a second; importing torch alone takes more than two."""
     for arguments in (
         ["show", "model=svm"],
         ["list", "model"],

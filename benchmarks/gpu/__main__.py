@@ -1,8 +1,7 @@
 """`python -m benchmarks.gpu [--part N] [--minutes 9] [--rehearse]`: measures mlrun on one GPU and writes benchmarks/gpu.md.
 
-Each step runs in a process of its own, and its result is kept (benchmarks/gpu.json): a call goes on with what an earlier one has not
-measured, and begins no step that would not fit into its minutes. --again measures anew. --rehearse runs every step at toy size on the CPU
-and writes nothing beside --output.
+Each step runs in its own process and saves its result to benchmarks/gpu.json. A later call skips the steps that have a result, and starts
+no step that would exceed --minutes. --again repeats all steps. --rehearse runs every step at toy size on the CPU and writes only to --output.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ from mlrun.data.readers.trust import load_pickle, write_pickle
 from mlrun.errors import ConfigError, UserError
 from mlrun.estimators.pieces import fit_in_pieces
 from mlrun.estimators.roles import ROLES, matrix, role_for
-from mlrun.evaluation.evaluator import Evaluator, Subject, configured_evaluators
-from mlrun.predictions.learner import Evaluation, Learner, Training, features_of
+from mlrun.evaluation.evaluator import Evaluator, configured_evaluators
+from mlrun.predictions.learner import Learner, Training, features_of
 from mlrun.predictions.query import Query, make_queries
 from mlrun.report.view import make_views
 
@@ -148,19 +148,11 @@ class EstimatorLearner(Learner):
         features: list[Feature] = list(self.preprocessor.inputs.values())
         return features[0].shape if len(features) == 1 and isinstance(features[0], Image) else None
 
-    def evaluate(self, data: DataModule, part: str, reference_classifier: Any = None) -> Evaluation:
-        examples = data.examples(part)
-        if not len(examples):
-            return Evaluation(part, {})
-        predictions = self.predict(examples) if self.role.predicts_examples else None
-        batch = {"features": self.seen(examples)} if any(one.needs_batch for one in self.evaluators) else {}
-        metrics: dict[str, float] = {}
-        for one in self.evaluators:
-            one.begin(Subject(self, data, part, reference_classifier))
-            one.update(batch, examples, predictions)
-            metrics |= one.compute()
-        evaluators = {type(one).__name__: one for one in self.evaluators}
-        return Evaluation(part, metrics, None if predictions is None else examples, predictions, evaluators)
+    def _seen(self, examples: Examples) -> dict[str, Any]:
+        return {"features": self.seen(examples)} if any(one.needs_batch for one in self.evaluators) else {}
+
+    def _answered(self, examples: Examples) -> Predictions | None:
+        return self.predict(examples) if self.role.predicts_examples else None
 
     def predict(self, examples: Examples) -> Predictions:
         return self.role.predict(self.steps, self.rows(examples))

@@ -51,4 +51,4 @@ def fit_in_pieces(
         if weights is not None:
             options["sample_weight"] = weights[piece[data.targets[0]]]
         estimator.partial_fit(x if before is None else before.transform(x), y, **options)
-        options.pop("classes", None)  # it is told once
+        options.pop("classes", None)  # only the first call takes the classes

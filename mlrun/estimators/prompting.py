@@ -16,8 +16,8 @@ from mlrun.data.predictions import LabelPredictions
 from mlrun.data.preprocess.text import as_texts
 from mlrun.errors import ConfigError, UserError
 from mlrun.estimators.causal_models import CausalModel, open_causal_model
-from mlrun.evaluation.evaluator import Evaluator, Subject, configured_evaluators
-from mlrun.predictions.learner import Evaluation, Learner, Training, features_of
+from mlrun.evaluation.evaluator import Evaluator, configured_evaluators
+from mlrun.predictions.learner import Learner, Training, features_of
 from mlrun.report.view import make_views
 
 TEXT, LABEL = "{text}", "{label}"
@@ -170,19 +170,6 @@ class PromptLearner(Learner):
         (name,) = self.inputs
         shares = self.probabilities(as_texts(examples[name]), self.settings.shots, self.settings.seed)
         return LabelPredictions(self.label.classes, shares.argmax(1), shares)
-
-    def evaluate(self, data: DataModule, part: str, reference_classifier: Any = None) -> Evaluation:
-        examples = data.examples(part)
-        if not len(examples):
-            return Evaluation(part, {})
-        predictions = self.predict(examples)
-        metrics: dict[str, float] = {}
-        for one in self.evaluators:
-            one.begin(Subject(self, data, part, reference_classifier))
-            one.update({}, examples, predictions)
-            metrics |= one.compute()
-        evaluators = {type(one).__name__: one for one in self.evaluators}
-        return Evaluation(part, metrics, examples, predictions, evaluators)
 
     def _write(self, directory: Path) -> None:
         """Nothing but the recipe: the weights stay where they are."""

@@ -22,8 +22,8 @@ from mlrun.errors import ConfigError
 from mlrun.estimators.encoders import TextEncoder, load_encoder, open_encoder
 from mlrun.estimators.readers import Reader, load_reader, open_reader
 from mlrun.estimators.retrievers import BM25, ROWS, Dense, Fusion, Retriever
-from mlrun.evaluation.evaluator import Evaluator, Subject, configured_evaluators
-from mlrun.predictions.learner import Evaluation, Learner, Training, features_of
+from mlrun.evaluation.evaluator import Evaluator, configured_evaluators
+from mlrun.predictions.learner import Learner, Training, features_of
 from mlrun.predictions.query import Query, make_queries
 from mlrun.report.view import make_views
 
@@ -123,19 +123,6 @@ class RetrievalLearner(Learner):
     def _divide(self) -> None:
         given = self.recipe["model"].get("passages") or {}
         self.passages = Passages.of(self.texts, given.get("words"), given.get("overlap", 0))
-
-    def evaluate(self, data: DataModule, part: str, reference_classifier: Any = None) -> Evaluation:
-        examples = data.examples(part)
-        if not len(examples):
-            return Evaluation(part, {})
-        predictions = self.predict(examples)
-        metrics: dict[str, float] = {}
-        for one in self.evaluators:
-            one.begin(Subject(self, data, part, reference_classifier))
-            one.update({}, examples, predictions)
-            metrics |= one.compute()
-        evaluators = {type(one).__name__: one for one in self.evaluators}
-        return Evaluation(part, metrics, examples, predictions, evaluators)
 
     def predict(self, examples: Examples) -> RankingPredictions:
         name = next(name for name, feature in self.inputs.items() if isinstance(feature, Text))

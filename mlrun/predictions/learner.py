@@ -22,7 +22,7 @@ from mlrun.data.module import DataModule
 from mlrun.data.predictions import Predictions
 from mlrun.data.readers.trust import check_code, has_signature, with_signature
 from mlrun.errors import UserError
-from mlrun.evaluation.evaluator import Evaluator, directions
+from mlrun.evaluation.evaluator import Evaluator, Subject, directions
 
 if TYPE_CHECKING:
     from mlrun.data.preprocess.preprocessor import Preprocessor
@@ -98,9 +98,27 @@ class Learner(ABC):
     def fit(self, data: DataModule, run: Any, directory: Path, progress: Any, resume: Path | None = None) -> None:
         """Trains on the train part and selects on the val part; never uses the test part. Resumes from the checkpoint `resume`."""
 
-    @abstractmethod
     def evaluate(self, data: DataModule, part: str, reference_classifier: Any = None) -> Evaluation:
-        """Metrics and predictions on a part. reference_classifier: see `Subject`."""
+        """Metrics and predictions on a part, here of all rows at once. reference_classifier: see `Subject`."""
+        examples = data.examples(part)
+        if not len(examples):
+            return Evaluation(part, {})
+        batch, predictions = self._seen(examples), self._answered(examples)
+        metrics: dict[str, float] = {}
+        for one in self.evaluators:
+            one.begin(Subject(self, data, part, reference_classifier))
+            one.update(batch, examples, predictions)
+            metrics |= one.compute()
+        evaluators = {type(one).__name__: one for one in self.evaluators}
+        return Evaluation(part, metrics, None if predictions is None else examples, predictions, evaluators)
+
+    def _seen(self, examples: Examples) -> dict[str, Any]:
+        """The batch that evaluators receive."""
+        return {}
+
+    def _answered(self, examples: Examples) -> Predictions | None:
+        """The predictions that evaluators receive; None for a model that answers no examples."""
+        return self.predict(examples)
 
     def validate(self, data: DataModule) -> dict[str, float]:
         """Metrics of the trained model on the val part, by name, that are not measured after every epoch."""

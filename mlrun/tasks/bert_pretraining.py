@@ -32,7 +32,7 @@ class BertPretraining(Task):
     Args:
         network: see `mlrun.networks.text.bert.BertForPretraining`.
         masked: share of the tokens that are predicted.
-        next_sentence: whether segments from elsewhere are told apart; False: the masked tokens alone, as in RoBERTa.
+        next_sentence: also learn whether the second segment follows the first; False: masked tokens only, as in RoBERTa.
     """
 
     metrics = {

@@ -37,7 +37,7 @@ def receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]] | Non
 
 
 def _exactly(connection: socket.socket, count: int, begun: bytes = b"") -> bytes | None:
-    """`count` bytes, of which the first were received before; None if the connection ends earlier."""
+    """Receives the rest of a message of `count` bytes; None if the connection closes first."""
     while len(begun) < count:
         more = connection.recv(count - len(begun))
         if not more:

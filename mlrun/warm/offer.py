@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mlrun.warm import client
 
-RUNS = 3  # of a day, with the last of which the server is offered
+RUNS = 3  # runs in a day after which the server is offered
 
 
 def offer() -> None:

@@ -209,7 +209,7 @@ def _opened(path: Path | str, use: Callable[[Image], Result]) -> Result:
 
 
 class ImageFiles(Sequence[np.ndarray]):
-    """A column of image files, each read when it is asked for: (channels, height, width) uint8.
+    """A column of image files, each read on access: (channels, height, width) uint8.
 
     Args:
         paths: of the files.
