@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -22,6 +23,8 @@ def main(argv: list[str] | None = None) -> None:
     Exits with 0 when done, 1 when a run failed, 2 for an invalid command or data, 130 after Ctrl-C.
     """
     guard_streams()
+    # Imports create half a million objects, and no garbage: collecting after every 700 takes a seventh of their time.
+    gc.set_threshold(100_000)
     try:
         if argv is None and (status := run_in_server()) is not None:
             sys.exit(status)

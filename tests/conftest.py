@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -13,6 +14,8 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: the tests share
 os.environ["MLRUN_WARM"] = (
     "0"  # commands that tests start are those of this code, not of a server that a developer has started
 )
+
+gc.set_threshold(100_000)  # as the command does
 
 import tempfile
 from pathlib import Path
@@ -27,16 +30,29 @@ SHARED_DATA = Path(os.environ.get("MLRUN_DATA_DIR") or REPOSITORY.parent / "shar
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config):
-    """One worker per core that a container's share allows, at most eight: each holds torch in memory, and many tests start processes."""
+    """One worker more than cores that a container's share allows, because tests wait for processes, servers and signals.
+
+    At most eight: each holds torch in memory.
+    """
     from mlrun.sweep.slots import usable_cores
 
-    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else min(usable_cores(), 8)
+    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else min(usable_cores() + 1, 8)
 
 
 @pytest.fixture(autouse=True)
-def enabled_log():
-    """`hydra/job_logging=disabled`, which one test uses, disables the logger of the whole process."""
+def own_logging():
+    """Handlers that a test's run added go with it: their files would receive the messages of all later tests.
+
+    `hydra/job_logging=disabled`, which one test uses, disables the logger of the whole process.
+    """
+    root = logging.getLogger()
+    before = root.handlers[:]
     logging.getLogger("mlrun").disabled = False
+    yield
+    for handler in root.handlers[:]:
+        if handler not in before and not type(handler).__module__.startswith("_pytest."):
+            root.removeHandler(handler)
+            handler.close()
 
 
 @pytest.fixture

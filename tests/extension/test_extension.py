@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -233,18 +232,16 @@ def test_the_logged_model_answers_the_same(place):
     assert json.dumps(list(answers), default=str) == json.dumps(list(expected), default=str)
 
 
-def test_a_sweep_ranks_it(place):
+def test_a_sweep_ranks_it(place, starter):
     name, folder, _ = place
-    command = [*EXTENSIONS[name].overrides, "trainer.max_epochs=1", "seed=1,2", "hydra.sweep.dir=sweep"]
-    done = subprocess.run(
-        [sys.executable, "-m", "mlrun", "-m", *command], cwd=folder, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    board = subprocess.run(
-        [sys.executable, "-m", "mlrun", "leaderboard", "--format", "csv", "--metric", f"test/{EXTENSIONS[name].metric}"],
-        cwd=folder, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert board.returncode == 0, board.stderr
+
+    def mlrun(*arguments):
+        done = starter.run(arguments, folder, {**os.environ, "PYTHONPATH": str(REPOSITORY)}, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    mlrun("-m", *EXTENSIONS[name].overrides, "trainer.max_epochs=1", "seed=1,2", "hydra.sweep.dir=sweep")
+    board = mlrun("leaderboard", "--format", "csv", "--metric", f"test/{EXTENSIONS[name].metric}")
     means = [float(row["mean"]) for row in csv.DictReader(board.stdout.splitlines())]
     assert means == sorted(means, reverse=not EXTENSIONS[name].smaller_is_better) and len(means) >= 2
 

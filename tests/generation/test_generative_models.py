@@ -76,7 +76,7 @@ def test_presets_for_a_gpu_take_a_step_on_a_cpu(preset, fashion_mnist, monkeypat
     small = [
         "dataset.split.train=10",
         "dataset.split.val=10",
-        "dataset.batch_size=4",
+        "dataset.batch_size=2",
         "trainer.fast_dev_run=true",
         "trainer.accelerator=cpu",
     ]

@@ -258,7 +258,7 @@ def test_successive_halving_ends_trials_that_learn_nothing(workspace):
 def test_two_sweeps_share_a_study(workspace):
     """As two machines would: neither waits for the other, and both stop at the number of trials of the study."""
     command = [
-        "-m", "hydra/sweeper=optuna", "hydra.sweeper.storage=shared.journal", "hydra.sweeper.study_name=shared", "hydra.sweeper.n_trials=8",
+        "-m", "hydra/sweeper=optuna", "hydra.sweeper.storage=shared.journal", "hydra.sweeper.study_name=shared", "hydra.sweeper.n_trials=4",
         "hydra.sweeper.sampler=random", "hydra.sweeper.seed=1", "hydra.launcher.slots=1", "model=knn", "dataset=trouble", "dataset.hold=0.3",
         "model.classifier.p=interval(1,4)", "tracking.experiment=shared",
     ]  # fmt: skip
@@ -269,7 +269,7 @@ def test_two_sweeps_share_a_study(workspace):
     jobs = [list(workspace.jobs(f"outputs/shared{number}").values()) for number in range(2)]
     study = study_of(workspace, study="shared", path="shared.journal")
     assert all(jobs) and sum(map(len, jobs)) == len(study.trials)
-    assert 8 <= len(study.trials) <= 9  # both may ask for the last one at the same time
+    assert 4 <= len(study.trials) <= 5  # both may ask for the last one at the same time
     points = [override for each in jobs for job in each for override in job["overrides"] if ".p=" in override]
     assert len(set(points)) == len(points)  # the same seed on both, but no trial twice
     assert {job["state"] for each in jobs for job in each} == {"finished"}
