@@ -43,11 +43,15 @@ FIGURES = {  # names in `figures:` of a model -> what to look at
     "translated_images": "images there and back",
     "objects": "boxes on images, precision-recall",
     "masks": "masks on images",
+    "captions": "where the decoder looks at each word",
+    "rollout": "patches that the class attends to",
     "points": "points on images",
     "stylized": "the image as it changes",
 }
 PAGES = {  # family -> its page
     "convolutional networks": "convolution.md",
+    "vision transformers": "image_text.md#vision-transformer",
+    "vision and language": "image_text.md",
     "detection and segmentation": "vision.md",
     "similarity learning": "similarity.md",
     "text classification": "sequences.md#text-classification",

@@ -114,7 +114,7 @@ class Start(Step):
                 return
         tensors, recipe = self._read(target, context, weights)
         own, report = target.task.state_dict(), Loaded(self.source)
-        tensors = for_backbone(tensors, own, target.prefix)
+        tensors = resized(for_backbone(tensors, own, target.prefix), target)
         if self.only is not None:
             names = [target.name_of(name) for name in own]
             for pattern in self.only:
@@ -208,3 +208,13 @@ class Start(Step):
 
     def describe(self) -> str:
         return self._shown or str(self.loaded)
+
+
+def resized(tensors: dict[str, torch.Tensor], target: Target) -> dict[str, torch.Tensor]:
+    """The tensors, of which a network's method `resized` adapts those that depend on the size of its images."""
+    for network in target.networks:
+        adapt, prefix = getattr(target.networks[network], "resized", None), f"{network}."
+        if adapt is not None:
+            own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+            tensors = {**tensors, **{prefix + name: tensor for name, tensor in adapt(own).items()}}
+    return tensors

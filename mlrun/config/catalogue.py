@@ -25,6 +25,7 @@ FAMILIES = (
     "anomaly detection",
     "neural networks",
     "convolutional networks",
+    "vision transformers",
     "detection and segmentation",
     "similarity learning",
     "text classification",

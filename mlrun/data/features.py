@@ -177,6 +177,15 @@ class Text(Feature):
 
 
 @dataclass(frozen=True)
+class Caption(Text):
+    """A text about another feature, such as an image. Column: (rows,) str objects, or a list of captions per row, of which training uses the
+    first."""
+
+    encoder: ClassVar[str | None] = "mlrun.data.preprocess.captions.CaptionEncoder"
+    estimator_encoder: ClassVar[str | None] = None
+
+
+@dataclass(frozen=True)
 class Tokens(Feature):
     """A text already divided into words. Column: a list of lists of str."""
 

@@ -64,16 +64,12 @@ class Neighbours(Query):
         parser.add_argument(
             "--neighbours", metavar="FILE", help="an image (or a file with rows) whose most similar ones are listed"
         )
-        parser.add_argument("--among", metavar="FOLDER", help="where to search: a folder of images, or a table")
-        parser.add_argument("--count", type=int, default=10, help="how many to list (default: 10)")
+        add_search_options(parser)
 
     def answer(
         self, learner: Learner, cfg: dict[str, Any], arguments: Namespace, open_data: Callable[..., DataModule]
     ) -> int:
-        if arguments.among is None:
-            raise UserError("--neighbours: say where to search with --among FOLDER")
-        if arguments.count < 1:
-            raise UserError(f"--count {arguments.count}: give at least 1")
+        check_search_options(arguments, self.title)
         task, threshold = learner.task, float(learner.task.threshold)
         names, vectors = vectors_of(learner, arguments.neighbours, arguments)
         among, known = vectors_of(learner, arguments.among, arguments)
@@ -82,6 +78,20 @@ class Neighbours(Query):
             for place in np.argsort(distances, kind="stable")[: arguments.count]:
                 print(f"  {distances[place]:.4g}  {among[place]}  {verdict(distances[place], threshold)}".rstrip())
         return 0
+
+
+def add_search_options(parser: ArgumentParser) -> None:
+    """Declares `--among` and `--count`."""
+    parser.add_argument("--among", metavar="FOLDER", help="where to search: a folder of images, or a table")
+    parser.add_argument("--count", type=int, default=10, help="how many to list (default: 10)")
+
+
+def check_search_options(arguments: Namespace, option: str) -> None:
+    """Raises UserError if it is not said where to search, or nothing is to be listed. option: that of the query."""
+    if arguments.among is None:
+        raise UserError(f"{option}: say where to search with --among FOLDER")
+    if arguments.count < 1:
+        raise UserError(f"--count {arguments.count}: give at least 1")
 
 
 def verdict(distance: float, threshold: float) -> str:

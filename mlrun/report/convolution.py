@@ -80,14 +80,23 @@ def cam_figure(
     title: str = "Grad-CAM: regions that support the predicted class",
 ) -> Figure:
     """Images (rows, channels, height, width) with activation maps (rows, height, width) from 0 to 1 overlaid in red."""
+    shown = overlaid(images, cams)
+    captions = [
+        f"true {shorten(class_names[true], 14)}\n→ {shorten(class_names[guess], 14)}"
+        for true, guess in zip(y, predicted)
+    ]
+    return mosaic_figure(shown, captions, title, cmap=None, limits=(0, 1))
+
+
+def overlaid(images: np.ndarray, maps: np.ndarray) -> list[np.ndarray]:
+    """Images (rows, channels, height, width) in grey with maps (rows, height, width) from 0 to 1 in red: (height, width, 3) each."""
     low, high = images.min(), images.max()
     low -= TINT * (high - low) * (images.shape[1] != 3)
-    shown, captions = [], []
-    for image, cam, true, guess in zip(images, cams, y, predicted):
+    shown = []
+    for image, weights in zip(images, maps):
         grey = 1 - (image.mean(axis=0) - low) / max(high - low, 1e-12)  # dark on white, like the other figures
         if len(image) == 3:
             grey = 1 - grey
-        weight = 0.6 * cam[..., None]
+        weight = 0.6 * weights[..., None]
         shown.append((1 - weight) * grey[..., None] + weight * np.array([0.84, 0.15, 0.16]))
-        captions.append(f"true {shorten(class_names[true], 14)}\n→ {shorten(class_names[guess], 14)}")
-    return mosaic_figure(shown, captions, title, cmap=None, limits=(0, 1))
+    return shown

@@ -11,6 +11,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from omegaconf import OmegaConf
+
+from mlrun.config.passwords import masked
 from mlrun.config.schema import check_settings
 from mlrun.errors import ConfigError, UserError
 from mlrun.sweep import job as states
@@ -50,6 +53,7 @@ class Search:
 
     def __init__(self, settings: dict[str, Any], sweep: Sweep, arguments: list[str]):
         check_settings("hydra.sweeper", settings)
+        _check_storage(sweep.config)
         self.settings, self.sweep = settings, sweep
         self.selection = Selection.parse([f"select.{word}" for word in settings["select"]])
         if (self.selection.metric or "").startswith("test/"):
@@ -328,3 +332,14 @@ def _range_text(setting: Setting) -> str:
         return "|".join(setting.choices)
     scale = "log " if setting.log else "1-log " if setting.one_minus else ""
     return f"{scale}{setting.low:g}..{setting.high:g}"
+
+
+def _check_storage(config: DictConfig) -> None:
+    """Raises ConfigError for an address with a password, as it was written: the records of a sweep keep its settings."""
+    written = OmegaConf.to_container(config.hydra.sweeper, resolve=False)
+    storage = str(written["storage"]) if isinstance(written, dict) else ""
+    if masked(storage) != storage:
+        raise ConfigError(
+            f"hydra.sweeper.storage={masked(storage)}: the sweep's files would keep the password. Put the address into an environment "
+            "variable and name that: hydra.sweeper.storage='${oc.env:STUDY}'"
+        )

@@ -38,6 +38,7 @@ class Translation(Task):
 
     metrics = {"loss": Better.SMALLER, "token_accuracy": Better.LARGER}
     prediction_rows = 256
+    source = "input_ids"  # tensor of a batch from which a text is generated
     network: Any
 
     def __init__(
@@ -70,7 +71,7 @@ class Translation(Task):
 
     def loss(self, batch: Batch) -> Loss:
         """In training the mean over batches of what is minimized, otherwise the mean over tokens of the plain cross-entropy."""
-        source, target, labels = batch["input_ids"], batch["decoder_input_ids"], batch["labels"]
+        source, target, labels = batch[self.source], batch["decoder_input_ids"], batch["labels"]
         if not self.training:
             scores, valid = self.network(source, target), labels != PAD
             count, value = valid.sum(), cross_entropy(scores, labels)
@@ -98,7 +99,7 @@ class Translation(Task):
 
     def predict(self, batch: Batch) -> Outputs:
         """`sequences` (rows, tokens) without BOS, padded with PAD after EOS; `scores` (rows,), log P / L^alpha."""
-        output = self.generate(batch["input_ids"], 1 if self._is_validating else self.beam_width)
+        output = self.generate(batch[self.source], 1 if self._is_validating else self.beam_width)
         return {"sequences": output.tokens, "scores": output.score}
 
     @torch.inference_mode()

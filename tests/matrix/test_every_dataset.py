@@ -275,8 +275,13 @@ def write_labels(folder: Path) -> list[str]:
     return [f"dataset.path={folder / 'labels.csv'}", *ENLARGED]
 
 
+def write_captions(folder: Path) -> list[str]:
+    return [f"dataset.path={annotated.write_captions(folder)}", *ENLARGED]
+
+
 FILES = {
     "labelled_images": write_labels,
+    "image_captions": write_captions,
     "voc": write_voc,
     "voc_masks": write_voc_masks,
     "bccd": write_bccd,
@@ -323,7 +328,7 @@ SMALL = {
         ["dataset.packages=[pooch,joblib]", "dataset.split={train: null, val: null, test: null}"],
     ),
     "language_id": ["dataset.languages=[de,fr,vi]"],
-    **dict.fromkeys(("digit_scenes", "digit_scenes_one", "digit_scenes_masks", "digit_scenes_labels"), SCENES),
+    **dict.fromkeys(("digit_scenes", "digit_scenes_one", "digit_scenes_masks", "digit_scenes_labels", "digit_scenes_captions"), SCENES),
     "landmarks_synthetic": ["dataset.rows=60"],
     "style_images": ["dataset.side=32", "dataset.steps_per_epoch=2"],
     "glyphs": ["dataset.scripts=[GREEK]", "dataset.characters=20"],
@@ -353,6 +358,7 @@ BY_PROBLEM = {  # a model that works on every dataset of the problem
     "segmentation": ["model=fcn", "model.network.backbone.channels=[8,8,8,8]"],
     "landmarks": ["model=landmarks", "model.network.channels=[8,8,8]", "model.network.hidden=[8]"],
     "multi_label": ["model=multi_label", "model.network.channels=[8,8,8]"],
+    "captioning": ["model=captioning", "model.network.encoder.channels=[8,8,8,8]", "model.network.decoder.width=16"],
     "style_transfer": ["model=style_transfer", "model.network.channels=[8,8,8,8]"],
 }
 BY_FACT = {

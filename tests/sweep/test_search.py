@@ -167,6 +167,10 @@ def test_a_killed_search_ends_at_its_number_of_trials(workspace):
         (["seed=1,2", "select.subject_to=fast"], "give a metric and its limit"),
         (["seed=1,2", "select.maximize=test/accuracy"], "choose by a metric of the val part"),
         (["hydra.sweeper.sampler=grid", "model.classifier.p=interval(1,2)"], "a grid needs choices or a range"),
+        (
+            ["hydra.sweeper.storage='mysql://me:secret-word@host/study'", "model.classifier.p=1,2"],
+            "storage=mysql://me:***@host/study: the sweep's files would keep the password",
+        ),
     ],
 )
 def test_mistakes_are_reported_before_the_start(workspace, arguments, message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
 import numpy as np
@@ -129,3 +130,16 @@ def write_yolo(root):
         if at != 2:
             (root / "labels" / f"{at}.txt").write_text("\n".join(lines) + "\n")
     return YoloFolder, {"path": root}
+
+
+CAPTIONS = [["a dark wide picture"], ["a square", "a grey square"], ["a tall one"], ['the widest, and "light"']]
+
+
+def write_captions(root):
+    """Images, and a CSV file of their captions; returns its path."""
+    write_images(root / "images")
+    with open(root / "captions.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "caption"])
+        writer.writerows([f"images/{at}.png", caption] for at, several in enumerate(CAPTIONS) for caption in several)
+    return root / "captions.csv"

@@ -12,7 +12,7 @@ import numpy as np
 from mlrun.data.datasets.images import IdxImages
 from mlrun.data.datasets.scene_data import SceneData
 from mlrun.data.datasets.tables import read_bundled
-from mlrun.data.features import Boxes, Feature, Label, Labels, Mask, Photo, Text, Value
+from mlrun.data.features import Boxes, Caption, Feature, Label, Labels, Mask, Photo, Text, Value
 from mlrun.data.module import Content
 from mlrun.data.readers.images import read_whole
 from mlrun.data.splits import PARTS, TRAIN_DEV, part_sizes
@@ -200,7 +200,7 @@ class DigitScenes(SceneData):
         elif self.problem == "regression":
             name, made = "count", (np.array([float(len(scene.labels)) for scene in scenes]), Value("count"))
         elif self.problem == "captioning":
-            name, made = "caption", (_objects([caption(scene) for scene in scenes]), Text())
+            name, made = "caption", (_objects([caption(scene) for scene in scenes]), Caption())
         else:
             asked = [question(scene, random) for scene in scenes]
             answers = sorted({answer for _, answer in asked})

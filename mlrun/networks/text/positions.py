@@ -24,6 +24,21 @@ def sinusoids(length: int, width: int) -> Tensor:
     return torch.stack([angle.sin(), angle.cos()], -1).flatten(1)
 
 
+def grid_sinusoids(width: int, rows: int, columns: int) -> Tensor:
+    """Positions in two dimensions: sinusoids of the row in one half of the channels, of the column in the other.
+
+    Returns:
+        (width, rows, columns).
+
+    Raises:
+        ValueError: for a width that is no multiple of 4.
+    """
+    if width % 4:
+        raise ValueError(f"width={width}: sinusoidal positions in two dimensions need a multiple of 4")
+    down, right = (sinusoids(count, width // 2).T for count in (rows, columns))
+    return torch.cat([down[:, :, None].expand(-1, -1, columns), right[:, None, :].expand(-1, rows, -1)])
+
+
 class Positions(nn.Module):
     """Adds a vector for each position.
 

@@ -204,6 +204,7 @@ class TransformerDecoder(nn.Module):
         tied: bool = True,
     ):
         super().__init__()
+        self.width = width
         self.embedding = Embedding(vocab_size, width, max_length, positions, dropout)
         self.blocks = nn.ModuleList(
             Block(width, heads, hidden, dropout, norm_first, activation, cross=True) for _ in range(layers)
@@ -214,17 +215,25 @@ class TransformerDecoder(nn.Module):
         if tied:
             self.output.weight = self.embedding.tokens.weight
 
-    def forward(self, tokens: Tensor, memory: Tensor, memory_mask: Tensor) -> Tensor:
+    def forward(
+        self, tokens: Tensor, memory: Tensor, memory_mask: Tensor, with_attention: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Scores of the token after each position.
 
         Args:
             tokens: (batch, length) int64, padded on the right.
             memory: (batch, sources, width).
             memory_mask: boolean (batch, sources), True where there is a token.
+            with_attention: also return the weights of attention to the memory.
 
         Returns:
-            (batch, length, vocab_size).
+            (batch, length, vocab_size); `with_attention`: a tuple of it and (batch, layers * heads, length, sources).
         """
+        if with_attention:
+            attentions = [block.cross_attention for block in cast(list[Block], self.blocks)]
+            with kept_weights(*attentions):
+                scores = cast(Tensor, self(tokens, memory, memory_mask))
+                return scores, torch.cat([attention.weights for attention in attentions], 1)
         x = self.embedding(tokens)
         for block in self.blocks:
             # padding is on the right, where the causal mask hides it
@@ -242,6 +251,14 @@ class TransformerDecoder(nn.Module):
         for block, own, memory in zip(self.blocks, state.own, state.memory, strict=True):
             x = block(x, causal=True, cache=own, memory_cache=memory, memory_mask=state.mask)
         return self.output(self.norm(x[:, -1])), state
+
+    def reorder(self, state: DecoderState, indices: Tensor) -> DecoderState:
+        """The state of the rows `indices` (rows,) of the batch, in this order."""
+        return DecoderState(
+            [cache.rows(indices) for cache in state.own],
+            [cache.rows(indices) for cache in state.memory],
+            state.mask.index_select(0, indices),
+        )
 
 
 class Transformer(nn.Module):
@@ -317,12 +334,7 @@ class Transformer(nn.Module):
         memory, mask = self.encode(source)
         if teacher_forcing < 1:
             target = self._mixed(target, memory, mask, teacher_forcing)
-        if not with_attention:
-            return self.decoder(target, memory, mask)
-        attentions = [block.cross_attention for block in cast(list[Block], self.decoder.blocks)]
-        with kept_weights(*attentions):
-            scores = self.decoder(target, memory, mask)
-            return scores, torch.cat([attention.weights for attention in attentions], 1)
+        return self.decoder(target, memory, mask, with_attention)
 
     def encode(self, source: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, sources) int64 -> memory (batch, sources, width) and its mask (batch, sources)."""
@@ -346,12 +358,8 @@ class Transformer(nn.Module):
         return self.decoder.step(tokens, state)
 
     def reorder(self, state: DecoderState, indices: Tensor) -> DecoderState:
-        """The state of the rows `indices` (rows,) of the batch, in this order."""
-        return DecoderState(
-            [cache.rows(indices) for cache in state.own],
-            [cache.rows(indices) for cache in state.memory],
-            state.mask.index_select(0, indices),
-        )
+        """As `TransformerDecoder.reorder`."""
+        return self.decoder.reorder(state, indices)
 
 
 def initialize(blocks: nn.Module) -> None:
