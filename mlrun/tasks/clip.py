@@ -33,7 +33,7 @@ class ImageText(Task):
     """
 
     metrics = {"loss": Better.SMALLER}
-    monitor = "recall_at_1"
+    monitor = "recall_at_5"
     queries = {"search": "mlrun.predictions.image_text.Search", "classes": "mlrun.predictions.image_text.Classes"}
     network: Any
 

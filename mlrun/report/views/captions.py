@@ -68,4 +68,4 @@ def _attention(learner: Learner, images: Any) -> Any:
         shown += [*tiles, *[blank] * filling]
         names += ["image", *words, *[""] * filling]
     title = "Attention of the decoder at each word"
-    return mosaic_figure(shown, names, title, cmap=None, limits=(0, 1), tile=0.8, columns=1 + tokens.shape[1])
+    return mosaic_figure(shown, names, title, cmap=None, limits=(0, 1), tile=1.15, columns=1 + tokens.shape[1])
