@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 FLUSH_SECONDS = 1.0
 FLUSH_POINTS = 500  # MLflow accepts up to 1000 metrics per call
 PARAMS_PER_CALL = 100
+WIDE = 2000  # columns of a table
 KEY = "mlrun.key"  # tag that finds a run of whose creation the answer was lost
 
 
@@ -217,6 +218,8 @@ class Recorder:
     ) -> None:
         """Logs the learner saved in `directory` as the MLflow model `model`, with signature and input example.
 
+        A table of more than WIDE columns has no example: MLflow takes five times as long to write one, column by column.
+
         Args:
             example: rows as the model accepts them; prediction: what it answers to them.
             requirements: of pip.
@@ -245,7 +248,9 @@ class Recorder:
         logged = self.client.create_logged_model(
             self.experiment_id, name="model", source_run_id=self.run_id, tags={"run": str(run.info.run_name), **tags}
         )
-        metadata = {"columns": dict(columns)} if columns else None  # the signature cannot express their kinds
+        is_wide = columns is not None and len(columns) > WIDE
+        # the signature cannot express the kinds of the columns
+        metadata = {"columns": dict(columns)} if columns and not is_wide else None
         model = Model(
             run_id=self.run_id, model_id=logged.model_id, artifact_path=logged.artifact_location, metadata=metadata
         )
@@ -263,7 +268,7 @@ class Recorder:
                 data_path=directory,
                 mlflow_model=model,
                 signature=_signature(example, prediction, columns),
-                input_example=example,
+                input_example=None if is_wide else example,
                 pip_requirements=requirements,
             )
             self.client.log_model_artifacts(logged.model_id, str(local))

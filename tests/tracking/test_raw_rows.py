@@ -78,3 +78,14 @@ def test_a_row_that_cannot_be_used_is_refused_by_name(experiment, workplace):
         loaded.predict(raw.assign(size="many"))
     with pytest.raises(Exception, match="zip"):
         loaded.predict(raw.drop(columns="zip"))
+
+
+def test_a_wide_table_is_logged_without_an_example(experiment, workplace, monkeypatch):
+    import mlflow
+
+    raw = raw_file(workplace / "houses.csv")
+    monkeypatch.setattr("mlrun.tracking.recorder.WIDE", raw.shape[1] - 1)
+    result = experiment("model=decision_tree", "dataset=csv", f"dataset.path={workplace / 'houses.csv'}")
+    mlflow.set_tracking_uri(tracking_uri())
+    loaded = mlflow.pyfunc.load_model(f"runs:/{result.run_id}/model")
+    assert loaded.input_example is None and len(loaded.predict(raw)) == len(raw)
