@@ -19,6 +19,7 @@ from mlrun.data.predictions import Predictions
 from mlrun.data.splits import split_rows
 from mlrun.data.spreadsheet import safe_cell
 from mlrun.errors import ConfigError, DataError
+from mlrun.evaluation.classification import recalled_classes
 from mlrun.evaluation.evaluator import Subject
 from mlrun.experiment.result import Result, draw, log_model, seed_everything
 from mlrun.experiment.state import RunState, newest_checkpoint
@@ -92,6 +93,7 @@ def cross_validate(
     result.seconds.update(seconds)
     result.monitor, result.mode = f"cv/{learner.monitor.rpartition('/')[2]}", learner.mode
     tracked.tags(as_tag(learner.directions))
+    result.classes = recalled_classes(data.target)
     result.metrics.update(_summary(learner, data, done))
     with result.phase("report"):
         _write_out_of_fold(result.directory / "out_of_fold.csv", done, data)

@@ -26,6 +26,7 @@ class Result:
     """The result of a run.
 
     metrics: the final "test/…" and the best epoch's "val/…". seconds: duration of each phase: data, import, fit, evaluate, report, log.
+    classes: name of the metric with a class's recall -> the class as the data name it.
     """
 
     model: str
@@ -39,6 +40,7 @@ class Result:
     refused: str | None = None  # why MLflow did not accept everything of a nested run
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    classes: dict[str, str] = field(default_factory=dict)
     parameters: int | None = None
     best_epoch: int | None = None
     reported_epoch: int = 0  # the epoch of the model that was evaluated; 0 without epochs

@@ -169,6 +169,8 @@ def _run(
         if data.display_name != result.dataset:
             result.dataset = data.display_name
             tracked.tags({"dataset": result.dataset, "mlflow.runName": result.name or _run_name(cfg, result.dataset)})
+        if data.problem != cfg["dataset"].get("problem"):  # found out from the target
+            tracked.tags({"problem": data.problem})
         result.about = list(data.summary)
         tracked.dataset(data.name, data.digest, data.source, json.dumps(data.sizes))
     if cfg["trainer"].get("folds"):
@@ -180,11 +182,13 @@ def _run(
         return _record_metrics(result, whole)
     with result.phase("import"):
         report.doing("importing torch …" if is_network(cfg["model"]) else "importing scikit-learn …")
+        from mlrun.evaluation.classification import recalled_classes
         from mlrun.experiment.reference_classifier import reference_for
         from mlrun.predictions.learner import make_learner
 
         learner = make_learner(cfg, data)
     result.monitor, result.mode, result.loss_name = learner.monitor, learner.mode, learner.loss_name
+    result.classes = recalled_classes(data.target)
     tracked.check()
     report.config_summary(
         cfg,

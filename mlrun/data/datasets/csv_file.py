@@ -24,6 +24,7 @@ from mlrun.data.datasets.table_columns import (
 )
 from mlrun.data.features import BOOLEAN, CATEGORY, DATE, NUMBER, Feature, Label, Labels, Row, Value
 from mlrun.data.module import ArrayData, Content
+from mlrun.data.preprocess.columns import date_parts
 from mlrun.data.readers.cells import GROUPING, MARKS
 from mlrun.data.readers.columns import as_columns, as_numbers
 from mlrun.data.readers.table import check_path, is_text_file, line_numbers, read_table, separator_of
@@ -332,8 +333,10 @@ class CsvFile(ArrayData):
     def summary(self) -> list[tuple[str, str]]:
         self.prepare()
         kinds = list(self.found.kinds.values())
-        held = [f"{kinds.count(kind)} {_plural(kind, kinds.count(kind))}" for kind in PLURALS if kind in kinds]
-        lines = [("columns", ", ".join(held)), *super().summary]
+        held = {kind: f"{kinds.count(kind)} {_plural(kind, kinds.count(kind))}" for kind in PLURALS if kind in kinds}
+        if DATE in held:
+            held[DATE] += f" ({self._date_features()})"
+        lines = [("columns", ", ".join(held.values())), *super().summary]
         out = [f"{name} ({why})" for name, why in self.found.left_out.items()]
         out += [f"{name} (dataset.drop)" for name in self.drop]
         if self._kept is not None:
@@ -342,6 +345,14 @@ class CsvFile(ArrayData):
         if out:
             lines.append(("left out", ", ".join(out)))
         return lines + [("note", note) for note in (*self._target_notes, *self.found.notes)]
+
+    def _date_features(self) -> str:
+        """What models get of the dates: year, month, day, weekday, elapsed. By column if that differs."""
+        rows = self.content.columns["row"].iloc[self.rows("train")]
+        parts = {name: ", ".join(date_parts(rows[name])) for name, kind in self.found.kinds.items() if kind == DATE}
+        if len(set(parts.values())) == 1:
+            return next(iter(parts.values()))
+        return "; ".join(f"{name}: {own}" for name, own in parts.items())
 
     def column(self, name: str) -> np.ndarray:
         self.prepare()
