@@ -1,15 +1,16 @@
-"""The description of a run on its MLflow page: the command, the result, and where the figures are. Markdown."""
+"""Descriptions on the pages of MLflow, in Markdown: of a run, and of its model."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 
+from mlrun.config.overrides import as_command
 from mlrun.experiment.result import Result
 from mlrun.report.numbers import duration, number
 from mlrun.report.terminal import by_split, short_path, with_one_loss
 
 LISTED = 24  # metrics of the table at most: digits have a recall for every class
+MOST_COLUMNS = 100  # of a table, in the description of its model
 
 
 def describe(result: Result, overrides: Sequence[str], model: str = "") -> str:
@@ -20,7 +21,7 @@ def describe(result: Result, overrides: Sequence[str], model: str = "") -> str:
         overrides: of the command line.
         model: what the model is, in a line.
     """
-    lines = [f"`{shlex.join(['mlrun', *overrides])}`", ""]
+    lines = [_code(as_command(overrides)), ""]
     if model:
         lines += [model, ""]
     splits, names = by_split(with_one_loss(result.metrics, result.loss_name))
@@ -45,6 +46,15 @@ def describe(result: Result, overrides: Sequence[str], model: str = "") -> str:
     if figures:
         lines.append(f"- figures (Artifacts → figures): {', '.join(figures)}")
     lines.append(f"- directory: `{short_path(result.directory)}`")
+    return "\n".join(lines)
+
+
+def describe_model(columns: Sequence[tuple[str, str]]) -> str:
+    """The description of a logged model of tables. columns: (name, kind) of what it takes."""
+    lines = ["Takes tables with these columns:", "", "| column | kind |", "| --- | --- |"]
+    lines += [f"| {_code(name)} | {kind} |" for name, kind in columns[:MOST_COLUMNS]]
+    if len(columns) > MOST_COLUMNS:
+        lines += ["", f"and {len(columns) - MOST_COLUMNS} more"]
     return "\n".join(lines)
 
 

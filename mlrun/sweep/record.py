@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import csv
-import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mlrun.config.overrides import as_command
 from mlrun.data.spreadsheet import safe_cell
 from mlrun.experiment.state import RunState
+from mlrun.report.numbers import duration, number
+from mlrun.report.terminal import short_path
 from mlrun.sweep import job as states
-from mlrun.sweep.display import count_states, ranked
+from mlrun.sweep.display import count_states, ranked, short_overrides
 from mlrun.sweep.job import Job
 from mlrun.sweep.journal import Journal
 from mlrun.tracking.directions import KIND, WALL
 from mlrun.tracking.recorder import KEY
 from mlrun.tracking.run import Run
 from mlrun.tracking.run_directory import read_record
+
+DESCRIBED = 20  # jobs in the description, at most
 
 
 class Record:
@@ -40,9 +44,9 @@ class Record:
         jobs: list[Job],
         directory: Path,
     ):
-        self.jobs, self.directory, self.journal = jobs, directory, journal
+        self.jobs, self.directory, self.journal, self.command = jobs, directory, journal, as_command(argv)
         varied = " ".join(f"{key}={','.join(values)}" for key, values in grid.items())
-        tags = {KIND: "sweep", "command": shlex.join(["mlrun", *argv]), "jobs": len(jobs), "directory": directory}
+        tags = {KIND: "sweep", "command": self.command, "jobs": len(jobs), "directory": directory}
         params = {f"grid.{key}": ",".join(values) for key, values in grid.items()}
         name = f"sweep {varied}"[:200].strip()
         self.state = RunState(directory)
@@ -108,6 +112,7 @@ class Record:
                 "best.metric": best.monitor,
             }
             tags |= {f"best.{key}": value for key, _, value in (override.partition("=") for override in best.overrides)}
+        tags["mlflow.note.content"] = describe(self.command, count_text, self.jobs, self.directory)
         self.run.tags(tags)
         write_table(self.jobs, self.directory / "sweep.csv")
         self.run.artifact(self.directory / "sweep.csv")
@@ -166,6 +171,21 @@ def write_table(jobs: list[Job], path: Path) -> None:
         writer = csv.DictWriter(file, names, restval="")
         writer.writeheader()
         writer.writerows({name: safe_cell(value) for name, value in row.items()} for row in rows)
+
+
+def describe(command: str, counts: str, jobs: Sequence[Job], directory: Path) -> str:
+    """The description of a sweep on its MLflow page, in Markdown: the command, and the best jobs."""
+    lines = [f"`{command}`", "", f"{len(jobs)} jobs: {counts}", ""]
+    best = [job for job in ranked(jobs) if job.state == states.FINISHED and job.objective is not None][:DESCRIBED]
+    if best:
+        lines += [f"| job | settings | {best[0].monitor} | time |", "| ---: | --- | ---: | ---: |"]
+    for job in best:
+        value = number(job.objective) if job.monitor == best[0].monitor else f"{number(job.objective)} ({job.monitor})"
+        settings = short_overrides(" ".join(job.overrides)).replace("|", "\\|")
+        lines.append(f"| {job.number} | `{settings}` | {value} | {duration(job.seconds)} |")
+    return "\n".join(
+        [*lines, "", "- table of all jobs: Artifacts → sweep.csv", f"- directory: `{short_path(directory)}`"]
+    )
 
 
 def best_of(jobs: list[Job]) -> Job | None:
