@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -34,15 +35,27 @@ COMMANDS = {  # heading -> commands
         "model=tsne",
         "model=isolation_forest",
     ),
-    "Convolutional networks": ("model=lenet", "model=resnet", "model=googlenet"),
+    "Convolutional networks": ("model=lenet", "model=resnet"),
+    "Objects, masks and points": (
+        "model=yolo trainer.max_epochs=4",
+        "model=unet trainer.max_epochs=3",
+        "model=landmarks trainer.max_epochs=6",
+        "model=localization trainer.max_epochs=3",
+        "model=style_transfer",
+    ),
     "Similarity learning": ("model=triplet trainer.max_epochs=3",),
-    "Text": ("model=seq2seq_attention", "model=text_cnn", "model=gpt trainer.max_epochs=2"),
+    "Text": (
+        "model=seq2seq_attention",
+        "model=text_cnn",
+        "model=word2vec dataset.packages=[scipy] trainer.max_epochs=2",
+    ),
     "Generative models": (
         "model=autoencoder",
         "model=vae",
         "model=gan",
-        "model=diffusion_2d",
         "model=dcgan trainer.max_epochs=40",
+        "model=diffusion_2d",
+        "model=cyclegan",
     ),
     "Reinforcement learning": ("model=q_learning", "model=ppo"),
 }
@@ -92,7 +105,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def slug(command: str) -> str:
     """A file name for a command."""
-    return "_".join(word.rpartition("=")[2] for word in command.split() if "epochs" not in word)
+    return re.sub(r"\W", "", "_".join(word.rpartition("=")[2] for word in command.split() if "epochs" not in word))
 
 
 def run(work: Path, command: str) -> None:

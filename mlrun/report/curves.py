@@ -10,13 +10,14 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from mlrun.evaluation.selection import select
 from mlrun.report.numbers import number
-from mlrun.report.style import BLUE, GREEN, GREY, INK, ORANGE, new_axes, new_figure, styled
+from mlrun.report.style import BLUE, GREEN, GREY, INK, ORANGE, new_axes, new_figure, styled, text_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 STEPS = "train/steps"  # environment steps so far
+BOLD = 1.12  # width of bold letters relative to others
 COLOURS = {"train": BLUE, "val": ORANGE, "": GREEN}
 
 
@@ -101,6 +102,8 @@ def _panel(
         if best is not None:
             axes.plot([at], [best], "o", markersize=9, markerfacecolor="none", markeredgecolor=INK, zorder=4)
             title = f"{name}: val {number(best)} at epoch {best_epoch:g}"
-    axes.set_title(title, fontweight="bold" if monitored else "normal")
+    size, room = 11.0, axes.get_position().width * axes.get_figure().get_size_inches()[0]
+    wanted = text_width([title], size) * (BOLD if monitored else 1.0)
+    axes.set_title(title, fontweight="bold" if monitored else "normal", fontsize=min(size, size * room / wanted))
     if len(curves) > 1:
         axes.legend(loc="best")

@@ -118,7 +118,7 @@ class Record:
         self.run.artifact(self.directory / "sweep.csv")
         for path in artifacts:
             self.run.artifact(path, "figures" if path.suffix == ".png" else None)
-        for path in draw(self.jobs, self.directory):
+        for path in draw(self.jobs, self.directory, self.command):
             self.run.artifact(path, "figures")
         self.refused = self.run.close(status)
         self.state.update(status=status)
@@ -194,8 +194,8 @@ def best_of(jobs: list[Job]) -> Job | None:
     return next(iter(ranked(list(done))), None)
 
 
-def draw(jobs: list[Job], directory: Path) -> list[Path]:
-    """Plots the watched metric against each varied setting. Returns the files; none if fewer than two jobs have a value."""
+def draw(jobs: list[Job], directory: Path, command: str) -> list[Path]:
+    """Plots the watched metric against each varied setting, above the command of the sweep. Returns the files; none if fewer than two jobs have a value."""
     done = [job for job in jobs if job.state == states.FINISHED and job.objective is not None]
     if len(done) < 2:
         return []
@@ -205,7 +205,9 @@ def draw(jobs: list[Job], directory: Path) -> list[Path]:
     path = directory / "sweep.png"
     save(
         sweep_figure(
-            [columns(job) for job in done], [dict(o.partition("=")[::2] for o in job.overrides) for job in done]
+            [columns(job) for job in done],
+            [dict(o.partition("=")[::2] for o in job.overrides) for job in done],
+            command,
         ),
         path,
     )
