@@ -374,7 +374,7 @@ def warn_below_baseline(result: Result, part: str, weighted: bool, tracked: Run 
     """
     recalls = [value for name, value in result.metrics.items() if name.startswith(f"{part}/recall_")]
     recalls = [value for value in recalls if math.isfinite(value)]
-    accuracy, rmse = (result.metrics.get(f"{part}/{name}") for name in ("accuracy", "rmse"))
+    accuracy, rmse, r2 = (result.metrics.get(f"{part}/{name}") for name in ("accuracy", "rmse", "r2"))
     constant, mean = (result.metrics.get(f"{part}/baseline_{name}") for name in ("accuracy", "rmse"))
     if weighted and recalls:
         balanced = sum(recalls) / len(recalls)
@@ -386,6 +386,8 @@ def warn_below_baseline(result: Result, part: str, weighted: bool, tracked: Run 
         message += ". Look at the recall of each class; weights help rare classes: model.class_weight=balanced"
     elif rmse is not None and mean is not None and rmse >= mean:
         message = f"{part}/rmse {rmse:.4g} is not better than always predicting the mean ({mean:.4g})"
+    elif rmse is None and r2 is not None and r2 <= 0:
+        message = f"{part}/r2 {r2:.4g}: the model is not better than always predicting the means"
     else:
         return
     notify(f"warning: {message}", logging.WARNING)

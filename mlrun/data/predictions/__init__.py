@@ -21,6 +21,7 @@ from mlrun.data.predictions.numbers import (
     AnomalyPredictions,
     GroupPredictions,
     ScorePredictions,
+    SeveralValuesPredictions,
     ValuePredictions,
     VectorPredictions,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "Predictions",
     "SURE",
     "ScorePredictions",
+    "SeveralValuesPredictions",
     "SpanPredictions",
     "TagsPredictions",
     "TextPredictions",

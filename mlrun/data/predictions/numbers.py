@@ -31,6 +31,30 @@ class ValuePredictions(Predictions):
 
 
 @dataclass
+class SeveralValuesPredictions(Predictions):
+    """Several numbers per row, in the units of their targets: (rows, targets) float64. names: of the targets."""
+
+    kind: ClassVar[str] = "values"
+    shared: ClassVar[tuple[str, ...]] = ("names",)
+    names: list[str]
+    values: np.ndarray
+
+    def row(self, row: int) -> dict[str, Any]:
+        return {f"prediction_{name}": float(value) for name, value in zip(self.names, self.values[row])}
+
+    def columns(self) -> dict[str, Any]:
+        return {f"prediction_{name}": np.ascontiguousarray(self.values[:, at]) for at, name in enumerate(self.names)}
+
+    def answers(self) -> np.ndarray:
+        return self.values
+
+    def mistakes(self, truth: np.ndarray) -> np.ndarray:
+        """The root of the mean squared error of the targets, each in units of its standard deviation."""
+        scale = np.std(truth, axis=0)
+        return np.sqrt((((self.values - truth) / np.where(scale > 0, scale, 1.0)) ** 2).mean(axis=1))
+
+
+@dataclass
 class VectorPredictions(Predictions):
     """Codes, coordinates or embeddings: (rows, ...) numbers."""
 
@@ -93,7 +117,7 @@ class AnomalyPredictions(Predictions):
 
 @dataclass
 class ScorePredictions(Predictions):
-    """A number per row that is no estimate of a target, such as a discriminator's score: (rows,)."""
+    """A number per row that is not an estimate of a target, such as a discriminator's score: (rows,)."""
 
     kind: ClassVar[str] = "score"
     scores: np.ndarray
