@@ -55,7 +55,7 @@ def test_every_fold_and_model_of_a_table_is_described(experiment, workplace):
     given = ["dataset=csv", "dataset.path=sizes.csv", "dataset.target='ok'", "trainer=kfold", "trainer.folds=2"]
     result = experiment("model=decision_tree", *given)
     stored = read_run(result.run_id)
-    assert '"dataset.target=\'ok\'"' in stored.tags["command"]  # as a person would write it
+    assert "\"dataset.target='ok'\"" in stored.tags["command"]  # as a person would write it
     assert "model.classifier.max_depth" in stored.params or "model.classifier._target_" in stored.params
     folds = [run for run in find_runs("mlrun") if run.tags.get("mlrun.kind") == "fold"]
     assert sorted(run.tags["mlflow.note.content"].splitlines()[2] for run in folds) == [
