@@ -41,7 +41,6 @@ COMMANDS = {  # heading -> commands
         "model=unet trainer.max_epochs=3",
         "model=landmarks trainer.max_epochs=6",
         "model=localization trainer.max_epochs=3",
-        "model=style_transfer",
     ),
     "Similarity learning": ("model=triplet trainer.max_epochs=3",),
     "Text": (
@@ -72,7 +71,7 @@ OVERVIEW = (  # command, figure
 FIRST = ("learning_curves", "confusion_matrix")  # of the first run, for the quick start
 TILE, GAP, CAPTION = (430, 330), 14, 20  # pixels
 COLUMNS = {"sheet": 3, "overview": 4}
-EXTRAS = ("samples_epoch_", "restored_epoch_")  # of these only the last one
+EXTRAS = ("samples_epoch_", "restored_epoch_", "translations_epoch_")  # of these only the last one
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -156,10 +155,10 @@ def page(work: Path) -> str:
         "What the runs of these commands save in `figures/`, and in MLflow below *Artifacts*. Made by `python -m benchmarks.pictures`.",
     ]
     for heading, commands in COMMANDS.items():
-        lines += ["", f"## {heading}"]
-        for command in commands:
-            if (IMAGES / f"{slug(command)}.png").is_file():
-                lines += ["", f"`mlrun {command}`", "", f"![Figures of mlrun {command}](images/{slug(command)}.png)"]
+        drawn = [command for command in commands if (IMAGES / f"{slug(command)}.png").is_file()]
+        lines += ["", f"## {heading}"] if drawn else []
+        for command in drawn:
+            lines += ["", f"`mlrun {command}`", "", f"![Figures of mlrun {command}](images/{slug(command)}.png)"]
     return "\n".join(lines) + "\n"
 
 

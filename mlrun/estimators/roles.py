@@ -220,7 +220,7 @@ SEVERAL: dict[tuple[str, type[Feature]], type[Role]] = {  # of several targets
 
 def role_class(name: str, target: Feature | None) -> type[Role]:
     """The role of an estimator for a target. name: a key of ROLES."""
-    return SEVERAL.get((name, type(target)), ROLES[name])  # type: ignore[arg-type]  # no key has type(None)
+    return SEVERAL.get((name, type(target)), ROLES[name])
 
 
 def role_for(model: Mapping[str, Any], data: DataModule) -> str:
@@ -229,7 +229,7 @@ def role_for(model: Mapping[str, Any], data: DataModule) -> str:
     if target is None and [type(data.features[name]) for name in data.inputs] == [Text]:
         wanted = "language_model"
     else:
-        wanted = {Label: "classifier", Labels: "classifier", Value: "regressor", Values: "regressor"}.get(type(target))  # type: ignore[arg-type]
+        wanted = {Label: "classifier", Labels: "classifier", Value: "regressor", Values: "regressor"}.get(type(target))
     for name in (wanted, "clusterer", "decomposer", *(["detector"] if isinstance(target, Label) else [])):
         if name in model:
             return name
