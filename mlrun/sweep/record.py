@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlrun.config.overrides import as_command
+from mlrun.config.passwords import masked
 from mlrun.data.spreadsheet import safe_cell
 from mlrun.experiment.state import RunState
 from mlrun.report.numbers import duration, number
@@ -44,7 +45,7 @@ class Record:
         jobs: list[Job],
         directory: Path,
     ):
-        self.jobs, self.directory, self.journal, self.command = jobs, directory, journal, as_command(argv)
+        self.jobs, self.directory, self.journal, self.command = jobs, directory, journal, masked(as_command(argv))
         varied = " ".join(f"{key}={','.join(values)}" for key, values in grid.items())
         tags = {KIND: "sweep", "command": self.command, "jobs": len(jobs), "directory": directory}
         params = {f"grid.{key}": ",".join(values) for key, values in grid.items()}

@@ -282,7 +282,7 @@ class Search:
         preset.write_text(best_yaml(trial.user_attrs[OVERRIDES], groups, value, trials), encoding="utf-8")
         made = [preset]
         metric = next((job.monitor for job in self.sweep.jobs if job.monitor), "monitored metric")
-        command = as_command(self.sweep.journal.sweep.get("argv", []))
+        command = masked(as_command(self.sweep.journal.sweep.get("argv", [])))
         for name, figure in (("history", history_figure), ("importance", importance_figure)):
             drawn = figure(self.study, metric)
             if drawn is not None:
