@@ -1,4 +1,4 @@
-"""Descriptions on the pages of MLflow, in Markdown: of a run, and of its model."""
+"""The description of a run on its MLflow page: the command, the result, and where the figures are. Markdown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from mlrun.report.numbers import duration, number
 from mlrun.report.terminal import by_split, short_path, with_one_loss
 
 LISTED = 24  # metrics of the table at most: digits have a recall for every class
-MOST_COLUMNS = 100  # of a table, in the description of its model
 
 
 def describe(result: Result, overrides: Sequence[str], model: str = "") -> str:
@@ -46,15 +45,6 @@ def describe(result: Result, overrides: Sequence[str], model: str = "") -> str:
     if figures:
         lines.append(f"- figures (Artifacts → figures): {', '.join(figures)}")
     lines.append(f"- directory: `{short_path(result.directory)}`")
-    return "\n".join(lines)
-
-
-def describe_model(columns: Sequence[tuple[str, str]]) -> str:
-    """The description of a logged model of tables. columns: (name, kind) of what it takes."""
-    lines = ["Takes tables with these columns:", "", "| column | kind |", "| --- | --- |"]
-    lines += [f"| {_code(name)} | {kind} |" for name, kind in columns[:MOST_COLUMNS]]
-    if len(columns) > MOST_COLUMNS:
-        lines += ["", f"and {len(columns) - MOST_COLUMNS} more"]
     return "\n".join(lines)
 
 

@@ -80,7 +80,7 @@ def seed_everything(seed: int) -> None:
 def log_model(tracked: Run, learner: Learner, directory: Path, sample: Examples) -> None:
     """Records the saved learner as an MLflow model that takes raw rows such as `sample`."""
     from mlrun.data.inputs import as_input, table_columns
-    from mlrun.experiment.description import describe_model
+    from mlrun.experiment.model_description import describe_model
 
     columns = table_columns(learner.inputs)
     tracked.model(
