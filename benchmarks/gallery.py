@@ -289,10 +289,22 @@ def page(table: list[dict]) -> str:
     families: dict[str, list[dict]] = {family: [] for family in by_family(packaged)}
     for row in table:
         families.setdefault(family_of(row["command"]), []).append(row)
+    shown = pictures()
     for family, rows in families.items():
+        picture = shown.get(family, [])
+        if rows or picture:
+            lines += ["", f"## {family[0].upper()}{family[1:]}", *picture]
         if rows:
-            lines += ["", f"## {family[0].upper()}{family[1:]}", "", *HEAD, *map(cells, rows)]
-    lines += ["", "## Not in these tables", "", "| command | what it is | measured elsewhere |", "|---|---|---|"]
+            lines += ["", *HEAD, *map(cells, rows)]
+    lines += [
+        "",
+        "## Other models and presets",
+        "",
+        "Not part of this benchmark; what has been measured is what the header of the YAML says.",
+        "",
+        "| command | what it is | measured |",
+        "|---|---|---|",
+    ]
     for group in ("model", "experiment"):
         for entry in entries(group):
             command = f"mlrun {group}={entry.name}"
@@ -308,6 +320,18 @@ HEAD = (
     "| command | dataset | metric | mean ± std | seeds | parameters | val | training s | run s | device | other test metrics |",
     "|---|---|---|---|---|---|---|---|---|---|---|",
 )
+
+
+def pictures() -> dict[str, list[str]]:
+    """Family -> lines with the picture of one of its models, where docs/images has one."""
+    from benchmarks.pictures import COMMANDS, IMAGES, slug
+
+    found: dict[str, list[str]] = {}
+    for command in (command for group in COMMANDS.values() for command in group):
+        if (IMAGES / f"{slug(command)}.png").is_file():
+            drawn = ["", f"![Figures of mlrun {command}](images/{slug(command)}.png)"]
+            found.setdefault(family_of(f"mlrun {command}"), drawn)
+    return found
 
 
 def family_of(command: str) -> str:

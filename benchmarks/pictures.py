@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -34,15 +35,26 @@ COMMANDS = {  # heading -> commands
         "model=tsne",
         "model=isolation_forest",
     ),
-    "Convolutional networks": ("model=lenet", "model=resnet", "model=googlenet"),
+    "Convolutional networks": ("model=lenet", "model=resnet"),
+    "Objects, masks and points": (
+        "model=yolo trainer.max_epochs=4",
+        "model=unet trainer.max_epochs=3",
+        "model=landmarks trainer.max_epochs=6",
+        "model=localization trainer.max_epochs=3",
+    ),
     "Similarity learning": ("model=triplet trainer.max_epochs=3",),
-    "Text": ("model=seq2seq_attention", "model=text_cnn", "model=gpt trainer.max_epochs=2"),
+    "Text": (
+        "model=seq2seq_attention",
+        "model=text_cnn",
+        "model=word2vec dataset.packages=[scipy] trainer.max_epochs=2",
+    ),
     "Generative models": (
         "model=autoencoder",
         "model=vae",
         "model=gan",
-        "model=diffusion_2d",
         "model=dcgan trainer.max_epochs=40",
+        "model=diffusion_2d",
+        "model=cyclegan",
     ),
     "Reinforcement learning": ("model=q_learning", "model=ppo"),
 }
@@ -59,7 +71,7 @@ OVERVIEW = (  # command, figure
 FIRST = ("learning_curves", "confusion_matrix")  # of the first run, for the quick start
 TILE, GAP, CAPTION = (430, 330), 14, 20  # pixels
 COLUMNS = {"sheet": 3, "overview": 4}
-EXTRAS = ("samples_epoch_", "restored_epoch_")  # of these only the last one
+EXTRAS = ("samples_epoch_", "restored_epoch_", "translations_epoch_")  # of these only the last one
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -92,7 +104,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def slug(command: str) -> str:
     """A file name for a command."""
-    return "_".join(word.rpartition("=")[2] for word in command.split() if "epochs" not in word)
+    return re.sub(r"\W", "", "_".join(word.rpartition("=")[2] for word in command.split() if "epochs" not in word))
 
 
 def run(work: Path, command: str) -> None:
@@ -143,10 +155,10 @@ def page(work: Path) -> str:
         "What the runs of these commands save in `figures/`, and in MLflow below *Artifacts*. Made by `python -m benchmarks.pictures`.",
     ]
     for heading, commands in COMMANDS.items():
-        lines += ["", f"## {heading}"]
-        for command in commands:
-            if (IMAGES / f"{slug(command)}.png").is_file():
-                lines += ["", f"`mlrun {command}`", "", f"![Figures of mlrun {command}](images/{slug(command)}.png)"]
+        drawn = [command for command in commands if (IMAGES / f"{slug(command)}.png").is_file()]
+        lines += ["", f"## {heading}"] if drawn else []
+        for command in drawn:
+            lines += ["", f"`mlrun {command}`", "", f"![Figures of mlrun {command}](images/{slug(command)}.png)"]
     return "\n".join(lines) + "\n"
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import pty
+import select
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +16,7 @@ import pytest
 from mlrun.cli import dispatch
 from mlrun.commands import list as list_command
 from mlrun.commands import verbs
+from mlrun.commands.completion import options
 from mlrun.config import catalogue
 from mlrun.config.completion import completions
 from mlrun.config.explain import explain
@@ -114,29 +118,100 @@ def test_other_names_are_understood(workplace, override, suggestion):
 
 
 def test_completion_of_commands_choices_and_keys(workplace):
-    commands = verbs()
-    assert {"predict", "model=", "optim="} <= set(completions([""], commands))
-    assert completions(["pred"], commands) == ["predict"]
-    assert {"model=mlp", "model=lenet"} <= set(completions(["model="], commands))
-    assert "model=mlp,lenet" in completions(["-m", "model=mlp,le"], commands)
-    assert completions(["model=svm", "model.cl"], commands) == ["model.class_weight=", "model.classifier."]
-    assert "model.classifier.C=" in completions(["model=svm", "model.classifier."], commands)
-    assert "optim" in completions(["list", "op"], commands)
-    assert completions(["predict", "outp"], commands) == []  # files: the shell's own
+    def completed(*words):
+        return completions(words, verbs(), options)
+
+    assert {"predict", "model=", "optim="} <= set(completed(""))
+    assert completed("pred") == ["predict"]
+    assert {"model=mlp", "model=lenet"} <= set(completed("model="))
+    assert "model=mlp,lenet" in completed("-m", "model=mlp,le")
+    assert completed("model=svm", "model.cl") == ["model.class_weight=", "model.classifier."]
+    assert "model.classifier.C=" in completed("model=svm", "model.classifier.")
+    assert "optim" in completed("list", "op")
+    assert completed("predict", "outp") == []  # files: the shell's own
+    assert completed("--c") == ["--cfg", "--config-dir"]
+    assert completed("predict", "RUN", "--o") == ["--output"]
+    assert completed("leaderboard", "--") == ["--by", "--curves", "--figure", "--format", "--help", "--metric"]
 
 
-def test_bash_completes(workplace):
-    script = 'eval "$(mlrun completion bash)"; COMP_LINE="$1"; COMP_POINT=${#1}; _mlrun; echo "${COMPREPLY[*]}"'
+@pytest.fixture
+def shells(workplace):
+    """Environment of a shell in which `mlrun` is this code."""
     (workplace / "mlrun").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m mlrun "$@"\n')
     (workplace / "mlrun").chmod(0o755)
-    environment = {**os.environ, "PATH": f"{workplace}:{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY)}
+    return {
+        **os.environ,
+        "PATH": f"{workplace}:{os.environ['PATH']}",
+        "PYTHONPATH": str(REPOSITORY),
+        "HOME": str(workplace),
+    }
+
+
+def test_bash_completes(shells):
+    script = 'eval "$(mlrun completion bash)"; COMP_LINE="$1"; COMP_POINT=${#1}; _mlrun; echo "${COMPREPLY[*]}"'
 
     def completed(line):
-        done = subprocess.run(["bash", "-c", script, "bash", line], capture_output=True, text=True, env=environment)
+        done = subprocess.run(["bash", "-c", script, "bash", line], capture_output=True, text=True, env=shells)
         return done.stdout.split()
 
     assert completed("mlrun leader") == ["leaderboard"]
     assert completed("mlrun model=random_f") == ["random_forest"]
+    assert completed("mlrun --multi") == ["--multirun"]
+
+
+@pytest.mark.skipif(not shutil.which("fish"), reason="fish is not installed")
+def test_fish_completes(shells):
+    lines = ("mlrun leader", "mlrun model=random_f", "mlrun predict RUN --outp")
+    script = "mlrun completion fish | source; " + "; ".join(f"complete -C '{line}'" for line in lines)
+    done = subprocess.run(["fish", "-c", script], capture_output=True, text=True, env=shells)
+    assert done.stdout.split() == ["leaderboard", "model=random_forest", "--output"]
+
+
+@pytest.mark.skipif(not shutil.which("zsh"), reason="zsh is not installed")
+def test_zsh_completes(shells, workplace):
+    """In an interactive shell on a terminal: the words that Tab makes of the beginnings of words."""
+    leader, follower = pty.openpty()
+    shell = subprocess.Popen(
+        ["zsh", "-f", "-i"],
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        env={**shells, "TERM": "dumb"},
+        start_new_session=True,
+    )
+    try:
+        lines = ("leader", "model=random_f", "show model=trip", "predict RUN --outp", "model=svm model.classifier.ker")
+        os.write(leader, b'eval "$(mlrun completion zsh)"; setopt no_list_beep\n')
+        for place, line in enumerate(lines):
+            # the command only writes the words down
+            os.write(
+                leader,
+                f"function mlrun_{place} {{ print -r -- $@ > {workplace}/{place} }}; compdef _mlrun mlrun_{place}\n".encode(),
+            )
+            os.write(leader, f"mlrun_{place} {line}\t\n".encode())
+            end = time.monotonic() + 20
+            while not (workplace / str(place)).is_file():
+                assert time.monotonic() < end, read(leader)
+                read(leader)
+        found = [(workplace / str(place)).read_text().strip() for place in range(len(lines))]
+    finally:
+        os.killpg(shell.pid, signal.SIGKILL)
+        shell.wait()
+        os.close(follower)
+        os.close(leader)
+    assert found == [
+        "leaderboard",
+        "model=random_forest",
+        "show model=triplet",
+        "predict RUN --output",
+        "model=svm model.classifier.kernel=",
+    ]
+
+
+def read(terminal):
+    """What has been written to a terminal, after at most a tenth of a second."""
+    ready, _, _ = select.select([terminal], [], [], 0.1)
+    return os.read(terminal, 65536).decode(errors="replace") if ready else ""
 
 
 def test_a_start_shows_something_at_once(workplace):

@@ -311,7 +311,7 @@ def test_the_command_itself_starts_and_ends_a_server(workplace, there, tmp_path_
     assert "runs already" in outcome("-c", start)[1]
     assert outcome("-m", "mlrun", "--version")[1].startswith("mlrun ")
     process = int(re.search(r"process (\d+)", text)[1])
-    assert outcome("-m", "mlrun", "warm", "--stop") == (0, "mlrun warm: ended\n")
+    assert outcome("-m", "mlrun", "warm", "--stop") == (0, "mlrun warm: stopped\n")
     wait_until(lambda: not Path(f"/proc/{process}").exists())
     assert "no server" in outcome("-m", "mlrun", "warm", "--stop")[1]
 

@@ -95,7 +95,7 @@ def copy_by_word(vectors: WordVectors, target: Target, words: list[str], learned
     there = torch.tensor([False] * len(SPECIAL) + [row >= 0 for row in rows])
     if not there.any():
         raise ConfigError(
-            f"{where}: it has a vector for none of the {len(rows):,} tokens of this model; are they words?"
+            f"{where}: it has no vector for any of the {len(rows):,} tokens of this model; are they words?"
         )
     chosen = torch.from_numpy(vectors.matrix[[row for row in rows if row >= 0]])
     weight = embedding.weight
@@ -104,7 +104,7 @@ def copy_by_word(vectors: WordVectors, target: Target, words: list[str], learned
     known, own = int(there[:learned].sum()), learned - len(SPECIAL)
     return (
         f"{known:,} of {own:,} words of the training texts ({known / max(1, own):.1%}) have a vector in {where.partition('=')[2]}"
-        + (f"; {len(words) - learned:,} further words taken from there" if len(words) > learned else "")
+        + (f"; {len(words) - learned:,} further words added from it" if len(words) > learned else "")
     )
 
 

@@ -103,7 +103,7 @@ class Start(Step):
         weights = None if published or from_file else find_weights(self.source, context.find, self.key)
         if not any(
             hasattr(one, "vectors") for one in target.networks.values()
-        ):  # this is no model of word vectors itself
+        ):  # this is not a model of word vectors itself
             vectors = (
                 file_vectors(self.source) if from_file else run_vectors(weights, context.trust) if weights else None
             )
@@ -180,7 +180,7 @@ class Start(Step):
         shared = [name for name in translated if name in own]
         if shared and not any(own[name].shape == translated[name].shape for name in shared if own[name].ndim > 1):
             sizes = wanted_sizes(published_config(folder))
-            raise ConfigError(f"{where}: has other sizes than this network" + (f"; set {sizes}" if sizes else ""))
+            raise ConfigError(f"{where}: differs in size from this network" + (f"; set {sizes}" if sizes else ""))
         return {f"{SINGLE}.{name}": tensor for name, tensor in translated.items()}
 
     def _wanted(self, name: str) -> bool:
@@ -201,8 +201,8 @@ class Start(Step):
         wrong = [target.name_of(full) for full in report.loaded if own[full].ndim and len(own[full]) in sizes]
         if wrong:
             raise ConfigError(
-                f"{self.key}={self.source}: its vocabulary has as many tokens as this one ({sizes[0]}), but other tokens, so "
-                f"{some(wrong)} would be loaded for other words. Use the dataset and tokenizer of the source, or leave these "
+                f"{self.key}={self.source}: its vocabulary has the same size as this one ({sizes[0]}), but different tokens, so "
+                f"{some(wrong)} would be loaded for the wrong words. Use the dataset and tokenizer of the source, or leave these "
                 f"parts out with {self._only_key}"
             )
 

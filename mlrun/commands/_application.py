@@ -167,7 +167,7 @@ def _with_select(argv: list[str]) -> list[str]:
     words = [word for word in argv if word.startswith("select.")]
     if words and not _MULTIRUN & set(argv):
         raise UserError(
-            f"{words[0]}: one run leaves nothing to choose from; give it to a search (mlrun -m hydra/sweeper=optuna ...) or to mlrun leaderboard"
+            f"{words[0]}: there is nothing to choose from in a single run; use it with a search (mlrun -m hydra/sweeper=optuna ...) or with mlrun leaderboard"
         )
     written = ",".join(json.dumps(word.removeprefix("select.")) for word in words)
     return [word for word in argv if word not in words] + [f"hydra.sweeper.select=[{written}]"] * bool(words)

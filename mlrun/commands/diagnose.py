@@ -34,7 +34,9 @@ def run(argv: list[str]) -> int:
     data = open_data(cfg, learner)
     if not isinstance(data.target, (Label, Value)):
         kind = "nothing" if data.target is None else f"a {data.target.kind}"
-        raise UserError(f"{arguments.run}: a diagnosis needs a label or a value to predict, and {data.name} has {kind}")
+        raise UserError(
+            f"{arguments.run}: a diagnosis needs a class or a number to predict, and {data.name} has {kind}"
+        )
     classifies = isinstance(data.target, Label)
     if classifies and not 0 <= arguments.human < 1:
         raise UserError(f"--human {arguments.human}: an error rate is between 0 and 1, such as 0.01")

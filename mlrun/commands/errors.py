@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -97,7 +99,7 @@ def _rows(found: Evaluation, places: np.ndarray, data: RowData) -> Table:
         if isinstance(predictions, LabelPredictions):
             said = [target.names[int(truth[place])], target.names[int(predictions.indices[place])]]
         else:
-            said = [written(target, truth[place]), next(iter(answers.values()))[place]]
+            said = [written(target, truth[place]), _answer(answers, int(place))]
         if sure:
             chances = predictions.probabilities[place]
             said += [round(float(chances[int(at)]), 6) for at in (predictions.indices[place], truth[place])]
@@ -106,6 +108,20 @@ def _rows(found: Evaluation, places: np.ndarray, data: RowData) -> Table:
         own = [value for name in names for value in _values(found, name, int(place))]
         table.append((int(rows[place]), *said, *own, *([files[rows[place]]] if files else [])))
     return table
+
+
+def _answer(answers: Mapping[str, Any], place: int) -> Any:
+    """The prediction of a row; of several values all of them."""
+    own = {
+        name.removeprefix("prediction_"): values[place]
+        for name, values in answers.items()
+        if name.startswith("prediction_")
+    }
+    return (
+        json.dumps({name: float(value) for name, value in own.items()}, ensure_ascii=False)
+        if own
+        else next(iter(answers.values()))[place]
+    )
 
 
 def _head(data: RowData, name: str) -> list[str]:
@@ -186,12 +202,15 @@ def _draw(
 def _show(part: str, found: Evaluation, truth: Any, tables: dict[str, Table]) -> None:
     import numpy as np
 
-    from mlrun.data.predictions import ValuePredictions
+    from mlrun.data.predictions import SeveralValuesPredictions, ValuePredictions
     from mlrun.report.numbers import number
 
     size = found.predictions.mistakes(truth)
     if isinstance(found.predictions, ValuePredictions):
         print(f"{part}: rmse {number(float(np.sqrt(np.mean(size**2))))} on {len(size):,} rows")
+    elif isinstance(found.predictions, SeveralValuesPredictions):
+        share = number(float(np.sqrt(np.mean(size**2))))
+        print(f"{part}: rmse {share} in standard deviations of the targets, on {len(size):,} rows")
     else:
         wrong = int((size > 0).sum())
         print(f"{part}: {wrong:,} of {len(size):,} wrong ({wrong / len(size):.2%})")

@@ -72,7 +72,7 @@ def _answer(learner: Any, arguments: argparse.Namespace) -> int:
 
     if arguments.input is None:
         raise UserError(
-            f"what should be predicted? mlrun predict {arguments.run} FILE --output predictions.csv (- reads from a pipe)"
+            f"no input given: mlrun predict {arguments.run} FILE --output predictions.csv (- reads from a pipe)"
         )
     if not learner.inputs:
         raise UserError(f"{arguments.run}: this model does not take rows of a table, texts or images")
@@ -100,7 +100,7 @@ def _answer(learner: Any, arguments: argparse.Namespace) -> int:
             f"mlrun: {refused:,} of {rows + refused:,} rows could not be used; they are in {rejected}", file=sys.stderr
         )
     elif not rows:
-        print(f"mlrun: {arguments.input}: there are no rows in it", file=sys.stderr)
+        print(f"mlrun: {arguments.input}: has no rows", file=sys.stderr)
     if output != "-" and rows:
         print(f"{output}: {rows:,} predictions")
     return 0 if rows else 1

@@ -35,7 +35,7 @@ def run(argv: list[str]) -> int:
 
     found = [directory for name in arguments.directory for directory in unsent(name)]
     if not found:
-        print("everything has arrived at MLflow")
+        print("nothing to upload: MLflow has received everything")
         return 0
     failed = 0
     for directory in found:

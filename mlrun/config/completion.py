@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mlrun.config import catalogue
 
 
-def completions(words: Sequence[str], commands: Sequence[str]) -> list[str]:
+def completions(
+    words: Sequence[str], commands: Sequence[str], options: Callable[[str | None], Sequence[str]]
+) -> list[str]:
     """What the last word can become.
 
     Args:
         words: the words after `mlrun`; the last one is completed and may be empty.
         commands: names of the commands.
+        options: the options of a command; of None, those of a run.
 
     Returns:
         Whole words. A word that ends in `=` or `.` continues.
     """
     *before, current = words or [""]
     command = before[0] if before and before[0] in commands else None
-    if command == "list":
+    if current.startswith("-"):
+        found = list(options(command))
+    elif command == "list":
         found = catalogue.groups()
     elif command == "show":
         found = _choices(current)

@@ -126,7 +126,7 @@ def _parsed(overrides: list[str], problems: list[str]) -> Iterator[_Given]:
             continue
         alternatives = _alternatives(text, parsed)
         if alternatives == []:
-            problems.append(f"{text}: there is no value in it")
+            problems.append(f"{text}: there is no value after the '='")
             continue
         yield _Given(text, parsed, alternatives or [])
 
@@ -137,7 +137,7 @@ def _repeated(chosen: list[_Given]) -> Iterator[str]:
     for one in chosen:
         key = one.parsed.get_key_element().lstrip("+")  # with its package
         if key in first:
-            yield f"{one.text}: {one.key} is chosen already ({first[key]}); give it once"
+            yield f"{one.text}: {one.key} is already chosen ({first[key]}); give it once"
         first.setdefault(key, one.text)
 
 
@@ -251,7 +251,7 @@ def _composed(
 
 def _why_choice_fails(one: _Given, error: Exception, config_dir: str | None) -> str:
     if one.prefix in ("+", "++") and "/" not in one.key:
-        return f"{one.key} is chosen already: write {one.text.lstrip('+')}"
+        return f"{one.key} is already chosen: write {one.text.lstrip('+')}"
     if isinstance(error, yaml.YAMLError):
         name = one.alternatives[0].partition("=")[2]
         faults = [entry.fault for entry in catalogue.entries(one.key, config_dir) if entry.fault and entry.name == name]
@@ -273,7 +273,7 @@ def _key_problems(one: _Given, cfg: DictConfig, groups: list[str]) -> Iterator[s
     elif one.prefix == "~" and not exists:
         yield f"{one.text}: there is no {key} to delete{nearest(key, [*_keys(cfg), *groups])}"
     elif one.prefix == "+" and exists and not isinstance(one.parsed.value(), (dict, list)):
-        yield f"{one.text}: {key} is there already: write {one.text[1:]}"
+        yield f"{one.text}: {key} already exists: write {one.text[1:]}"
 
 
 def _no_such_key(one: _Given, cfg: DictConfig, groups: list[str]) -> str:
@@ -290,7 +290,7 @@ def _no_such_key(one: _Given, cfg: DictConfig, groups: list[str]) -> str:
             return f"{key}: {target} takes '{last}', which the YAML does not list; add it: +{one.text}"
         names = [p.name for p in takes.parameters if p.name not in ("params", "optimizer")] if takes else []
         near = nearest(last, [*node.keys(), *names])
-        return f"{key}: {target} takes no '{last}'{near.replace(chr(39), chr(39) + parent + '.', 1) if near else ''}"
+        return f"{key}: {target} does not accept '{last}'{near.replace(chr(39), chr(39) + parent + '.', 1) if near else ''}"
     if isinstance(node, DictConfig):
         near = nearest(last, node.keys())
         near = near.replace("'", f"'{parent}.", 1) if near else nearest(key, _keys(cfg))

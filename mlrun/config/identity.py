@@ -11,6 +11,14 @@ GRADIENT_DESCENT = ("optim", "scheduler", "trainer")  # groups that an estimator
 FOLDING = ("folds", "repeats", "group")  # keys of trainer=kfold, which apply to every model
 STORAGE = ("tracking", "data_dir", "trust")
 INTERNAL = ("fits", "facts", "evaluators", "extra_evaluators", "figures")  # parts of keys
+NAMED = ("model._target_", "dataset._target_")  # classes of mlrun that the names of model and dataset stand for
+ROLE_OF = {
+    "classifier": "classification",
+    "regressor": "regression",
+}  # estimators of a model -> the problem of which they are used
+# settings of every model or dataset, with the value that has no effect
+USUAL = {"model.freeze": "none", "model.weights_policy": "offline", "dataset.num_workers": 0, "dataset.augment": []}
+_NOTHING = object()
 DESCRIPTIVE = {"model": ("family",)}  # keys by group that only describe a choice
 # Settings that a resumed run can change: how long, where and how it computes, not what.
 CHANGEABLE = (
@@ -39,12 +47,26 @@ def _without(node: Any, names: tuple[str, ...]) -> Any:
     return {key: value for key, value in node.items() if key not in names} if isinstance(node, dict) else node
 
 
-def parameters(cfg: dict[str, Any]) -> dict[str, Any]:
-    """The dotted settings of a run that a person compares: without lists of metrics and figures, and settings that are not used."""
+def parameters(cfg: dict[str, Any], problem: str | None) -> dict[str, Any]:
+    """The dotted settings of a run that a person compares: without lists of metrics and figures, and settings that are not used.
+
+    Args:
+        cfg: the configuration.
+        problem: of the data; "auto" or None while it is not known, which leaves out the estimators of all problems.
+    """
+    unused = [
+        f"model.{role}."
+        for role, own in ROLE_OF.items()
+        if own != problem and len(ROLE_OF.keys() & cfg["model"].keys()) > 1
+    ]
     return {
         key: value
         for key, value in flatten(relevant(cfg)).items()
-        if value is not None and not any(part in INTERNAL for part in key.split("."))
+        if value is not None
+        and USUAL.get(key, _NOTHING) != value
+        and not any(part in INTERNAL for part in key.split("."))
+        and not key.startswith(tuple(unused))
+        and not (key in NAMED and str(value).startswith("mlrun."))
     }
 
 

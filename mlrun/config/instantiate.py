@@ -54,8 +54,8 @@ def fill(node: Any, spec: Mapping[str, Any], path: str = "") -> Any:
     absent = [name for name in missing if name not in spec]
     if absent and not node.get("_partial_"):
         raise ConfigError(
-            f"{path or 'config'}: {node['_target_']} needs {', '.join(absent)}, which neither the YAML nor the dataset gives "
-            f"(the dataset gives {', '.join(sorted(spec)) or 'nothing'})."
+            f"{path or 'config'}: {node['_target_']} needs {', '.join(absent)}, which neither the YAML nor the dataset provides "
+            f"(the dataset provides {', '.join(sorted(spec)) or 'nothing'})."
         )
     filled.update((name, spec[name]) for name in missing if name in spec)
     return filled

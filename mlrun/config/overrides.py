@@ -1,4 +1,4 @@
-"""Overrides as messages suggest them: they mean what is intended when they are pasted into a shell."""
+"""Overrides and commands as text: they mean what is intended when they are pasted into a shell."""
 
 from __future__ import annotations
 
@@ -14,6 +14,15 @@ def as_override(key: str, value: str | Sequence[str]) -> str:
     """`KEY=VALUE` or `KEY=[VALUE,...]`, quoted for Hydra's grammar and for the shell where a value needs it."""
     text = _value(value) if isinstance(value, str) else f"[{','.join(map(_value, value))}]"
     return shlex.quote(f"{key}={text}")
+
+
+def as_command(words: Sequence[str]) -> str:
+    """`mlrun` with these arguments, as a person would write it: words with single quotes in double quotes."""
+    return " ".join(["mlrun", *map(_word, words)])
+
+
+def _word(text: str) -> str:
+    return f'"{text}"' if "'" in text and not set(text) & set('"$`\\!') else shlex.quote(text)
 
 
 def _value(text: str) -> str:

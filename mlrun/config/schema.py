@@ -204,7 +204,7 @@ def split_problem(split: Any) -> str | None:
     if sizes and len([part for part in SPLITS if part in split]) == len(sizes) and not any(sizes.values()):
         return "no part has any rows"
     share = sum(size for size in sizes.values() if isinstance(size, float) and size <= 1)
-    return f"the fractions sum to {share:g}, must sum to 1" if share > 1 + 1e-9 else None
+    return f"the fractions sum to {share:g}; they must sum to 1" if share > 1 + 1e-9 else None
 
 
 def check_settings(group: str, settings: dict[str, Any]) -> None:

@@ -200,7 +200,7 @@ def _node(path: str, node: Any, top: bool = False) -> Iterator[str]:
         parameter = takes.by_name.get(key) if takes else None
         if takes and parameter is None and not takes.accepts_any and not (top and key in schema.METADATA):
             names = [p.name for p in takes.parameters if p.name not in ("params", "optimizer", "spec")]
-            yield f"{below}: {target} takes no '{key}'{nearest(key, names) or _listed(names)}"
+            yield f"{below}: {target} does not accept '{key}'{nearest(key, names) or _listed(names)}"
             continue
         if _resolved(value) is not None or value is None:
             if parameter and not fits(parameter.kinds, value):
@@ -278,8 +278,8 @@ def _pairing(plain: dict, config_dir: str | None) -> Iterator[str]:
         others = [name for name in datasets_for(suits or [problem], set(wanted), config_dir) if name != on]
         target = wanted[absent[0]]
         yield (
-            f"model={named} dataset={on}: {target} needs {', '.join(absent)}, which {on} does not give"
-            f" (it gives {', '.join(map(str, spec)) or 'nothing'}){_datasets_that_fit(others)}"
+            f"model={named} dataset={on}: {target} needs {', '.join(absent)}, which {on} does not provide"
+            f" (it provides {', '.join(map(str, spec)) or 'nothing'}){_datasets_that_fit(others)}"
         )
     if "_target_" not in model and problem in ("classification", "regression") and not suits:
         part = {"classification": "classifier", "regression": "regressor"}[problem]

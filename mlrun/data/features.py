@@ -226,6 +226,7 @@ class Labels(Feature):
 
     kind: ClassVar[str] = "labels"
     encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.LabelsEncoder"
+    evaluators: ClassVar[tuple[str, ...]] = ("multi_label",)
     classes: list[str]
 
     def describe(self, value: Any) -> list[str]:
@@ -244,6 +245,19 @@ class Value(Feature):
 
     def describe(self, value: Any) -> float:
         return float(value)
+
+
+@dataclass(frozen=True)
+class Values(Feature):
+    """Several numbers. Column: (rows, values) float64, each with the name of its column."""
+
+    kind: ClassVar[str] = "values"
+    encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.ValuesEncoder"
+    evaluators: ClassVar[tuple[str, ...]] = ("several_values",)
+    names: list[str]
+
+    def describe(self, value: Any) -> dict[str, float]:
+        return {name: float(one) for name, one in zip(self.names, value)}
 
 
 @dataclass(frozen=True)

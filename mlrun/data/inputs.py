@@ -196,7 +196,7 @@ def read_photo(value: Any, feature: Photo, folder: Path | None = None) -> np.nda
         folder: base of relative paths.
 
     Raises:
-        DataError: it is no image, or one of another form.
+        DataError: it is not an image, or has the wrong number of channels.
     """
     from mlrun.data.readers.images import as_pixels, read_whole, upright
 
@@ -235,7 +235,7 @@ def _decoded(text: str) -> Any:
         opened.load()
         return opened
     except (ValueError, OSError, UnidentifiedImageError) as error:
-        raise DataError(f"a text that is no image in base64 ({error}): {text[:40]}...") from None
+        raise DataError(f"a text that is not a base64 image ({error}): {text[:40]}...") from None
 
 
 def same_form(own: Mapping[str, Feature], other: Mapping[str, Feature]) -> bool:

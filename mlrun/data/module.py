@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from mlrun.data.examples import Examples
-from mlrun.data.features import Feature, Label, Value
+from mlrun.data.features import Feature, Label, Labels, Value, Values
 from mlrun.data.readers.images import ImageFiles
 from mlrun.data.splits import PARTS, TRAIN_DEV, SmallClass, part_sizes, split_classes, split_rows
 from mlrun.errors import DataError
@@ -255,14 +255,16 @@ class RowData(DataModule):
     def summary(self) -> list[tuple[str, str]]:
         """The shares of the classes, or the range of the values, among the rows of all parts."""
         target = self.target
-        if not isinstance(target, (Label, Value)):
+        if not isinstance(target, (Label, Labels, Value, Values)):
             return []
         values = np.asarray(self.content.columns[self.targets[0]])[
             np.concatenate([self.rows(part) for part in self.sizes])
         ]
-        if isinstance(target, Value):
-            text = f"mean {values.mean():.4g}, standard deviation {values.std():.4g}, from {values.min():.4g} to {values.max():.4g}"
-            return [("target", f"{target.column}: {text}")]
+        if isinstance(target, Labels):
+            return [("target", f"{name}: {share:.1%}") for name, share in zip(target.classes, values.mean(axis=0))]
+        if isinstance(target, (Value, Values)):
+            names, columns = ([target.column], values[None]) if isinstance(target, Value) else (target.names, values.T)
+            return [("target", f"{name}: {_range(column)}") for name, column in zip(names[:LISTED_CLASSES], columns)]
         shares = np.bincount(values, minlength=len(target.classes)) / max(1, len(values))
         if len(shares) > LISTED_CLASSES:
             text = f"{len(shares)} classes, each {shares.min():.1%} to {shares.max():.1%} of the rows"
@@ -489,6 +491,11 @@ def _renormalized(split: Mapping[str, Any], parts: Sequence[str]) -> dict[str, A
     if len(fractions) < len(given) or not sum(fractions):
         return given
     return {part: value / sum(fractions) for part, value in given.items()}
+
+
+def _range(values: np.ndarray) -> str:
+    """The distribution of numbers, in words."""
+    return f"mean {values.mean():.4g}, standard deviation {values.std():.4g}, from {values.min():.4g} to {values.max():.4g}"
 
 
 def _listed(name: Any) -> str:

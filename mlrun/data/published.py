@@ -49,7 +49,7 @@ def directory_of(source: str, policy: str = "offline", key: str = "model.init_fr
         return _in_package(source.removeprefix(PACKAGE), f"{key}={source}")
     folder = Path(source).expanduser()
     if not (folder / CONFIG).is_file():
-        raise ConfigError(f"{key}={source}: is no directory with a {CONFIG}")
+        raise ConfigError(f"{key}={source}: is not a directory with a {CONFIG}")
     return folder
 
 

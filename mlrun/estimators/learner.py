@@ -19,7 +19,7 @@ from mlrun.data.preprocess.preprocessor import Preprocessor, make_preprocessor
 from mlrun.data.readers.trust import load_pickle, write_pickle
 from mlrun.errors import ConfigError, UserError
 from mlrun.estimators.pieces import fit_in_pieces
-from mlrun.estimators.roles import ROLES, matrix, role_for
+from mlrun.estimators.roles import Role, matrix, role_class, role_for
 from mlrun.evaluation.evaluator import Evaluator, configured_evaluators
 from mlrun.predictions.learner import Learner, Training, features_of
 from mlrun.predictions.query import Query, make_queries
@@ -54,7 +54,8 @@ class EstimatorLearner(Learner):
 
     def __init__(self, steps: Any, preprocessor: Preprocessor, evaluators: list[Evaluator], recipe: dict[str, Any]):
         self.steps, self.preprocessor, self.evaluators, self.recipe = steps, preprocessor, evaluators, recipe
-        self.role = ROLES[recipe["role"]](preprocessor, recipe.get("baseline"))
+        target = next(iter(preprocessor.targets.values()), None)
+        self.role = role_class(recipe["role"], target)(preprocessor, recipe.get("baseline"))
         metric = recipe["model"].get("monitor") or self.role.monitor
         if metric not in self.directions:
             raise ConfigError(
@@ -82,8 +83,10 @@ class EstimatorLearner(Learner):
             check_classes(data)
             if data.in_pieces("train") is None:  # otherwise the rows of each piece have weights
                 weigh_classes(steps[-1])
+        role = role_class(name, data.target)
+        steps[-1] = role(preprocessor).of_targets(steps[-1])
         recipe = {"model": model, "dataset": plain(cfg["dataset"]), "role": name, **features_of(data)}
-        evaluators = configured_evaluators(model, data.target, evaluators_of(model, name))
+        evaluators = configured_evaluators(model, data.target, evaluators_of(model, role))
         return cls(make_pipeline(*[step for step in steps if step is not None]), preprocessor, evaluators, recipe)
 
     def fit(self, data: DataModule, run: Any, directory: Path, progress: Any, resume: Path | None = None) -> None:
@@ -193,7 +196,9 @@ class EstimatorLearner(Learner):
             inputs, targets = (restore_all(recipe[side]) for side in ("inputs", "targets"))
             preprocessor, steps = FeaturePreprocessor(inputs, targets, estimator=True), pipeline
         target = next(iter(preprocessor.targets.values()), None)
-        evaluators = configured_evaluators(recipe["model"], target, evaluators_of(recipe["model"], recipe["role"]))
+        evaluators = configured_evaluators(
+            recipe["model"], target, evaluators_of(recipe["model"], role_class(recipe["role"], target))
+        )
         return cls(steps, preprocessor, evaluators, recipe)
 
 
@@ -216,10 +221,10 @@ def _own_weights(estimator: Any) -> list[str]:
     return [name for name in estimator.get_params() if name.rpartition("__")[2] == "class_weight"]
 
 
-def evaluators_of(model: dict[str, Any], role: str) -> list[Any]:
+def evaluators_of(model: dict[str, Any], role: type[Role]) -> list[Any]:
     """The evaluators of the YAML, or else the default ones of the role."""
     listed = model.get("evaluators")
-    return list(ROLES[role].evaluators) if listed is None else listed
+    return list(role.evaluators) if listed is None else listed
 
 
 def learns(preprocessor: Preprocessor) -> bool:

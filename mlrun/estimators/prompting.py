@@ -182,7 +182,7 @@ class PromptLearner(Learner):
         settings = Settings(**model["prompting"])
         target = restore(next(iter(recipe["targets"].values())))
         if not isinstance(target, Label):
-            raise UserError(f"{directory}: is damaged: its target is no class")
+            raise UserError(f"{directory}: is damaged: its target is not a class")
         policy = model.get("weights_policy") or "offline"
         language_model = open_causal_model(str(settings.weights), policy, trust, "model.prompting.weights")
         return cls(settings, language_model, target, recipe["pool"], configured_evaluators(model, target), recipe)

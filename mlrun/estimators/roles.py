@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from mlrun.data.examples import Examples
-from mlrun.data.features import Feature, Label, Text, Value
+from mlrun.data.features import Feature, Label, Labels, Text, Value, Values
 from mlrun.data.predictions import (
     AnomalyPredictions,
     GroupPredictions,
     LabelPredictions,
+    LabelsPredictions,
     Predictions,
+    SeveralValuesPredictions,
     ValuePredictions,
     VectorPredictions,
 )
@@ -38,6 +40,10 @@ class Role:
         self.preprocessor, self.baseline = preprocessor, dict(baseline or {})  # see `features_of`
         # the target of the dataset, None if there is none
         self.feature: Feature | None = next(iter(preprocessor.targets.values()), None)
+
+    def of_targets(self, estimator: Any) -> Any:
+        """The estimator as it is fitted; of several targets, one for each."""
+        return estimator
 
     def rows(self, data: DataModule, part: str) -> Any:
         """Input rows of a part, for fitting and evaluation."""
@@ -92,6 +98,49 @@ class Regressor(Role):
 
     def predict(self, steps: Any, x: Any) -> ValuePredictions:
         return ValuePredictions(np.asarray(steps.predict(x), dtype=np.float64).reshape(-1))
+
+
+class LabelsClassifier(Role):
+    """A classifier for each of several labels (binary relevance)."""
+
+    monitor, evaluators = "map", ("multi_label",)
+    feature: Labels
+
+    def of_targets(self, estimator: Any) -> Any:
+        from sklearn.multioutput import MultiOutputClassifier
+
+        return MultiOutputClassifier(estimator)
+
+    def target(self, examples: Examples) -> np.ndarray:
+        column = next(examples[name] for name, feature in examples.features.items() if isinstance(feature, Labels))
+        return np.asarray(column, dtype=np.int64)
+
+    def predict(self, steps: Any, x: Any) -> LabelsPredictions:
+        chances = np.zeros((len(self.feature.classes), x.shape[0]))
+        if hasattr(steps, "predict_proba"):
+            for at, (estimator, own) in enumerate(zip(steps[-1].estimators_, steps.predict_proba(x))):
+                chances[at] = own @ (estimator.classes_ == 1)  # a label may be absent from the training rows
+        else:
+            chances[:] = steps.predict(x).T
+        return LabelsPredictions(self.feature.classes, chances.T, np.full(len(self.feature.classes), 0.5))
+
+
+class ValuesRegressor(Role):
+    """A regressor for each of several values."""
+
+    monitor, evaluators = "r2", ("several_values",)
+    feature: Values
+
+    def of_targets(self, estimator: Any) -> Any:
+        from sklearn.multioutput import MultiOutputRegressor
+
+        return MultiOutputRegressor(estimator)
+
+    def target(self, examples: Examples) -> np.ndarray:
+        return next(examples[name] for name, feature in examples.features.items() if isinstance(feature, Values))
+
+    def predict(self, steps: Any, x: Any) -> SeveralValuesPredictions:
+        return SeveralValuesPredictions(self.feature.names, np.asarray(steps.predict(x), dtype=np.float64))
 
 
 class Clusterer(Role):
@@ -163,13 +212,24 @@ ROLES: dict[str, type[Role]] = {
 }
 
 
+SEVERAL: dict[tuple[str, type[Feature]], type[Role]] = {  # of several targets
+    ("classifier", Labels): LabelsClassifier,
+    ("regressor", Values): ValuesRegressor,
+}
+
+
+def role_class(name: str, target: Feature | None) -> type[Role]:
+    """The role of an estimator for a target. name: a key of ROLES."""
+    return SEVERAL.get((name, type(target)), ROLES[name])
+
+
 def role_for(model: Mapping[str, Any], data: DataModule) -> str:
     """The key of the model's estimator for these data. Raises ConfigError if there is none."""
     target = data.target
     if target is None and [type(data.features[name]) for name in data.inputs] == [Text]:
         wanted = "language_model"
     else:
-        wanted = {Label: "classifier", Value: "regressor"}.get(type(target))
+        wanted = {Label: "classifier", Labels: "classifier", Value: "regressor", Values: "regressor"}.get(type(target))
     for name in (wanted, "clusterer", "decomposer", *(["detector"] if isinstance(target, Label) else [])):
         if name in model:
             return name

@@ -67,7 +67,17 @@ def recall_names(target: Label) -> list[str]:
     """Names of the metrics with the recall of each class, in the classes' order; none for many classes."""
     if len(target.names) > RECALLS:
         return []
-    return [f"recall_{metric_name(name)}" for name in target.names]
+    names: list[str] = []
+    for name in target.names:
+        own = f"recall_{metric_name(name)}"
+        alike = sum(other == own or other.startswith(f"{own}__") for other in names)  # such as those of "<5" and ">5"
+        names.append(f"{own}__{alike + 1}" if alike else own)
+    return names
+
+
+def recalled_classes(target: Feature | None) -> dict[str, str]:
+    """Name of the metric with a class's recall -> the class as the data name it."""
+    return dict(zip(recall_names(target), target.names)) if isinstance(target, Label) else {}
 
 
 def metric_name(name: Any) -> str:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 ADVICE = {
     "avoidable bias": "a larger or other model (model=…), more epochs, a better optimizer or learning rate, less regularization, better features",
     "variance": "more data, augmentation (augment=…), regularization (trainer.l2, dropout), early stopping, a smaller model",
-    "data mismatch": "training data more like dev: collect or make some, look at what differs (mlrun errors), put some dev-like rows into train",
-    "variance or data mismatch": "which of the two: keep rows of train aside with dataset.split.train_dev=0.1 and train again",
+    "data mismatch": "training data that resemble the dev set: collect or synthesize some, look at what differs (mlrun errors), move some dev rows into train",
+    "variance or data mismatch": "to tell them apart, hold out rows of train with dataset.split.train_dev=0.1 and train again",
     "chance": "nothing: both parts were drawn at random from the same rows",
-    "over-fitting to dev": "a larger or fresh dev part; fewer choices made by looking at it",
+    "overfitting to the dev set": "a larger or a new dev set; fewer choices based on it",
 }
 LEAST = 0.01  # a smaller gap of error rates is negligible
 SHARE = 0.25  # of the largest gap: smaller gaps have lower priority
@@ -59,7 +59,7 @@ def diagnose(
         "train": "avoidable bias",
         "train_dev": "variance",
         "val": mismatch,
-        "test": "over-fitting to dev",
+        "test": "overfitting to the dev set",
     }
     found: list[Gap] = []
     before, before_part = human, None

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from mlrun.data.predictions import LabelPredictions, Predictions, ValuePredictions
+from mlrun.data.predictions import LabelPredictions, Predictions, SeveralValuesPredictions, ValuePredictions
 
 QUANTILES = 4  # slices of a column of numbers
 CATEGORIES = 12  # most frequent values of a column, each a slice
 SLICE_ROWS = 5  # fewer rows are not significant
+VALUES = (ValuePredictions, SeveralValuesPredictions)  # never exactly right
 OUTLYING = 6.0  # robust deviations beyond which a residual indicates a wrong value
 
 
@@ -19,7 +20,7 @@ def confident_mistakes(predictions: Predictions, truth: Any) -> np.ndarray:
     """Indices of the wrong rows, the worst first: by confidence if predictions have one, else by the size of the mistake. Values are never
     exactly right, so all rows count."""
     size = predictions.mistakes(truth)
-    wrong = np.arange(len(size)) if isinstance(predictions, ValuePredictions) else np.flatnonzero(size > 0)
+    wrong = np.arange(len(size)) if isinstance(predictions, VALUES) else np.flatnonzero(size > 0)
     confidence = predictions.confidence()
     rank = [-size[wrong]] if confidence is None else [-np.asarray(confidence)[wrong], -size[wrong]]
     return wrong[np.lexsort(rank)]
@@ -60,7 +61,7 @@ def slices(
 
     Numbers are binned at their quartiles, texts by their most frequent values. error: the mean mistake, or RMSE of values.
     """
-    of_values = isinstance(predictions, ValuePredictions)
+    of_values = isinstance(predictions, VALUES)
     size = predictions.mistakes(truth)
     wrong = size**2 if of_values else size
     overall, spread = wrong.mean(), wrong.std()

@@ -86,13 +86,17 @@ class Evaluator(ABC):
 
 
 def make_evaluators(entries: Sequence[Any] | None, target: Feature | None = None) -> list[Evaluator]:
-    """The evaluators of a model's YAML that suit the dataset's target; None: the default ones of the target.
+    """The evaluators of a model's YAML that suit the dataset's target; the default ones of the target if none is listed, or none suits.
 
     Raises ConfigError for an unknown name.
     """
-    entries = entries if entries is not None or target is None else target.evaluators
-    found = [_evaluator(entry, f"model.evaluators[{at}]") for at, entry in enumerate(entries or ())]
+    usual = () if target is None else target.evaluators
+    found = [
+        _evaluator(entry, f"model.evaluators[{at}]") for at, entry in enumerate(usual if entries is None else entries)
+    ]
     suitable = [one for one in found if one.suits(target)]
+    if found and not suitable:  # such as of several values, where the YAML lists regression
+        suitable = [_evaluator(entry, "model.evaluators") for entry in usual]
     for one in suitable:
         one.prepare(target)
     return suitable
@@ -113,7 +117,10 @@ def configured_evaluators(
         _evaluator(entry, f"model.extra_evaluators[{at}]")
         for at, entry in enumerate(model.get("extra_evaluators") or ())
     ]
-    return own + make_evaluators(extra, target)
+    suitable = [one for one in extra if one.suits(target)]
+    for one in suitable:
+        one.prepare(target)
+    return own + suitable
 
 
 def directions(*declared: Mapping[str, Better]) -> dict[str, str]:

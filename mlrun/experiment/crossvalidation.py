@@ -19,7 +19,9 @@ from mlrun.data.predictions import Predictions
 from mlrun.data.splits import split_rows
 from mlrun.data.spreadsheet import safe_cell
 from mlrun.errors import ConfigError, DataError
+from mlrun.evaluation.classification import recalled_classes
 from mlrun.evaluation.evaluator import Subject
+from mlrun.experiment.description import describe
 from mlrun.experiment.result import Result, draw, log_model, seed_everything
 from mlrun.experiment.state import RunState, newest_checkpoint
 from mlrun.predictions.learner import Evaluation, Learner, load_learner, make_learner
@@ -82,7 +84,10 @@ def cross_validate(
         directory.mkdir(exist_ok=True)
         fold_data = data.with_parts(parts)
         with locked(directory):
-            learner, evaluation = _fold(cfg, fold_data, result, tracked, report, directory, number, seconds)
+            about = f"Fold {number} of {len(plan)}: tested on {len(held_out):,} rows that it was not trained on."
+            learner, evaluation = _fold(
+                cfg, fold_data, result, tracked, report, directory, number, seconds, overrides, about
+            )
         repeat, place = divmod(number - 1, count)
         done.append(Fold(repeat + 1, place + 1, parts["test"], evaluation))
         tracked.metrics({f"fold/{name}": value for name, value in evaluation.metrics.items()}, step=number)
@@ -92,6 +97,7 @@ def cross_validate(
     result.seconds.update(seconds)
     result.monitor, result.mode = f"cv/{learner.monitor.rpartition('/')[2]}", learner.mode
     tracked.tags(as_tag(learner.directions))
+    result.classes = recalled_classes(data.target)
     result.metrics.update(_summary(learner, data, done))
     with result.phase("report"):
         _write_out_of_fold(result.directory / "out_of_fold.csv", done, data)
@@ -220,8 +226,10 @@ def _fold(
     directory: Path,
     number: int,
     seconds: dict[str, float],
+    overrides: Sequence[str],
+    about: str,
 ) -> tuple[Learner, Evaluation]:
-    """(learner, its evaluation on the held-out rows) of one fold, recorded as a run nested below `tracked`."""
+    """(learner, its evaluation on the held-out rows) of one fold, recorded as a run nested below `tracked`. about: its description."""
     record, whole = RunState(directory), read_record(result.directory).get("key")
     earlier = read_record(directory) if whole and read_record(directory).get("whole") == whole else {}
     if earlier.get("status") == "FINISHED":
@@ -242,7 +250,7 @@ def _fold(
         cfg["tracking"]["experiment"],
         f"fold {number}",
         tags,
-        parameters(cfg),
+        parameters(cfg, data.problem),
         tracked.id_in_time or str(result.directory.resolve()),
         earlier.get("run_id"),
         lambda run_id: record.update(run_id=run_id),
@@ -262,6 +270,8 @@ def _fold(
         run.metrics(metrics, step=learner.training.reported_epoch)
         learner.save(directory / "model")
         log_model(run, learner, directory / "model", data.sample("test"))
+        part.metrics, part.parameters = metrics, learner.training.parameters
+        run.tags({"mlflow.note.content": describe(part, overrides, about)})
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):
         status = "KILLED"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 
+from mlrun.config.overrides import as_command
 from mlrun.experiment.result import Result
 from mlrun.report.numbers import duration, number
 from mlrun.report.terminal import by_split, short_path, with_one_loss
@@ -20,7 +20,7 @@ def describe(result: Result, overrides: Sequence[str], model: str = "") -> str:
         overrides: of the command line.
         model: what the model is, in a line.
     """
-    lines = [f"`{shlex.join(['mlrun', *overrides])}`", ""]
+    lines = [_code(as_command(overrides)), ""]
     if model:
         lines += [model, ""]
     splits, names = by_split(with_one_loss(result.metrics, result.loss_name))

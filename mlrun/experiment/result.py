@@ -26,6 +26,7 @@ class Result:
     """The result of a run.
 
     metrics: the final "test/…" and the best epoch's "val/…". seconds: duration of each phase: data, import, fit, evaluate, report, log.
+    classes: name of the metric with a class's recall -> the class as the data name it.
     """
 
     model: str
@@ -39,6 +40,7 @@ class Result:
     refused: str | None = None  # why MLflow did not accept everything of a nested run
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    classes: dict[str, str] = field(default_factory=dict)
     parameters: int | None = None
     best_epoch: int | None = None
     reported_epoch: int = 0  # the epoch of the model that was evaluated; 0 without epochs
@@ -78,14 +80,17 @@ def seed_everything(seed: int) -> None:
 def log_model(tracked: Run, learner: Learner, directory: Path, sample: Examples) -> None:
     """Records the saved learner as an MLflow model that takes raw rows such as `sample`."""
     from mlrun.data.inputs import as_input, table_columns
+    from mlrun.experiment.model_description import describe_model
 
+    columns = table_columns(learner.inputs)
     tracked.model(
         directory,
         as_input(sample),
         learner.predict(sample).answers(),
         learner.requirements(),
         learner.flavors(),
-        table_columns(learner.inputs),
+        columns,
+        describe_model(columns) if columns else None,
     )
 
 

@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from mlrun.config.catalogue import OTHER, find
 from mlrun.config.identity import identity, is_network, parameters
 from mlrun.config.instantiate import build, plain
+from mlrun.config.overrides import as_command
 from mlrun.config.passwords import masked
 from mlrun.data.readers.trust import has_signature_line, with_signature_line
 from mlrun.errors import Pruned, UserError
@@ -29,6 +30,7 @@ from mlrun.experiment.result import Result, draw, log_model, seed_everything
 from mlrun.experiment.state import RunState
 from mlrun.report import terminal
 from mlrun.report.notify import notify
+from mlrun.report.terminal import by_split
 from mlrun.report.view import figures
 from mlrun.tracking.delivery import Unreachable
 from mlrun.tracking.directions import KIND, REJECTED, WALL, as_tag
@@ -78,7 +80,7 @@ def run(
     directory = Path(directory).resolve()
     directory.mkdir(parents=True, exist_ok=True)
     result = Result(cfg["model"]["name"], cfg["dataset"]["name"], directory, name=cfg["tracking"]["run_name"] or name)
-    log.info("mlrun %s: %s", version("mlrun"), shlex.join(["mlrun", *overrides]))
+    log.info("mlrun %s: %s", version("mlrun"), as_command(overrides))
     if _is_follower():
         _attempt(cfg, result, NullRun(), overrides, report, resume)
         return result
@@ -169,8 +171,11 @@ def _run(
         if data.display_name != result.dataset:
             result.dataset = data.display_name
             tracked.tags({"dataset": result.dataset, "mlflow.runName": result.name or _run_name(cfg, result.dataset)})
+        if data.problem != cfg["dataset"].get("problem"):  # found out from the target
+            tracked.tags({"problem": data.problem})
+            tracked.params(parameters(cfg, data.problem))
         result.about = list(data.summary)
-        tracked.dataset(data.name, data.digest, data.source, json.dumps(data.sizes))
+        tracked.dataset(data.display_name, data.digest, data.source, json.dumps(data.sizes))
     if cfg["trainer"].get("folds"):
         from mlrun.experiment.crossvalidation import cross_validate
 
@@ -180,11 +185,13 @@ def _run(
         return _record_metrics(result, whole)
     with result.phase("import"):
         report.doing("importing torch …" if is_network(cfg["model"]) else "importing scikit-learn …")
+        from mlrun.evaluation.classification import recalled_classes
         from mlrun.experiment.reference_classifier import reference_for
         from mlrun.predictions.learner import make_learner
 
         learner = make_learner(cfg, data)
     result.monitor, result.mode, result.loss_name = learner.monitor, learner.mode, learner.loss_name
+    result.classes = recalled_classes(data.target)
     tracked.check()
     report.config_summary(
         cfg,
@@ -241,7 +248,11 @@ def _milliseconds_per_row(learner: Learner, sample: Examples) -> float:
 
 
 def _record_metrics(result: Result, tracked: Run) -> None:
-    tracked.metrics(result.metrics, step=result.reported_epoch)
+    # MLflow shows metrics in this order: the result first, the recall of each of many classes last
+    splits, names = by_split(result.metrics)
+    keys = [f"{split}/{name}" if split else name for split in splits for name in names if name in splits[split]]
+    keys.sort(key=lambda key: key.rpartition("/")[2] in result.classes)
+    tracked.metrics({key: result.metrics[key] for key in keys}, step=result.reported_epoch)
     if result.best_epoch is not None:  # MLflow shows the last value of val/…, which is that of the last epoch
         best = {f"best_{name}": value for name, value in result.metrics.items() if name.startswith("val/")}
         tracked.metrics({"best_epoch": result.best_epoch, **best}, step=result.best_epoch)
@@ -271,14 +282,23 @@ def _open_run(
         "problem": dataset.get("problem"),
         "seed": cfg["seed"],
         "config_hash": identity(cfg),
-        "command": shlex.join(["mlrun", *overrides]),
+        "command": as_command(overrides),
         "directory": record.path.parent,
         KEY: record.key,
     }
     if kind:
         tags[KIND] = kind
     name = name or _run_name(cfg, dataset["name"])
-    return Run(cfg["tracking"]["experiment"], name, tags, parameters(cfg), parent, run_id, on_open, record.path.parent)
+    return Run(
+        cfg["tracking"]["experiment"],
+        name,
+        tags,
+        parameters(cfg, dataset.get("problem")),
+        parent,
+        run_id,
+        on_open,
+        record.path.parent,
+    )
 
 
 def _run_name(cfg: dict[str, Any], dataset: str) -> str:
@@ -354,7 +374,7 @@ def warn_below_baseline(result: Result, part: str, weighted: bool, tracked: Run 
     """
     recalls = [value for name, value in result.metrics.items() if name.startswith(f"{part}/recall_")]
     recalls = [value for value in recalls if math.isfinite(value)]
-    accuracy, rmse = (result.metrics.get(f"{part}/{name}") for name in ("accuracy", "rmse"))
+    accuracy, rmse, r2 = (result.metrics.get(f"{part}/{name}") for name in ("accuracy", "rmse", "r2"))
     constant, mean = (result.metrics.get(f"{part}/baseline_{name}") for name in ("accuracy", "rmse"))
     if weighted and recalls:
         balanced = sum(recalls) / len(recalls)
@@ -366,6 +386,8 @@ def warn_below_baseline(result: Result, part: str, weighted: bool, tracked: Run 
         message += ". Look at the recall of each class; weights help rare classes: model.class_weight=balanced"
     elif rmse is not None and mean is not None and rmse >= mean:
         message = f"{part}/rmse {rmse:.4g} is not better than always predicting the mean ({mean:.4g})"
+    elif rmse is None and r2 is not None and r2 <= 0:
+        message = f"{part}/r2 {r2:.4g}: the model is not better than always predicting the means"
     else:
         return
     notify(f"warning: {message}", logging.WARNING)

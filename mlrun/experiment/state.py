@@ -44,7 +44,7 @@ class RunState:
             resumes: whether the user has asked to resume the run in this directory.
 
         Raises:
-            UserError: MLflow has not received everything of a run that would be discarded.
+            UserError: MLflow has not received all data of a run that would be discarded.
         """
         record = read_record(self.path.parent)
         if resumes or record.get("identity") == identity and record.get("status") != "FINISHED":
@@ -58,7 +58,7 @@ class RunState:
         return {}
 
     def begin(self, identity: str | None, inherited: dict[str, Any]) -> None:
-        """Records that an attempt is running. identity: None for a fold or a sweep, which is no run that a user can repeat."""
+        """Records that an attempt is running. identity: None for a fold or a sweep, which is not a run that a user can repeat."""
         attempt = {
             "status": "RUNNING",
             "identity": identity,

@@ -231,6 +231,7 @@ class Record:
         directory = Path(run)
         parent = read_record(directory).get("run_id") if directory.is_dir() else run
         tags = {KIND: kind, "model": cfg["model"]["name"], "dataset": cfg["dataset"]["name"]}
+        tags["mlflow.note.content"] = f"`mlrun {name.split()[0]} {run}`: an analysis of the model of the run above."
         self.run = Run(cfg["tracking"]["experiment"], name, tags, params, parent=parent) if parent else NullRun()
 
     def __enter__(self) -> Run | NullRun:

@@ -47,7 +47,7 @@ class Pictures(Query):
         self, learner: Learner, cfg: dict[str, Any], arguments: Namespace, open_data: Callable[..., DataModule]
     ) -> int:
         if arguments.input is None:
-            raise UserError("--draw and --coco: which images? mlrun predict RUN FOLDER --draw DIR")
+            raise UserError("--draw and --coco: no images given: mlrun predict RUN FOLDER --draw DIR")
         output = None if arguments.output is None else Path(arguments.output)
         if output is not None and output.suffix not in (".jsonl", ".json", ".ndjson"):
             raise UserError(f"--output {output}: together with --draw or --coco give a file ending in .jsonl")
@@ -81,7 +81,7 @@ class Pictures(Query):
 
 
 def drawn(pixels: np.ndarray, found: Predictions, row: int, least_score: float) -> Any:
-    """The picture (channels, height, width) of a row with its prediction. Raises UserError for predictions that have no place in an image."""
+    """The picture (channels, height, width) of a row with its prediction. Raises UserError for predictions that cannot be drawn into an image."""
     from mlrun.report.drawing import drawn_mask, drawn_objects, drawn_points
 
     if isinstance(found, BoxesPredictions):
@@ -92,7 +92,7 @@ def drawn(pixels: np.ndarray, found: Predictions, row: int, least_score: float) 
         return drawn_mask(pixels, np.asarray(found.masks[row]), found.classes)
     if isinstance(found, PointsPredictions):
         return drawn_points(pixels, found.points[row])
-    raise UserError(f"--draw: predictions of kind {found.kind} have no place in an image")
+    raise UserError(f"--draw: predictions of kind {found.kind} cannot be drawn into an image")
 
 
 class Coco:

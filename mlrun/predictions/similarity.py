@@ -113,5 +113,5 @@ def vectors_of(learner: Learner, source: str, arguments: Namespace) -> tuple[lis
             names += [str(place) for place in piece.places]
             found.append(learner.predict(piece.examples).answers())
     if not found:
-        raise UserError(f"{source}: there are no rows in it")
+        raise UserError(f"{source}: has no rows")
     return names, np.concatenate(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -32,8 +33,13 @@ def captioned(figure: Any, name: str, about: str) -> Any:
     if isinstance(figure, Figure):
         return _below(figure, about)
     if isinstance(figure, Image.Image):
-        return _around(figure, name.replace("_", " ").capitalize(), about)
+        return _around(figure, _title(name), about)
     return figure
+
+
+def _title(name: str) -> str:
+    """`Samples after epoch 5` of the file name `samples_epoch_0005`."""
+    return re.sub(r"_epoch_0*(\d+)$", r" after epoch \1", name).replace("_", " ").capitalize()
 
 
 def _below(figure: Figure, about: str) -> Figure:

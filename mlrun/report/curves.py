@@ -10,13 +10,14 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from mlrun.evaluation.selection import select
 from mlrun.report.numbers import number
-from mlrun.report.style import BLUE, GREEN, GREY, INK, ORANGE, new_axes, new_figure, styled
+from mlrun.report.style import BLUE, GREEN, GREY, INK, ORANGE, new_axes, new_figure, styled, text_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 STEPS = "train/steps"  # environment steps so far
+BOLD = 1.12  # width of bold letters relative to others
 COLOURS = {"train": BLUE, "val": ORANGE, "": GREEN}
 
 
@@ -62,8 +63,9 @@ def learning_curves(
     all_axes = new_axes(figure, 0.75, 0.6, 0.25, 0.85, rows, columns, gap_x=0.75, gap_y=0.95)
     for axes in all_axes[len(names) :]:
         axes.set_visible(False)
+    room = all_axes[0].get_position().width * figure.get_size_inches()[0]
     for axes, name in zip(all_axes, names):
-        _panel(axes, name, panels[name], best_epoch, f"val/{name}" == monitor or name == monitor, steps)
+        _panel(axes, name, panels[name], best_epoch, f"val/{name}" == monitor or name == monitor, steps, room)
     return figure
 
 
@@ -74,7 +76,9 @@ def _panel(
     best_epoch: int | None,
     monitored: bool,
     steps: Mapping[float, float],
+    room: float,
 ) -> None:
+    """Draws the curves of a metric. room: inches for the title."""
     for split, points in sorted(curves.items()):
         x, y = zip(*((steps.get(at, at), value) for at, value in points))
         marker = "o" if len(x) <= 15 else None  # a single epoch would be an invisible line
@@ -101,6 +105,8 @@ def _panel(
         if best is not None:
             axes.plot([at], [best], "o", markersize=9, markerfacecolor="none", markeredgecolor=INK, zorder=4)
             title = f"{name}: val {number(best)} at epoch {best_epoch:g}"
-    axes.set_title(title, fontweight="bold" if monitored else "normal")
+    size = 11.0
+    wanted = text_width([title], size) * (BOLD if monitored else 1.0)
+    axes.set_title(title, fontweight="bold" if monitored else "normal", fontsize=min(size, size * room / wanted))
     if len(curves) > 1:
         axes.legend(loc="best")

@@ -27,7 +27,7 @@ def point_strip(
     """
     columns = len(states)
     side = min(2.1, 10.5 / columns)
-    figure = new_figure(columns * side + 0.3, side + 0.85, title)
+    figure = new_figure(columns * side + 0.3, side + 0.85, f"{title} (grey: data)")
     centre = (data.max(0) + data.min(0)) / 2
     reach = max(
         float((data.max(0) - data.min(0)).max()) / 2 * 1.15, float(np.quantile(np.abs(states[0] - centre), 0.97))
@@ -37,7 +37,7 @@ def point_strip(
         bare(axes, "left", "bottom", "right", "top")
         last = at == columns - 1
         if last:
-            axes.plot(*data.T, ".", color=GREY, markersize=2, alpha=0.5)
+            axes.plot(*data.T, ".", color=GREY, markersize=1.8, alpha=0.35, markeredgewidth=0)
         axes.plot(
             *np.asarray(states[at]).T, ".", color=ORANGE if last else BLUE, markersize=1.8, alpha=0.6, markeredgewidth=0
         )

@@ -9,6 +9,7 @@ import numpy as np
 
 from mlrun.data.features import Vector
 from mlrun.data.module import RowData
+from mlrun.report.captions import explained
 from mlrun.report.film import Film
 
 if TYPE_CHECKING:
@@ -36,12 +37,17 @@ def picture(task: Unsupervised, data: DataModule, x: Tensor, columns: int | None
     """
     if task.makes_images:
         classes = getattr(task, "num_classes", 0)
-        return grid(task.natural(x), columns or (classes if 1 < classes <= MANY_CLASSES else None))
+        by_class = columns is None and 1 < classes <= MANY_CLASSES
+        names = getattr(data.target, "names", None)
+        ordered = f", a column for each class ({', '.join(names)})" if by_class and names else ""
+        return explained(grid(task.natural(x), classes if by_class else columns), f"{len(x)} samples{ordered}.")
     (name, *_) = data.inputs
     feature = data.features[name]
     if not isinstance(feature, Vector) or len(feature.names) < 2:
         return None
-    return scatter(task.natural(x), points_of(data))
+    real = points_of(data)
+    about = f"Blue: {len(x):,} samples. Grey: {min(len(real), REAL_POINTS):,} rows of the data."
+    return explained(scatter(task.natural(x), real), about)
 
 
 def points_of(data: DataModule) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +28,27 @@ def picture_grid(pictures: Sequence[Image], captions: Sequence[str], title: str,
 
 
 @styled
+def with_legend(figure: Figure, colours: Mapping[str, str], most: int = 30) -> Figure:
+    """The figure with a legend of classes to its right, for up to `most` of them; everything else keeps its size. colours: class -> colour."""
+    from matplotlib.patches import Patch
+
+    shown = dict(list(colours.items())[:most])
+    names = [shorten(name) for name in shown]
+    width, height = figure.get_size_inches()
+    wider = width + text_width(names) + 0.55
+    for axes in figure.axes:
+        box = axes.get_position(original=True)
+        axes.set_position((box.x0 * width / wider, box.y0, box.width * width / wider, box.height))
+    for text in figure.texts:
+        x, y = text.get_position()
+        text.set_position((x * width / wider, y))
+    figure.set_size_inches(wider, height)
+    patches = [Patch(color=colour, label=name) for name, colour in zip(names, shown.values())]
+    figure.legend(handles=patches, loc="upper left", bbox_to_anchor=(width / wider, 1 - 0.5 / height), handlelength=1.0)
+    return figure
+
+
+@styled
 def precision_recall(precision: np.ndarray, recalls: np.ndarray, class_names: Sequence[Any], title: str) -> Figure:
     """Precision over recall of each class, for up to CURVES classes, and their mean.
 
@@ -35,7 +56,7 @@ def precision_recall(precision: np.ndarray, recalls: np.ndarray, class_names: Se
     """
     known = [at for at in range(len(class_names)) if not np.isnan(precision[:, at]).any()]
     names = [f"{shorten(class_names[at])}, AP {number(float(precision[:, at].mean()))}" for at in known]
-    room = text_width(names) + 0.7
+    room = text_width(names) + 0.8
     figure = new_figure(4.9 + room, 4.6, title)
     (axes,) = new_axes(figure, 0.75, 0.6, room, 0.65)
     if len(known) <= CURVES:

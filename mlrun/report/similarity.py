@@ -42,14 +42,14 @@ def pair_roc(distances: np.ndarray, same: np.ndarray) -> Figure:
     """ROC of "the same class if the distance is below a threshold", with the equal error rate."""
     acceptance, rejection = error_rates(distances, same)
     error = equal_error_rate(distances, same)
-    figure = new_figure(4.9, 4.9, "Pairs: accepted or rejected")
+    figure = new_figure(5.6, 5.0, "Pairs: accepted or rejected")
     (axes,) = new_axes(figure, 0.75, 0.6, 0.3, 0.65)
     axes.plot([0, 1], [1, 0], color=GREY, linewidth=1, linestyle=(0, (1, 2)), label="equal errors")
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (4, 3)), label="chance")
     axes.plot(acceptance, 1 - rejection, color=BLUE, label=f"ROC, AUC {number(roc_auc(same, -distances))}")
     axes.plot([error], [1 - error], "o", color=ORANGE, label=f"equal error rate {number(error)}")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    axes.set(xlabel="different pairs accepted", ylabel="same pairs accepted")
+    axes.set(xlabel="false accept rate", ylabel="true accept rate")
     axes.legend(loc="lower right")
     return figure
 

@@ -172,11 +172,15 @@ def fold(index: int, total: int, metric: str = "", value: float | None = None, s
 def result_table(result: Any, stream: IO[str] | None = None) -> None:
     """Prints the result of a run: metrics (test first, then validation of the best epoch), times, run, next steps.
 
-    result: has metrics, status, run_id, directory, seconds (by phase), parameters, best_epoch, model, dataset, monitor.
+    result: has metrics, status, run_id, directory, seconds (by phase), parameters, best_epoch, model, dataset, monitor, and may have
+        loss_name and classes.
     """
     console = new_console(stream)
     metrics = with_one_loss(result.metrics, getattr(result, "loss_name", None))
-    splits, names = by_split({name: value for name, value in metrics.items() if not _is_recall(name)})
+    recalled = getattr(result, "classes", {})
+    splits, names = by_split(
+        {name: value for name, value in metrics.items() if name.rpartition("/")[2] not in recalled}
+    )
     details = _details(result)
     if console is None:
         lines = [(f"{split}/{name}" if split else name, number(splits[split][name]))
@@ -249,15 +253,14 @@ def by_split(metrics: Mapping[str, float]) -> tuple[dict[str, dict[str, float]],
     return splits, list(dict.fromkeys(name for values in splits.values() for name in values))
 
 
-def _is_recall(metric: str) -> bool:
-    return metric.rpartition("/")[2].startswith("recall_")
+def _recall_line(metrics: Mapping[str, float], classes: Mapping[str, str]) -> str:
+    """The recall of each class in the split that is shown first, or the lowest ones.
 
-
-def _recall_line(metrics: Mapping[str, float]) -> str:
-    """The recall of each class in the split that is shown first, or the lowest ones."""
-    splits, _ = by_split({name: value for name, value in metrics.items() if _is_recall(name)})
+    classes: name of the metric with a class's recall -> the class.
+    """
+    splits, _ = by_split({name: value for name, value in metrics.items() if name.rpartition("/")[2] in classes})
     of_split = next(iter(splits.values()), {})
-    recalls = [(name.removeprefix("recall_"), value) for name, value in of_split.items() if value == value]
+    recalls = [(classes[name], value) for name, value in of_split.items() if value == value]
     if len(recalls) <= LISTED_RECALLS:
         return ", ".join(f"{name} {number(value, 3)}" for name, value in recalls)
     lowest = sorted(recalls, key=lambda one: one[1])[:3]
@@ -266,7 +269,7 @@ def _recall_line(metrics: Mapping[str, float]) -> str:
 
 def _details(result: Any) -> list[tuple[str, str]]:
     details: list[tuple[str, str]] = []
-    if recalls := _recall_line(result.metrics):
+    if recalls := _recall_line(result.metrics, getattr(result, "classes", {})):
         details.append(("recall", recalls))
     seconds = dict(result.seconds or {})
     if seconds:

@@ -84,7 +84,7 @@ def subject(model: Mapping[str, Any], data: DataModule, part: str, rows: int | N
     rows = data.sizes.get(part) if rows is None else rows
     if not part:
         return title(model, data)
-    unit = "episodes" if hasattr(data, "observation") else "rows"
+    unit = ("episode" if hasattr(data, "observation") else "row") + "s" * (rows != 1)
     counted = f", {rows:,} {unit}" if rows else ""
     return f"{title(model, data)}, {part} split{counted}"
 

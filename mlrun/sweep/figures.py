@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.ticker import FuncFormatter
 
+from mlrun.report.captions import captioned
 from mlrun.report.style import BLUE, GREY, ORANGE, PALETTE, new_axes, new_figure, shorten, styled
 
 if TYPE_CHECKING:
@@ -21,14 +22,13 @@ PANELS = 6  # settings shown at most
 
 
 @styled
-def sweep_figure(
-    rows: Sequence[Mapping[str, Any]], settings: Sequence[Mapping[str, str]], title: str = "Sweep"
-) -> Figure:
+def sweep_figure(rows: Sequence[Mapping[str, Any]], settings: Sequence[Mapping[str, str]], command: str) -> Figure:
     """A panel per varied setting: a dot per job, a bar at the mean of each value.
 
     Args:
         rows: of `mlrun.sweep.record.columns`.
         settings: of each row: override -> value as text.
+        command: of the sweep, the caption.
     """
     monitors = [row["monitor"] for row in rows]
     monitor = max(set(monitors), key=monitors.count)
@@ -37,18 +37,20 @@ def sweep_figure(
     keys = [key for key in keys if len({chosen.get(key) for chosen, _ in pairs}) > 1][:PANELS]
     columns = max(1, min(3, len(keys)))
     count = max(1, math.ceil(len(keys) / columns))
-    figure = new_figure(max(5.0, 0.4 + 3.6 * columns), 0.9 + 2.9 * count, f"{title}: {monitor or 'value'}")
-    all_axes = new_axes(figure, 0.75, 0.85, 0.25, 0.7, count, columns, gap_x=0.75, gap_y=1.0)
+    figure = new_figure(max(6.0, 0.4 + 3.6 * columns), 0.9 + 2.9 * count, f"{monitor or 'value'} of {len(pairs)} jobs")
+    all_axes = new_axes(figure, 0.85, 0.85, 0.25, 0.7, count, columns, gap_x=0.75, gap_y=1.0)
+    for axes in all_axes[::columns]:
+        axes.set_ylabel(monitor or "value")
     if not keys:
         values = [value for _, value in pairs]
         all_axes[0].plot(range(1, len(values) + 1), values, "o", color=BLUE, markersize=4)
         all_axes[0].set_xlabel("job")
-        return figure
+        return captioned(figure, "sweep", command)
     for axes in all_axes[len(keys) :]:
         axes.set_visible(False)
     for axes, key in zip(all_axes, keys):
         _panel(axes, key, [(chosen.get(key, ""), value) for chosen, value in pairs if math.isfinite(value)])
-    return figure
+    return captioned(figure, "sweep", command)
 
 
 def _panel(axes: Axes, key: str, points: list[tuple[str, float]]) -> None:
@@ -72,14 +74,21 @@ def _panel(axes: Axes, key: str, points: list[tuple[str, float]]) -> None:
         )
         axes.set_xlim(-0.6, len(order) - 0.4)
     for place, text in zip(places, order):
-        axes.plot([place] * len(groups[text]), groups[text], "o", color=BLUE, markersize=4, alpha=0.7)
+        label = "job" if text == order[0] else None
+        axes.plot([place] * len(groups[text]), groups[text], "o", color=BLUE, markersize=4, alpha=0.7, label=label)
     means = [sum(groups[text]) / len(groups[text]) for text in order]
     if any(len(values) > 1 for values in groups.values()):
         line = "-" if numeric else "none"
-        axes.plot(
-            places, means, color=ORANGE, marker="_", markersize=16, markeredgewidth=2, linewidth=1, linestyle=line
-        )
-    axes.set_xlabel(key, color=GREY)
+        look: dict[str, Any] = {
+            "marker": "_",
+            "markersize": 16,
+            "markeredgewidth": 2,
+            "linewidth": 1,
+            "linestyle": line,
+        }
+        axes.plot(places, means, color=ORANGE, label="mean", **look)
+        axes.legend(loc="best")
+    axes.set_xlabel(f"{key} (log scale)" if axes.get_xscale() == "log" else key, color=GREY)
 
 
 def _number(text: str) -> float | None:

@@ -111,7 +111,10 @@ def leaderboards(
         if metric and not any(metric in run.metrics for run in compared):
             continue
         board = _board(compared, metric, by, mode)
-        boards.append(replace(board, dataset=dataset, problem=problem))
+        shown = (
+            board.shown if by or not dataset else [key for key in board.shown if key != "dataset"]
+        )  # the heading has it
+        boards.append(replace(board, dataset=dataset, problem=problem, shown=shown))
     return sorted((board for board in boards if board.rows), key=lambda board: -len(board.rows))
 
 
@@ -269,7 +272,7 @@ def _groups(runs: list[StoredRun], by: list[str] | None) -> Groups:
         return groups
     # The settings of thousands of runs are compared before any is sorted: most have the same names, and many the same values.
     alike: dict[tuple[Any, ...], list[StoredRun]] = {}
-    shown: dict[tuple[str, ...], list[str]] = {}  # names of parameters -> those that are no seeds
+    shown: dict[tuple[str, ...], list[str]] = {}  # names of parameters -> those that are not seeds
     for run in runs:
         names = tuple(run.params)
         kept = shown.get(names)

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import csv
-import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mlrun.config.overrides import as_command
+from mlrun.config.passwords import masked
 from mlrun.data.spreadsheet import safe_cell
 from mlrun.experiment.state import RunState
+from mlrun.report.numbers import duration, number
+from mlrun.report.terminal import short_path
 from mlrun.sweep import job as states
-from mlrun.sweep.display import count_states, ranked
+from mlrun.sweep.display import count_states, ranked, short_overrides
 from mlrun.sweep.job import Job
 from mlrun.sweep.journal import Journal
 from mlrun.tracking.directions import KIND, WALL
 from mlrun.tracking.recorder import KEY
 from mlrun.tracking.run import Run
 from mlrun.tracking.run_directory import read_record
+
+DESCRIBED = 20  # jobs in the description, at most
 
 
 class Record:
@@ -40,9 +45,9 @@ class Record:
         jobs: list[Job],
         directory: Path,
     ):
-        self.jobs, self.directory, self.journal = jobs, directory, journal
+        self.jobs, self.directory, self.journal, self.command = jobs, directory, journal, masked(as_command(argv))
         varied = " ".join(f"{key}={','.join(values)}" for key, values in grid.items())
-        tags = {KIND: "sweep", "command": shlex.join(["mlrun", *argv]), "jobs": len(jobs), "directory": directory}
+        tags = {KIND: "sweep", "command": self.command, "jobs": len(jobs), "directory": directory}
         params = {f"grid.{key}": ",".join(values) for key, values in grid.items()}
         name = f"sweep {varied}"[:200].strip()
         self.state = RunState(directory)
@@ -108,12 +113,13 @@ class Record:
                 "best.metric": best.monitor,
             }
             tags |= {f"best.{key}": value for key, _, value in (override.partition("=") for override in best.overrides)}
+        tags["mlflow.note.content"] = describe(self.command, count_text, self.jobs, self.directory)
         self.run.tags(tags)
         write_table(self.jobs, self.directory / "sweep.csv")
         self.run.artifact(self.directory / "sweep.csv")
         for path in artifacts:
             self.run.artifact(path, "figures" if path.suffix == ".png" else None)
-        for path in draw(self.jobs, self.directory):
+        for path in draw(self.jobs, self.directory, self.command):
             self.run.artifact(path, "figures")
         self.refused = self.run.close(status)
         self.state.update(status=status)
@@ -168,14 +174,29 @@ def write_table(jobs: list[Job], path: Path) -> None:
         writer.writerows({name: safe_cell(value) for name, value in row.items()} for row in rows)
 
 
+def describe(command: str, counts: str, jobs: Sequence[Job], directory: Path) -> str:
+    """The description of a sweep on its MLflow page, in Markdown: the command, and the best jobs."""
+    lines = [f"`{command}`", "", f"{len(jobs)} jobs: {counts}", ""]
+    best = [job for job in ranked(jobs) if job.state == states.FINISHED and job.objective is not None][:DESCRIBED]
+    if best:
+        lines += [f"| job | settings | {best[0].monitor} | time |", "| ---: | --- | ---: | ---: |"]
+    for job in best:
+        value = number(job.objective) if job.monitor == best[0].monitor else f"{number(job.objective)} ({job.monitor})"
+        settings = short_overrides(" ".join(job.overrides)).replace("|", "\\|")
+        lines.append(f"| {job.number} | `{settings}` | {value} | {duration(job.seconds)} |")
+    return "\n".join(
+        [*lines, "", "- table of all jobs: Artifacts → sweep.csv", f"- directory: `{short_path(directory)}`"]
+    )
+
+
 def best_of(jobs: list[Job]) -> Job | None:
     """The best finished job within the limits; None if there is none yet."""
     done = (job for job in jobs if job.state == states.FINISHED and job.accepted and job.objective is not None)
     return next(iter(ranked(list(done))), None)
 
 
-def draw(jobs: list[Job], directory: Path) -> list[Path]:
-    """Plots the watched metric against each varied setting. Returns the files; none if fewer than two jobs have a value."""
+def draw(jobs: list[Job], directory: Path, command: str) -> list[Path]:
+    """Plots the watched metric against each varied setting, above the command of the sweep. Returns the files; none if fewer than two jobs have a value."""
     done = [job for job in jobs if job.state == states.FINISHED and job.objective is not None]
     if len(done) < 2:
         return []
@@ -185,7 +206,9 @@ def draw(jobs: list[Job], directory: Path) -> list[Path]:
     path = directory / "sweep.png"
     save(
         sweep_figure(
-            [columns(job) for job in done], [dict(o.partition("=")[::2] for o in job.overrides) for job in done]
+            [columns(job) for job in done],
+            [dict(o.partition("=")[::2] for o in job.overrides) for job in done],
+            command,
         ),
         path,
     )

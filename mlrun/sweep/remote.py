@@ -58,7 +58,7 @@ def sweep(
     engine.begin_record(grid_of(batch))
     record = engine.record
     if record is None:
-        raise ConfigError("this is no configuration of mlrun: it has no model")
+        raise ConfigError("this is not a configuration of mlrun: it has no model")
     engine.display = Display(engine.jobs, len(jobs))
     todo = [job for job in jobs if not job.earlier]
     engine.display.show(f"sweep of {len(jobs)} jobs through {type(launcher).__name__}: {engine.directory}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
+from mlrun.config.overrides import as_command
 from mlrun.config.passwords import masked
 from mlrun.config.schema import check_settings
 from mlrun.errors import ConfigError, UserError
@@ -269,6 +270,7 @@ class Search:
             if self._complete():
                 self.sweep.closing = "select.subject_to: no trial is within the limits"
             return []
+        from mlrun.report.captions import captioned
         from mlrun.report.figures import save
         from mlrun.sweep.search_figures import history_figure, importance_figure
 
@@ -279,11 +281,13 @@ class Search:
         trials = len(self.study.get_trials(deepcopy=False))
         preset.write_text(best_yaml(trial.user_attrs[OVERRIDES], groups, value, trials), encoding="utf-8")
         made = [preset]
+        metric = next((job.monitor for job in self.sweep.jobs if job.monitor), "monitored metric")
+        command = masked(as_command(self.sweep.journal.sweep.get("argv", [])))
         for name, figure in (("history", history_figure), ("importance", importance_figure)):
-            drawn = figure(self.study)
+            drawn = figure(self.study, metric)
             if drawn is not None:
                 made.append(self.sweep.directory / f"{name}.png")
-                save(drawn, made[-1])
+                save(captioned(drawn, name, command), made[-1])
         directory = os.path.relpath(self.sweep.directory)
         self.sweep.closing = f"best: mlrun --config-dir {directory} experiment=best"
         return made

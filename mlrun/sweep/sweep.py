@@ -327,7 +327,7 @@ class Sweep:
         jobs = [job.number for job in self.jobs if job.state in states.ENDED and Spool(job.directory).exists]
         missing = [f"job{'s' * (len(jobs) > 1)} {', '.join(map(str, jobs))}"] if jobs else []
         missing += [f"the sweep's own run ({record.refused})"] if record.refused else []
-        return f"MLflow has not received everything of {' and '.join(missing)}" if missing else ""
+        return f"MLflow has not received all data of {' and '.join(missing)}" if missing else ""
 
     def close(self) -> None:
         """Ends the server; safe to call twice."""

@@ -42,7 +42,7 @@ class Detection(Task):
     def __init__(self, network: nn.Module, score_threshold: float = 0.05, nms_iou: float = 0.5, most: int = 100):
         super().__init__()
         if not hasattr(network, "detect"):
-            raise ConfigError(f"model.network: {type(network).__name__} is no detector")
+            raise ConfigError(f"model.network: {type(network).__name__} is not a detector")
         self.network, self.score_threshold, self.nms_iou, self.most = network, score_threshold, nms_iou, most
 
     def loss(self, batch: Batch) -> Loss:

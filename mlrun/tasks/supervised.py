@@ -1,4 +1,4 @@
-"""Classification and regression: prediction of a label or a value."""
+"""Classification and regression: prediction of a label, a value or several values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Supervised(Task):
 
     Args:
         network: maps the inputs of a batch to scores (batch, num_outputs).
-        target: "label" or "value", the kind of the dataset's target.
+        target: "label", "value" or "values", the kind of the dataset's target.
         target_std: standard deviation of the raw target in its unit; the network learns the standardized target, metrics are in that unit.
         loss: "auto": cross-entropy for labels, the mean squared error for values.
         label_smoothing: fraction of the target probability that is spread over all classes (Szegedy et al. 2016).
@@ -37,16 +37,17 @@ class Supervised(Task):
         label_smoothing: float = 0.0,
     ):
         super().__init__()
-        if target not in ("label", "value"):
-            raise ConfigError(f"model: predicts a label or a value, and this dataset's target is of kind {target}")
+        if target not in ("label", "value", "values"):
+            hint = "; for several labels per row: model=multi_label" if target == "labels" else ""
+            raise ConfigError(f"model: predicts a label or values, and this dataset's target is of kind {target}{hint}")
         self.network = network
-        self.classifies = target == "label"
+        self.classifies, self.has_several = target == "label", target == "values"
         self.target_std = target_std
         self.criterion_name = ("cross_entropy" if self.classifies else "mse") if loss == "auto" else loss
         if self.criterion_name == "cross_entropy" and not self.classifies:
             raise ValueError("loss=cross_entropy needs classes; this dataset has values to predict (loss=mse).")
         self.label_smoothing = label_smoothing
-        self.monitor = "accuracy" if self.classifies else "rmse"
+        self.monitor = {"label": "accuracy", "value": "rmse", "values": "r2"}[target]
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", None, persistent=False)  # only training needs them
 
@@ -65,7 +66,7 @@ class Supervised(Task):
 
     def criterion(self, scores: Tensor, y: Tensor) -> Tensor:
         """Mean loss of scores (batch, num_outputs) against classes (batch,) int64, class probabilities (batch, num_outputs) float32,
-        or standardized values (batch,) float32."""
+        or standardized values (batch,) or (batch, num_outputs) float32."""
         if self.criterion_name == "cross_entropy":
             return F.cross_entropy(scores, y, self.class_weights, label_smoothing=self.label_smoothing)
         if self.classifies:
@@ -74,7 +75,7 @@ class Supervised(Task):
                 return F.mse_loss(scores, targets)
             weights = (targets * self.class_weights).sum(1, keepdim=True)
             return (weights * (scores - targets) ** 2).mean() / weights.mean()
-        return F.mse_loss(scores.squeeze(1), y)
+        return F.mse_loss(scores if y.ndim == 2 else scores.squeeze(1), y)
 
     def loss(self, batch: Batch) -> Loss:
         y, scores = batch["labels"], self.feed(batch)
@@ -91,13 +92,15 @@ class Supervised(Task):
         return Loss(value, len(y), sums)
 
     def summarize(self, means: dict[str, float]) -> dict[str, float]:
-        return means if self.classifies or not means else {**means, "rmse": means["loss"] ** 0.5 * self.target_std}
+        if self.classifies or self.has_several or not means:  # several values have no unit in common
+            return means
+        return {**means, "rmse": means["loss"] ** 0.5 * self.target_std}
 
     def predict(self, batch: Batch) -> Outputs:
-        """`probabilities` (batch, num_outputs), or standardized `values` (batch,)."""
+        """`probabilities` (batch, num_outputs), or standardized `values`: (batch,), or (batch, num_outputs) if there are several."""
         scores = self.feed(batch).float()
         if not self.classifies:
-            return {"values": scores.squeeze(1)}
+            return {"values": scores if self.has_several else scores.squeeze(1)}
         if self.criterion_name == "cross_entropy":
             # three times as fast as softmax(1) for few classes
             return {"probabilities": scores.t().softmax(0).t()}

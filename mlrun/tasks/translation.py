@@ -124,7 +124,7 @@ def beginning(source: Tensor) -> Tensor:
 
 
 def cross_entropy(scores: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Mean over the tokens that are no padding. scores: (batch, targets, vocabulary); labels: (batch, targets)."""
+    """Mean over the tokens that are not padding. scores: (batch, targets, vocabulary); labels: (batch, targets)."""
     return F.cross_entropy(scores.flatten(0, 1), labels.flatten(), ignore_index=PAD, label_smoothing=label_smoothing)
 
 

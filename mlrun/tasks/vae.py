@@ -31,7 +31,7 @@ class VAE(Generation):
         input_shape: see `Unsupervised`.
         likelihood: "bernoulli", for data in [0, 1], or "gaussian".
         binarize: what is learned: "sampled" draws each pixel anew as 0 or 1 with its grey value as probability (Salakhutdinov and
-            Murray 2008), "threshold" cuts at 1/2, "none" keeps grey values, for which the Bernoulli terms are no likelihood.
+            Murray 2008), "threshold" cuts at 1/2, "none" keeps grey values, for which the Bernoulli terms are not a likelihood.
             Only of the Bernoulli likelihood.
         deviation: of the Gaussian likelihood; None: one number, learned.
         beta: weight of the KL divergence (Higgins et al. 2017).

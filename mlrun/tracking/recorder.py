@@ -215,6 +215,7 @@ class Recorder:
         requirements: list[str],
         flavors: dict[str, dict[str, Any]],
         columns: list[tuple[str, str]] | None = None,
+        description: str | None = None,
     ) -> None:
         """Logs the learner saved in `directory` as the MLflow model `model`, with signature and input example.
 
@@ -225,6 +226,7 @@ class Recorder:
             requirements: of pip.
             flavors: MLflow flavor -> its entries; files are relative to `directory`.
             columns: (name, kind) of a table whose columns differ in type; None if the input is an array of numbers.
+            description: of the model, in Markdown.
         """
         import shutil
         import tempfile
@@ -245,6 +247,8 @@ class Recorder:
         tags: dict[str, str] = {
             key: run.data.tags[key] for key in ("model", "dataset", "family") if key in run.data.tags
         }
+        if description:
+            tags["mlflow.note.content"] = description
         logged = self.client.create_logged_model(
             self.experiment_id, name="model", source_run_id=self.run_id, tags={"run": str(run.info.run_name), **tags}
         )

@@ -121,9 +121,10 @@ class Run:
         requirements: list[str],
         flavors: dict[str, dict[str, Any]],
         columns: list[tuple[str, str]] | None = None,
+        description: str | None = None,
     ) -> None:
         """Logs the learner saved in `directory` as an MLflow model; see `Recorder.model`."""
-        self._send("model", str(directory), example, prediction, requirements, flavors, columns)
+        self._send("model", str(directory), example, prediction, requirements, flavors, columns, description)
 
     def close(self, status: str) -> str | None:
         """Ends the run as FINISHED, FAILED or KILLED after everything sent is written. Returns what MLflow refused, if anything."""

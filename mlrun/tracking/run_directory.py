@@ -77,7 +77,7 @@ def locked(directory: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
         try:
             lock.acquire(timeout=0 if _is_alive(read_record(directory).get("process")) else seconds)
         except Timeout:
-            raise UserError(f"{directory}: this run is still going on in another process") from None
+            raise UserError(f"{directory}: this run is still active in another process") from None
     try:
         yield
     finally:

@@ -228,9 +228,13 @@ class Checkpoints(Checkpoint):
             if not full:
                 raise
             _remove(beside)
-            kept = f"that of the epoch before is intact: {last}" if last.exists() else "there is none yet"
+            kept = (
+                f"the checkpoint of the previous epoch is intact: {last}"
+                if last.exists()
+                else "there is no earlier one"
+            )
             raise UserError(
-                f"the checkpoint could not be written to {self.folder}: {_reason(error)}; {kept}. Make room, then mlrun resume {self.folder.parent}"
+                f"the checkpoint could not be written to {self.folder}: {_reason(error)}; {kept}. Free some space, then mlrun resume {self.folder.parent}"
             ) from error
 
     def _restore_best(self, trainer: Trainer) -> None:

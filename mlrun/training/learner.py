@@ -33,7 +33,7 @@ from mlrun.networks.layers.lora import adapter_state, merged_state
 from mlrun.predictions.learner import Evaluation, Learner, Training, features_of
 from mlrun.predictions.query import Query, make_queries
 from mlrun.report.notify import notify
-from mlrun.report.view import make_views
+from mlrun.report.view import make_views, title
 from mlrun.tasks.task import Task
 from mlrun.tasks.validation import Validation, as_arrays
 from mlrun.training.adapting import Adapting, find_run
@@ -67,7 +67,7 @@ KEPT = (
     "extra_evaluators",
     "figures",
     "monitor",
-)  # keys of a model's YAML that are no arguments of its task, but that a stored model needs
+)  # keys of a model's YAML that are not arguments of its task, but that a stored model needs
 
 
 class NetworkLearner(Learner):
@@ -196,7 +196,8 @@ class NetworkLearner(Learner):
         """One training, from the start or from a checkpoint. accumulate: batches in place of one, on top of what the configuration says."""
         resumed = None if resume is None else self._read(resume, data)
         settings = flatten(relevant(self.cfg))
-        reporter = Reporter(run, progress, self.monitor, self.mode, self.views, directory, settings)
+        about = title(self.recipe["model"], data)
+        reporter = Reporter(run, progress, self.monitor, self.mode, self.views, directory, about, settings)
         batches = {"size": getattr(data, "batch_size", None), "accumulate": accumulate}
         checkpoints, others = self._callbacks(directory, data, reporter, resumed, batches)
         if self.cfg["trainer"].get("profile"):
@@ -236,7 +237,7 @@ class NetworkLearner(Learner):
             except OutOfMemory as error:
                 if data.batch_size < 2:
                     raise
-                said = f"{error.what}; going on with batches of {data.batch_size // 2}, {2 * accumulate} of them for one update"
+                said = f"{error.what}; continuing with batches of {data.batch_size // 2}, {2 * accumulate} of them accumulated per update"
             notify(said, logging.WARNING)
             data.batch_size, accumulate = data.batch_size // 2, 2 * accumulate
             self.trainer = None

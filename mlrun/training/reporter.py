@@ -32,6 +32,7 @@ class Reporter(Callback):
         monitor, mode: name of the watched metric, and "max" or "min".
         views: what is drawn in the course of the training.
         directory: of the run; pictures are written to its `figures`.
+        about: the caption of the pictures, such as "gan on digits".
         settings: dotted keys and their values, for the loggers of `trainer.loggers`.
     """
 
@@ -43,10 +44,11 @@ class Reporter(Callback):
         mode: str,
         views: Sequence[View],
         directory: Path,
+        about: str,
         settings: Mapping[str, Any] | None = None,
     ):
         self.settings = dict(settings or {})
-        self.run, self.progress, self.directory = run, progress, directory
+        self.run, self.progress, self.directory, self.about = run, progress, directory, about
         self.monitor, self.mode, self.views = monitor, mode, list(views)
         self.history: dict[str, list[tuple[int, float]]] = {}  # metric -> (epoch, value); epochs count from 1
         self.rates: list[float] = []  # of each optimizer, in the last batch of the epoch
@@ -99,8 +101,10 @@ class Reporter(Callback):
 
     def _draw(self, task: LightningModule, epoch: int, last: bool) -> None:
         for name, picture in (one for view in self.views for one in view.epoch(task, epoch, last)):
+            from mlrun.report.captions import captioned
             from mlrun.report.figures import save
 
+            picture = captioned(picture, name, self.about)
             path = self.directory / "figures" / f"{name}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             own = getattr(picture, "save", None)

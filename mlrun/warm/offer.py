@@ -38,6 +38,6 @@ def offer() -> None:
         return
     if count == RUNS:
         print(
-            f"mlrun: most of a short run is imports. `mlrun warm` does them once for all commands ({client.OFF}=0: no such line)",
+            f"mlrun: a short run spends most of its time on imports; `mlrun warm` does them once for all later commands ({client.OFF}=0 hides this line)",
             file=sys.stderr,
         )

@@ -23,7 +23,7 @@ def explained(*overrides, config_dir=None):
         ("optim=admm", "did you mean 'adam'?"),
         ("modle=mlp", "modle: there is no such group or key — did you mean 'model'?"),
         ("sede=1", "sede: there is no such group or key — did you mean 'seed'?"),
-        ("optim.lrr=1", "optim.lrr: torch.optim.Adam takes no 'lrr' — did you mean 'optim.lr'?"),
+        ("optim.lrr=1", "optim.lrr: torch.optim.Adam does not accept 'lrr' — did you mean 'optim.lr'?"),
         ("optm.lr=1", "optm.lr: there is no such key — did you mean 'optim.lr'?"),
         ("optim.foreach=true", "add it: +optim.foreach=true"),
         ("trainer.max_epoch=1", "did you mean 'trainer.max_epochs'?"),
@@ -32,10 +32,10 @@ def explained(*overrides, config_dir=None):
         ("=3", "there is no key before"),
         ("model=", "model=: which model?"),
         ("model=3", "there is no model of that name"),
-        ("+optim.lr=1", "optim.lr is there already: write optim.lr=1"),
-        ("+model=mlp", "model is chosen already: write model=mlp"),
+        ("+optim.lr=1", "optim.lr already exists: write optim.lr=1"),
+        ("+model=mlp", "model is already chosen: write model=mlp"),
         ("~optim.lrr", "there is no optim.lrr to delete — did you mean 'optim.lr'?"),
-        ("+optim.lrr=1", "torch.optim.Adam takes no 'lrr' — did you mean 'lr'?"),
+        ("+optim.lrr=1", "torch.optim.Adam does not accept 'lrr' — did you mean 'lr'?"),
     ],
 )
 def test_one_problem(override, message):

@@ -243,7 +243,7 @@ FAULTS = {
     ),
     "typing error": (
         "n,y\n" + rows(lambda i: f"{'2x' if i == 7 else i},{i % 2}"),
-        r"1 of 40 values not, such as '2x' in line 9.*drop=\[n\].*categorical=\[n\]",
+        r"1 of 40 values are not, such as '2x' in line 9.*drop=\[n\].*categorical=\[n\]",
     ),
     "target alone": ("y\n" + rows(lambda i: str(i % 2)), "no columns are left"),
 }

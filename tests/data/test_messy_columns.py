@@ -166,7 +166,7 @@ def test_times_of_day_become_the_hour(tmp_path):
 def test_an_ambiguous_date_is_reported_and_can_be_set(tmp_path):
     lines = ["day,size,y", *(f"{i % 12 + 1:02}/{i % 11 + 1:02}/2020,{i},{i % 2}" for i in range(40))]
     data = table(tmp_path, lines)
-    assert "read as month/day/year; else: dataset.date_format=%d/%m/%Y" in notes(data)
+    assert "read as month/day/year; if that is wrong: dataset.date_format=%d/%m/%Y" in notes(data)
     assert data.content.columns["row"]["day"].iloc[1] == pd.Timestamp(2020, 2, 2)
     data = table(tmp_path, lines, date_format="%d/%m/%Y")
     assert data.content.columns["row"]["day"].iloc[11] == pd.Timestamp(2020, 1, 12)
@@ -207,10 +207,10 @@ def test_rows_without_a_target_of_a_second_file(tmp_path):
 
 def test_typing_errors_quote_the_file(tmp_path):
     lines = ["price;y", *(f"{'12,5o' if i == 7 else f'{i + 1}.000,5'};{i % 2}" for i in range(40))]
-    with pytest.raises(DataError, match=r"numbers, but 1 of 40 values not, such as '12,5o' in line 9"):
+    with pytest.raises(DataError, match=r"numbers, but 1 of 40 values are not, such as '12,5o' in line 9"):
         table(tmp_path, lines)
     lines = ["day;y", *(f"{'31.02.2020' if i == 7 else f'{i % 28 + 1}.01.2020'};{i % 2}" for i in range(40))]
-    with pytest.raises(DataError, match=r"dates, but 1 of 40 values not, such as '31.02.2020' in line 9"):
+    with pytest.raises(DataError, match=r"dates, but 1 of 40 values are not, such as '31.02.2020' in line 9"):
         table(tmp_path, lines)
 
 

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mlrun.networks.generative.discriminators import ConvDiscriminator, DenseDiscriminator
 from mlrun.networks.generative.encoders import ConvEncoder, DenseEncoder
@@ -42,10 +43,12 @@ def test_a_saved_model_predicts_and_draws_the_same(name, tmp_path):
     names = [figure for figure, _ in figures(learner, data, evaluation)]
     assert "animation" in names and len(names) == len(set(names))
     assert ("vectors" in names) == ("vae" in name or "autoencoder" in name)  # the codes of the test rows
-    assert sorted(path.stem for path in (tmp_path / "figures").glob("samples_epoch_*.png")) == [
-        "samples_epoch_0001",
-        "samples_epoch_0002",
-    ]
+    pictures = sorted((tmp_path / "figures").glob("*_epoch_*.png"))
+    prefix = "restored" if "autoencoder" in name else "samples"
+    assert [path.stem for path in pictures] == [f"{prefix}_epoch_0001", f"{prefix}_epoch_0002"]
+    for path in pictures:
+        with Image.open(path) as drawn:  # below its title and above its caption
+            assert drawn.width >= 600 and drawn.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32)])

@@ -101,7 +101,7 @@ def test_out_of_memory_is_one_line_and_smaller_batches_give_the_same(workplace, 
     )
     child = begin("halved", *greedy, "trainer.auto_batch=true")
     assert child.wait() == 0, child.output
-    assert "batches of 16, 4 of them for one update" in child.output
+    assert "batches of 16, 4 of them accumulated per update" in child.output
     assert begin("whole", *options).wait() == 0
     for name, value in weights(workplace / "whole").items():
         torch.testing.assert_close(weights(workplace / "halved")[name], value, atol=1e-4, rtol=1e-3)

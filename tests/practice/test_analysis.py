@@ -128,7 +128,7 @@ def test_gaps_within_chance_do_not_matter():
     gaps = diagnose({"train": 0.02, "train_dev": 0.04, "val": 0.03, "test": 0.05}, rows, human=0.015)
     assert not any(gap.matters for gap in gaps)
     gaps = diagnose({"train": 0.02, "train_dev": 0.02, "val": 0.02, "test": 0.2}, rows, human=0.01)
-    assert [gap.name for gap in gaps if gap.matters] == ["over-fitting to dev"]
+    assert [gap.name for gap in gaps if gap.matters] == ["overfitting to the dev set"]
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------

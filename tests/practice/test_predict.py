@@ -190,7 +190,7 @@ def test_no_rows(finished, tmp_path, capsys):
     for name, text in (("new.csv", ",".join(NAMES) + "\n"), ("new.jsonl", "")):
         (tmp_path / name).write_text(text)
         assert dispatch(["predict", str(finished(*NETWORK)), str(tmp_path / name)]) == 1
-        assert f"{name}: there are no rows in it" in capsys.readouterr().err
+        assert f"{name}: has no rows" in capsys.readouterr().err
 
 
 def test_pipes(finished, tmp_path):

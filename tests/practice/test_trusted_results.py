@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 
 from mlrun.cli import dispatch
 from mlrun.errors import DataError
 from mlrun.evaluation.diagnosis import diagnose
+from mlrun.report import terminal
 from mlrun.sweep.leaderboard import leaderboard
 from mlrun.tracking.read import find_runs, metric_histories, read_run
 from tests.practice.conftest import NETWORK
@@ -148,10 +151,22 @@ def test_a_run_is_named_after_its_file_and_target(experiment, workplace):
     assert read_run(experiment(*given, "tracking.run_name=mine").run_id).name == "mine"
 
 
+def test_classes_have_their_own_names_and_the_problem_that_was_found(experiment, workplace):
+    rows = [f"{i},{('<5', '>5', 'no (way)')[i % 3]}" for i in range(90)]
+    (workplace / "answers.csv").write_text("a,answer\n" + "\n".join(rows))
+    given = ["model=naive_bayes", "dataset=csv", "dataset.path=answers.csv"]
+    for further in ([], ["trainer=kfold", "trainer.folds=2"]):
+        result = experiment(*given, *further)
+        assert read_run(result.run_id).tags["problem"] == "classification"
+        stream = io.StringIO()
+        terminal.result_table(result, stream=stream)
+        (line,) = (line for line in stream.getvalue().splitlines() if line.startswith("recall"))
+        assert all(f"{name} " in line for name in ("<5", ">5", "no (way)")) and "recall_" not in stream.getvalue()
+
+
 def test_the_summary_says_what_is_used_and_what_is_left_out(workplace, capsys):
     from mlrun.config.compose import compose
     from mlrun.experiment.run import run
-    from mlrun.report import terminal
 
     lines = ["id,built,area,flag,note,price,sold"]
     lines += [
@@ -163,7 +178,7 @@ def test_the_summary_says_what_is_used_and_what_is_left_out(workplace, capsys):
     run(compose(given), workplace / "run", given, report=terminal)
     said = capsys.readouterr().out
     assert "houses.csv: sold, classification, 42 train / 14 val / 14 test" in said
-    assert "1 number, 1 boolean, 1 date, 1 category" in said
+    assert "1 number, 1 boolean, 1 date (year, month, day, weekday, elapsed), 1 category" in said
     assert "sold: no 85.7%, yes 14.3% (positive: yes)" in said
     assert "id (looks like an ID: every value is unique), price (dataset.drop)" in said
     assert "baseline_accuracy" in said and "recall" in said and "recall_yes" not in said

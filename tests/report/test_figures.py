@@ -66,6 +66,32 @@ def test_learning_curves_of_hardly_any_epoch(history, tmp_path):
     figures.save(figures.learning_curves(history, "val/loss"), tmp_path / "curves.png")
 
 
+def test_long_names_of_metrics_fit_their_panels():
+    name = "a_metric_with_a_rather_long_name_of_its_own"
+    history = {f"{split}/{metric}": [(1, 0.7), (2, 0.61234)] for split in ("train", "val") for metric in ("loss", name)}
+    figure = figures.learning_curves(history, f"val/{name}", "min", best_epoch=2)
+    renderer = figure.canvas.get_renderer()
+    titles = [axes.title.get_window_extent(renderer) for axes in figure.axes] + [
+        axes._left_title.get_window_extent(renderer) for axes in figure.axes
+    ]
+    assert max(title.x1 for title in titles) <= figure.bbox.width
+
+
+def test_masks_have_a_legend_of_their_classes():
+    from PIL import Image
+
+    from mlrun.report.scenes import picture_grid, with_legend
+
+    pictures = [Image.new("RGB", (32, 32))] * 3
+    figure = picture_grid(pictures, ["image", "true", "3 % wrong"], "Image, true mask, predicted mask", columns=3)
+    before = figure.axes[0].get_window_extent().bounds[2:]
+    figure = with_legend(figure, {"road": "#0072B2", "a class with a long name": "#D55E00"})
+    np.testing.assert_allclose(figure.axes[0].get_window_extent().bounds[2:], before)  # nothing shrinks
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()][0] == "road"
+    assert legend.get_window_extent(figure.canvas.get_renderer()).x1 <= figure.bbox.width
+
+
 def test_confusion_matrix_writes_counts_and_row_shares(tmp_path):
     counts = np.array([[8, 2, 0], [0, 5, 0], [1, 0, 999]])
     figure = figures.confusion_matrix(counts, ["cat", "dog", "a_$b$"])
@@ -308,3 +334,17 @@ def test_captions_say_what_a_figure_shows(about):
     picture = captioned(small, "nearest_rows", about)
     assert picture.width >= WIDTH and picture.height > 6 * 20  # enlarged, with room for the texts
     assert len(set(picture.crop((0, 0, picture.width, 40)).tobytes())) > 2  # a title
+
+
+def test_figures_of_sweeps_name_the_metric_the_jobs_and_the_command():
+    from mlrun.sweep.figures import sweep_figure
+
+    settings = [{"optim.lr": rate, "seed": seed} for rate in ("0.001", "0.1") for seed in ("1", "2")]
+    rows = [{"monitor": "val/accuracy", "objective": 0.9 - place / 10} for place in range(4)]
+    figure = sweep_figure(rows, settings, "mlrun -m optim.lr=0.001,0.1 seed=1,2")
+    texts = [text.get_text() for text in figure.texts]
+    assert "val/accuracy of 4 jobs" in texts and "mlrun -m optim.lr=0.001,0.1 seed=1,2" in texts
+    first, second = figure.axes
+    assert (first.get_xlabel(), second.get_xlabel()) == ("optim.lr (log scale)", "seed")
+    assert first.get_ylabel() == "val/accuracy" and figure.get_size_inches()[0] * figure.dpi >= 600
+    assert [text.get_text() for text in first.get_legend().get_texts()] == ["job", "mean"]

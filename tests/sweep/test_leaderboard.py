@@ -249,6 +249,7 @@ def test_datasets_and_problems_are_kept_apart():
     ]
     boards = leaderboards([*runs, on("iris", "similarity", "a", 0.1)])
     assert [(board.dataset, board.problem, len(board.rows)) for board in boards][0] == ("iris", "classification", 2)
+    assert all(board.shown == ["model"] for board in boards)  # the heading names the dataset
     assert len(boards) == 3 and all(len({row.keys["dataset"] for row in board.rows}) == 1 for board in boards)
 
 

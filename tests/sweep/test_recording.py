@@ -24,7 +24,7 @@ def test_a_sweep_without_a_server_runs_and_sync_sends_everything(workspace):
         *command, "tracking.experiment=alone", MLFLOW_TRACKING_URI=NOBODY, MLFLOW_HTTP_REQUEST_MAX_RETRIES="0"
     )
     assert status == 1 and "Traceback" not in err, out + err
-    assert "2 finished" in out and "MLflow has not received everything of jobs 0, 1 and the sweep's own run" in out
+    assert "2 finished" in out and "MLflow has not received all data of jobs 0, 1 and the sweep's own run" in out
     assert "mlrun sync outputs/alone" in out
     assert all(job["state"] == "finished" for job in workspace.jobs("outputs/alone").values())
     status, out, err = workspace.mlrun(
@@ -71,7 +71,7 @@ def test_a_killed_recorder_is_reported(workspace):
     os.kill(recorder, signal.SIGKILL)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1, out + err
-    assert "MLflow has not received everything of the sweep's own run (the recording process ended early)" in out
+    assert "MLflow has not received all data of the sweep's own run (the recording process ended early)" in out
     status, out, err = workspace.mlrun("sync", "outputs/recorder")
     assert status == 0, out + err
     assert workspace.children("recorder")[1][0] == "FINISHED"

@@ -22,8 +22,9 @@ from mlrun.data.datasets.table_columns import (
     number_format,
     texts_of,
 )
-from mlrun.data.features import BOOLEAN, CATEGORY, DATE, NUMBER, Feature, Label, Labels, Row, Value
+from mlrun.data.features import BOOLEAN, CATEGORY, DATE, NUMBER, Feature, Label, Labels, Row, Value, Values
 from mlrun.data.module import ArrayData, Content
+from mlrun.data.preprocess.columns import date_parts
 from mlrun.data.readers.cells import GROUPING, MARKS
 from mlrun.data.readers.columns import as_columns, as_numbers
 from mlrun.data.readers.table import check_path, is_text_file, line_numbers, read_table, separator_of
@@ -37,13 +38,13 @@ PLURALS = {NUMBER: "numbers", BOOLEAN: "booleans", DATE: "dates", CATEGORY: "cat
 
 
 class CsvFile(ArrayData):
-    """Columns `row` (a DataFrame, see `Row`) and `label`, `value` or, for several targets, `labels`.
+    """Columns `row` (a DataFrame, see `Row`) and `label`, `value` or, for several targets, `labels` or `values`.
 
     What each column holds is inferred from the file, see `table_columns`, unless a stored model says how it reads them (`follow`).
 
     Args:
         path: .csv, .tsv (or gzipped), .parquet.
-        target: column to predict (default: the last); a list of binary columns makes a multi-label target.
+        target: column to predict (default: the last); a list of columns: several labels if all are binary, else several values.
         drop: columns to leave out.
         categorical: columns to treat as categories even if they hold numbers, dates or many distinct texts.
         keep: columns to use even if they look like IDs.
@@ -103,6 +104,9 @@ class CsvFile(ArrayData):
         if isinstance(target, (Label, Value)):
             self.wanted = self.wanted or [target.column]
             self.problem = "classification" if isinstance(target, Label) else "regression"
+        if isinstance(target, (Labels, Values)):
+            self.wanted = self.wanted or list(target.classes if isinstance(target, Labels) else target.names)
+            self.problem = "multi_label" if isinstance(target, Labels) else "regression"
 
     def read(self) -> Content:
         self.path = check_path(self.path)
@@ -250,16 +254,26 @@ class CsvFile(ArrayData):
         return line_numbers(self.path, rows[:5], self.encoding, self.separator) + (", ..." if len(rows) > 5 else "")
 
     def _targets(self, frame: pd.DataFrame, names: Sequence[str]) -> tuple[np.ndarray, Feature]:
-        """(rows, classes) bool of several binary columns. Raises DataError."""
-        held = np.zeros((len(frame), len(names)), dtype=bool)
+        """((rows, targets) bool of binary columns, or numbers of others, their feature), after determining `problem`. Raises DataError."""
+        held = np.zeros((len(frame), len(names)))
         for at, name in enumerate(names):
-            values = as_numbers(frame[name])
-            if values is None or not np.isin(values, (0.0, 1.0)).all():
+            written = number_format(frame[name], self._rules)
+            values = None if written is None else as_numbers(frame[name], written)
+            if values is None or not (np.abs(values) <= LARGEST).all():
                 raise DataError(
-                    f"{self.path}: {name!r} is one of several targets, which must hold 0 and 1 (or true and false) in every row"
+                    f"{self.path}: {name!r} is one of several targets, which must be numbers in every row: 0 and 1 (or true and false) in "
+                    f"all of them for several labels, any numbers for several values"
                 )
-            held[:, at] = values == 1
-        return held, Labels(list(names))
+            held[:, at] = values
+        if self.problem != "regression" and np.isin(held, (0.0, 1.0)).all():
+            self.problem = "multi_label"
+            return held.astype(bool), Labels(list(names))
+        if self.problem == "classification":
+            raise DataError(
+                f"{self.path}: several targets of classes must hold 0 and 1 (or true and false) in every row"
+            )
+        self.problem = "regression"
+        return held, Values(list(names))
 
     def _target(self, column: pd.Series, name: str) -> tuple[np.ndarray, Feature]:
         """(values or class indices, their feature), after determining `problem`."""
@@ -304,7 +318,7 @@ class CsvFile(ArrayData):
             if distinct > MANY and distinct > len(column) / 2:
                 raise DataError(
                     f"{self.path}: the target {name!r} has {distinct} different texts in {len(column)} rows, "
-                    f"which are no classes; choose another dataset.target"
+                    f"too many to be classes; choose another dataset.target"
                 )
             column = column.astype(str)
         elif whole and np.abs(values).max() < 2**53:
@@ -332,8 +346,10 @@ class CsvFile(ArrayData):
     def summary(self) -> list[tuple[str, str]]:
         self.prepare()
         kinds = list(self.found.kinds.values())
-        held = [f"{kinds.count(kind)} {_plural(kind, kinds.count(kind))}" for kind in PLURALS if kind in kinds]
-        lines = [("columns", ", ".join(held)), *super().summary]
+        held = {kind: f"{kinds.count(kind)} {_plural(kind, kinds.count(kind))}" for kind in PLURALS if kind in kinds}
+        if DATE in held:
+            held[DATE] += f" ({self._date_features()})"
+        lines = [("columns", ", ".join(held.values())), *super().summary]
         out = [f"{name} ({why})" for name, why in self.found.left_out.items()]
         out += [f"{name} (dataset.drop)" for name in self.drop]
         if self._kept is not None:
@@ -342,6 +358,14 @@ class CsvFile(ArrayData):
         if out:
             lines.append(("left out", ", ".join(out)))
         return lines + [("note", note) for note in (*self._target_notes, *self.found.notes)]
+
+    def _date_features(self) -> str:
+        """What models get of the dates: year, month, day, weekday, elapsed. By column if that differs."""
+        rows = self.content.columns["row"].iloc[self.rows("train")]
+        parts = {name: ", ".join(date_parts(rows[name])) for name, kind in self.found.kinds.items() if kind == DATE}
+        if len(set(parts.values())) == 1:
+            return next(iter(parts.values()))
+        return "; ".join(f"{name}: {own}" for name, own in parts.items())
 
     def column(self, name: str) -> np.ndarray:
         self.prepare()
@@ -365,7 +389,7 @@ class CsvFile(ArrayData):
     @cached_property
     def digest(self) -> str:
         target = self.target
-        targets = [target.column] if isinstance(target, (Label, Value)) else self.left_out.columns
+        targets = [target.column] if isinstance(target, (Label, Value)) else self.wanted or self.left_out.columns
         digest = hashlib.blake2b(f"{', '.join(targets)}\0{self._row.names}".encode(), digest_size=8)
         for path in filter(None, (self.path, self.dev_path)):
             with open(path, "rb") as file:

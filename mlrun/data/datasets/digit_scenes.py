@@ -65,7 +65,7 @@ class DigitScenes(SceneData):
         count: smallest and largest number of digits in a scene.
         size: smallest and largest height and width of a digit in pixels.
         overlap: largest share of a digit's square that may lie on that of another.
-        clutter: pieces of digits and bars that are no objects, at most, in a scene.
+        clutter: pieces of digits and bars, at most, that are not objects of a scene.
     """
 
     def __init__(

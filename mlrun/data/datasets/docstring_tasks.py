@@ -97,7 +97,7 @@ class DocstringPairs(DocstringRows):
                     belongs = described.body == texts[index].body
                     rows.append((texts[index].summary, rest_of(described), int(belongs), int(index)))
         if not rows:
-            raise DataError(f"{self.title}: no text has a summary and more")
+            raise DataError(f"{self.title}: no text has a summary and a body")
         first, second, labels, owners = zip(*rows)
         label = Label(["other", "same"], column="belongs")
         columns = {"text": texts_column(first), "text_pair": texts_column(second), "label": np.array(labels, np.int64)}

@@ -52,7 +52,7 @@ class Keypoints(AnnotatedImages):
                 points.append(own)
         report(problems, self.path, self.skip_invalid)
         if not paths:
-            raise DataError(f"{self.path}: there are no rows in it")
+            raise DataError(f"{self.path}: has no rows")
         column, photo = self.photos(paths)
         values = np.array(points, dtype=np.float32)
         return Content(

@@ -135,7 +135,7 @@ class LabelledText(TextData):
             )
         if classes.nunique() > max(2, len(classes) / 2):
             raise DataError(
-                f"{path}: {target!r} has {classes.nunique()} different values in {len(classes)} rows, which are no classes; set dataset.target"
+                f"{path}: {target!r} has {classes.nunique()} different values in {len(classes)} rows, too many to be classes; set dataset.target"
             )
         return self.content_of(texts, classes.astype(str).tolist(), path, target=target)
 

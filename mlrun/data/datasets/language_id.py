@@ -41,7 +41,7 @@ class LanguageId(TextData):
                 locale = Locale.parse(str(code))
             except (UnknownLocaleError, ValueError):
                 raise DataError(
-                    f"dataset.languages: {code!r} is no language of the Unicode CLDR; codes are such as de, fr, pt_BR"
+                    f"dataset.languages: {code!r} is not a language of the Unicode CLDR; codes are such as de, fr, pt_BR"
                 ) from None
             found = {*locale.territories.values(), *locale.languages.values(), *locale.currencies.values()}
             written = {name.casefold(): name for name in sorted(found) if any(letter.isalpha() for letter in name)}

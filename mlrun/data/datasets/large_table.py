@@ -126,7 +126,7 @@ class LargeTable(CsvFile):
                 numbers = as_numbers(present, self.found.formats.get(name, {}))
                 if numbers is None or not (np.abs(numbers) <= LARGEST).all():
                     raise DataError(
-                        f"{self.path}: the target {name!r} holds values in rows {first:,} and following that are no numbers"
+                        f"{self.path}: the target {name!r} has values that are not numbers, in row {first:,} or later"
                     )
                 values[first : first + len(column)][~gaps] = numbers
         self._leave_out(missing, name)
@@ -138,7 +138,7 @@ class LargeTable(CsvFile):
         return order[values], Label(classes, column=name)
 
     def _places(self, mask: np.ndarray) -> str:
-        return f"{int(mask.sum())} of {len(mask)} rows that were looked at"
+        return f"{int(mask.sum())} of {len(mask)} rows examined"
 
     def _leave_out(self, missing: np.ndarray, name: str) -> None:
         count = int(missing.sum())
@@ -221,7 +221,7 @@ class LargeTable(CsvFile):
 
     def column(self, name: str) -> np.ndarray:
         raise DataError(
-            f"{self.title}: dataset=large_table cannot give the column {name!r} as a whole; use dataset=csv"
+            f"{self.title}: dataset=large_table cannot provide the column {name!r} as a whole; use dataset=csv"
         )
 
     @cached_property
@@ -288,7 +288,7 @@ def _labels(column: pd.Series, kind: type) -> pd.Series:
     values = as_numbers(column)
     if values is None or kind is int and not (np.floor(values) == values).all():
         raise DataError(
-            f"the target {column.name!r} holds whole numbers in the first rows, and others too ({column.iloc[0]}, ...)"
+            f"the target {column.name!r} holds whole numbers in the first rows and other values later ({column.iloc[0]}, ...)"
         )
     import pandas as pd
 

@@ -13,7 +13,7 @@ from mlrun.data.module import Content
 from mlrun.data.readers.images import image_size, images_in, read_indices
 from mlrun.errors import DataError
 
-MOST_VALUES = 64  # different values in masks: more are no classes, but grey values
+MOST_VALUES = 64  # different values in masks: more are grey values, not classes
 
 
 class MaskFolders(AnnotatedImages):

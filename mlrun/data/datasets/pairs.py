@@ -112,7 +112,7 @@ class Pairs(RowData):
             content = within(content, self.max_words)
         if not len(content):
             raise DataError(
-                f"{self.title}: no pairs of texts in it"
+                f"{self.title}: contains no pairs of texts"
                 + (f" of at most {self.max_words} words" * (self.max_words is not None))
             )
         self._content = content

@@ -141,7 +141,7 @@ class DocstringSearch(DocstringRows):
                 found.append(places[rest])
             owners.setdefault(text.summary, index)
         if not queries:
-            raise DataError(f"{self.title}: no text has a summary and more")
+            raise DataError(f"{self.title}: no text has a summary and a body")
         content = retrieval_content(list(queries), list(queries.values()), self.documents, self.library.source)
         return content, np.array(list(owners.values()))
 

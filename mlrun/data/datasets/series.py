@@ -133,7 +133,7 @@ def read_series(path: Path) -> tuple[np.ndarray, np.ndarray]:
         rows.append(row)
         labels.append(_class(label))
     if not rows:
-        raise DataError(f"{path}: no series in it")
+        raise DataError(f"{path}: contains no series")
     x = np.asarray(rows, dtype=np.float32)
     missing = np.isnan(x)
     if missing.any():

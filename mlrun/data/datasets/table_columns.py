@@ -213,14 +213,14 @@ def _odd(texts: pd.Series, odd: np.ndarray, column: pd.Series, rules: Rules) -> 
     """The values that do not fit, with the first of them as the file writes it and its line."""
     row = texts.index[int(np.flatnonzero(odd)[0])]
     mask = np.asarray(column.index == row)
-    return f"{int(odd.sum())} of {len(texts)} values not, such as {texts[row]!r} in {rules.places(mask)}"
+    return f"{int(odd.sum())} of {len(texts)} values are not, such as {texts[row]!r} in {rules.places(mask)}"
 
 
 def _date_format(texts: pd.Series, column: pd.Series, rules: Rules, found: Columns, name: str) -> str:
     form, others = (rules.date_format, []) if rules.date_format else date_format(texts)
     if form is None:
         raise _Refused(
-            f"dates such as {texts.iloc[0]}, in an unknown form; name it: {as_override('dataset.date_format', '%d.%m.%Y')}"
+            f"dates such as {texts.iloc[0]}, in an unknown format; specify it: {as_override('dataset.date_format', '%d.%m.%Y')}"
         )
     wrong = dates(texts, form).isna().to_numpy()
     if wrong.any():
@@ -228,7 +228,7 @@ def _date_format(texts: pd.Series, column: pd.Series, rules: Rules, found: Colum
     if others:
         found.notes.append(
             f"dates of {name!r} such as {texts.iloc[0]} are read as {_in_words(form)}; "
-            f"else: {as_override('dataset.date_format', others[0])}"
+            f"if that is wrong: {as_override('dataset.date_format', others[0])}"
         )
     return form
 

@@ -89,7 +89,7 @@ class Environment(DataModule):
         environment.close()
         if self.limit is None:
             raise DataError(
-                f"dataset.id={self.id}: its episodes have no time limit, so a bad policy might play for ever; set dataset.max_episode_steps=500 or so"
+                f"dataset.id={self.id}: its episodes have no time limit, so a bad policy might never finish one; set dataset.max_episode_steps, for example to 500"
             )
         self._observation = observation
 
@@ -275,7 +275,7 @@ class Stream:
     Attributes:
         observations: (num_envs, *input_shape) float32, what the network is fed; valid until the next `step`.
         resets: (num_envs,) bool. Where an episode has ended, `observations` holds its last observation, and the next step only
-            begins a new episode: such a row is no transition. (gymnasium's NEXT_STEP mode: the last observation of a truncated
+            begins a new episode: such a row is not a transition. (gymnasium's NEXT_STEP mode: the last observation of a truncated
             episode is there to bootstrap from.)
         finished: (return, length) of episodes that ended since the list was last cleared.
     """

@@ -29,7 +29,7 @@ class Replay:
     """A ring buffer of the latest steps of several environments.
 
     Row t holds the observation before step t, and the action, reward and end of that step; the observation after it is that
-    of row t + 1. A row whose step only began a new episode is no transition and never drawn.
+    of row t + 1. A row whose step only began a new episode is not a transition and is never drawn.
 
     Args:
         capacity: transitions of all environments together.

@@ -60,7 +60,7 @@ class ColumnEncoding:
     ) -> ColumnEncoding:
         """Learns moments and categories of the training rows. kind: of normalization, see `Scaling.fit`."""
         kind = check_kind(kind)
-        parts = {name: _parts_of(frame[name]) for name in dates}
+        parts = {name: date_parts(frame[name]) for name in dates}
         x = _numbers(frame, numeric, parts)
         medians = column_medians(x)
         x = np.where(np.isnan(x), medians, x)
@@ -134,7 +134,7 @@ def _numbers(frame: pd.DataFrame, numeric: Sequence[str], dates: Mapping[str, li
     return np.column_stack([x, *(_part(frame[name], part) for name, parts in dates.items() for part in parts)])
 
 
-def _parts_of(column: pd.Series) -> list[str]:
+def date_parts(column: pd.Series) -> list[str]:
     """The parts of a column of dates that a model gets; of times of day only the hour."""
     present = column.dropna()
     has_times = bool((present != present.dt.normalize()).any())

@@ -19,11 +19,18 @@ from mlrun.data.features import (
     Row,
     Series,
     Value,
+    Values,
     Vector,
     Volume,
     shape_of,
 )
-from mlrun.data.predictions import LabelPredictions, LabelsPredictions, Predictions, ValuePredictions
+from mlrun.data.predictions import (
+    LabelPredictions,
+    LabelsPredictions,
+    Predictions,
+    SeveralValuesPredictions,
+    ValuePredictions,
+)
 from mlrun.data.preprocess.columns import ColumnEncoding
 from mlrun.data.preprocess.scaling import ImageScaling, Scaling
 from mlrun.data.readers.images import sizes_of
@@ -403,6 +410,37 @@ class ValueEncoder(Encoder):
 
     def decode(self, outputs: Mapping[str, Any], examples: Examples | None) -> ValuePredictions:
         return ValuePredictions(np.asarray(outputs["values"]).astype(np.float64) * self.std + self.mean)
+
+
+class ValuesEncoder(Encoder):
+    """Several values, each standardized by the moments of the training rows, (rows, values) float32. Decodes `values` (rows, values) back to
+    the units of the targets."""
+
+    key = "labels"
+    outputs = frozenset({"values"})
+    feature: Values
+
+    def fit(self, column: Any) -> None:
+        spread = np.std(column, axis=0)
+        self.mean, self.std = np.mean(column, axis=0), np.where(spread > 0, spread, 1.0)
+
+    def encode(self, column: Any, examples: Examples | None = None) -> dict[str, Any]:
+        return {self.key: ((np.asarray(column) - self.mean) / self.std).astype(np.float32)}
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        return {"target": self.feature.kind, "num_outputs": len(self.feature.names), "target_std": 1.0}
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return {"mean": self.mean.tolist(), "std": self.std.tolist()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.mean, self.std = np.asarray(state["mean"]), np.asarray(state["std"])
+
+    def decode(self, outputs: Mapping[str, Any], examples: Examples | None) -> SeveralValuesPredictions:
+        values = np.asarray(outputs["values"]).astype(np.float64) * self.std + self.mean
+        return SeveralValuesPredictions(self.feature.names, values)
 
 
 # --- for estimators --------------------------------------------------------------------------------------------------

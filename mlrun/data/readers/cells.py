@@ -64,7 +64,7 @@ def _number_pattern(decimal: str, thousands: str) -> re.Pattern[str]:
 
 
 def number(text: str, written: Format) -> float:
-    """The value of a text. Raises ValueError if it is no number in this format."""
+    """The value of a text. Raises ValueError if it is not a number in this format."""
     decimal, thousands = written.get("decimal", "."), written.get("thousands", "")
     if (decimal, thousands) == (".", ""):
         return float(text)
@@ -76,7 +76,7 @@ def number(text: str, written: Format) -> float:
 
 
 def numbers(texts: Sequence[str], written: Format) -> np.ndarray | None:
-    """The values of many texts, as `number` gives them one by one, or None if that has to be done: for a text that is no number, or an unusual one."""
+    """The values of many texts, as `number` gives them one by one, or None if that has to be done: for a text that is not a number, or an unusual one."""
     import pyarrow
     from pyarrow import compute
 
@@ -160,7 +160,7 @@ def are_booleans(present: pd.Series) -> bool:
 
 
 def dates(texts: pd.Series, format: str) -> pd.Series:
-    """Dates without a time zone (UTC where the texts name one); NaT where a text is no date in this format."""
+    """Dates without a time zone (UTC where the texts name one); NaT where a text is not a date in this format."""
     import pandas as pd
 
     form = "ISO8601" if format == ISO else format

@@ -109,7 +109,9 @@ def inside_of(segmentation: Any, size: Sequence[int], place: str) -> np.ndarray:
         try:
             return from_run_lengths(counts, segmentation.get("size") or (height, width)).reshape(height, width)
         except (TypeError, ValueError) as error:
-            raise DataError(f"{place}: its run lengths are not of a mask of {height} x {width} ({error})") from None
+            raise DataError(
+                f"{place}: its run lengths do not describe a mask of {height} x {width} ({error})"
+            ) from None
     if not isinstance(segmentation, list) or not segmentation:
         raise DataError(f"{place}: its segmentation is neither polygons nor run lengths")
     from PIL import Image, ImageDraw

@@ -41,7 +41,7 @@ def read_idx(path: str | Path, dimensions: int | None = None) -> np.ndarray:
             if dimensions is not None and head[3] != dimensions:
                 raise DataError(
                     f"{path}: magic number {int.from_bytes(head, 'big')}, expected {UNSIGNED_BYTE * 256 + dimensions}: "
-                    f"{head[3]} dimensions instead of {dimensions}; are image and label files mixed up?"
+                    f"{head[3]} dimensions instead of {dimensions}; were the image and the label file swapped?"
                 )
             sizes = file.read(4 * head[3])
             if len(sizes) < 4 * head[3]:

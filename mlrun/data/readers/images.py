@@ -200,7 +200,7 @@ def _opened(path: Path | str, use: Callable[[Image], Result]) -> Result:
     from PIL import Image, UnidentifiedImageError
 
     if os.path.exists(path) and not os.path.isfile(path):  # reading a pipe or a device might never end
-        raise DataError(f"{path}: not an image that can be read (it is no regular file)")
+        raise DataError(f"{path}: not an image that can be read (not a regular file)")
     try:
         with Image.open(path) as image:
             return use(image)

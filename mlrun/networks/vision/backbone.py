@@ -86,7 +86,7 @@ class Backbone(nn.Module):
 
 
 def _inside(parent: nn.Module, name: str, module: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
-    """(parent, name, layer) of the layers of a module, which is one itself if it is no sequence."""
+    """(parent, name, layer) of the layers of a module, or the module itself if it is not a sequence."""
     if not isinstance(module, (nn.Sequential, nn.ModuleList)):
         yield parent, name, module
         return

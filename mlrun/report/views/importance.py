@@ -51,6 +51,8 @@ class Importance(View):
         features = [data.features[name] for name in data.inputs]
         if len(features) != 1 or not hasattr(features[0], "names") and not learner.image_shape:
             return  # texts have no columns
+        if not isinstance(data.target, (Label, Value)):
+            return
         examples = data.examples("val" if data.sizes["val"] else "test")
         (column,) = (examples[name] for name in data.inputs)
         rows = column if hasattr(column, "iloc") else np.asarray(column).reshape(len(column), -1)

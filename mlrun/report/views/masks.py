@@ -23,8 +23,8 @@ class Masks(View):
     its predicted mask; `deconvolution` of networks with transposed convolutions."""
 
     def draw(self, learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
-        from mlrun.report.drawing import canvas, drawn_mask
-        from mlrun.report.scenes import SHOWN, picture_grid
+        from mlrun.report.drawing import canvas, colour_of, drawn_mask
+        from mlrun.report.scenes import SHOWN, picture_grid, with_legend
 
         found, examples = evaluation.predictions, evaluation.examples
         image = next((name for name in data.inputs if isinstance(data.features[name], Image)), None)
@@ -32,6 +32,7 @@ class Masks(View):
             return
         wrong = found.mistakes(examples[data.targets[0]])
         count = SHOWN // 3 + 1
+        colours = {str(label): colour_of(place) for place, label in enumerate(found.classes[1:])}
         for name, rows, title in (
             ("masks", np.arange(min(count, len(wrong))), "Image, true mask, predicted mask"),
             (
@@ -49,7 +50,7 @@ class Masks(View):
                     drawn_mask(example[image], np.asarray(found.masks[row]), found.classes),
                 ]
                 captions += ["image", "true", f"{wrong[row]:.1%} wrong"]
-            yield name, picture_grid(pictures, captions, title, columns=3)
+            yield name, with_legend(picture_grid(pictures, captions, title, columns=3), colours)
         yield from self._deconvolution(learner)
 
     @staticmethod

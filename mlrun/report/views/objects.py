@@ -41,7 +41,7 @@ class Objects(View):
         measured: Any = evaluation.evaluators.get("Detection")
         if measured is not None:
             curves = measured.curves
-            title = f"Precision and recall at an IoU of .5, {evaluation.part} part"
+            title = "Precision and recall at an IoU of .5"
             yield "precision_recall", precision_recall(curves.precision[0], curves.recalls, found.classes, title)
 
 

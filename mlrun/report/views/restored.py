@@ -28,6 +28,8 @@ SHOWN, FOUND = 10, 7  # rows in a picture; training rows found for each of them
 class Restored(Frames):
     """Of an `Autoencoder` task: rows of the validation part, their corrupted versions if it denoises, and their reconstructions."""
 
+    prefix = "restored"
+
     def shown(self, task: Any) -> Tensor:
         parts = (task.data.loader(part, task.preprocessor, task.device) for part in ("val", "train"))
         batch = next(iter(next(loader for loader in parts if loader is not None)))
@@ -45,15 +47,24 @@ class Restored(Frames):
         return rows
 
     def picture(self, task: Any, data: DataModule, shown: Tensor) -> Image | None:
-        return picture(task, data, shown, columns=len(shown) // (3 if task.denoises else 2))
+        lines = ["inputs", *(["corrupted inputs"] if task.denoises else []), "reconstructions"]
+        restored = picture(task, data, shown, columns=len(shown) // len(lines))
+        if restored is None:
+            return None
+        *first, last = lines
+        about = (
+            f"Rows from top to bottom: {', '.join(lines)}."
+            if task.makes_images
+            else f"Blue: {', '.join(first)} and {last}."
+        )
+        return explained(restored, about)
 
     def draw(self, learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
         task, measured = learner.task, evaluation.evaluators.get("Reconstruction")
         if isinstance(measured, Reconstruction):
             restored = self.picture(task, data, self._side_by_side(task, measured.rows))
             if restored is not None:
-                lines = ["images", *(["corrupted images"] if task.denoises else []), "reconstructions"]
-                yield "restored", explained(restored, f"Rows from top to bottom: {', '.join(lines)}.")
+                yield "restored", restored
             if task.makes_images:
                 order = fidelity.squared_distances(measured.codes, measured.training_codes).argsort(axis=1)[:, :FOUND]
                 rows = np.concatenate([task.natural(measured.rows)[:, None], measured.training_rows[order]], axis=1)

@@ -21,6 +21,7 @@ class Stylized(Frames):
     """Of a `StyleTransfer` task: pictures of the epochs as a film, `stylized`, and `content_style_result` side by side."""
 
     prefix = "stylized"
+    part = ""  # the data are the two pictures
 
     def shown(self, task: Any) -> Tensor:
         return task.pixels()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mlrun.data.datasets.unpaired import Unpaired
 from mlrun.evaluation.image_translation import ImageTranslation
+from mlrun.report.captions import explained
 from mlrun.report.frames import Frames
 from mlrun.report.samples import grid
 
@@ -36,7 +37,9 @@ class TranslatedImages(Frames):
         return torch.stack([torch.from_numpy(row[:count]) for row in rows])
 
     def picture(self, task: Any, data: DataModule, shown: Tensor) -> Image:
-        return grid(shown.flatten(0, 1).numpy(), columns=shown.shape[1])
+        first, second = data.names if isinstance(data, Unpaired) else ("A", "B")
+        rows = f"Rows: {first} and its translation to {second}, {second} and its translation to {first}."
+        return explained(grid(shown.flatten(0, 1).numpy(), columns=shown.shape[1]), rows)
 
     def draw(self, learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
         from mlrun.report.images import image_rows

@@ -31,6 +31,8 @@ class Words(View):
         method: "pca" or "tsne" (van der Maaten and Hinton 2008).
     """
 
+    part = ""  # words of the model, not rows of the data
+
     def __init__(
         self, words: Sequence[str] | None = None, neighbours: int = NEIGHBOURS, method: Literal["pca", "tsne"] = "pca"
     ):
@@ -54,7 +56,9 @@ class Words(View):
                 break
         if len(groups) >= 3:
             places = self._places(vectors.directions[[vectors.index[word] for word in groups]])
-            yield "words", labelled_points(places, list(groups), list(groups.values()))
+            where = "a t-SNE map" if self.method == "tsne" else "two principal components"
+            title = f"Words (bold) and their nearest words, on {where}"
+            yield "words", labelled_points(places, list(groups), list(groups.values()), title)
 
     def _seeds(self, words: Sequence[str]) -> Sequence[str]:
         if self.words is not None:

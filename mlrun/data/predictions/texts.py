@@ -1,0 +1,96 @@
+"""Texts, and parts of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from mlrun.data.predictions.base import Predictions
+
+
+@dataclass
+class TextPredictions(Predictions):
+    """A text per row. scores: (rows,) log-probabilities that the decoder ranked them by, or None. lowercase: the model knows no capital
+    letters, and references are compared in lower case."""
+
+    kind: ClassVar[str] = "text"
+    shared: ClassVar[tuple[str, ...]] = ("lowercase",)
+    texts: list[str]
+    scores: np.ndarray | None = None
+    lowercase: bool = False
+
+    def row(self, row: int) -> dict[str, Any]:
+        return {"prediction": self.texts[row]}
+
+    def columns(self) -> dict[str, Any]:
+        return {"prediction": self.texts}
+
+    def answers(self) -> np.ndarray:
+        answers = np.empty(len(self.texts), dtype=object)
+        answers[:] = self.texts
+        return answers
+
+    def references(self, truth: Sequence[str | list[str]]) -> list[list[str]]:
+        """The references of each row, normalized for comparison with its text. truth: one or several per row."""
+        several = [[one] if isinstance(one, str) else list(one) for one in truth]
+        return [[one.lower() for one in row] for row in several] if self.lowercase else several
+
+    def mistakes(self, truth: Sequence[str | list[str]]) -> np.ndarray:
+        """1 if the text equals none of its references, ignoring white space."""
+        pairs = zip(self.texts, self.references(truth))
+        return np.array(
+            [" ".join(text.split()) not in {" ".join(one.split()) for one in expected} for text, expected in pairs],
+            dtype=np.float64,
+        )
+
+
+@dataclass
+class SpanPredictions(Predictions):
+    """A span of a text per row: (rows, 2) first character and the one after the last, -1 if there is none; its text; (rows,) probabilities."""
+
+    kind: ClassVar[str] = "span"
+    spans: np.ndarray
+    texts: list[str]
+    probabilities: np.ndarray
+
+    def row(self, row: int) -> dict[str, Any]:
+        start, end = (int(place) for place in self.spans[row])
+        return {
+            "prediction": self.texts[row],
+            "start": start,
+            "end": end,
+            "probability": float(self.probabilities[row]),
+        }
+
+    def mistakes(self, truth: np.ndarray) -> np.ndarray:
+        """1 - F1 of the characters."""
+        truth = np.asarray(truth)
+        shared = np.minimum(self.spans[:, 1], truth[:, 1]) - np.maximum(self.spans[:, 0], truth[:, 0])
+        lengths = (self.spans[:, 1] - self.spans[:, 0]) + (truth[:, 1] - truth[:, 0])
+        neither = (self.spans[:, 0] < 0) & (truth[:, 0] < 0)
+        return np.where(neither, 0.0, 1 - 2 * np.maximum(shared, 0) / np.maximum(lengths, 1))
+
+    def confidence(self) -> np.ndarray:
+        return self.probabilities
+
+
+@dataclass
+class TagsPredictions(Predictions):
+    """A class for each token of a text: per row the tokens and the indices of their tags."""
+
+    kind: ClassVar[str] = "tags"
+    shared: ClassVar[tuple[str, ...]] = ("classes",)
+    classes: list[str]
+    tokens: list[list[str]]
+    tags: list[np.ndarray]
+
+    def row(self, row: int) -> dict[str, Any]:
+        pairs = zip(self.tokens[row], self.tags[row])
+        return {"prediction": [[token, self.classes[int(tag)]] for token, tag in pairs]}
+
+    def mistakes(self, truth: Sequence[np.ndarray]) -> np.ndarray:
+        """The fraction of tokens with a wrong tag."""
+        return np.array([float(np.mean(tags != true)) if len(true) else 0.0 for tags, true in zip(self.tags, truth)])
