@@ -91,6 +91,7 @@ REFERENCE = (  # title, file, the group of its keys
     ("Text (`dataset=text_file`)", "dataset/text_file.yaml", "dataset"),
     ("Environments (`dataset=gymnasium`)", "dataset/gymnasium.yaml", "dataset"),
     ("Sweeps: launcher", "hydra/launcher/pool.yaml", "hydra.launcher"),
+    ("Sweeps: Ray (`hydra/launcher=ray`)", "hydra/launcher/ray.yaml", "hydra.launcher"),
     ("Sweeps: grid", "hydra/sweeper/grid.yaml", "hydra.sweeper"),
     ("Search", "hydra/sweeper/optuna.yaml", "hydra.sweeper"),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,38 +15,41 @@ from mlrun.config.compose import CONF, register_resolvers
 
 if TYPE_CHECKING:
     from mlrun.config.hydra_internals import JobReturn
+    from mlrun.sweep.executors.executor import Executor
     from mlrun.sweep.job import Job
+    from mlrun.sweep.server import Work
     from mlrun.sweep.sweep import Sweep
 
 register_resolvers()  # also in the processes of other launchers, which import this module to unpickle their job
 
-# For other Hydra applications, whose search path does not contain our conf/: `hydra/launcher=mlrun_pool`.
-_PATH = CONF / "hydra" / "launcher" / "pool.yaml"
-if _PATH.is_file():
-    ConfigStore.instance().store(
-        group="hydra/launcher", name="mlrun_pool", node=OmegaConf.load(_PATH), provider="mlrun"
-    )
+
+def offer_to_other_applications(name: str) -> None:
+    """Registers conf/hydra/launcher/NAME.yaml as `hydra/launcher=mlrun_NAME`: the search path of other Hydra applications does not contain our conf/."""
+    path = CONF / "hydra" / "launcher" / f"{name}.yaml"
+    if path.is_file():
+        ConfigStore.instance().store(
+            group="hydra/launcher", name=f"mlrun_{name}", node=OmegaConf.load(path), provider="mlrun"
+        )
 
 
-class PoolLauncher(Launcher):
-    """Its arguments are the keys of conf/hydra/launcher/pool.yaml."""
+offer_to_other_applications("pool")
 
-    def __init__(
-        self,
-        slots: str | int = "auto",
-        threads: str | int = "auto",
-        jobs_per_gpu: int = 1,
-        timeout: float | None = None,
-        fail_fast: bool = False,
-        preload: Sequence[str] = (),
-        resume: bool = False,
-    ):
-        self.settings: dict[str, Any] = {
-            "slots": slots, "threads": threads, "jobs_per_gpu": jobs_per_gpu, "timeout": timeout, "fail_fast": fail_fast,
-            "preload": list(preload), "resume": resume,
-        }  # fmt: skip
+
+class QueueLauncher(Launcher):
+    """Queues the jobs in front of an executor.
+
+    Args:
+        settings: of the executor and of the queue.
+    """
+
+    def __init__(self, settings: dict[str, Any]):
+        self.settings = settings
         self.sweep: Sweep | None = None
         self.prepared: dict[int, Job] = {}
+
+    @abstractmethod
+    def executor(self, work: Work) -> Executor:
+        """What runs the jobs. work: is executed in the process of each job."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
@@ -62,3 +66,28 @@ class PoolLauncher(Launcher):
         from mlrun.sweep.launcher import launch
 
         return launch(self, job_overrides, initial_job_idx)
+
+
+class PoolLauncher(QueueLauncher):
+    """Its arguments are the keys of conf/hydra/launcher/pool.yaml."""
+
+    def __init__(
+        self,
+        slots: str | int = "auto",
+        threads: str | int = "auto",
+        jobs_per_gpu: int = 1,
+        timeout: float | None = None,
+        fail_fast: bool = False,
+        preload: Sequence[str] = (),
+        resume: bool = False,
+    ):
+        settings = {
+            "slots": slots, "threads": threads, "jobs_per_gpu": jobs_per_gpu, "timeout": timeout, "fail_fast": fail_fast,
+            "preload": list(preload), "resume": resume,
+        }  # fmt: skip
+        super().__init__(settings)
+
+    def executor(self, work: Work) -> Executor:
+        from mlrun.sweep.executors.pool import PoolExecutor
+
+        return PoolExecutor(self.settings, work)

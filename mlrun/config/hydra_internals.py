@@ -241,6 +241,18 @@ def register_hydra_resolvers() -> None:
     _part("hydra.core.utils", "setup_globals")()
 
 
+def version_base() -> str:
+    """The version of Hydra whose behaviour the application asks for. `hydra.main` keeps it in its process only, not in those of a launcher."""
+    return str(_part("hydra.version", "VersionBase").instance().getbase())
+
+
+def set_version_base(text: str) -> None:
+    """Asks for the behaviour of a version of Hydra, as `hydra.main(version_base=...)` does: whether a job changes its working directory depends on it."""
+    from packaging.version import Version
+
+    _part("hydra.version", "VersionBase").instance().setbase(Version(text))
+
+
 def run_hydra_job(
     hydra_context: HydraContext, task_function: Callable[[DictConfig], Any], config: DictConfig
 ) -> JobReturn:

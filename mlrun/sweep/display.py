@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -13,6 +14,8 @@ from mlrun.report.console import new_console
 from mlrun.report.numbers import clock, duration, number
 from mlrun.sweep import job as states
 from mlrun.sweep.job import Job
+from mlrun.sweep.journal import Journal
+from mlrun.sweep.tally import Tally
 from mlrun.tracking.directions import without_part
 
 if TYPE_CHECKING:
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-    from mlrun.sweep.pool import Pool
+    from mlrun.sweep.queue import Queue
 
 REDRAW = 0.25  # seconds
 STYLES = {
@@ -36,21 +39,21 @@ OVERRIDES = "overrides"  # the column that is shortened where a table is too wid
 OPTIONAL = ("slot", "left", "epoch")  # columns that a narrow terminal does without, the first one first
 LEAST = 24  # columns that the overrides keep before others are left out
 NOTHING = "(no overrides)"
-ORDER = (states.FAILED, states.KILLED, states.RUNNING, states.FINISHED, states.PRUNED)
+MOST_FAILURES = 50  # that are listed at the end
 
 
 class Display:
-    """Shows the progress of a sweep. A listener of the pool.
+    """Shows the progress of a sweep. A listener of the queue.
 
     Args:
-        jobs: those known so far; more may be appended later.
+        tally: of the jobs.
         total: how many there will be; None if that is not known.
         common: overrides that all jobs share, which are not shown.
         stream: where to print; None: stdout.
     """
 
-    def __init__(self, jobs: list[Job], total: int | None, common: Collection[str] = (), stream: TextIO | None = None):
-        self.jobs, self.total, self.common, self.stream = jobs, total, set(common), stream
+    def __init__(self, tally: Tally, total: int | None, common: Collection[str] = (), stream: TextIO | None = None):
+        self.tally, self.total, self.common, self.stream = tally, total, set(common), stream
         self.console = new_console(stream)
         self.live: Live | None = None
         self._message = self._hint = ""
@@ -80,12 +83,20 @@ class Display:
     def hint(self, text: str) -> None:
         """Shows, on a terminal only, what happens before jobs run. An empty text removes it."""
         if self.live is not None:
-            self._hint = text
-            self._draw()
+            changed, self._hint = text != self._hint, text
+            if changed:
+                self._draw()
 
     def started(self, job: Job) -> None:
         if self.live is None:
             self.print(f"{self._head(job)} started on {_slots(job)}: {self.varied(job)}")
+
+    def lost(self, job: Job) -> None:
+        text = f"job {job.number} starts again: {job.reason}"
+        if self.live is None:
+            self.print(f"{self._head(job)} waiting: {job.reason}; it starts again")
+        else:
+            self.live.console.print(text)  # stays above the table
 
     def ended(self, job: Job) -> None:
         self._ended += 1
@@ -102,8 +113,9 @@ class Display:
             )
             self.live.console.print(text)  # stays above the table
 
-    def tick(self, pool: Pool) -> None:
-        if pool.interrupts and not self._message.startswith("stopping"):
+    def tick(self, queue: Queue) -> None:
+        self.hint(queue.executor.hint)
+        if queue.interrupts and not self._message.startswith("stopping"):
             self.show("stopping: the jobs are closing their runs; Ctrl-C again kills them")
         if self.live is not None and time.monotonic() - self._drawn > REDRAW:
             self._draw()
@@ -113,30 +125,31 @@ class Display:
         return " ".join(override for override in job.overrides if override not in self.common) or NOTHING
 
     def _head(self, job: Job) -> str:
-        return f"[{self._ended + sum(other.earlier for other in self.jobs)}/{self.total or '?'}] job {job.number}"
+        return f"[{self._ended + self.tally.earlier}/{self.total or '?'}] job {job.number}"
 
     def print(self, text: str) -> None:
         print(masked(text), file=self.stream, flush=True)
 
     def _draw(self) -> None:
         if self.live is not None:
-            self.live.update(self._table(), refresh=True)
+            self.live.update(self.table(), refresh=True)
             self._drawn = time.monotonic()
 
-    def _table(self) -> Group:
+    def table(self) -> Group:
+        """The live table: what runs, what ended last, what comes next, and the counts."""
         from rich.console import Group
         from rich.text import Text
 
         room = max(3, (self.console.height if self.console else 25) - 6)
-        shown = [job for job in self.jobs if job.state == states.RUNNING]
-        rest = [job for job in self.jobs if job.state in states.ENDED and not job.earlier]
-        shown = rest[max(0, len(rest) - max(0, room - len(shown))) :] + shown
-        waiting = [job for job in self.jobs if job.state == states.WAITING]
-        shown += waiting[: max(0, room - len(shown))]
-        cells = [(self._cells(job), _style(job)) for job in shown[:room]]
+        running = list(islice(self.tally.running.values(), room))
+        rest = list(self.tally.recent)
+        shown = rest[max(0, len(rest) - (room - len(running))) :] + running
+        shown += self.tally.waiting(room - len(shown))
+        cells = [(self._cells(job), _style(job)) for job in shown]
         table = _fitting(LIVE, cells, self.console.width if self.console else 80, OPTIONAL)
-        counts = ", ".join(f"{count} {state}" for state, count in count_states(self.jobs).items())
-        line = f"{counts}  {clock(time.monotonic() - self._start)}"
+        line = f"{self.tally.count_text}  {clock(time.monotonic() - self._start)}"
+        hidden = len(self.tally.running) - len(running)
+        line += f"  ({hidden} more running)" if hidden else ""
         remaining = self._remaining()
         if remaining is not None:
             line += f"  about {clock(remaining)} left"
@@ -154,42 +167,23 @@ class Display:
 
     def _remaining(self) -> float | None:
         """Seconds until the end, from the mean time of finished jobs and the slots in use; None if unknown."""
-        took = [job.seconds for job in self.jobs if job.state == states.FINISHED and not job.earlier]
-        running = [job for job in self.jobs if job.state == states.RUNNING]
-        if not took or not running:
+        tally, running = self.tally, self.tally.running.values()
+        if not tally.finished_now or not running:
             return None
-        mean = sum(took) / len(took)
-        waiting = sum(job.state == states.WAITING for job in self.jobs)
+        mean = tally.finished_seconds / tally.finished_now
+        waiting = tally.counts.get(states.WAITING, 0)
         return (waiting * mean + sum(max(0.0, mean - job.elapsed) for job in running)) / len(running)
 
 
-def count_states(jobs: Sequence[Job]) -> dict[str, int]:
-    """Number of jobs in each state; states without jobs are left out."""
-    counts = {state: sum(job.state == state for job in jobs) for state in (*ORDER, states.WAITING)}
-    return {state: count for state, count in counts.items() if count}
-
-
 def ranked(jobs: Sequence[Job]) -> list[Job]:
-    """Best first, separately for each watched metric. Jobs that violate a limit follow, then those without a value."""
-
-    def key(job: Job) -> tuple[bool, bool, str, float, int]:
-        value = job.objective
-        worst = value is None or value != value
-        return (
-            worst,
-            not job.accepted,
-            job.monitor,
-            0.0 if value is None or worst else value if job.mode == "min" else -value,
-            job.number,
-        )
-
-    return sorted(jobs, key=key)
+    """Best first, see `Job.rank`."""
+    return sorted(jobs, key=lambda job: job.rank)
 
 
 def summary(
-    jobs: Sequence[Job],
+    tally: Tally,
     display: Display,
-    directory: Path,
+    journal: Journal,
     resume: str,
     seconds: float,
     parent: str | None,
@@ -198,27 +192,25 @@ def summary(
     """Prints the best jobs, counts, failures with their reasons, and the command that resumes.
 
     Args:
+        journal: has the results of the jobs.
         resume: that command.
         seconds: the duration of the sweep.
         parent: MLflow run id of the sweep.
         shown: how many finished jobs.
     """
+    jobs, directory = tally.jobs, journal.directory
     finished = [job for job in ranked(jobs) if job.state == states.FINISHED]
     failed = [job for job in jobs if job.state in (states.FAILED, states.KILLED)]
-    counts = ", ".join(f"{count} {state}" for state, count in count_states(jobs).items())
     rows: list[tuple[str, ...]] = []
     for rank, job in enumerate(finished[:shown], 1):
-        test = next(
-            (value for name, value in (job.result.get("metrics") or {}).items() if name == _test_name(job.monitor)),
-            None,
-        )
+        metrics = journal.result(job).get("metrics") or {}
         rows.append(
             (
                 str(rank) if job.accepted else "no",
                 str(job.number),
                 display.varied(job),
-                _with_deviation(job),
-                number(test),
+                _with_deviation(job, metrics),
+                number(metrics.get(_test_name(job.monitor))),
                 duration(job.seconds),
             )
         )
@@ -237,18 +229,20 @@ def summary(
         _table(head, rows, display)
     if len(finished) > shown:
         display.print(f"... and {len(finished) - shown} more in {_short(directory)}/sweep.csv")
-    for job in failed:
+    for job in failed[:MOST_FAILURES]:
         display.print(f"{job.state}: job {job.number} ({display.varied(job)}): {job.reason}  log: {_short(job.log)}")
-    display.print(f"sweep: {counts} in {duration(seconds)}")
+    if len(failed) > MOST_FAILURES:
+        display.print(f"... and {len(failed) - MOST_FAILURES} more in {_short(directory)}/sweep.csv")
+    display.print(f"sweep: {tally.count_text} in {duration(seconds)}")
     display.print(f"directory: {_short(directory)}" + (f"  MLflow run: {parent}" if parent else ""))
     if any(job.state not in (states.FINISHED, states.PRUNED) for job in jobs):
         display.print(f"resume: {resume}")
 
 
-def _with_deviation(job: Job) -> str:
+def _with_deviation(job: Job, metrics: Mapping[str, float]) -> str:
     """The watched metric, with its deviation over the folds of a cross-validation."""
     part, _, name = job.monitor.partition("/")
-    deviation = (job.result.get("metrics") or {}).get(f"cv_std/{name}") if part == "cv" else None
+    deviation = metrics.get(f"cv_std/{name}") if part == "cv" else None
     return number(job.objective) + (f" ± {number(deviation, 2)}" if deviation is not None else "")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,17 +23,19 @@ PANELS = 6  # settings shown at most
 
 
 @styled
-def sweep_figure(rows: Sequence[Mapping[str, Any]], settings: Sequence[Mapping[str, str]], command: str) -> Figure:
+def sweep_figure(
+    jobs: Sequence[tuple[str, float]], settings: Sequence[Mapping[str, str]], command: str
+) -> Figure:
     """A panel per varied setting: a dot per job, a bar at the mean of each value.
 
     Args:
-        rows: of `mlrun.sweep.record.columns`.
-        settings: of each row: override -> value as text.
+        jobs: (name of the watched metric, its value) of each job.
+        settings: of each job: override -> value as text.
         command: of the sweep, the caption.
     """
-    monitors = [row["monitor"] for row in rows]
-    monitor = max(set(monitors), key=monitors.count)
-    pairs = [(chosen, row["objective"]) for row, chosen in zip(rows, settings) if row["monitor"] == monitor]
+    monitors = Counter(monitor for monitor, _ in jobs)
+    monitor = max(monitors, key=monitors.__getitem__)
+    pairs = [(chosen, value) for (watched, value), chosen in zip(jobs, settings) if watched == monitor]
     keys = list(dict.fromkeys(key for chosen, _ in pairs for key in chosen))
     keys = [key for key in keys if len({chosen.get(key) for chosen, _ in pairs}) > 1][:PANELS]
     columns = max(1, min(3, len(keys)))

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import pickle
 import signal
+import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from mlrun.config.passwords import masked
 from mlrun.sweep.slots import Demand, Slot
 
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
 WAITING, RUNNING, FINISHED, FAILED, KILLED, PRUNED = "waiting", "running", "finished", "failed", "killed", "pruned"
+NO_RESULT: Mapping[str, Any] = MappingProxyType({})
+LOG = "output.log"  # in the job's directory
 ENDED = (FINISHED, FAILED, KILLED, PRUNED)
 CRASHES: dict[int, str] = {
     signal.SIGSEGV: "segmentation fault",
@@ -20,21 +29,42 @@ CRASHES: dict[int, str] = {
 }
 
 
-@dataclass
-class Job:
-    """One job, from its overrides to its result."""
+class Configs:
+    """The composed configurations of a sweep, in a temporary file: in memory, each would take some hundred kilobytes."""
 
-    number: int  # also the name of its directory
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(prefix="mlrun_")
+
+    def add(self, config: DictConfig) -> int:
+        """Stores a configuration with its node `hydra`. Returns its place in the file."""
+        place = self._file.seek(0, 2)
+        pickle.dump(config, self._file)
+        return place
+
+    def read(self, place: int) -> DictConfig:
+        """A copy of the configuration at this place of the file."""
+        self._file.seek(place)
+        return pickle.load(self._file)
+
+
+@dataclass(slots=True)
+class Job:
+    """One job, from its overrides to its result. A sweep may have a hundred thousand: each takes less than a kilobyte."""
+
+    number: int
     overrides: list[str]
-    config: Any  # composed by Hydra, with the node `hydra`; None in the process of another launcher
+    configs: Configs | None  # has its configuration; None in the process of another launcher
     identity: str  # hash of the settings that decide its result
-    directory: Path
+    sweep: Path  # directory of the sweep
+    folder: str | None = None  # its own in there; None: its number
+    place: int = 0  # of its configuration in `configs`
     demand: Demand = Demand("cpu")
     state: str = WAITING
     earlier: bool = False  # it ended in an earlier attempt of the sweep
-    slots: list[Slot] = field(default_factory=list)
+    slots: tuple[Slot, ...] = ()
     run_id: str | None = None
     attempts: int = 0
+    losses: int = 0  # attempts that ended because their machine was lost
     started: float | None = None  # time.monotonic()
     seconds: float = 0.0
     epoch: int = 0
@@ -42,13 +72,24 @@ class Job:
     monitor: str = ""
     mode: str = "max"
     watched: float | None = None  # the watched metric's value after the last epoch
-    result: dict[str, Any] = field(default_factory=dict)  # fields of mlrun.experiment.run.Result
+    result: Mapping[str, Any] = field(default_factory=lambda: NO_RESULT)  # when the job has ended, the journal has it
     returned: Any = None  # by the user's function
     accepted: bool = True  # False: it violates select.subject_to, and is never the best
     error: Exception | None = None
     reason: str = ""
     stop_reason: tuple[str, str] | None = None  # (state, reason) once it was asked to stop
     kill_at: float | None = None  # time.monotonic(), if it has not stopped by then
+
+    @property
+    def config(self) -> DictConfig:
+        """A copy of its configuration, composed by Hydra, with the node `hydra`."""
+        if self.configs is None:
+            raise RuntimeError("the job was composed in another process")
+        return self.configs.read(self.place)
+
+    @property
+    def directory(self) -> Path:
+        return self.sweep / (str(self.number) if self.folder is None else self.folder)
 
     @property
     def elapsed_since_start(self) -> float:
@@ -75,8 +116,16 @@ class Job:
         return self.returned if isinstance(self.returned, (int, float)) else None
 
     @property
+    def rank(self) -> tuple[bool, bool, str, float, int]:
+        """Smaller is better, separately for each watched metric. Jobs that violate a limit follow, then those without a value."""
+        value = self.objective
+        worst = value is None or value != value
+        better = 0.0 if value is None or worst else value if self.mode == "min" else -value
+        return worst, not self.accepted, self.monitor, better, self.number
+
+    @property
     def log(self) -> Path:
-        return self.directory / "output.log"
+        return self.directory / LOG
 
     def remaining(self) -> float | None:
         """Seconds until its last epoch, at the speed so far; None if unknown."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,12 @@ class Journal:
     def __init__(self, directory: Path | str):
         self.directory = Path(directory)
         self.sweep = _read_json(self.directory / SWEEP)
-        self.entries: dict[int, dict[str, Any]] = {}  # job number -> its last line
-        for entry in _lines(self.directory / JOBS):
-            self.entries[entry["number"]] = entry
+        self._places = array("q")  # where the last line of each job begins in the file; -1: nowhere
+        self._jobs: dict[str, list[int]] = {}  # identity -> numbers of the jobs that an earlier attempt has recorded
+        for place, entry in _lines(self.directory / JOBS):
+            if not self._has(entry["number"]):
+                self._jobs.setdefault(entry["identity"], []).append(entry["number"])
+            self._note(entry["number"], place)
 
     @property
     def exists(self) -> bool:
@@ -38,7 +42,7 @@ class Journal:
         """Removes the record, so that a new sweep can use the directory."""
         for name in (SWEEP, JOBS):
             (self.directory / name).unlink(missing_ok=True)
-        self.sweep, self.entries = {}, {}
+        self.sweep, self._places, self._jobs = {}, array("q"), {}
 
     def update(self, **values: Any) -> None:
         """Sets entries of `sweep.json`; the others stay."""
@@ -69,26 +73,52 @@ class Journal:
             "mode": job.mode,
             "result": {key: value for key, value in job.result.items() if key != "value"},
         }
-        self.entries[job.number] = entry
         line = (json.dumps(entry, default=str) + "\n").encode()
         file = os.open(self.directory / JOBS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         try:
             os.write(file, line)
+            self._note(job.number, os.lseek(file, 0, os.SEEK_CUR) - len(line))
         finally:
             os.close(file)
 
-    def recall(self, identity: str, taken: set[int]) -> dict[str, Any] | None:
-        """The entry of a job with this identity that no other job has claimed."""
-        for number, entry in self.entries.items():
-            if entry["identity"] == identity and number not in taken:
-                return entry
-        return None
+    def _has(self, number: int) -> bool:
+        return 0 <= number < len(self._places) and self._places[number] >= 0
 
-    def free_number(self, wanted: int, taken: set[int]) -> int:
+    def _note(self, number: int, place: int) -> None:
+        if number >= len(self._places):
+            self._places.extend([-1] * (number + 1 - len(self._places)))
+        self._places[number] = place
+
+    def entry(self, number: int) -> dict[str, Any] | None:
+        """The last line of a job; None if it has none."""
+        return next(self.read([number]), None)
+
+    def read(self, numbers: Iterable[int]) -> Iterator[dict[str, Any]]:
+        """The last lines of these jobs, in this order; jobs without one are left out."""
+        known = [number for number in numbers if self._has(number)]
+        if not known:
+            return
+        with open(self.directory / JOBS, "rb") as file:
+            for number in known:
+                file.seek(self._places[number])
+                yield json.loads(file.readline())
+
+    def result(self, job: Job) -> dict[str, Any]:
+        """The result of a job that has ended; empty if it has none."""
+        entry = self.entry(job.number)
+        return entry["result"] if entry else {}
+
+    def recall(self, identity: str) -> dict[str, Any] | None:
+        """The entry of a job with this identity that an earlier attempt has recorded. The same one is not returned twice."""
+        numbers = self._jobs.get(identity)
+        return self.entry(numbers.pop(0)) if numbers else None
+
+    def free_number(self, wanted: int, taken: Container[int]) -> int:
         """`wanted`, or the next free number if another job has it."""
-        used = taken | set(self.entries)
-        while wanted in used:
-            wanted = max(used) + 1
+        if wanted in taken or self._has(wanted):
+            wanted = len(self._places)
+            while wanted in taken:
+                wanted += 1
         return wanted
 
 
@@ -97,7 +127,7 @@ def restore(job: Job, entry: dict[str, Any]) -> None:
     job.run_id, job.attempts = entry["run_id"], entry["attempts"]
     if entry["state"] in (states.FINISHED, states.PRUNED):
         job.state, job.earlier, job.reason = entry["state"], True, entry["reason"]
-        job.returned, job.result, job.seconds = entry["objective"], entry["result"], entry["elapsed"]
+        job.returned, job.seconds = entry["objective"], entry["elapsed"]
         job.monitor, job.mode, job.epoch = entry["monitor"], entry["mode"], entry["epoch"]
 
 
@@ -127,13 +157,17 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} cannot be read: {error}") from None
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(where it begins, content) of every complete line."""
     try:
-        text = path.read_text(encoding="utf-8")
+        file = open(path, "rb")
     except FileNotFoundError:
         return
-    for line in text.splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:  # the machine died while writing it
-            continue
+    with file:
+        place = 0
+        for line in file:
+            try:
+                yield place, json.loads(line)
+            except ValueError:  # the machine died while writing it
+                pass
+            place += len(line)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from mlrun.experiment.state import RunState
 from mlrun.report.numbers import duration, number
 from mlrun.report.terminal import short_path
 from mlrun.sweep import job as states
-from mlrun.sweep.display import count_states, ranked, short_overrides
+from mlrun.sweep.display import ranked, short_overrides
 from mlrun.sweep.job import Job
 from mlrun.sweep.journal import Journal
+from mlrun.sweep.tally import Tally
 from mlrun.tracking.directions import KIND, WALL
 from mlrun.tracking.recorder import KEY
 from mlrun.tracking.run import Run
@@ -33,7 +34,7 @@ class Record:
         experiment: name of the MLflow experiment.
         argv: the command line.
         grid: what is varied: key -> values.
-        jobs: of the sweep; more may be appended later.
+        tally: of the sweep's jobs.
     """
 
     def __init__(
@@ -42,12 +43,13 @@ class Record:
         argv: Sequence[str],
         grid: Mapping[str, Sequence[str]],
         journal: Journal,
-        jobs: list[Job],
+        tally: Tally,
         directory: Path,
     ):
-        self.jobs, self.directory, self.journal, self.command = jobs, directory, journal, masked(as_command(argv))
+        self.tally, self.jobs, self.directory, self.journal = tally, tally.jobs, directory, journal
+        self.command = masked(as_command(argv))
         varied = " ".join(f"{key}={','.join(values)}" for key, values in grid.items())
-        tags = {KIND: "sweep", "command": self.command, "jobs": len(jobs), "directory": directory}
+        tags = {KIND: "sweep", "command": self.command, "jobs": len(tally.jobs), "directory": directory}
         params = {f"grid.{key}": ",".join(values) for key, values in grid.items()}
         name = f"sweep {varied}"[:200].strip()
         self.state = RunState(directory)
@@ -82,16 +84,15 @@ class Record:
             self.run.end_child(job.run_id, status, job.reason)
         else:
             self.run.end_lost_child(job.directory, status, job.reason)
-        counts = count_states(self.jobs)
-        # attempts that have ended; a job that is resumed ends once more, and a step has one value
-        done = sum(other.attempts - (other.state == states.RUNNING) for other in self.jobs)
+        counts = self.tally.counts
         values: dict[str, float] = {f"jobs/{state}": counts.get(state, 0) for state in states.ENDED}
         if job.state == states.FINISHED and job.objective is not None and job.monitor:
             values[job.monitor] = job.objective
-            best = best_of([other for other in self.jobs if other.monitor == job.monitor])
+            best = self.tally.best.get(job.monitor)
             if best is not None and best.objective is not None:
                 values[f"best/{job.monitor}"] = best.objective
-        self.run.metrics(values, step=done)
+        # a job that is resumed ends once more, and a step has one value
+        self.run.metrics(values, step=self.tally.attempts)
 
     def close(self, status: str, artifacts: Sequence[Path] = ()) -> None:
         """Writes the table and the figure, records the best job, and ends the parent run.
@@ -102,9 +103,7 @@ class Record:
         """
         from mlrun.errors import UserError
 
-        counts = count_states(self.jobs)
-        count_text = ", ".join(f"{count} {state}" for state, count in counts.items())
-        tags: dict[str, Any] = {"counts": count_text, "jobs": len(self.jobs)}
+        tags: dict[str, Any] = {"counts": self.tally.count_text, "jobs": len(self.jobs)}
         best = best_of(self.jobs)
         if best is not None:
             tags |= {
@@ -113,9 +112,9 @@ class Record:
                 "best.metric": best.monitor,
             }
             tags |= {f"best.{key}": value for key, _, value in (override.partition("=") for override in best.overrides)}
-        tags["mlflow.note.content"] = describe(self.command, count_text, self.jobs, self.directory)
+        tags["mlflow.note.content"] = describe(self.command, self.tally.count_text, self.jobs, self.directory)
         self.run.tags(tags)
-        write_table(self.jobs, self.directory / "sweep.csv")
+        write_table(self.jobs, self.journal, self.directory / "sweep.csv")
         self.run.artifact(self.directory / "sweep.csv")
         for path in artifacts:
             self.run.artifact(path, "figures" if path.suffix == ".png" else None)
@@ -150,28 +149,37 @@ def recall_runs(jobs: list[Job], experiment: str, parent: str) -> None:
             job.run_id = run.run_id
 
 
-def columns(job: Job) -> dict[str, Any]:
-    """A job as a flat row: its state, its overrides, its results."""
+def columns(job: Job, result: Mapping[str, Any]) -> dict[str, Any]:
+    """A job as a flat row: its state, its overrides, its result."""
     row: dict[str, Any] = {"job": job.number, "state": job.state, "run_id": job.run_id or ""}
     row |= {key.lstrip("+"): value for key, _, value in (override.partition("=") for override in job.overrides)}
     row |= {"monitor": job.monitor, "objective": job.objective}
-    row |= job.result.get("metrics") or {}
-    row |= {f"{WALL}{phase}": round(seconds, 4) for phase, seconds in (job.result.get("seconds") or {}).items()}
+    row |= result.get("metrics") or {}
+    row |= {f"{WALL}{phase}": round(seconds, 4) for phase, seconds in (result.get("seconds") or {}).items()}
     for name in ("parameters", "best_epoch"):
-        row[name] = job.result.get(name)
+        row[name] = result.get(name)
     return row | {"elapsed": round(job.seconds, 3), "attempts": job.attempts, "reason": job.reason}
 
 
-def write_table(jobs: list[Job], path: Path) -> None:
-    """Writes the jobs to a CSV file, the best first."""
-    rows = [columns(job) for job in ranked(jobs)]
-    names = list(dict.fromkeys(name for row in rows for name in row))
+def write_table(jobs: list[Job], journal: Journal, path: Path) -> None:
+    """Writes the jobs to a CSV file, the best first. One row at a time: the results of many jobs do not fit in memory."""
+    best_first = ranked(jobs)
+
+    def rows() -> Iterator[dict[str, Any]]:
+        entries = journal.read(job.number for job in best_first)
+        entry = next(entries, None)
+        for job in best_first:
+            known = entry is not None and entry["number"] == job.number
+            yield columns(job, entry["result"] if known else {})
+            entry = next(entries, None) if known else entry
+
+    names = list(dict.fromkeys(name for row in rows() for name in row))
     last = ("elapsed", "attempts", "reason")
     names = [name for name in names if name not in last] + [name for name in last if name in names]
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names, restval="")
         writer.writeheader()
-        writer.writerows({name: safe_cell(value) for name, value in row.items()} for row in rows)
+        writer.writerows({name: safe_cell(value) for name, value in row.items()} for row in rows())
 
 
 def describe(command: str, counts: str, jobs: Sequence[Job], directory: Path) -> str:
@@ -192,7 +200,7 @@ def describe(command: str, counts: str, jobs: Sequence[Job], directory: Path) ->
 def best_of(jobs: list[Job]) -> Job | None:
     """The best finished job within the limits; None if there is none yet."""
     done = (job for job in jobs if job.state == states.FINISHED and job.accepted and job.objective is not None)
-    return next(iter(ranked(list(done))), None)
+    return min(done, key=lambda job: job.rank, default=None)
 
 
 def draw(jobs: list[Job], directory: Path, command: str) -> list[Path]:
@@ -206,7 +214,7 @@ def draw(jobs: list[Job], directory: Path, command: str) -> list[Path]:
     path = directory / "sweep.png"
     save(
         sweep_figure(
-            [columns(job) for job in done],
+            [(job.monitor, job.objective) for job in done],
             [dict(o.partition("=")[::2] for o in job.overrides) for job in done],
             command,
         ),

@@ -1,4 +1,4 @@
-"""Sweeps through other launchers (Ray, Slurm), which decide where and when a job runs. Checks, parent run, journal and resume are the same.
+"""Sweeps through other launchers (submitit), which decide where and when a job runs. Checks, parent run, journal and resume are the same.
 
 `hydra.job.env_set`, which every launcher passes on, carries what a job needs to know. Each job writes its end into the sweep's journal
 itself: the process that started the sweep may be gone by then.
@@ -59,7 +59,7 @@ def sweep(
     record = engine.record
     if record is None:
         raise ConfigError("this is not a configuration of mlrun: it has no model")
-    engine.display = Display(engine.jobs, len(jobs))
+    engine.display = Display(engine.tally, len(jobs))
     todo = [job for job in jobs if not job.earlier]
     engine.display.show(f"sweep of {len(jobs)} jobs through {type(launcher).__name__}: {engine.directory}")
     returned: list[Any] = []
@@ -88,16 +88,16 @@ def sweep(
         except Exception as error:  # a job that died without a report ends the launcher's waiting, not the other jobs
             logging.getLogger("mlrun").exception("the launcher failed")
             engine.display.show(f"{type(launcher).__name__}: {reason_of_error(error)}")
-        entries = Journal(engine.directory).entries
-        for job in todo:
-            entry = entries[job.number]
+        for job, entry in zip(todo, Journal(engine.directory).read([job.number for job in todo])):
+            engine.tally.started(job)
             restore(job, entry)
             job.earlier, job.state, job.reason = False, entry["state"], entry["reason"]
+            job.result = entry["result"]
             if job.state not in states.ENDED:
                 job.state = states.FAILED
                 job.reason = "its process ended without a report; see the logs of the launcher"
-            record.ended(job)
-            engine.journal.write(job)
+            for listener in (engine.tally, engine, record):
+                listener.ended(job)
         failed = [job for job in jobs if job.state != states.FINISHED]
         status = "FAILED" if failed else "FINISHED"
     finally:
@@ -114,9 +114,7 @@ def _request_gpus(launcher: Any, demand: Demand) -> None:
     """Makes the launcher reserve as many GPUs as a job uses, unless the user has set a number."""
     if demand.kind != "gpu":
         return
-    if hasattr(launcher, "ray_cfg"):
-        launcher.ray_cfg.remote.setdefault("num_gpus", demand.count)
-    elif type(launcher).__name__ == "SlurmLauncher" and not any(
+    if type(launcher).__name__ == "SlurmLauncher" and not any(
         launcher.params.get(key) for key in ("gpus_per_node", "gres", "gpus_per_task")
     ):
         launcher.params["gpus_per_node"] = demand.count
@@ -125,7 +123,7 @@ def _request_gpus(launcher: Any, demand: Demand) -> None:
 def run(cfg: DictConfig, hydra_cfg: HydraConf) -> float | None:
     """Runs a job in a process that another launcher has started. Returns the value of the watched metric."""
     from mlrun.experiment.run import run as run_experiment
-    from mlrun.report import silent, terminal
+    from mlrun.report import terminal
     from mlrun.sweep.worker import RESULT, checkpoint_to_resume
     from mlrun.tracking.store import tracking_uri
 
@@ -138,8 +136,8 @@ def run(cfg: DictConfig, hydra_cfg: HydraConf) -> float | None:
         )
     journal = Journal(environment[DIRECTORY])
     overrides = [override for override in hydra_cfg.overrides.task if not override.lstrip("+").startswith("hydra.")]
-    job = Job(int(environment[NUMBER]), overrides, None, environment[IDENTITY], directory, state=states.RUNNING)
-    entry = journal.entries.get(job.number)
+    job = Job(int(environment[NUMBER]), overrides, None, environment[IDENTITY], directory, "", state=states.RUNNING)
+    entry = journal.entry(job.number)
     if entry:
         job.run_id, job.attempts = entry["run_id"], entry["attempts"]
     job.attempts += 1
@@ -151,10 +149,10 @@ def run(cfg: DictConfig, hydra_cfg: HydraConf) -> float | None:
 
     start = time.monotonic()
     try:
-        # Ray would print the output of every job between the lines of the sweep
-        report = silent if "ray" in sys.modules else terminal
         checkpoint = checkpoint_to_resume(directory, cfg)
-        result = run_experiment(cfg, directory, overrides, environment[PARENT], report, job.run_id, opened, checkpoint)
+        result = run_experiment(
+            cfg, directory, overrides, environment[PARENT], terminal, job.run_id, opened, checkpoint
+        )
     except BaseException as error:
         job.state, job.reason = (
             (states.FAILED if isinstance(error, Exception) else states.KILLED),

@@ -167,7 +167,7 @@ class Search:
             return pruners.SuccessiveHalvingPruner(min_resource=max(1, settings["n_warmup_epochs"]))
         return pruners.NopPruner()
 
-    # --- jobs for the pool -----------------------------------------------------------------------------------------
+    # --- jobs for the queue -----------------------------------------------------------------------------------------
 
     def _jobs(self) -> Iterator[Job]:
         while self._counted() < self.total:
@@ -183,6 +183,7 @@ class Search:
             self.trials[job.number] = trial
             trial.set_user_attr(OVERRIDES, overrides)
             if job.earlier:  # the same settings were tried before
+                job.result = self.sweep.journal.result(job)
                 self._report(job)
                 continue
             yield job
@@ -208,7 +209,7 @@ class Search:
         pick = max if self.direction == "maximize" else min
         return pick(accepted, key=lambda pair: pair[0], default=None)
 
-    # --- listener of the pool --------------------------------------------------------------------------------------
+    # --- listener of the queue --------------------------------------------------------------------------------------
 
     def epoch(self, job: Job) -> str | None:
         """Returns "prune" if the epochs so far are not promising."""

@@ -28,7 +28,7 @@ from mlrun.warm.modules import limit_threads, preload
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-ENDED = "the sweep's server has ended"
+ENDED = "the server of the sweep was killed from outside"
 MESSAGE_BYTES = 1 << 17  # a larger report does not fit through the socket
 
 
@@ -56,29 +56,30 @@ class Report(Protocol):
 Work = Callable[[Request, Report, Callable[[], None]], int]
 
 
+Start = Callable[[socket.socket, socket.socket, tuple[socket.socket, ...]], int]
+
+
 class Server:
     """The parent's side of the server.
 
     Args:
-        work: `work(request, report, wait_for_turn)` runs in the process of each job and returns its exit status.
+        start: starts the server's process with its ends of the channels of commands and of reports, and returns its process id.
+            The other ends, which only the parent must have, are its third argument.
     """
 
-    def __init__(self, work: Work):
+    def __init__(self, start: Start):
         self.reports, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for end in (self.reports, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * MESSAGE_BYTES)
         ours, commands = socket.socketpair()
-        parent = os.getpid()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        self.pid: int | None = os.fork()
-        if self.pid == 0:
-            ours.close()
-            self.reports.close()
-            _server(Connection(commands.detach()), theirs, work, parent)
+        self.pid: int | None = start(commands, theirs, (ours, self.reports))
         theirs.close()
         commands.close()
         self._commands = Connection(ours.detach())
+
+    def configure(self, data: bytes) -> None:
+        """Sends what a server that was not forked must read before it serves."""
+        self._commands.send_bytes(data)
 
     def preload(self, modules: Sequence[str]) -> None:
         """Imports modules in the server, which then reports ("ready", seconds). The job reports what cannot be imported."""
@@ -130,8 +131,33 @@ class Server:
         self.pid = None
 
 
-def _server(commands: Connection, reports: socket.socket, work: Work, parent: int) -> NoReturn:
-    """Runs the server in its process. Discards what imports print: it would overwrite the live table on the terminal."""
+def fork_server(work: Work) -> Server:
+    """A server forked from this process.
+
+    Args:
+        work: `work(request, report, wait_for_turn)` runs in the process of each job and returns its exit status.
+    """
+
+    def start(commands: socket.socket, reports: socket.socket, of_parent: tuple[socket.socket, ...]) -> int:
+        parent = os.getpid()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        process = os.fork()
+        if process == 0:
+            for end in of_parent:
+                end.close()
+            serve(Connection(commands.detach()), reports, work, parent)
+        return process
+
+    return Server(start)
+
+
+def serve(commands: Connection, reports: socket.socket, work: Work, parent: int) -> NoReturn:
+    """Runs the server in its process. Discards what imports print: it would overwrite the live table on the terminal.
+
+    Args:
+        parent: process id of the parent, with which this process ends.
+    """
     stderr = os.dup(2)
     try:
         nothing = os.open(os.devnull, os.O_RDWR)

@@ -21,9 +21,11 @@ class Slot:
     number: int
     device: str = ""  # name of the GPU in CUDA_VISIBLE_DEVICES
     share: int = 0  # which of the jobs_per_gpu
+    host: str = ""  # name of the machine, unless it is this one
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.number}" + (f"/{self.share}" if self.share else "")
+        place = f"{self.kind} {self.number}" + (f"/{self.share}" if self.share else "")
+        return f"{self.host} {place}".lstrip()
 
 
 class Slots:
@@ -32,6 +34,7 @@ class Slots:
     def __init__(self, slots: Sequence[Slot]):
         self.all = list(slots)
         self.free = list(slots)
+        self._order = {slot: place for place, slot in enumerate(slots)}
 
     def count(self, kind: str) -> int:
         """The largest number of slots that one job can have."""
@@ -52,7 +55,7 @@ class Slots:
         return taken
 
     def release(self, slots: Sequence[Slot]) -> None:
-        self.free = sorted([*self.free, *slots], key=self.all.index)
+        self.free = sorted([*self.free, *slots], key=self._order.__getitem__)
 
 
 def gpu_slots(devices: Sequence[str], jobs_per_gpu: int) -> list[Slot]:

@@ -9,7 +9,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,36 +22,40 @@ from mlrun.errors import ConfigError, UserError
 from mlrun.sweep import job as states
 from mlrun.sweep import journal as journals
 from mlrun.sweep.display import Display, short_overrides, summary
-from mlrun.sweep.job import Job
+from mlrun.sweep.job import Configs, Job
 from mlrun.sweep.journal import SWEEP, Journal
-from mlrun.sweep.pool import Pool
+from mlrun.sweep.queue import Queue
 from mlrun.sweep.record import Record, recall_runs
-from mlrun.sweep.server import Request, Server
-from mlrun.sweep.slots import demand, share_out, visible_gpus
+from mlrun.sweep.server import Request, Work
+from mlrun.sweep.slots import demand, visible_gpus
+from mlrun.sweep.tally import Tally
 from mlrun.tracking.run_directory import LOCK_SECONDS, locked
 from mlrun.tracking.spool import Spool
+from mlrun.tracking.store import refuse_sqlite
 from mlrun.warm.modules import COMMON
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
     from omegaconf import DictConfig
 
+    from mlrun.sweep.executors.executor import Executor
+
 
 class Sweep:
-    """A warm server, a journal and a parent run, for one or several batches of jobs. A listener of the pool.
+    """An executor, a journal and a parent run, for one or several batches of jobs. A listener of the queue.
 
     Args:
-        settings: conf/hydra/launcher/pool.yaml.
+        settings: of the launcher, such as conf/hydra/launcher/pool.yaml.
         task_function: the user's function, which runs a job; None if another launcher runs the jobs.
         config: Hydra's configuration of the sweep.
+        executor: makes what runs the jobs; called with what the process of each job executes.
 
     Raises:
         ConfigError: a setting of the launcher is invalid.
         UserError: the directory holds another sweep, or another process runs this one.
     """
 
-    pool: Pool  # made by `check`
-    threads: int  # per slot
+    queue: Queue  # made by `run`
     display: Display  # made when the jobs start
 
     def __init__(
@@ -60,14 +64,17 @@ class Sweep:
         hydra_context: HydraContext,
         task_function: TaskFunction | None,
         config: DictConfig,
+        executor: Callable[[Work], Executor] | None = None,
     ):
         from mlrun.sweep.worker import run_job
 
         check_settings("hydra.launcher", settings)
         self.settings, self.context, self.config = settings, hydra_context, config
         self.directory = Path(str(config.hydra.sweep.dir)).resolve()
-        self.jobs: list[Job] = []
-        self.gpus = visible_gpus()
+        self.tally = Tally()
+        self.jobs = self.tally.jobs
+        self.modules: dict[str, None] = {}  # that the jobs import, in order
+        self._configs, self._numbers = Configs(), set[int]()
         self.is_ours = OmegaConf.is_dict(config.get("model")) and "tracking" in config
         self._lock = ExitStack()  # holds the lock of the directory
         if settings["resume"] and (self.directory / SWEEP).is_file():
@@ -81,42 +88,51 @@ class Sweep:
                 f"{self.directory} already holds a sweep. To resume it: mlrun resume {shlex.quote(str(self.directory))}; "
                 f"for a new sweep choose another hydra.sweep.dir"
             )
-        self.server: Server | None = None
+        self.executor: Executor | None = None
         self.record: Record | None = None
         self.parent: str | None = None  # of the jobs' runs: see `Record.parent`
         self.unrecorded = ""  # what MLflow has not received completely, once the sweep has ended
         self.closing = ""  # last line of the report
         self.start = time.monotonic()
-        self._importing = 0  # requests to the server that it has not answered
-        if task_function is not None:
-            self.server = Server(partial(run_job, task_function=task_function, hydra_context=hydra_context))
+        if task_function is not None and executor is not None:
+            self.executor = executor(partial(run_job, task_function=task_function, hydra_context=hydra_context))
             if early := [*(COMMON if self.is_ours else ()), *settings["preload"]]:
-                self._import(early)  # while the jobs are composed
+                self.executor.preload(early)  # while the jobs are composed
 
     # --- before the start ------------------------------------------------------------------------------------------
 
     def compose(self, overrides: list[str], number: int) -> Job:
         """The next job of the sweep. Raises ConfigError or Hydra's errors if the overrides do not give a valid configuration."""
-        job = self.sample(overrides)
-        composed = job.config
-        taken = {other.number for other in self.jobs}
-        entry = self.journal.recall(job.identity, taken)
-        number = entry["number"] if entry else self.journal.free_number(number, taken)
-        with open_dict(composed):
-            composed.hydra.job.id = str(number)
-            composed.hydra.job.num = number
-        subdir = str(OmegaConf.select(composed, "hydra.sweep.subdir"))
-        job.number, job.directory = number, self.directory / subdir
+        config, cfg, hashed = self._composed(overrides)
+        entry = self.journal.recall(hashed)
+        number = entry["number"] if entry else self.journal.free_number(number, self._numbers)
+        with open_dict(config):
+            config.hydra.job.id = str(number)
+            config.hydra.job.num = number
+        job = self._job(number, overrides, config, cfg, hashed)
         if entry:
             journals.restore(job, entry)
-        self.jobs.append(job)
+        self._numbers.add(number)
+        self.tally.add(job)
         return job
 
     def sample(self, overrides: list[str]) -> Job:
         """A job with these overrides that is not part of the sweep. Raises as `compose`."""
+        return self._job(-1, overrides, *self._composed(overrides))
+
+    def _composed(self, overrides: list[str]) -> tuple[DictConfig, dict[str, Any], str]:
+        """A configuration with the node `hydra`, its plain form, and its identity. Raises as `compose`."""
         composed = self.context.config_loader.load_sweep_config(self.config, list(overrides))
-        cfg, hashed = self._read(composed)
-        return Job(-1, list(overrides), composed, hashed, self.directory, demand(cfg, len(self.gpus)))
+        return composed, *self._read(composed)
+
+    def _job(self, number: int, overrides: list[str], config: DictConfig, cfg: dict[str, Any], hashed: str) -> Job:
+        if self.is_ours:
+            self.modules.update(dict.fromkeys(modules_of(cfg)))
+        gpus = len(visible_gpus()) if self.executor is None else self.executor.gpus
+        folder = None if number < 0 else str(OmegaConf.select(config, "hydra.sweep.subdir"))
+        folder = None if folder == str(number) else folder
+        place = self._configs.add(config)
+        return Job(number, overrides, self._configs, hashed, self.directory, folder, place, demand(cfg, gpus))
 
     def compose_all(self, batch: list[list[str]], first: int) -> list[Job]:
         """The jobs of a batch.
@@ -162,21 +178,27 @@ class Sweep:
         cfg = plain(cfg)
         return cfg, identity(cfg)
 
-    def check(self, like: list[Job] | None = None) -> None:
-        """Makes a `Pool` with slots for the jobs, or for samples of them (`like`). Raises ConfigError if a job needs more than there is."""
-        if self.server is None:
+    def check(self, like: list[Job] | None = None, total: int | None = None) -> None:
+        """Finds places for the jobs, or for jobs like these samples.
+
+        Args:
+            total: number of jobs; None if that is not known.
+
+        Raises:
+            ConfigError: a job needs more than there is.
+            UserError: several machines would write to a database that only one can use.
+        """
+        if self.is_ours:
+            refuse_sqlite(self._runner.others)
+        waiting = [job for job in self.jobs if job.state == states.WAITING]
+        jobs = like or waiting or self.jobs
+        self._runner.check([job.demand for job in jobs], total if like else len(waiting))
+
+    @property
+    def _runner(self) -> Executor:
+        if self.executor is None:
             raise RuntimeError("another launcher runs the jobs of this sweep")
-        settings = self.settings
-        slots, self.threads = share_out(
-            [job.demand for job in like or self.jobs],
-            self.gpus,
-            settings["slots"],
-            settings["threads"],
-            settings["jobs_per_gpu"],
-        )
-        self.pool = Pool(
-            self.server, slots, self._request, self._environment, settings["timeout"], settings["fail_fast"]
-        )
+        return self.executor
 
     # --- running ---------------------------------------------------------------------------------------------------
 
@@ -194,44 +216,43 @@ class Sweep:
         Args:
             total: number of jobs.
             grid: what is varied: key -> values.
-            listeners: of the pool.
+            listeners: of the queue.
             like: samples of the jobs of a search, which are not known in advance.
             artifacts: called at the end; returns files for the parent run.
 
         Raises:
             KeyboardInterrupt: after Ctrl-C.
         """
-        self.check(like)
+        self.check(like, total)
         self.begin_record(grid)
+        settings, executor = self.settings, self._runner
+        self.queue = Queue(
+            executor, self._request, settings["timeout"], settings["fail_fast"], settings.get("retries", 0)
+        )
         status = "KILLED"
-        self.display = Display(self.jobs, total, _common([job.overrides for job in like or self.jobs]))
+        self.display = Display(self.tally, total, _common([job.overrides for job in like or self.jobs]))
         try:
             with self.display:
-                places = ", ".join(
-                    f"{sum(slot.kind == kind for slot in self.pool.slots.all)} {kind} slots" for kind in self._kinds()
-                )
-                self.display.show(f"sweep of {total or '?'} jobs on {places}: {_relative(self.directory)}")
-                self._warm_up(like or self.jobs)
-                self.pool.listeners = [*listeners, self, self.display, *([self.record] if self.record else [])]
+                self.display.hint("connecting")
+                executor.open(self.directory)
+                self.display.show(f"sweep of {total or '?'} jobs on {executor.places}: {_relative(self.directory)}")
+                self._warm_up()
+                record = [self.record] if self.record else []
+                self.queue.listeners = [self.tally, *listeners, self, self.display, *record]
                 # a prepared job would call the callbacks' `on_job_start` long before its turn
                 callbacks = OmegaConf.select(self.config, "hydra.callbacks")
-                self.pool.run(self._pending(jobs), ahead=like is None and not callbacks)
+                self.queue.run(self._pending(jobs), ahead=like is None and not callbacks)
             failed = any(job.state in (states.FAILED, states.KILLED) for job in self.jobs)
-            status = "FAILED" if failed or self.pool.draining else "FINISHED"
-        except EOFError:
+            status = "FAILED" if failed or self.queue.draining else "FINISHED"
+        except EOFError as error:
             status = "FAILED"
-            self.pool.lose("the server of the sweep was killed from outside")
+            self.queue.lose(str(error))
         finally:
             self.end(status, artifacts)
 
-    def _kinds(self) -> list[str]:
-        return sorted({slot.kind for slot in self.pool.slots.all})
-
-    def _pending(self, jobs: Iterable[Job]) -> Iterator[Job]:
-        for job in jobs:
-            if job.state in (states.FINISHED, states.PRUNED):
-                continue
-            yield job
+    @staticmethod
+    def _pending(jobs: Iterable[Job]) -> Iterator[Job]:
+        return (job for job in jobs if job.state not in (states.FINISHED, states.PRUNED))
 
     def begin_record(self, grid: dict[str, list[str]]) -> None:
         """Opens the journal and the parent run.
@@ -248,7 +269,7 @@ class Sweep:
         if self.is_ours and self.journal.sweep.get("run_id"):
             recall_runs(self.jobs, experiment, self.journal.sweep["run_id"])
         if self.is_ours and self.record is None:
-            self.record = Record(self.config.tracking.experiment, argv, grid, self.journal, self.jobs, self.directory)
+            self.record = Record(self.config.tracking.experiment, argv, grid, self.journal, self.tally, self.directory)
 
     def open_parent(self) -> None:
         """Waits for MLflow's answer about the parent run, which may not come. Raises UserError if MLflow refuses it."""
@@ -257,34 +278,24 @@ class Sweep:
             if self.record.run_id:
                 self.journal.update(run_id=self.record.run_id)
 
-    def _warm_up(self, like: list[Job]) -> None:
-        modules = modules_of([job.config for job in like if job.state == states.WAITING]) if self.is_ours else []
+    def _warm_up(self) -> None:
+        """Returns when the first job can start, and the parent run is open."""
         self.display.hint("importing what the jobs need")
-        self._import(modules)
+        self._runner.preload(list(self.modules))
         self.open_parent()
-        while self._importing and self.server is not None:
-            report = self.server.receive(1.0)
-            self._importing -= bool(report and report[0] == "ready")
+        while not self._runner.has_room:
+            self._runner.receive(1.0)
+            self.display.hint(self._runner.hint or "importing what the jobs need")
         self.display.hint("")
 
-    def _import(self, modules: Sequence[str]) -> None:
-        if self.server is not None:
-            self.server.preload(modules)
-            self._importing += 1
-
-    def _environment(self, job: Job) -> dict[str, str]:
-        environment = {"CUDA_VISIBLE_DEVICES": ",".join(slot.device for slot in job.slots if slot.device)}
-        if not self.gpus and "CUDA_VISIBLE_DEVICES" not in os.environ:
-            environment = {}
-        return {**environment, "MLRUN_SLOTS": ",".join(map(str, job.slots))}
-
     def _request(self, job: Job) -> Request:
+        config = job.config
         return Request(
             number=job.number,
-            config=job.config,
+            config=config,
             directory=str(job.directory),
-            argv=[sys.argv[0], *_job_arguments(job.config, sys.argv[1:])],
-            threads=self.threads * (job.demand.count if job.demand.kind == "gpu" else 1),
+            argv=[sys.argv[0], *_job_arguments(config, sys.argv[1:])],
+            threads=self._runner.threads(job.demand),
             parent_run=self.parent,
             run_id=job.run_id,
             name=short_overrides(self.display.varied(job)) or None,
@@ -297,8 +308,12 @@ class Sweep:
     def opened(self, job: Job) -> None:
         self.journal.write(job)
 
+    def lost(self, job: Job) -> None:
+        self.journal.write(job)
+
     def ended(self, job: Job) -> None:
         self.journal.write(job)
+        job.result = states.NO_RESULT  # the journal has it
 
     def end(self, status: str, artifacts: Callable[[], list[Path]] | None = None) -> None:
         """Closes the parent run as FINISHED, FAILED or KILLED, and prints the summary."""
@@ -307,9 +322,9 @@ class Sweep:
             self.record.close(status, artifacts() if artifacts else [])
             self.unrecorded = self._unrecorded(self.record)
         summary(
-            self.jobs,
+            self.tally,
             self.display,
-            self.directory,
+            self.journal,
             resume,
             time.monotonic() - self.start,
             self.record.run_id if self.record else None,
@@ -330,15 +345,14 @@ class Sweep:
         return f"MLflow has not received all data of {' and '.join(missing)}" if missing else ""
 
     def close(self) -> None:
-        """Ends the server; safe to call twice."""
-        if self.server is not None:
-            with suppress(OSError):
-                self.server.close()
+        """Ends the executor; safe to call twice."""
+        if self.executor is not None:
+            self.executor.close()
         self._lock.close()
 
 
-def modules_of(configs: Iterable[DictConfig]) -> list[str]:
-    """The modules that jobs import: those of their targets, of the training loop and of the estimators."""
+def modules_of(cfg: dict[str, Any]) -> list[str]:
+    """The modules that a job imports: those of its targets, of the training loop or of the estimators."""
     found: dict[str, None] = {}
 
     def visit(node: Any) -> None:
@@ -352,16 +366,14 @@ def modules_of(configs: Iterable[DictConfig]) -> list[str]:
             for child in node:
                 visit(child)
 
-    for config in configs:
-        cfg: Any = OmegaConf.to_container(config, resolve=False)
-        model = cfg.get("model") or {}
-        network = model.get("_target_") is not None
-        found["mlrun.training.learner" if network else "mlrun.estimators.learner"] = None
-        found["mlrun.data.batches" if network else "mlrun.estimators.roles"] = None
-        for group in ("model", "dataset", *(("optim", "scheduler") if network else ())):
-            visit(cfg.get(group))
-        if not network:
-            found.update(dict.fromkeys(("sklearn.pipeline", "pandas")))
+    model = cfg.get("model") or {}
+    network = model.get("_target_") is not None
+    found["mlrun.training.learner" if network else "mlrun.estimators.learner"] = None
+    found["mlrun.data.batches" if network else "mlrun.estimators.roles"] = None
+    for group in ("model", "dataset", *(("optim", "scheduler") if network else ())):
+        visit(cfg.get(group))
+    if not network:
+        found.update(dict.fromkeys(("sklearn.pipeline", "pandas")))
     return list(found)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -9,10 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlrun.config.identity import identity
+from mlrun.config.instantiate import plain
 from mlrun.errors import Pruned
 from mlrun.report import terminal
 from mlrun.sweep.job import reason_of_error
 from mlrun.sweep.server import Report, Request
+from mlrun.tracking.run_directory import write_atomically
 
 if TYPE_CHECKING:
     from hydra.conf import HydraConf
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 current: Worker | None = None
 
 EPOCH_SECONDS = 0.2  # shortest time between two reports of epochs, unless the sweep prunes and needs every epoch
+COMPLETED = "result.json"  # in a job's directory, once its run is complete
 # fields of a result that are reported
 RESULT = ("model", "dataset", "monitor", "mode", "metrics", "seconds", "parameters", "best_epoch", "predict_ms")
 
@@ -36,6 +41,7 @@ class Worker:
     def __init__(self, request: Request, report: Report):
         self.request, self.report = request, report
         self.monitor: str | None = None
+        self._identity = ""  # hash of the job's configuration
         self._next = 0.0  # time of the next report of an epoch
         self._prune = False
         self._unsent: tuple[int, float | None] | None = None  # epoch, value of the watched metric
@@ -48,6 +54,10 @@ class Worker:
 
         logging.captureWarnings(True)
         directory, overrides = Path(hydra_cfg.runtime.output_dir), list(hydra_cfg.overrides.task)
+        self._identity = identity(plain(cfg))
+        if completed := self._completed(directory):
+            self.report("result", completed["result"])
+            return completed["objective"]
         request, checkpoint = self.request, checkpoint_to_resume(directory, cfg)
         return run(
             cfg,
@@ -60,6 +70,14 @@ class Worker:
             checkpoint,
             name=request.name,
         ).objective
+
+    def _completed(self, directory: Path) -> dict[str, Any] | None:
+        """What an earlier attempt has left that was complete when its machine or the sweep was lost; None if there is none."""
+        try:
+            kept = json.loads((directory / COMPLETED).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return kept if isinstance(kept, dict) and kept.get("identity") == self._identity else None
 
     def opened(self, run_id: str) -> None:
         """MLflow has assigned an id to the run. Called from the recorder's thread."""
@@ -105,7 +123,11 @@ class Worker:
         self.stop()
 
     def finished(self, result: Result) -> None:
-        self.report("result", {name: getattr(result, name) for name in RESULT} | {"run_id": result.run_id})
+        """Keeps the result beside the run, before the sweep knows it: no job runs to completion twice."""
+        reported = {name: getattr(result, name) for name in RESULT} | {"run_id": result.run_id}
+        kept = {"identity": self._identity, "objective": result.objective, "result": reported}
+        write_atomically(result.directory / COMPLETED, json.dumps(kept, default=str))
+        self.report("result", reported)
 
     def _send(self) -> None:
         self.report("epoch", self._unsent)
@@ -195,8 +217,6 @@ def checkpoint_to_resume(directory: Path, cfg: DictConfig) -> Path | None:
     """
     import shutil
 
-    from mlrun.config.identity import identity
-    from mlrun.config.instantiate import plain
     from mlrun.errors import UserError
     from mlrun.experiment.state import CHECKPOINTS, is_readable
     from mlrun.tracking.run_directory import read_record

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -108,6 +109,15 @@ def experiment_id(client: MlflowClient, name: str) -> str:
 def sqlite_file(uri: str) -> Path | None:
     """The file of an SQLite store; None for any other store."""
     return Path(uri.removeprefix("sqlite:///").partition("?")[0]) if uri.startswith("sqlite:///") else None
+
+
+def refuse_sqlite(machines: Sequence[str]) -> None:
+    """Raises UserError if runs of other machines would be recorded in an SQLite file. machines: their names."""
+    if machines and sqlite_file(tracking_uri()) is not None:
+        raise UserError(
+            f"{masked(tracking_uri())} is a file that only one machine can use, and jobs would run on {', '.join(machines[:3])}: "
+            "start a server (mlflow server --host 0.0.0.0) and set MLFLOW_TRACKING_URI=http://HOST:5000"
+        )
 
 
 def settle(uri: str) -> None:

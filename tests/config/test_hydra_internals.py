@@ -265,3 +265,15 @@ def test_a_part_that_nothing_can_replace_is_named(monkeypatch, call, part):
     without(monkeypatch, part)
     with pytest.raises(UserError, match=rf"has no {part}\..*pip install 'hydra-core"):
         call()
+
+
+def test_the_version_base_of_an_application_is_passed_on():
+    from hydra.version import base_at_least
+
+    before = internals.version_base()
+    try:
+        for base in ("1.1", "1.3"):
+            internals.set_version_base(base)
+            assert internals.version_base() == base and base_at_least("1.3") == (base == "1.3")
+    finally:
+        internals.set_version_base(before)

@@ -11,7 +11,9 @@ from rich.console import Console
 from mlrun.sweep import job as states
 from mlrun.sweep.display import Display, short_overrides, shortened, summary
 from mlrun.sweep.job import Job
+from mlrun.sweep.journal import Journal
 from mlrun.sweep.slots import Slot
+from mlrun.sweep.tally import Tally
 
 
 def jobs():
@@ -29,11 +31,8 @@ def jobs():
         job.state, job.seconds, job.started = (
             (states.FINISHED, 3725.0, 1.0) if number < 36 else (states.WAITING, 0.0, None)
         )
-        job.slots = [Slot("cpu", 1)] if number < 36 else []
-        job.watched, job.result = (
-            0.97531,
-            {"metrics": {"val/exact_match": 0.97531, "test/exact_match": 0.9642}, "monitor": "val/exact_match"},
-        )
+        job.slots = (Slot("cpu", 1),) if number < 36 else ()
+        job.watched = 0.97531
         found.append(job)
     return found
 
@@ -41,7 +40,11 @@ def jobs():
 @pytest.fixture(params=[(80, 24), (60, 24), (140, 40)], ids=str)
 def display(request):
     width, height = request.param
-    display = Display(jobs(), 40, common=["model=transformer"], stream=io.StringIO())
+    tally = Tally()
+    for job in jobs():
+        tally.add(job)
+    tally.recent.extend(job for job in tally.jobs if job.state == states.FINISHED)
+    display = Display(tally, 40, common=["model=transformer"], stream=io.StringIO())
     display.console = Console(file=io.StringIO(), force_terminal=True, width=width, height=height, color_system=None)
     return display
 
@@ -53,7 +56,7 @@ def printed(display, renderable):
 
 
 def test_numbers_states_and_times_are_never_cut(display):
-    lines = printed(display, display._table())
+    lines = printed(display, display.table())
     assert max(map(len, lines)) <= display.console.width and len(lines) <= display.console.height
     head, *rows = lines[:-2]
     assert head.split()[:2] == ["job", "overrides"] and "metric" in head and "elapsed" in head
@@ -63,14 +66,16 @@ def test_numbers_states_and_times_are_never_cut(display):
     assert ("slot" in head) == (display.console.width >= 80)
 
 
-def test_the_final_table_cuts_nothing_but_overrides(display, capsys):
+def test_the_final_table_cuts_nothing_but_overrides(display, tmp_path):
     display.console = Console(
         file=io.StringIO(), force_terminal=True, width=max(80, display.console.width), color_system=None
     )
-    for job in display.jobs:
+    journal = Journal(tmp_path)
+    for job in display.tally.jobs:
         job.returned = 0.97531
-        job.result |= {"seconds": {}}
-    summary(display.jobs, display, Path("sweep"), "mlrun resume sweep", 60.0, None)
+        job.result = {"metrics": {"val/exact_match": 0.97531, "test/exact_match": 0.9642}}
+        journal.write(job)
+    summary(display.tally, display, journal, "mlrun resume sweep", 60.0, None)
     text = display.console.file.getvalue()
     rows = [line for line in text.splitlines() if "0.9642" in line and "0.9753" in line]
     assert rows and all(len(row) <= display.console.width and row.rstrip().endswith("1 h 02 min") for row in rows)

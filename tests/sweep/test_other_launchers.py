@@ -1,4 +1,4 @@
-"""Ray and submitit in place of the pool: nested runs, reported failures, resuming. Needs the extras [ray] and [slurm]."""
+"""submitit in place of the pool: nested runs, reported failures, resuming. Needs the extra [slurm]."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ def needs(package, extra):
     return pytest.mark.skipif(missing, reason=f"{package} is not installed: pip install 'mlrun[{extra}]'")
 
 
-RAY = ["hydra/launcher=ray", "+hydra.launcher.ray.init.num_cpus=2"]
 LOCAL = [
     "hydra/launcher=submitit_local",
     "hydra.launcher.timeout_min=5",
@@ -22,7 +21,6 @@ LOCAL = [
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(("ray", RAY), marks=needs("ray", "ray")),
         pytest.param(("submitit", LOCAL), marks=needs("submitit", "slurm")),
     ],
 )

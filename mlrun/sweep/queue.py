@@ -1,4 +1,4 @@
-"""Runs jobs on slots as these become free, and records where each job runs and how it ended."""
+"""The queue of a sweep: starts jobs as an executor has room for them, and records where each job runs and how it ended."""
 
 from __future__ import annotations
 
@@ -10,76 +10,71 @@ from contextlib import contextmanager
 from typing import Any
 
 from mlrun.sweep import job as states
-from mlrun.sweep.job import Job, memory_kills, reason_of_death
-from mlrun.sweep.server import Request, Server, Unsendable
-from mlrun.sweep.slots import Slot, Slots
+from mlrun.sweep.executors.executor import Executor
+from mlrun.sweep.job import Job
+from mlrun.sweep.server import Request, Unsendable
 
 TICK = 0.25  # seconds between two checks of the time limits
 GRACE = 20.0  # seconds that a job has to close its run after it was asked to stop
-AHEAD = 4  # processes prepared at most for slots that will become free; each costs some memory
 
 
-class Pool:
-    """A queue of jobs in front of slots.
+class Queue:
+    """Jobs in front of an executor.
 
-    Listeners are notified of every change through the methods that they have: started(job), opened(job), epoch(job), ended(job),
-    tick(pool). `epoch` may return "prune".
+    Listeners are notified of every change through the methods that they have: started(job), opened(job), epoch(job), lost(job),
+    ended(job), tick(queue). `epoch` may return "prune".
 
     Args:
         request: what a job's process needs to know.
-        environment: the variables that select a job's devices, once it has its slots.
         timeout: seconds that a job may take.
         fail_fast: whether the first failure ends the sweep.
+        retries: how often a job starts again because its machine was lost.
         grace: seconds between asking a job to stop and killing it.
     """
 
     def __init__(
         self,
-        server: Server,
-        slots: Slots,
+        executor: Executor,
         request: Callable[[Job], Request],
-        environment: Callable[[Job], dict[str, str]],
         timeout: float | None = None,
         fail_fast: bool = False,
+        retries: int = 0,
         grace: float = GRACE,
     ):
-        self.server, self.slots, self.request, self.environment = server, slots, request, environment
-        self.timeout, self.fail_fast, self.grace = timeout, fail_fast, grace
+        self.executor, self.request = executor, request
+        self.timeout, self.fail_fast, self.retries, self.grace = timeout, fail_fast, retries, grace
         self.running: dict[int, Job] = {}
-        self.prepared: set[int] = set()  # numbers of jobs whose processes wait for their turn
-        self.perished: set[int] = set()  # jobs whose process died while it waited; they get another one in their turn
+        self.waiting: deque[Job] = deque()  # jobs that come next; more may follow
         self.listeners: list[Any] = []
         self.interrupts: list[int] = []  # the signals that have asked to stop: Ctrl-C, SIGTERM
         self.draining = False  # no further job is started
-        self._memory_kills = memory_kills()
+        self._exhausted = False  # no further job follows those that wait
+        self._checked = 0.0  # time of the last check of the limits
 
     def run(self, jobs: Iterable[Job], ahead: bool = True) -> None:
         """Runs all jobs to their end.
 
         Args:
-            ahead: whether processes are prepared for jobs that have no slot yet. Otherwise the next job is taken from `jobs` only
-                when a slot is free, so that a search can learn from earlier ones.
+            ahead: whether processes are prepared for jobs that have no place yet. Otherwise the next job is taken from `jobs` only
+                when there is room for it, so that a search can learn from earlier ones.
 
         Raises:
             KeyboardInterrupt: after Ctrl-C, when all jobs have closed their runs; a second Ctrl-C does not wait for that.
             SystemExit: in the same way after SIGTERM.
         """
         jobs = iter(jobs)
-        queue: deque[Job] = deque()
-        spare = min(AHEAD, len(self.slots.all)) if ahead else 0
+        spare = self.executor.ahead if ahead else 0
         with self._signals():
             while not self.draining:
-                while self.slots.free and (queue or self._fetch(jobs, queue)):
-                    slots = self.slots.take(queue[0].demand.kind, queue[0].demand.count)
-                    if slots is None:
+                while self.waiting or (self.executor.has_room and self._fetch(jobs)):
+                    if not self.executor.place(self.waiting[0]):
                         break  # first come, first served: smaller jobs must not overtake a wide one forever
-                    self._start(queue.popleft(), slots)
-                while len(queue) < spare and self._fetch(jobs, queue):
+                    self._start(self.waiting.popleft())
+                while len(self.waiting) < spare and self._fetch(jobs):
                     pass
-                for job in queue:
-                    if job.number not in self.perished:
-                        self._prepare(job)
-                if not self.running:
+                for job in self.waiting:
+                    self.executor.prepare(job, lambda: self.request(job))
+                if self._exhausted and not self.running and not self.waiting:
                     break
                 self._wait()
             while self.running:
@@ -88,28 +83,27 @@ class Pool:
                 number = self.interrupts[0]
                 raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
-    @staticmethod
-    def _fetch(jobs: Iterator[Job], queue: deque[Job]) -> bool:
+    def _fetch(self, jobs: Iterator[Job]) -> bool:
         """Moves the next job into the queue. Returns whether there was one."""
         job = next(jobs, None)
-        queue.extend([] if job is None else [job])
-        return job is not None
+        if job is None:
+            self._exhausted = True
+            return False
+        self.waiting.append(job)
+        return True
 
     def _wait(self) -> None:
-        self._receive(TICK)
-        self._check_limits()
+        for report in self.executor.receive(TICK):
+            self._handle(*report)
+        now = time.monotonic()
+        if now - self._checked >= TICK or self.interrupts:
+            self._checked = now
+            self._check_limits(now)
 
-    def _prepare(self, job: Job) -> None:
-        if job.number not in self.prepared:
-            self.prepared.add(job.number)
-            self.server.prepare(self.request(job))
-
-    def _start(self, job: Job, slots: list[Slot]) -> None:
-        self._prepare(job)
-        self.prepared.remove(job.number)
-        job.slots, job.state, job.started, job.attempts = slots, states.RUNNING, time.monotonic(), job.attempts + 1
+    def _start(self, job: Job) -> None:
+        job.state, job.started, job.attempts = states.RUNNING, time.monotonic(), job.attempts + 1
         self.running[job.number] = job
-        self.server.go(job.number, self.environment(job))
+        self.executor.start(job, lambda: self.request(job))
         self._notify("started", job)
 
     def stop(self, job: Job, state: str, reason: str, signum: int = signal.SIGINT) -> None:
@@ -117,26 +111,17 @@ class Pool:
         if job.stop_reason is None:
             job.stop_reason = (state, reason)
             job.kill_at = time.monotonic() + self.grace
-            self.server.signal(job.number, signum)
+            self.executor.signal(job.number, signum)
 
     def lose(self, reason: str) -> None:
-        """Ends the running jobs as failed: their processes have died with the server."""
+        """Ends the running jobs as failed: their processes have died with the executor."""
         for job in list(self.running.values()):
             job.state, job.reason = states.FAILED, reason
             self._ended(job)
 
-    def _receive(self, seconds: float) -> None:
-        report = self.server.receive(seconds)
-        while report is not None:
-            self._handle(*report)
-            report = self.server.receive(0)
-
     def _handle(self, kind: str, number: int, payload: Any) -> None:
         job = self.running.get(number)
         if job is None:
-            if kind == "exited" and number in self.prepared:
-                self.prepared.remove(number)
-                self.perished.add(number)
             return
         if kind == "run":
             job.run_id = payload
@@ -165,40 +150,51 @@ class Pool:
         elif kind in ("failed", "interrupted", "pruned"):
             job.state, job.reason = (states.KILLED if kind == "interrupted" else kind), payload
         elif kind == "exited":
-            self._exited(job, payload)
+            if job.state == states.RUNNING:  # it died without a report
+                job.state, job.reason = payload
+            if job.stop_reason and job.state != states.FINISHED:
+                job.state, job.reason = job.stop_reason
+            self._ended(job)
+        elif kind == "lost":
+            self._lost(job, payload)
 
-    def _exited(self, job: Job, status: int) -> None:
-        kills = memory_kills()
-        if job.state == states.RUNNING:  # it died without a report
-            job.state, job.reason = reason_of_death(status, kills - self._memory_kills, job.log)
-        self._memory_kills = kills
-        if job.stop_reason and job.state != states.FINISHED:
-            job.state, job.reason = job.stop_reason
-        self._ended(job)
+    def _lost(self, job: Job, reason: str) -> None:
+        """The machine of a job is gone. The job waits for another one, unless it was to stop or has lost too many."""
+        if job.stop_reason or self.draining or job.losses >= self.retries:
+            if job.state == states.RUNNING:
+                job.state, job.reason = job.stop_reason or (states.FAILED, reason)
+            return self._ended(job)
+        if job.state != states.RUNNING:  # it had ended before
+            return self._ended(job)
+        del self.running[job.number]
+        self.executor.release(job)
+        job.losses += 1
+        job.state, job.reason, job.slots, job.started = states.WAITING, reason, (), None
+        self.waiting.appendleft(job)
+        self._notify("lost", job)
 
     def _ended(self, job: Job) -> None:
         job.seconds = job.elapsed_since_start
         del self.running[job.number]
-        self.slots.release(job.slots)
+        self.executor.release(job)
         self._notify("ended", job)
         if self.fail_fast and job.state in (states.FAILED, states.KILLED):
             self.draining = True
             for other in self.running.values():
                 self.stop(other, states.KILLED, f"stopped, because job {job.number} failed (fail_fast)")
 
-    def _check_limits(self) -> None:
-        now = time.monotonic()
+    def _check_limits(self, now: float) -> None:
         for job in self.running.values():
             if self.interrupts:
                 self.stop(job, states.KILLED, "stopped by the user")
             elif self.timeout and job.elapsed_since_start > self.timeout:
                 self.stop(job, states.FAILED, f"over its time limit of {self.timeout:g} s (hydra.launcher.timeout)")
             if job.kill_at and (now > job.kill_at or len(self.interrupts) > 1):
-                self.server.signal(job.number, signal.SIGKILL)
+                self.executor.signal(job.number, signal.SIGKILL)
                 job.kill_at = now + 1
         self._notify("tick", self)
 
-    def _notify(self, event: str, subject: Job | Pool) -> list[Any]:
+    def _notify(self, event: str, subject: Job | Queue) -> list[Any]:
         """Calls the method `event` of all listeners that have it. Returns what they return."""
         return [getattr(listener, event)(subject) for listener in self.listeners if hasattr(listener, event)]
 
