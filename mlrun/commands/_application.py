@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import json
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -44,7 +47,7 @@ def hydra_application(argv: list[str]) -> int:
 
     register_resolvers()
     resumes = "resume=auto" in argv
-    argv = [quoted(word) for word in _with_resume(_with_select(argv))]
+    argv = [quoted(word) for word in _as_follower(_with_resume(_with_select(argv)))]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
     sys.argv[1:] = argv
     command = parse_command_line(argv)
@@ -123,10 +126,10 @@ def _job(failures: list[Exception], unrecorded: list[Result]) -> Callable[[DictC
     An exception of a single run, and a result that MLflow did not take, are added to the lists: Hydra would print the
     exception in its own way.
     """
-    is_first_process = int(os.environ.get("LOCAL_RANK", 0)) == 0  # of a distributed run
-    if not is_first_process:
-        from mlrun.experiment.processes import die_with_parent
+    from mlrun.experiment.processes import die_with_parent, is_follower
 
+    is_first_process = not is_follower()
+    if not is_first_process:
         die_with_parent(os.getppid())
 
     def job(cfg: DictConfig) -> float | None:
@@ -157,6 +160,27 @@ def _job(failures: list[Exception], unrecorded: list[Result]) -> Callable[[DictC
         return result.objective
 
     return job
+
+
+def _as_follower(argv: list[str]) -> list[str]:
+    """The command line for one of several processes that torchrun or srun has started: all but the first write nothing.
+
+    Raises:
+        UserError: it is a sweep, which would run once in every process.
+    """
+    from mlrun.experiment.processes import is_follower, is_started_by_launcher
+
+    if not is_started_by_launcher():
+        return argv
+    if _MULTIRUN & set(argv):
+        raise UserError(
+            "a sweep is started once, not by torchrun or srun; its jobs start their own processes (trainer.devices)"
+        )
+    if not is_follower():
+        return argv
+    folder = tempfile.mkdtemp(prefix="mlrun_")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return [*argv, f"hydra.run.dir={folder}", "hydra.output_subdir=null"]
 
 
 def _with_select(argv: list[str]) -> list[str]:

@@ -41,6 +41,7 @@ KEYS: dict[str, tuple[Kind, ...]] = {
     "trainer.max_time": (Duration(), Mapping(), Null()),
     "trainer.accelerator": (Choice(("auto", "cpu", "gpu", "cuda", "mps", "tpu")),),
     "trainer.devices": (COUNT, Choice((-1, "auto")), Items((Number(integral=True, low=0),)), Text()),
+    "trainer.num_nodes": (COUNT,),
     "trainer.threads": (COUNT, Choice(("auto",))),
     "trainer.strategy": (Text(),),
     "trainer.precision": (Choice(PRECISIONS), Null()),

@@ -1,10 +1,11 @@
-"""Processes that must not outlive the one that started them."""
+"""The processes of a run: which of them records, and that none outlives the one that started it."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+from collections.abc import Mapping
 
 
 def die_with_parent(parent: int) -> None:
@@ -20,3 +21,26 @@ def die_with_parent(parent: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     if os.getppid() != parent:  # the parent died before the request took effect
         os._exit(1)
+
+
+def is_started_by_launcher(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether torchrun or srun has started this process as one of several of the same training."""
+    return int(environment.get("WORLD_SIZE", 1)) > 1 and "RANK" in environment or _is_slurm_task(environment)
+
+
+def is_follower(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this is not the first process of a distributed training, the only one that records, evaluates and writes.
+
+    With several machines the rank within a machine does not tell: every machine has a process with the local rank 0.
+    """
+    if "RANK" in environment:  # torchrun
+        return int(environment["RANK"]) > 0
+    if _is_slurm_task(environment):
+        return int(environment["SLURM_PROCID"]) > 0
+    # Lightning's own: it starts the further processes of a machine
+    return any(int(environment.get(name, 0)) > 0 for name in ("NODE_RANK", "LOCAL_RANK"))
+
+
+def _is_slurm_task(environment: Mapping[str, str]) -> bool:
+    """Whether srun has started this process together with others. A batch script is no such process."""
+    return int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1 and "SLURM_PROCID" in environment

@@ -15,7 +15,7 @@ from mlrun.config.passwords import masked
 from mlrun.data.readers.trust import has_signature
 from mlrun.errors import ConfigError, UserError
 from mlrun.experiment.log import log_to
-from mlrun.experiment.processes import die_with_parent
+from mlrun.experiment.processes import die_with_parent, is_follower
 from mlrun.experiment.state import newest_checkpoint
 from mlrun.experiment.stored import read_config, read_overrides
 from mlrun.tracking.run_directory import RECORD, locked, read_record, tracking_address
@@ -182,18 +182,15 @@ def resume_run(stored: Stored, overrides: list[str]) -> int:
         UserError: another process works on the run, the checkpoint is damaged, or the directory in which the run was started is missing.
         ConfigError: a setting may not change.
     """
-    is_follower = (
-        int(os.environ.get("LOCAL_RANK", 0)) > 0
-    )  # a further process of a distributed run; the first holds the lock
-    if is_follower:
-        return _resume(stored, overrides, is_follower)
+    if is_follower():  # the first process holds the lock
+        return _resume(stored, overrides, follows=True)
     with locked(stored.directory):
         # another process may have resumed the run since `stored` was read
         found = find(str(stored.chosen or stored.directory), bool(stored.cfg["trust"]))
-        return _resume(found, overrides, is_follower)
+        return _resume(found, overrides, follows=False)
 
 
-def _resume(stored: Stored, overrides: list[str], is_follower: bool) -> int:
+def _resume(stored: Stored, overrides: list[str], follows: bool) -> int:
     cfg = changed(stored, overrides)
     where = _shown(stored.directory)
     if stored.is_finished and not [override for override in overrides if not override.startswith("trust=")]:
@@ -206,13 +203,13 @@ def _resume(stored: Stored, overrides: list[str], is_follower: bool) -> int:
         return 0
     _check_readable(stored, bool(cfg.get("trust")))
     _enter(stored)
-    if is_follower:
+    if follows:
         die_with_parent(os.getppid())
     log_to(stored.directory / "mlrun.log")
     from mlrun.experiment.run import run
     from mlrun.report import silent, terminal
 
-    if not is_follower:
+    if not follows:
         print(
             f"resuming from {_shown(stored.checkpoint)}"
             if stored.checkpoint
@@ -220,7 +217,7 @@ def _resume(stored: Stored, overrides: list[str], is_follower: bool) -> int:
             flush=True,
         )
     result = run(
-        cfg, stored.directory, [*stored.overrides, *overrides], report=silent if is_follower else terminal, run_id=stored.record.get("run_id"),
+        cfg, stored.directory, [*stored.overrides, *overrides], report=silent if follows else terminal, run_id=stored.record.get("run_id"),
         resume=stored.checkpoint, is_locked=True,
     )  # fmt: skip
     return 0 if result.recorded else 1

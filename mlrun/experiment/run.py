@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import shlex
 import sys
 import time
@@ -26,6 +25,7 @@ from mlrun.config.passwords import masked
 from mlrun.data.readers.trust import has_signature_line, with_signature_line
 from mlrun.errors import Pruned, UserError
 from mlrun.experiment.description import describe
+from mlrun.experiment.processes import is_follower
 from mlrun.experiment.result import Result, draw, log_model, seed_everything
 from mlrun.experiment.state import RunState
 from mlrun.report import terminal
@@ -81,7 +81,7 @@ def run(
     directory.mkdir(parents=True, exist_ok=True)
     result = Result(cfg["model"]["name"], cfg["dataset"]["name"], directory, name=cfg["tracking"]["run_name"] or name)
     log.info("mlrun %s: %s", version("mlrun"), as_command(overrides))
-    if _is_follower():
+    if is_follower():
         _attempt(cfg, result, NullRun(), overrides, report, resume)
         return result
     continues = resume is not None or run_id is not None
@@ -139,11 +139,6 @@ def _about_model(cfg: dict[str, Any]) -> str:
     """The first line of the model's YAML; empty for a run whose file is not here."""
     entry = find("model", cfg["model"]["name"])
     return entry.summary if entry else ""
-
-
-def _is_follower() -> bool:
-    """Whether this is not the first process of a distributed run, which alone records."""
-    return int(os.environ.get("LOCAL_RANK", 0)) > 0
 
 
 def _run(

@@ -63,6 +63,7 @@ def build_trainer(
     try:
         trainer = Trainer(
             **options,
+            num_nodes=settings.get("num_nodes", 1),  # the configuration of an older run has none
             callbacks=[*own, *callbacks],
             logger=loggers or False,
             enable_progress_bar=False,

@@ -1,0 +1,87 @@
+"""One training over two machines, as torchrun starts it: two agents on the loopback interface."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from mlrun.experiment.processes import is_follower
+from tests.conftest import REPOSITORY
+
+# batches of 16 leave 11 rows: the last batch is divided unevenly
+COMMAND = [
+    "model=mlp", "dataset=iris", "trainer.accelerator=cpu", "seed=1", "dataset.split={train: 91, val: 29, test: 30}", "dataset.batch_size=16",
+    "trainer.max_epochs=2", "model.network.hidden=[16]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "environment, follows",
+    [
+        ({}, False),
+        ({"LOCAL_RANK": "1"}, True),
+        ({"LOCAL_RANK": "0", "NODE_RANK": "1"}, True),
+        ({"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "4"}, False),
+        ({"RANK": "2", "LOCAL_RANK": "0", "WORLD_SIZE": "4"}, True),
+        ({"SLURM_PROCID": "4", "SLURM_LOCALID": "0", "SLURM_STEP_NUM_TASKS": "8"}, True),
+        ({"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_STEP_NUM_TASKS": "8"}, False),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}, False),  # a batch script
+    ],
+)
+def test_one_process_of_all_machines_records(environment, follows):
+    assert is_follower(environment) == follows
+
+
+def torchrun(workplace, *arguments):
+    """(exit status, stdout, stderr) of both agents."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(REPOSITORY),
+        "OMP_NUM_THREADS": "1",
+        "GLOO_SOCKET_IFNAME": "lo",
+        "MLFLOW_TRACKING_URI": "",
+    }
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--master-addr=127.0.0.1", f"--master-port={port}",
+    ]  # fmt: skip
+    agents = [
+        subprocess.Popen(
+            [*command, f"--node-rank={rank}", "-m", "mlrun", *arguments], cwd=workplace, env=environment, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    outputs = [agent.communicate(timeout=120) for agent in agents]
+    assert [agent.returncode for agent in agents] == [0, 0], outputs
+    return outputs
+
+
+def test_two_machines_make_the_updates_of_one_and_resume(workplace, experiment):
+    distributed = ["trainer.strategy=ddp", "trainer.num_nodes=2", "trainer.devices=1"]
+    (out, _), (other, _) = torchrun(workplace, *COMMAND, *distributed, "hydra.run.dir=outputs/nodes")
+    assert "test/accuracy" in out and "accuracy" not in other
+    assert [path.name for path in (workplace / "outputs").iterdir()] == ["nodes"]
+    with sqlite3.connect(workplace / "mlflow.db") as database:
+        assert database.execute("select status from runs").fetchall() == [("FINISHED",)]
+    single = dict(experiment(*COMMAND).metrics)
+    assert measured(workplace) == pytest.approx(without_speed(single), rel=1e-4)
+    torchrun(workplace, "resume", "outputs/nodes", "trainer.max_epochs=4")
+    longer = dict(experiment(*COMMAND, "trainer.max_epochs=4").metrics)
+    assert measured(workplace) == pytest.approx(without_speed(longer), rel=1e-4)
+
+
+def measured(workplace):
+    return without_speed(json.loads((workplace / "outputs" / "nodes" / "metrics.json").read_text()))
+
+
+def without_speed(metrics):
+    return {name: value for name, value in metrics.items() if name != "train/steps_per_second"}
