@@ -23,9 +23,7 @@ PANELS = 6  # settings shown at most
 
 
 @styled
-def sweep_figure(
-    jobs: Sequence[tuple[str, float]], settings: Sequence[Mapping[str, str]], command: str
-) -> Figure:
+def sweep_figure(jobs: Sequence[tuple[str, float]], settings: Sequence[Mapping[str, str]], command: str) -> Figure:
     """A panel per varied setting: a dot per job, a bar at the mean of each value.
 
     Args:
