@@ -24,8 +24,12 @@ class CrossRetrieval(Evaluator):
     """
 
     metrics = {
-        **{f"recall_at_{rank}": Better.LARGER for rank in RANKS},
-        **{f"image_recall_at_{rank}": Better.LARGER for rank in RANKS},
+        "recall_at_1": Better.LARGER,
+        "recall_at_5": Better.LARGER,
+        "recall_at_10": Better.LARGER,
+        "image_recall_at_1": Better.LARGER,
+        "image_recall_at_5": Better.LARGER,
+        "image_recall_at_10": Better.LARGER,
         "candidates": Better.NEITHER,
     }
 

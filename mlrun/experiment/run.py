@@ -168,7 +168,8 @@ def _run(
             tracked.tags({"dataset": result.dataset, "mlflow.runName": result.name or _run_name(cfg, result.dataset)})
         if data.problem != cfg["dataset"].get("problem"):  # found out from the target
             tracked.tags({"problem": data.problem})
-            tracked.params(parameters(cfg, data.problem))
+            known = parameters(cfg, cfg["dataset"].get("problem"))  # a resumed run may not change them
+            tracked.params({key: value for key, value in parameters(cfg, data.problem).items() if key not in known})
         result.about = list(data.summary)
         tracked.dataset(data.display_name, data.digest, data.source, json.dumps(data.sizes))
     if cfg["trainer"].get("folds"):

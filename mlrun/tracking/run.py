@@ -98,7 +98,7 @@ class Run:
             self.id  # noqa: B018
 
     def params(self, values: dict[str, Any]) -> None:
-        self._send("params", values)
+        self._send("params", {key: masked(str(value)) for key, value in values.items()})
 
     def metrics(self, values: dict[str, float], step: int = 0) -> None:
         self._send("metrics", {key: float(value) for key, value in values.items()}, step, _milliseconds())

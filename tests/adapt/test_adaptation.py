@@ -426,7 +426,7 @@ def test_weights_are_not_loaded_for_other_words(text_run, key):
     adaptation, model = Adaptation([Start(source)]), task(network=Reader(6))
     before = model.network.embedding.weight.clone()
     with pytest.raises(
-        ConfigError, match=r"as many tokens as this one \(6\), but other tokens.*embedding.weight.*model.init_only"
+        ConfigError, match=r"the same size as this one \(6\), but different tokens.*embedding.weight.*model.init_only"
     ):
         adaptation.apply(model, preprocessor_state=text_state("a", "c"))
     assert torch.equal(model.network.embedding.weight, before), "nothing is loaded before the check"

@@ -130,8 +130,11 @@ def test_several_targets_of_yes_and_no(tmp_path):
     numbers = examples["row"]["size"].to_numpy()
     assert (examples["labels"] == np.stack([numbers % 2 == 1, numbers % 3 > 0], axis=1)).all()
     assert encoded(data, "train")["labels"].dtype == np.float32
-    with pytest.raises(DataError, match="'size' is one of several targets, which must hold 0 and 1"):
-        table(tmp_path, lines, target=["cat", "size"]).prepare()
+    mixed = table(tmp_path, lines, target=["cat", "size"])
+    assert mixed.targets == ("values",) and mixed.problem == "regression"
+    words = table(tmp_path, lines.replace("true", "in").replace("false", "out"), target=["cat", "dog"])
+    with pytest.raises(DataError, match="'dog' is one of several targets, which must be numbers in every row"):
+        words.prepare()
 
 
 @pytest.mark.parametrize(

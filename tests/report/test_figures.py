@@ -340,8 +340,8 @@ def test_figures_of_sweeps_name_the_metric_the_jobs_and_the_command():
     from mlrun.sweep.figures import sweep_figure
 
     settings = [{"optim.lr": rate, "seed": seed} for rate in ("0.001", "0.1") for seed in ("1", "2")]
-    rows = [{"monitor": "val/accuracy", "objective": 0.9 - place / 10} for place in range(4)]
-    figure = sweep_figure(rows, settings, "mlrun -m optim.lr=0.001,0.1 seed=1,2")
+    jobs = [("val/accuracy", 0.9 - place / 10) for place in range(4)]
+    figure = sweep_figure(jobs, settings, "mlrun -m optim.lr=0.001,0.1 seed=1,2")
     texts = [text.get_text() for text in figure.texts]
     assert "val/accuracy of 4 jobs" in texts and "mlrun -m optim.lr=0.001,0.1 seed=1,2" in texts
     first, second = figure.axes
