@@ -40,7 +40,7 @@ COMMANDS = (  # command, what it must print
     ("leaderboard --by model --format md", "| svm |"),
     ("model=gradient_boosting dataset=csv dataset.path=houses.csv dataset.target=price", "houses.csv: price"),
     (f"predict {RUN} houses.csv --output prices.csv", ""),
-    ("sync", "everything has arrived"),
+    ("sync", "nothing to upload"),
     ("completion bash", "complete -o default"),
 )
 

@@ -240,7 +240,7 @@ def test_a_language_model_starts_with_the_vocabulary_of_its_source(tmp_path):
     other = make_learner(*prepared(*second))
     assert other.preprocessor.tokenizer.vocabulary == learner.preprocessor.tokenizer.vocabulary
     assert torch.equal(other.task.network.embedding.weight, learner.task.network.embedding.weight)
-    with pytest.raises(ConfigError, match="as many tokens as this one .*but other tokens.*embedding.weight"):
+    with pytest.raises(ConfigError, match="the same size as this one .*but different tokens.*embedding.weight"):
         make_learner(*prepared(*second, "+model.inherit_preprocessor=false"))
 
 

@@ -329,7 +329,7 @@ def test_two_processes_cannot_resume_one_run(workplace, begin, resume, monkeypat
         time.sleep(0.01)
     began = time.monotonic()
     second = resume("run/checkpoints/last.ckpt")
-    assert second.wait() == 2 and "still going on in another process" in second.output
+    assert second.wait() == 2 and "still active in another process" in second.output
     assert time.monotonic() - began < 15
     (workplace / "go").touch()
     assert first.wait() == 0, first.output

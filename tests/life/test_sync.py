@@ -87,7 +87,7 @@ def test_a_server_that_dies_in_the_middle(server, recorded_there, begin, workpla
     server.start()
     assert sync(workplace / "run") == 0
     everything_is_there_once(server, workplace / "run", 200)
-    assert sync(workplace / "run") == 0 and "everything has arrived" in capsys.readouterr().out
+    assert sync(workplace / "run") == 0 and "nothing to upload" in capsys.readouterr().out
 
 
 def test_a_server_that_refuses_from_the_start_and_a_kill(server, recorded_there, begin, resume, workplace):

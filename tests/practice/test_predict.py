@@ -257,7 +257,7 @@ def test_what_cannot_be_used_at_all(finished, tmp_path):
         with pytest.raises(DataError, match=said):
             dispatch(["predict", run, str(tmp_path / file), "--output", str(tmp_path / "out.csv")])
         assert not (tmp_path / "out.csv").exists() and not (tmp_path / "out.csv.part").exists()
-    with pytest.raises(UserError, match="what should be predicted"):
+    with pytest.raises(UserError, match="no input given"):
         dispatch(["predict", run])
 
 

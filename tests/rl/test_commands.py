@@ -103,7 +103,7 @@ def test_a_run_that_is_not_there(workplace):
 def test_a_table_does_not_play(experiment):
     iris = experiment("model=naive_bayes", "dataset=iris")
     assert evaluate.run([str(iris.directory)]) == 0
-    with pytest.raises(UserError, match="what should be predicted"):
+    with pytest.raises(UserError, match="no input given"):
         predict.run([str(iris.directory)])
     with pytest.raises(UserError, match="--episodes and --seed are for environments"):
         evaluate.run([str(iris.directory), "--episodes", "3"])

@@ -84,7 +84,7 @@ def test_a_sweep_is_resumed_by_one_process_and_ends_143_after_sigterm(workspace)
     assert wait_until(lambda: recorded(workspace, "once", 2), 60)
     before = time.monotonic()
     status, out, err = workspace.mlrun("resume", "outputs/once")
-    assert status == 2 and "still going on in another process" in err, out + err
+    assert status == 2 and "still active in another process" in err, out + err
     assert time.monotonic() - before < 20
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
