@@ -308,7 +308,7 @@ def test_the_command_itself_starts_and_ends_a_server(workplace, there, tmp_path_
 
     status, text = outcome("-c", start)
     assert status == 0 and "ready after" in text
-    assert "runs already" in outcome("-c", start)[1]
+    assert "already running" in outcome("-c", start)[1]
     assert outcome("-m", "mlrun", "--version")[1].startswith("mlrun ")
     process = int(re.search(r"process (\d+)", text)[1])
     assert outcome("-m", "mlrun", "warm", "--stop") == (0, "mlrun warm: stopped\n")
