@@ -207,7 +207,7 @@ def test_pictures_and_cocos_results(place, capsys):
     assert first["score"] == pytest.approx(row["score"])
     with pytest.raises(UserError, match="together with --draw or --coco"):
         dispatch([*asked[:5], "--output", "again.csv"])
-    with pytest.raises(UserError, match="which images"):
+    with pytest.raises(UserError, match="no images given"):
         dispatch(["predict", "yolo", "--draw", "drawn"])
 
 
