@@ -47,21 +47,27 @@ class ImageText(Task):
 
     def loss(self, batch: Batch) -> Loss:
         images, texts = self.network.image_vectors(batch["pixel_values"]), self.text_vectors(batch["labels"])
-        all_images, all_texts, same = images, texts, equal_rows(batch["labels"])
-        first = 0
+        all_images, all_texts, same, first = images, texts, equal_rows(batch["labels"]), 0
         if self.training and self.trainer.world_size > 1:
-            all_images, all_texts = self._of_all(images), self._of_all(texts)
+            counts = self._counts(len(images))
+            all_images, all_texts = self._of_all(images, counts), self._of_all(texts, counts)
             # texts are compared by their vectors, because tokens are padded differently in each process
-            same = (texts.detach() @ all_texts.detach().T) > 1 - 1e-6
-            first = self.global_rank * len(images)
+            same = (texts.detach() @ all_texts.detach().T) > 1 - 1e-5
+            first = sum(counts[: self.global_rank])
         own = torch.arange(first, first + len(images), device=images.device)
         by_image, by_text = self.network.scores(images, all_texts), self.network.scores(all_images, texts).T
         value = self._term(by_image, own, same) + self._term(by_text, own, same)
         return Loss(value / 2, len(images))
 
-    def _of_all(self, vectors: Tensor) -> Tensor:
+    def _counts(self, rows: int) -> list[int]:
+        """Rows of the batch in each process; those of the last batch may differ."""
+        return cast(Tensor, self.all_gather(torch.tensor(rows, device=self.device))).tolist()
+
+    def _of_all(self, vectors: Tensor, counts: Sequence[int]) -> Tensor:
         """Vectors (rows, size) of all processes, through which gradients flow back."""
-        return cast(Tensor, self.all_gather(vectors, sync_grads=True)).flatten(0, 1)
+        padded = F.pad(vectors, (0, 0, 0, max(counts) - len(vectors)))
+        parts = cast(Tensor, self.all_gather(padded, sync_grads=True))
+        return torch.cat([part[:count] for part, count in zip(parts, counts)])
 
     def _term(self, scores: Tensor, own: Tensor, same: Tensor) -> Tensor:
         """scores: (rows, candidates); own: (rows,) the candidate of each row; same: (rows, candidates), right ones."""

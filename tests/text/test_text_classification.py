@@ -74,7 +74,10 @@ def test_every_layout_gives_the_same_texts(layout, tmp_path):
 def test_columns_and_mistakes(tmp_path):
     path = write("csv", tmp_path)
     assert labelled(path, text="review", target="sentiment").digest == labelled(path).digest
-    for options, message in (({"text": "nothing"}, "no column 'nothing'"), ({"target": "id"}, "too many to be classes")):
+    for options, message in (
+        ({"text": "nothing"}, "no column 'nothing'"),
+        ({"target": "id"}, "too many to be classes"),
+    ):
         with pytest.raises(DataError, match=message):
             labelled(path, **options)
     (tmp_path / "one").mkdir()

@@ -173,3 +173,18 @@ def test_questions_to_a_run(workplace, capsys):
     (line,) = capsys.readouterr().out.splitlines()
     shares = [float(part.rsplit(" ", 1)[1]) for part in line.split("  ")[1].split(", ")]
     assert sum(shares) == pytest.approx(1, abs=0.01) and shares == sorted(shares, reverse=True)
+
+
+def test_processes_compare_with_the_rows_of_all(monkeypatch):
+    """Of two processes the last batch may have more rows in one; the other's are padded for the exchange."""
+    task = ImageText(Clip(torch.nn.Flatten(), torch.nn.Embedding(9, 4), 4, num_outputs=4))
+    mine, theirs = torch.randn(3, 4), torch.randn(2, 4)
+
+    def all_gather(value, sync_grads=False):
+        if value.ndim == 0:
+            return torch.tensor([3, 2])
+        return torch.stack([value, torch.cat([theirs, torch.zeros(1, 4)])])
+
+    monkeypatch.setattr(task, "all_gather", all_gather)
+    assert task._counts(3) == [3, 2]
+    torch.testing.assert_close(task._of_all(mine, [3, 2]), torch.cat([mine, theirs]))
