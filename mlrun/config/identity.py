@@ -15,7 +15,7 @@ NAMED = ("model._target_", "dataset._target_")  # classes of mlrun that the name
 ROLE_OF = {
     "classifier": "classification",
     "regressor": "regression",
-}  # estimators of a model -> the problem of which they are used
+}  # role of an estimator -> the problem that it solves
 # settings of every model or dataset, with the value that has no effect
 USUAL = {"model.freeze": "none", "model.weights_policy": "offline", "dataset.num_workers": 0, "dataset.augment": []}
 _NOTHING = object()

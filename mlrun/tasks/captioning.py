@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import nn
 
 from mlrun.tasks.translation import Translation
@@ -16,7 +14,7 @@ class Captioning(Translation):
         network: (pixel_values, tokens) -> scores of the next tokens, with `encode`, `start`, `step` and `reorder`; see
             `mlrun.networks.vision.captioner`.
         measure: metric by which the best epoch is chosen: "exact_match" where an image has one right caption, else "cider" or "bleu".
-        max_target_length, label_smoothing, teacher_forcing, beam_width, length_penalty: see `Translation`.
+        max_target_length, label_smoothing, beam_width, length_penalty: see `Translation`.
     """
 
     source = "pixel_values"
@@ -27,7 +25,6 @@ class Captioning(Translation):
         measure: str,
         max_target_length: int,
         label_smoothing: float = 0.0,
-        teacher_forcing: float | Callable[[float], float] = 1.0,
         beam_width: int = 1,
         length_penalty: float = 1.0,
     ):
@@ -36,7 +33,6 @@ class Captioning(Translation):
             measure,
             max_target_length,
             label_smoothing,
-            teacher_forcing,
             beam_width=beam_width,
             length_penalty=length_penalty,
         )

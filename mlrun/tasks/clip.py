@@ -47,13 +47,15 @@ class ImageText(Task):
 
     def loss(self, batch: Batch) -> Loss:
         images, texts = self.network.image_vectors(batch["pixel_values"]), self.text_vectors(batch["labels"])
-        all_images, all_texts, same, first = images, texts, equal_rows(batch["labels"]), 0
+        all_images, all_texts, first = images, texts, 0
         if self.training and self.trainer.world_size > 1:
             counts = self._counts(len(images))
             all_images, all_texts = self._of_all(images, counts), self._of_all(texts, counts)
             # texts are compared by their vectors, because tokens are padded differently in each process
             same = (texts.detach() @ all_texts.detach().T) > 1 - 1e-5
             first = sum(counts[: self.global_rank])
+        else:
+            same = equal_rows(batch["labels"])
         own = torch.arange(first, first + len(images), device=images.device)
         by_image, by_text = self.network.scores(images, all_texts), self.network.scores(all_images, texts).T
         value = self._term(by_image, own, same) + self._term(by_text, own, same)

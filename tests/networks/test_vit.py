@@ -61,7 +61,7 @@ def test_rollout_multiplies_the_layers():
 
 def test_it_learns_digits(tmp_path):
     learner, data = trained(tmp_path, "model=vit", "trainer.max_epochs=6", "model.network.layers=2")
-    assert learner.evaluate(data, "test").metrics["accuracy"] >= 0.75
+    assert learner.evaluate(data, "test").metrics["accuracy"] >= 0.7  # .85 and .82 with two seeds
 
 
 def test_weights_start_a_run_with_larger_images(experiment, capsys):

@@ -63,8 +63,8 @@ def blind(task):
 
 
 def test_captions_are_learned_from_the_image(captioner, tmp_path):
-    assert captioner[1]["exact_match"] >= 0.5
-    assert learned(tmp_path, *CAPTIONING, broken=blind)[1]["exact_match"] <= 0.15
+    assert captioner[1]["exact_match"] >= 0.3  # .52 and .71 with two seeds; without the image .125
+    assert learned(tmp_path, *CAPTIONING, broken=blind)[1]["exact_match"] <= 0.2
 
 
 DECODERS = {
@@ -124,7 +124,7 @@ def shuffled(task):
 
 def test_images_find_their_texts(clip, tmp_path):
     metrics = clip[1]
-    assert metrics["recall_at_1"] >= 0.5 and metrics["image_recall_at_5"] >= 0.7
+    assert metrics["recall_at_1"] >= 0.4 and metrics["image_recall_at_5"] >= 0.7  # .63 and .92; shuffled .075
     assert learned(tmp_path, *CLIP, broken=shuffled)[1]["recall_at_1"] <= 0.2
 
 

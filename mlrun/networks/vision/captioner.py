@@ -23,7 +23,7 @@ class Captioner(nn.Module):
 
     Args:
         image_shape: (channels, height, width).
-        encoder: an image network, of which the maps of one stride are used, or a `ViT`, whose patches are.
+        encoder: an image network, whose map of one stride becomes the memory, or a `ViT`, whose patches do.
         decoder: `AttentionLSTM` or `mlrun.networks.text.transformer.TransformerDecoder`.
         stride: image pixels per pixel of the encoder's map; not used by a `ViT`.
 
