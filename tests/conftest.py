@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.blank import blank_figures
 from tests.warm import Starter
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -37,6 +38,25 @@ def pytest_xdist_auto_num_workers(config):
     from mlrun.sweep.slots import usable_cores
 
     return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else min(usable_cores() + 1, 8)
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "renders: the figures of this file's tests are rendered, see tests/blank.py")
+    config.addinivalue_line("markers", "long: this file takes more than half a minute, and starts before others")
+
+
+def pytest_collection_modifyitems(items):
+    """Long files first, so that no core is idle at the end (pytest-xdist hands out whole files in this order)."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def rendering(request):
+    if request.node.get_closest_marker("renders"):
+        yield
+    else:
+        with blank_figures():
+            yield
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,8 @@ import pytest
 
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.long
+
 HEAVY = ("torch", "lightning", "mlflow", "sklearn", "numpy", "pandas")
 
 

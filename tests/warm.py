@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mlrun.warm.client import hand_over
 from mlrun.warm.messages import receive
+from tests.blank import blank_figures
 
 IMPORTS = (
     "mlrun.tracking.warm",
@@ -89,7 +90,8 @@ def serve():
     listener.bind(str(path))
     listener.listen(64)
     print(path, flush=True)
-    WarmServer(listener, lambda: True).run()
+    with blank_figures():
+        WarmServer(listener, lambda: True).run()
 
 
 if __name__ == "__main__":

@@ -160,10 +160,48 @@ def own_composition() -> Iterator[None]:
     state = GlobalHydra.instance()
     before, state.hydra = state.hydra, None
     try:
-        yield
+        with _libyaml():
+            yield
     finally:
         GlobalHydra.set_instance(state)  # `initialize_config_dir` leaves a copy in its place
         state.hydra = before
+
+
+@contextmanager
+def _libyaml() -> Iterator[None]:
+    """OmegaConf reads YAML with libyaml's parser, which takes a fifth off a composition; without libyaml, as ever."""
+    loader = _libyaml_loader()
+    if loader is None:
+        yield
+        return
+    from omegaconf import _utils
+
+    before = _utils.get_yaml_loader
+    _utils.get_yaml_loader = lambda: loader
+    try:
+        yield
+    finally:
+        _utils.get_yaml_loader = before
+
+
+@cache
+def _libyaml_loader() -> type | None:
+    """OmegaConf's loader, which refuses duplicate keys, with libyaml's parser in the place of PyYAML's."""
+    try:
+        from omegaconf._utils import get_yaml_loader
+        from yaml.constructor import SafeConstructor
+        from yaml.cyaml import CParser
+        from yaml.resolver import Resolver
+    except ImportError:
+        return None
+
+    class Loader(CParser, get_yaml_loader()):
+        def __init__(self, stream: Any):
+            CParser.__init__(self, stream)
+            SafeConstructor.__init__(self)
+            Resolver.__init__(self)
+
+    return Loader
 
 
 @dataclass(frozen=True)

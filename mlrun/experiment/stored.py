@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import yaml
 
+from mlrun.config.catalogue import SAFE_LOADER
 from mlrun.config.passwords import masked
 from mlrun.config.schema import key_problem
 from mlrun.data.features import Feature, Label
@@ -83,7 +84,7 @@ def read_overrides(path: Path) -> list[str]:
 
 def _read_yaml(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=SAFE_LOADER)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from None
 

@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, _utils
+from yaml.cyaml import CParser
 
 from mlrun.config import hydra_internals as internals
 from mlrun.config.compose import compose
@@ -190,6 +192,22 @@ def test_composing_in_the_middle_of_a_run_leaves_hydra_as_it_was():
         state.hydra = running = object()
         assert compose(["model=linear"]).model.name == "linear"
         assert GlobalHydra.instance() is state and state.hydra is running
+
+
+@pytest.mark.parametrize("libyaml", [True, False])
+def test_yaml_is_read_as_omegaconf_reads_it(libyaml, monkeypatch):
+    """A composition reads with libyaml's parser where it is installed; what it reads is the same."""
+    monkeypatch.setattr(internals, "_libyaml_loader", internals._libyaml_loader if libyaml else lambda: None)
+    text = '{rate: 1e-3, on: yes, date: 2024-01-31, text: "${a.b}", list: [0o7, .5, ~], path: !!python/object/apply:pathlib.Path [a, b]}'
+    slow = OmegaConf.create(text)
+    with internals.own_composition(), internals.own_composition():
+        assert OmegaConf.create(text) == slow
+        with pytest.raises(yaml.YAMLError, match="duplicate key a"):
+            OmegaConf.create("{a: 1, a: 2}")
+    with internals.own_composition():
+        loader = _utils.get_yaml_loader()
+        assert issubclass(loader, CParser) == libyaml
+    assert not issubclass(_utils.get_yaml_loader(), CParser)
 
 
 def test_composing_without_a_global_state(monkeypatch):

@@ -18,6 +18,8 @@ from mlrun.experiment.run import run
 from mlrun.report import silent
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.long
+
 HERE = Path(__file__).parent
 MOST_FILES, MOST_LINES = 3, 150
 

@@ -17,6 +17,8 @@ from mlrun.report.view import figures
 from mlrun.tasks.diffusion import Diffusion
 from tests.test_models import Nobody, prepared, shuffle_labels
 
+pytestmark = pytest.mark.long
+
 MODES, WEIGHTS, DEVIATION = torch.tensor([-1.0, 0.6]), torch.tensor([0.3, 0.7]), 0.1
 
 

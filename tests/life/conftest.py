@@ -11,6 +11,8 @@ import traceback
 import pytest
 
 from mlrun.errors import UserError
+from mlrun.warm.modules import COMMON, LATE, preload
+from tests.warm import IMPORTS
 
 
 class Child:
@@ -66,6 +68,12 @@ class Child:
         """Exit status; minus the signal's number if one ended it."""
         _, status = os.waitpid(self.pid, 0)
         return os.waitstatus_to_exitcode(status)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def imported():
+    """What runs import is imported before they are forked: each of them would import it again."""
+    preload((*COMMON, *LATE, *IMPORTS))
 
 
 @pytest.fixture

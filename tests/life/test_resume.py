@@ -17,6 +17,8 @@ from mlrun.estimators.q_learning import QLearning
 from mlrun.tasks.supervised import Supervised
 from mlrun.training.checkpoints import Checkpoints
 
+pytestmark = pytest.mark.long
+
 MLP = ["trainer.max_epochs=30", "model.network.hidden=[32]", "scheduler=plateau", "scheduler.patience=0"]
 DROPOUT = [
     "dataset=wine", "model.network.hidden=[16,16]", "model.network.dropout=0.3", "optim=momentum", "optim.lr=0.02", "scheduler=one_cycle", "scheduler.interval=step",

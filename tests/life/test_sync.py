@@ -16,6 +16,8 @@ import pytest
 
 from tests.life.server import DATABASE, Server
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):

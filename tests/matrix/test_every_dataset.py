@@ -15,6 +15,8 @@ from mlrun.config.catalogue import entries
 from tests.matrix.walk import walk
 from tests.vision import files as annotated
 
+pytestmark = pytest.mark.long
+
 random = np.random.default_rng(0)
 WORDS = {"good": "fine lovely great warm".split(), "bad": "dull grim cold poor".split()}
 

@@ -9,6 +9,8 @@ from mlrun.experiment.run import run
 from mlrun.report import silent
 from tests.matrix.walk import walk
 
+pytestmark = [pytest.mark.long, pytest.mark.renders]
+
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 TEXT = ["dataset.split.train=0.02", "dataset.split.val=2000", "dataset.split.test=2000", "dataset.steps_per_epoch=3"]
 GLYPHS = ["dataset.scripts=[GREEK]", "dataset.characters=20"]
@@ -50,6 +52,7 @@ SIZES = {
     "elmo": [*DOCS, "dataset.steps_per_epoch=2", "model.network.elmo.width=8", "model.preprocessor.tokenizer.size=300"],
     "text_elmo": ["dataset.packages=[filelock,pooch]", "model.network.elmo.width=8", "model.network.hidden=8"],
     "one_hot": DOCS,
+    **dict.fromkeys(("text_bag", "text_rnn", "text_cnn", "text_transformer"), ["dataset.languages=[de,fr,vi]"]),
     "tfidf_svd": [*DOCS, "model.decomposer.n_components=4"],
     **dict.fromkeys(("gpt", "lstm_lm", "gru_lm", "rnn_lm", "window_lm"), TEXT),
     "ngram": TEXT[:3],

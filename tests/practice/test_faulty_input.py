@@ -12,12 +12,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mlrun.config import explain
 from mlrun.config.compose import register_resolvers
 from tests.practice.faults import corrupted, faults_of_a_message, good_table, judge, mutated, prepare
 
+pytestmark = pytest.mark.long
 
-def test_mutated_configurations(workplace):
+
+def test_mutated_configurations(workplace, monkeypatch):
     register_resolvers()
+    for cached in (explain._composition, explain._whole_composition):  # here no file changes between the lines
+        monkeypatch.setattr(cached, "cache_clear", lambda: None)
     pd.DataFrame({"a": range(40), "b": range(40), "y": [0, 1] * 20}).to_csv("table.csv", index=False)
     generator, refused = random.Random(20), 0
     for _ in range(300):

@@ -12,6 +12,8 @@ import pytest
 from mlrun.evaluation import metrics as measures
 from mlrun.report import figures
 
+pytestmark = pytest.mark.renders
+
 
 def texts(figure):
     return [text.get_text() for text in figure.texts] + [t.get_text() for axes in figure.axes for t in axes.texts]

@@ -14,6 +14,8 @@ import pytest
 
 from tests.sweep.test_interruption import recorded, start, wait_until
 
+pytestmark = pytest.mark.long
+
 RAY = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="ray is not installed: pip install 'mlrun[ray]'"
 )

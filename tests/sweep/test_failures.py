@@ -7,6 +7,8 @@ import re
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 REASONS = {
     "raise": ("failed", "RuntimeError: the sky fell"),
     "abort": ("failed", "aborted (SIGABRT)"),

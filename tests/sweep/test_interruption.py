@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 SLOW = ["-m", "model=naive_bayes", "dataset=trouble", "dataset.way=slow", "hydra.launcher.slots=2"]
 
 

@@ -7,7 +7,11 @@ import signal
 import sqlite3
 import time
 
+import pytest
+
 from tests.sweep.test_interruption import jobs_of, recorded, start, wait_until
+
+pytestmark = pytest.mark.long
 
 NOBODY = "http://127.0.0.1:9"
 

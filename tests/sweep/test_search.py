@@ -14,6 +14,8 @@ from mlrun.errors import ConfigError
 from mlrun.sweep.search import best_yaml
 from mlrun.sweep.space import parse_space
 
+pytestmark = pytest.mark.long
+
 
 def values(space, trials=200, **first):
     """Overrides that a random search tries."""

@@ -8,12 +8,18 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from mlrun.experiment.processes import is_follower
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.long
+
+ENVIRONMENT = {
+    **os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "MLFLOW_TRACKING_URI": "",
+}  # fmt: skip
 # batches of 16 leave 11 rows: the last batch is divided unevenly
 COMMAND = [
     "model=mlp", "dataset=iris", "trainer.accelerator=cpu", "seed=1", "dataset.split={train: 91, val: 29, test: 30}", "dataset.batch_size=16",
@@ -40,22 +46,12 @@ def test_one_process_of_all_machines_records(environment, follows):
 
 def torchrun(workplace, *arguments):
     """(exit status, stdout, stderr) of both agents."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(REPOSITORY),
-        "OMP_NUM_THREADS": "1",
-        "GLOO_SOCKET_IFNAME": "lo",
-        "MLFLOW_TRACKING_URI": "",
-    }
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--master-addr=127.0.0.1", f"--master-port={port}",
+        sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--master-addr=127.0.0.1", f"--master-port={free_port()}",
     ]  # fmt: skip
     agents = [
         subprocess.Popen(
-            [*command, f"--node-rank={rank}", "-m", "mlrun", *arguments], cwd=workplace, env=environment, stdout=subprocess.PIPE,
+            [*command, f"--node-rank={rank}", "-m", "mlrun", *arguments], cwd=workplace, env=ENVIRONMENT, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True,
         )
         for rank in range(2)
@@ -65,7 +61,28 @@ def torchrun(workplace, *arguments):
     return outputs
 
 
-def test_two_machines_make_the_updates_of_one_and_resume(workplace, experiment):
+def as_torchrun(starter, workplace, *arguments):
+    """Both processes with the variables that torchrun gives them, without its agents and their imports."""
+    shared = {
+        **ENVIRONMENT, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1",
+        "GROUP_WORLD_SIZE": "2", "LOCAL_RANK": "0", "TORCHELASTIC_RUN_ID": "none",
+    }  # fmt: skip
+    with ThreadPoolExecutor(2) as pool:
+        processes = [
+            pool.submit(starter.run, arguments, workplace, {**shared, "RANK": str(rank), "GROUP_RANK": str(rank)}, 120)
+            for rank in range(2)
+        ]
+    done = [process.result() for process in processes]
+    assert [process.returncode for process in done] == [0, 0], [(process.stdout, process.stderr) for process in done]
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def test_two_machines_make_the_updates_of_one_and_resume(workplace, experiment, starter):
     distributed = ["trainer.strategy=ddp", "trainer.num_nodes=2", "trainer.devices=1"]
     (out, _), (other, _) = torchrun(workplace, *COMMAND, *distributed, "hydra.run.dir=outputs/nodes")
     assert "test/accuracy" in out and "accuracy" not in other
@@ -74,7 +91,7 @@ def test_two_machines_make_the_updates_of_one_and_resume(workplace, experiment):
         assert database.execute("select status from runs").fetchall() == [("FINISHED",)]
     single = dict(experiment(*COMMAND).metrics)
     assert measured(workplace) == pytest.approx(without_speed(single), rel=1e-4)
-    torchrun(workplace, "resume", "outputs/nodes", "trainer.max_epochs=4")
+    as_torchrun(starter, workplace, "resume", "outputs/nodes", "trainer.max_epochs=4")
     longer = dict(experiment(*COMMAND, "trainer.max_epochs=4").metrics)
     assert measured(workplace) == pytest.approx(without_speed(longer), rel=1e-4)
 
