@@ -44,6 +44,7 @@ def run(argv: list[str]) -> int:
         "--port",
         str(arguments.port),
     ]
-    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # nine processes that judge traces of LLM calls
+    # MLflow would start nine more processes, which judge traces of LLM calls.
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     os.environ["MLFLOW_BACKEND_STORE_URI"] = uri  # the command line is visible to other users
     os.execv(sys.executable, command)
