@@ -15,6 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,14 +64,15 @@ OVERVIEW = (  # command, figure
     ("model=mlp", "confusion_matrix"),
     ("model=svm dataset=iris", "decision_regions"),
     ("model=dbscan", "clusters"),
-    ("model=seq2seq_attention", "attention"),
+    ("model=q_learning", "policy"),
     ("model=tsne", "vectors"),
     ("model=vae", "latent_grid"),
     ("model=hierarchical", "dendrogram"),
 )
 FIRST = ("learning_curves", "confusion_matrix")  # of the first run, for the quick start
-TILE, GAP, CAPTION = (430, 330), 14, 20  # pixels
-COLUMNS = {"sheet": 3, "overview": 4}
+TILE, GAP, CAPTION = (600, 480), 14, 20  # pixels
+COLUMNS = {"sheet": 2, "overview": 4}
+GREYS = 64  # of 256 colours
 EXTRAS = ("samples_epoch_", "restored_epoch_", "translations_epoch_")  # of these only the last one
 
 
@@ -95,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
     for name in FIRST:
         path = figures(work, "model=mlp").get(name)
         if path:
-            Image.open(path).convert("P", palette=Image.Palette.ADAPTIVE).save(IMAGES / f"{name}.png", optimize=True)
+            indexed(Image.open(path).convert("RGB")).save(IMAGES / f"{name}.png", optimize=True)
     PAGE.write_text(page(work), encoding="utf-8")
     if not arguments.work:
         shutil.rmtree(work)
@@ -129,22 +131,40 @@ def figures(work: Path, command: str) -> dict[str, Path]:
 def sheet(shown: dict[str, Path], columns: int, captions: bool = True) -> Image.Image:
     """The figures side by side, each fitted into a tile below its name."""
     columns = min(columns, len(shown))
-    rows = -(-len(shown) // columns)
-    caption = CAPTION if captions else 0
-    width, height = TILE[0] + GAP, TILE[1] + caption + GAP
-    canvas = Image.new("RGB", (columns * width + GAP, rows * height + GAP), "white")
-    draw = ImageDraw.Draw(canvas)
-    for place, (name, path) in enumerate(shown.items()):
-        row, column = divmod(place, columns)
-        left, top = GAP + column * width, GAP + row * height
-        picture = Image.open(path).convert("RGB")
+    caption, width = CAPTION if captions else 0, TILE[0] + GAP
+    pictures = [Image.open(path).convert("RGB") for path in shown.values()]
+    for picture in pictures:
         picture.thumbnail(TILE, Image.Resampling.LANCZOS)
-        if captions:
-            draw.text((left, top), f"{name}.png", fill="#555555", font=ImageFont.load_default(13))
-        if not captions:  # in the middle of the tile
-            left, top = left + (TILE[0] - picture.width) // 2, top + (TILE[1] - picture.height) // 2
-        canvas.paste(picture, (left, top + caption))
-    return canvas.convert("P", palette=Image.Palette.ADAPTIVE, colors=128)
+    rows = [pictures[start : start + columns] for start in range(0, len(pictures), columns)]
+    heights = [max(picture.height for picture in row) for row in rows]
+    canvas = Image.new("RGB", (columns * width + GAP, sum(heights) + len(rows) * (caption + GAP) + GAP), "white")
+    draw, names, top = ImageDraw.Draw(canvas), iter(shown), GAP
+    for row, height in zip(rows, heights):
+        for column, picture in enumerate(row):
+            left, inset = GAP + column * width, 0
+            if captions:
+                draw.text((left, top), f"{next(names)}.png", fill="#555555", font=ImageFont.load_default(13))
+            else:  # in the middle of the tile
+                left, inset = left + (TILE[0] - picture.width) // 2, (height - picture.height) // 2
+            canvas.paste(picture, (left, top + caption + inset))
+        top += height + caption + GAP
+    return indexed(canvas)
+
+
+def indexed(picture: Image.Image) -> Image.Image:
+    """With 256 colours, half of them greys: Pillow's median cut gives the few dots of a class the colour of another."""
+    pixels = np.asarray(picture).astype(np.int32)
+    codes, places = np.unique(pixels @ [1 << 16, 1 << 8, 1], return_inverse=True)
+    found = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1)
+    coloured = np.asarray(picture)[np.ptp(pixels, axis=2) > 12]
+    palette = np.repeat(np.linspace(0, 255, GREYS).round().astype(np.int32)[:, None], 3, axis=1)
+    if len(coloured):
+        octree = Image.fromarray(coloured[None]).quantize(256 - GREYS, method=Image.Quantize.FASTOCTREE)
+        palette = np.concatenate([palette, np.reshape(octree.getpalette(), (-1, 3))[: 256 - GREYS]])
+    nearest = [int(((palette - colour) ** 2).sum(1).argmin()) for colour in found]
+    result = Image.fromarray(np.array(nearest, dtype=np.uint8)[places.reshape(pixels.shape[:2])], "P")
+    result.putpalette(palette.astype(np.uint8).tobytes())
+    return result
 
 
 def page(work: Path) -> str:
@@ -152,7 +172,7 @@ def page(work: Path) -> str:
     lines = [
         "# Figures",
         "",
-        "What the runs of these commands save in `figures/`, and in MLflow below *Artifacts*. Made by `python -m benchmarks.pictures`.",
+        "The figures that these commands save in the run's `figures/` directory and in MLflow under *Artifacts*. Made by `python -m benchmarks.pictures`.",
     ]
     for heading, commands in COMMANDS.items():
         drawn = [command for command in commands if (IMAGES / f"{slug(command)}.png").is_file()]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from benchmarks import gallery
+from benchmarks import gallery, pictures
 
 
 @pytest.fixture
@@ -60,3 +62,19 @@ def test_failures_are_told_and_the_rest_is_written(measured, monkeypatch, capsys
 
 def test_every_model_of_the_catalogue_is_in_it():
     assert {"model=cnn", "model=resnet", "model=knn", "model=mlp"} <= set(gallery.defaults())
+
+
+def test_pictures_keep_the_colours_of_classes_of_few_dots():
+    from mlrun.report.style import PALETTE
+
+    colours = np.array([[int(colour[at : at + 2], 16) for at in (1, 3, 5)] for colour in PALETTE])
+    shades = np.linspace(0, 1, 200)[:, None, None] * np.linspace(255, 30, 200)[None, :, None] * np.ones(3)
+    pixels = np.concatenate([shades, np.full((40, 200, 3), 255)]).astype(
+        np.uint8
+    )  # a grid of grey images, and a plot below
+    dots = pixels[-10]
+    for place, colour in enumerate(colours):
+        for pale in range(9):  # with smooth edges
+            dots[20 * place + pale] = 255 - (255 - colour) * (pale + 1) / 9
+    drawn = np.asarray(pictures.indexed(Image.fromarray(pixels)).convert("RGB")).astype(int)
+    assert np.abs(drawn - pixels).max() <= 24

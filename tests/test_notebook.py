@@ -22,6 +22,11 @@ def test_a_run_and_its_model(workplace, capsys):
     assert result.metrics["test/accuracy"] > 0.8 and (result.directory / "mlrun.log").is_file()
     assert {"confusion_matrix", "decision_regions"} <= set(result.figures)
     assert all(isinstance(figure, Figure) for figure in result.figures.values())
+    captions = {name: figure.texts[-1].get_text() for name, figure in result.figures.items()}
+    assert captions["confusion_matrix"] == "svm on iris, test split, 30 rows"
+    assert (
+        captions["permutation_importance"] == "svm on iris, val split, 30 rows"
+    )  # it selects nothing by the test rows
 
     model = load(result.run_id)  # from MLflow; `load(result.directory)` from the directory
     rows = load_iris().data[::10]

@@ -1,8 +1,9 @@
-"""The line below every figure that says what it shows: model, dataset, split and number of rows. Pictures also get a title."""
+"""The caption below every figure, which says what it shows: model, dataset, split and number of rows. Pictures also get a title."""
 
 from __future__ import annotations
 
 import re
+import textwrap
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -10,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mlrun.report.style import CHARACTER, GREY, shorten
 
-STRIP, LETTERS = 0.3, 8.5  # inches below a figure, and size of its letters in points
+STRIP, LINE, LETTERS = 0.3, 0.16, 8.5  # inches below a figure, and per further line; size of the letters in points
 WIDTH = 600  # least width of a picture in pixels
 TITLE, CAPTION, MARGIN = 17, 13, 8  # sizes of the letters of a picture, and space around them, in pixels
 EXPLAINED = "explanation"  # key of `Image.info`: what rows and columns of a picture are
@@ -43,18 +44,20 @@ def _title(name: str) -> str:
 
 
 def _below(figure: Figure, about: str) -> Figure:
-    """Makes room for a line at the bottom: everything else keeps its size."""
+    """Makes room for the caption at the bottom: everything else keeps its size."""
     width, height = figure.get_size_inches()
-    taller = height + STRIP
+    room = int((width - 0.28) / (CHARACTER * LETTERS / 10))  # characters
+    lines = [shorten(line, room) for line in textwrap.wrap(about, room, break_long_words=False)]
+    strip = STRIP + LINE * (len(lines) - 1)
+    taller = height + strip
     for axes in figure.axes:
         box = axes.get_position(original=True)
-        axes.set_position((box.x0, (box.y0 * height + STRIP) / taller, box.width, box.height * height / taller))
+        axes.set_position((box.x0, (box.y0 * height + strip) / taller, box.width, box.height * height / taller))
     for text in figure.texts:
         x, y = text.get_position()
-        text.set_position((x, (y * height + STRIP) / taller))
+        text.set_position((x, (y * height + strip) / taller))
     figure.set_size_inches(width, taller)
-    about = shorten(about, int((width - 0.28) / (CHARACTER * LETTERS / 10)))
-    figure.text(0.14 / width, 0.1 / taller, about, fontsize=LETTERS, color=GREY, ha="left", va="bottom")
+    figure.text(0.14 / width, 0.1 / taller, "\n".join(lines), fontsize=LETTERS, color=GREY, ha="left", va="bottom")
     return figure
 
 

@@ -145,6 +145,6 @@ def score_histogram(
                 scores[rows], bins, density=True, color=colour, alpha=0.6, label=f"{name}, {int(rows.sum()):,} rows"
             )
     axes.axvline(0, color=GREY, linewidth=1.2, linestyle=(0, (4, 3)), label="threshold")
-    axes.set(xlabel="score, higher is stranger", ylabel="density")
+    axes.set(xlabel="anomaly score (higher: more anomalous)", ylabel="density")
     axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3)
     return figure

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from mlrun.report.film import Film
 from mlrun.report.numbers import number
-from mlrun.report.style import BLUE, INK, ORANGE, SEQUENTIAL, new_axes, new_figure, styled
+from mlrun.report.style import BLUE, GREY, INK, ORANGE, SEQUENTIAL, new_axes, new_figure, styled
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mlrun")
 
+MOST_BARS = 40  # bars side by side, one per return; of more, a histogram
 MAX_STEPS, FILM_WIDTH, FILM_RATE = 1000, 300, 25  # of a film: steps, pixels, pictures per second
 ARROWS = {"FrozenLake": "←↓→↑", "CliffWalking": "↑→↓←"}  # the direction of each action, by the environment's name
+LETTERS = {"S": "start", "F": "frozen", "H": "hole", "G": "goal"}  # of the cells of FrozenLake
 
 
 @styled
@@ -29,7 +31,14 @@ def return_histogram(returns: np.ndarray) -> Figure:
     """Undiscounted returns of greedy episodes, (episodes,)."""
     figure = new_figure(6.0, 3.8, f"Returns of {len(returns)} greedy episodes")
     axes = new_axes(figure, 0.75, 0.6, 0.25, 0.85)[0]
-    axes.hist(returns, bins=min(40, max(10, len(np.unique(returns)))), color=BLUE)
+    values, episodes = np.unique(returns, return_counts=True)
+    gap = float(np.diff(values).min()) if len(values) > 1 else 1.0
+    if float(np.ptp(values)) <= MOST_BARS * gap:
+        axes.bar(values, episodes, width=0.8 * gap, color=BLUE)
+    else:
+        axes.hist(returns, bins=min(40, max(10, len(values))), color=BLUE)
+    if len(values) == 1:
+        axes.set_xlim(values[0] - 5, values[0] + 5)
     axes.axvline(returns.mean(), color=ORANGE)
     axes.set_title(f"mean {number(float(returns.mean()))}, standard deviation {number(float(returns.std()))}")
     axes.set_xlabel("return")
@@ -58,7 +67,7 @@ def grid_layout(data: Environment) -> tuple[int, int, np.ndarray | None, str] | 
 def grid_policy(
     table: np.ndarray, rows: int, columns: int, letters: np.ndarray | None = None, arrows: str = "←↓→↑"
 ) -> Figure:
-    """A grid whose cells have the color of their best action's value, the four values at their sides, and the action as an arrow.
+    """A grid whose cells have the colour of their best action's value, the four values at their sides, and the action as an arrow.
 
     A cell in which all actions have the same value (a hole, the goal, a cell never visited) stays empty.
 
@@ -68,8 +77,15 @@ def grid_policy(
         arrows: a direction for each action.
     """
     size = 1.05 if rows * columns <= 36 else 0.8
-    figure = new_figure(0.4 + size * columns, 0.7 + size * rows, "Values and greedy policy")
-    axes = new_axes(figure, 0.2, 0.2, 0.2, 0.5)[0]
+    notes = ["numbers: action values; arrow: greedy action"]
+    if letters is not None:
+        shown = [f"{letter} {LETTERS[letter]}" for letter in LETTERS if (letters == letter).any()]
+        notes += [", ".join(shown)] if shown else []
+    top = 0.5 + 0.17 * len(notes)
+    width, height = 0.4 + size * columns, 0.2 + top + size * rows
+    figure = new_figure(width, height, "Values and greedy policy")
+    figure.text(0.14 / width, 1 - 0.38 / height, "\n".join(notes), va="top", color=GREY, fontsize=9)
+    axes = new_axes(figure, 0.2, 0.2, 0.2, top)[0]
     best = table.max(axis=1).reshape(rows, columns)
     axes.imshow(best, cmap=SEQUENTIAL, vmin=best.min(), vmax=best.max() + 0.8 * (np.ptp(best) or 1))
     sides = {"←": (-0.3, 0.0), "→": (0.3, 0.0), "↑": (0.0, -0.34), "↓": (0.0, 0.34)}
@@ -113,7 +129,7 @@ def value_map(q: np.ndarray, low: np.ndarray, high: np.ndarray) -> Figure:
         low, high: limits of the state space, (2,).
     """
     points = round(len(q) ** 0.5)
-    figure = new_figure(9.0, 4.2, "Over the state space")
+    figure = new_figure(9.0, 4.2, "Values and best actions over the state space")
     best, action = new_axes(figure, 0.75, 0.6, 0.25, 0.85, 1, 2, gap_x=0.95)
     extent = (float(low[0]), float(high[0]), float(low[1]), float(high[1]))
     for axes, picture, title in (

@@ -84,7 +84,10 @@ def _panel(
         marker = "o" if len(x) <= 15 else None  # a single epoch would be an invisible line
         axes.plot(x, y, color=COLOURS[split], label=split or None, marker=marker, markersize=4)
     values = [y for points in curves.values() for _, y in points]
-    if min(values) > 0 and max(values) > 100 * min(values):
+    falls = all(
+        points[-1][1] <= points[0][1] for points in curves.values()
+    )  # an accuracy that rises is not read as a power
+    if falls and min(values) > 0 and max(values) > 100 * min(values):
         axes.set_yscale("log")
         axes.set_ylabel("log scale", color=GREY)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

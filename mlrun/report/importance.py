@@ -115,10 +115,12 @@ def feature_importance(
         return figure
     names = [f"feature {i}" for i in range(len(importance))] if feature_names is None else feature_names
     largest = np.argsort(-importance, kind="stable")[:SHOWN]
+    used = int(np.count_nonzero(importance))
+    largest = largest[: max(1, used)] if used < SHOWN and not (importance < 0).any() else largest
     label = label if std is None else f"{label} (lines: standard deviation)"
     figure, axes = _bars(importance[largest], [names[i] for i in largest], title, label,
                          None if std is None else np.asarray(std)[largest])  # fmt: skip
-    _count_note(figure, len(importance))
+    _note(figure, len(largest), len(importance), rest=0 if len(largest) < SHOWN else None)
     return figure
 
 
@@ -155,7 +157,7 @@ def coefficients(
         figure, _ = _bars(coefficient[:, largest], labels, title, "coefficient", panel_names=class_names)
     else:
         figure = _table(coefficient[:, largest].T, labels, class_names, title)
-    _count_note(figure, features)
+    _note(figure, len(largest), features)
     return figure
 
 
@@ -221,8 +223,10 @@ def _colour_bar(figure: Figure, axes: Axes, drawn: Any, label: str) -> None:
     bar.set_label(label)
 
 
-def _count_note(figure: Figure, features: int) -> None:
-    if features > SHOWN:
+def _note(figure: Figure, shown: int, features: int, rest: float | None = None) -> None:
+    """Says how many of the features are shown. rest: the value of all others, if it is one."""
+    if features > shown:
         width, height = figure.get_size_inches()
-        note = f"the largest {SHOWN} of {number(features)} features"
+        note = f"the largest {shown} of {number(features)} features"
+        note += "" if rest is None else f"; the others: {number(rest)}"
         figure.text(0.14 / width, 1 - 0.36 / height, note, va="top", fontsize=9, color=GREY)

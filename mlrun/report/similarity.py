@@ -42,7 +42,7 @@ def pair_roc(distances: np.ndarray, same: np.ndarray) -> Figure:
     """ROC of "the same class if the distance is below a threshold", with the equal error rate."""
     acceptance, rejection = error_rates(distances, same)
     error = equal_error_rate(distances, same)
-    figure = new_figure(5.6, 5.0, "Pairs: accepted or rejected")
+    figure = new_figure(5.6, 5.0, "ROC curve of pairs: same class or not")
     (axes,) = new_axes(figure, 0.75, 0.6, 0.3, 0.65)
     axes.plot([0, 1], [1, 0], color=GREY, linewidth=1, linestyle=(0, (1, 2)), label="equal errors")
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (4, 3)), label="chance")
@@ -119,8 +119,8 @@ def vector_map(
     classes = np.unique(labels)
     names = [shorten(class_names[one], NAME) for one in classes]
     room = text_width(names) + 0.6
-    where = "in two dimensions" if plain else f"on two components ({share:.0%} of variance)"
-    figure = new_figure(5.6 + room, 5.2, f"Vectors of {len(classes)} classes {where}")
+    where = "in two dimensions" if plain else f"on two principal components ({share:.0%} of variance)"
+    figure = new_figure(5.6 + room, 5.2, f"Vectors of {_some(len(classes), len(class_names))} classes {where}")
     (axes,) = new_axes(figure, 0.8, 0.55, room, 0.65)
     for one, name, colour in zip(classes, names, PALETTE):
         own = flat[labels == one]
@@ -140,3 +140,7 @@ def vector_map(
     )
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
+
+
+def _some(shown: int, total: int) -> str:
+    return f"{shown}" if shown == total else f"{shown} of {total:,}"

@@ -158,7 +158,7 @@ def pca_variance(explained_variance_ratio: np.ndarray, title: str = "Explained v
                        label=f"{share:.0%} with {x} component{'s' * (x > 1)}")  # fmt: skip
     if total.get_legend_handles_labels()[1]:
         total.legend(loc="lower right")
-    total.set_title("together")
+    total.set_title("cumulative")
     total.set_ylim(0, 1.03)
     total.set_xlim(left=0)
     scree.set_xlim(0.3, len(ratio) + 0.7)
@@ -220,7 +220,7 @@ def clusters_2d(
 
     title = f"{title}: {len(clusters)} on two principal components"
     if y_true is not None:
-        title += ", each coloured as the class that it matches best"
+        title += ", in the colours of the best-matching classes"
     figure = new_figure(6.8 if len(panels) == 1 else 11.9, 4.9, title)
     all_axes = new_axes(figure, 0.75, 0.65, 1.5, 0.85, columns=len(panels), gap_x=1.6)
     size = 4.5 if len(rows) < 1000 else 3

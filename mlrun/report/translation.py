@@ -70,7 +70,10 @@ def beam_errors(
 
 
 @styled
-def attention_maps(maps: Sequence[AttentionMap], title: str = "Attention of the decoder") -> Figure:
+def attention_maps(
+    maps: Sequence[AttentionMap],
+    title: str = "Attention of the decoder to the source (columns) at each generated token (rows)",
+) -> Figure:
     """A row for each generated token, dark at the source tokens that it attended to."""
     cell, gap = 0.24, 0.7
     lefts = [text_width(generated) + 0.35 for _, generated, _ in maps]

@@ -32,7 +32,10 @@ class View:
     path if that differs.
     """
 
-    part: str | None = None  # the part that its figures show, if that is not the evaluated one; "": no rows of the data
+    part: str | None = (
+        None  # the split that its figures show, if that is not the evaluated one; "": no rows of the data
+    )
+    parts: Mapping[str, str] = {}  # the same for single figures, by name
     of_predictions = False  # True if it draws only predictions, so that it can draw those of several folds together
 
     def draw(self, learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
@@ -71,7 +74,8 @@ def figures(learner: Learner, data: DataModule, evaluation: Evaluation) -> Itera
         yield "learning_curves", captioned(figure, "learning_curves", about.partition(", ")[0])
     for view in learner.views:
         for name, figure in view.draw(learner, data, evaluation):
-            yield name, captioned(figure, name, about if view.part is None else subject(model, data, view.part))
+            part = view.parts.get(name, view.part)
+            yield name, captioned(figure, name, about if part is None else subject(model, data, part))
 
 
 def title(model: Mapping[str, Any], data: DataModule) -> str:

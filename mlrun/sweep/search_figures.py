@@ -40,7 +40,7 @@ def history_figure(study: Study, metric: str) -> Figure:
 
 @styled
 def importance_figure(study: Study, metric: str) -> Figure | None:
-    """Share of the metric's variance that each setting explains (PED-ANOVA, Watanabe et al. 2023); None if too few trials have finished."""
+    """Fraction of the metric's variance that each setting explains (PED-ANOVA, Watanabe et al. 2023); None if too few trials have finished."""
     import optuna
 
     try:
@@ -52,10 +52,10 @@ def importance_figure(study: Study, metric: str) -> Figure | None:
         return None
     names = [shorten(name, 40) for name in importance]
     left = text_width(names) + 0.4
-    figure = new_figure(left + 4.6, 1.4 + 0.35 * len(names), f"Importance of the settings for {metric}")
+    figure = new_figure(left + 4.6, 1.4 + 0.35 * len(names), f"Importance of each setting for {metric}")
     (axes,) = new_axes(figure, left, 0.6, 0.3, 0.6)
     axes.barh(range(len(names)), list(importance.values()), height=0.65, color=BLUE)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.set_xlabel("share of the variance that the setting explains")
+    axes.set_xlabel("fraction of the variance that the setting explains")
     return figure

@@ -79,6 +79,25 @@ def test_long_names_of_metrics_fit_their_panels():
     assert max(title.x1 for title in titles) <= figure.bbox.width
 
 
+def test_only_values_that_fall_have_a_logarithmic_axis():
+    history = {"val/loss": [(1, 1.0), (9, 0.001)], "val/accuracy": [(1, 0.001), (9, 1.0)]}
+    loss, accuracy = figures.learning_curves(history).axes
+    assert (loss.get_yscale(), accuracy.get_yscale()) == ("log", "linear")
+
+
+@pytest.mark.parametrize("returns", [[500.0] * 9, [0.0, 1.0, 1.0, 0.0, 1.0], list(range(-300, 0))])
+def test_bars_of_returns_lie_around_the_returns(returns, tmp_path):
+    from mlrun.report.control import return_histogram
+
+    figure = return_histogram(np.array(returns))
+    (axes,) = figure.axes
+    assert sum(bar.get_height() for bar in axes.patches) == len(returns)
+    if len(set(returns)) < 10:
+        assert {bar.get_x() + bar.get_width() / 2 for bar in axes.patches} == set(returns)
+    assert axes.get_xlim()[1] - axes.get_xlim()[0] > 1
+    assert is_drawn(figure, tmp_path)
+
+
 def test_masks_have_a_legend_of_their_classes():
     from PIL import Image
 
@@ -156,6 +175,9 @@ def test_feature_importance_shows_the_largest_twenty(tmp_path):
     assert len(axes.collections) == 1  # error bars
     assert "the largest 20 of 30 features" in texts(figure)
     assert is_drawn(figure, tmp_path)
+    used = figures.feature_importance(np.array([0.0] * 28 + [0.3, 0.7]))
+    assert [bar.get_width() for bar in used.axes[0].patches] == [0.7, 0.3]
+    assert "the largest 2 of 30 features; the others: 0" in texts(used)
 
 
 def test_permutation_importance_finds_the_feature_that_matters():
@@ -329,8 +351,9 @@ def test_captions_say_what_a_figure_shows(about):
     after = [axes.get_window_extent().bounds[2:] for axes in figure.axes]
     np.testing.assert_allclose(after, before, rtol=1e-6)  # nothing shrinks
     caption = figure.texts[-1]
-    assert caption.get_text().startswith(about[:9])
-    assert caption.get_window_extent(figure.canvas.get_renderer()).x1 <= figure.bbox.width
+    assert caption.get_text().replace("\n", " ") == about.rstrip()  # nothing is cut
+    extent = caption.get_window_extent(figure.canvas.get_renderer())
+    assert extent.x1 <= figure.bbox.width and extent.y1 <= figure.axes[0].get_tightbbox().y0
 
     small = explained(Image.new("L", (90, 20), 128), "First row: images.")
     picture = captioned(small, "nearest_rows", about)

@@ -20,6 +20,8 @@ STATES = 1000  # a table of more would be unreadable
 class ActionValues(View):
     """Of models whose action scores are values (Q), such as a table or a DQN."""
 
+    part = ""  # values of states, not of episodes
+
     def draw(self, learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
         from mlrun.report.control import grid_layout, grid_policy, q_table, state_grid, value_map
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mlrun.predictions.learner import Evaluation, Learner
 
 IMAGES = 5
+LEAST = 5.5  # inches, least width of the figure
 
 
 class Captions(View):
@@ -66,6 +67,8 @@ def _attention(learner: Learner, images: Any) -> Any:
         tiles = overlaid(pixels[[at] * (1 + len(words))], np.concatenate([0 * maps[at, :1], maps[at, : len(words)]]))
         filling = tokens.shape[1] - len(words)
         shown += [*tiles, *[blank] * filling]
-        names += ["image", *words, *[""] * filling]
+        names += ["image", *("(end)" if word == "<eos>" else word for word in words), *[""] * filling]
     title = "Attention of the decoder at each word"
-    return mosaic_figure(shown, names, title, cmap=None, limits=(0, 1), tile=1.15, columns=1 + tokens.shape[1])
+    columns = 1 + tokens.shape[1]
+    tile = max(1.15, LEAST / columns)
+    return mosaic_figure(shown, names, title, cmap=None, limits=(0, 1), tile=tile, columns=columns)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 class Clusters(View):
     """Of the `GroupPredictions` of an `EstimatorLearner`."""
 
+    parts = {"cluster_centers": "train"}
+
     def draw(self, learner: Any, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
         if not isinstance(evaluation.predictions, GroupPredictions):
             return

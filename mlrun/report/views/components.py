@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 class Components(View):
     """Of an `EstimatorLearner` whose estimator has `components_`."""
 
+    part = "train"
+
     def draw(self, learner: Any, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
         if learner.recipe.get("role") != "decomposer":
             return

@@ -19,6 +19,8 @@ IMAGES = 8
 class Convolution(View):
     """Of the first images of the part, as network input."""
 
+    parts = {"filters": "", "augmented": "train"}
+
     def draw(self, learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
         from mlrun.report.convolution import convolution_figures
         from mlrun.report.images import augmented_images

@@ -21,6 +21,8 @@ PERMUTED_FEATURES, PERMUTED_ROWS = 50, 300
 class Importance(View):
     """Of an `EstimatorLearner` that predicts a label or a value."""
 
+    parts = {"tree": "train", "feature_importance": "train", "coefficients": "train"}
+
     def draw(self, learner: Any, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
         if getattr(learner, "estimator", None) is None or learner.recipe["role"] not in ("classifier", "regressor"):
             return
@@ -53,7 +55,9 @@ class Importance(View):
             return  # texts have no columns
         if not isinstance(data.target, (Label, Value)):
             return
-        examples = data.examples("val" if data.sizes["val"] else "test")
+        part = "val" if data.sizes["val"] else "test"
+        self.parts = {**self.parts, "permutation_importance": part}
+        examples = data.examples(part)
         (column,) = (examples[name] for name in data.inputs)
         rows = column if hasattr(column, "iloc") else np.asarray(column).reshape(len(column), -1)
         if rows.shape[1] > PERMUTED_FEATURES:
@@ -73,6 +77,6 @@ class Importance(View):
 
         mean, std = figures.permutation_importance(predict, rows, truth, score, max_rows=PERMUTED_ROWS)
         names = list(features[0].names) if isinstance(features[0], (Vector, Row)) else None
-        what = "R²" if isinstance(data.target, Value) else "accuracy"
-        label = f"decrease of {what} when the feature is shuffled"
+        metric = "R²" if isinstance(data.target, Value) else "accuracy"
+        label = f"decrease in {metric} when the feature is shuffled"
         yield "permutation_importance", figures.feature_importance(mean, names, std, learner.image_shape, label)

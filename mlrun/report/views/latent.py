@@ -29,6 +29,8 @@ class Latent(View):
     """Of a `VAE` task of images, from the first batch of the part: reconstructions, interpolations, the plane of the two most informative
     components of a code, and, if classes are known but not given to the decoder, walks from one class to another."""
 
+    parts = {"latent_grid": ""}
+
     @torch.no_grad()
     def draw(self, learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
         task = learner.task
@@ -52,7 +54,7 @@ class Latent(View):
         walk = mean[:pairs, None] * (1 - share) + mean[pairs : 2 * pairs, None] * share
         of_first = None if labels is None else labels[:pairs].repeat_interleave(STEPS)
         walks = decoded(walk.flatten(0, 1), of_first, STEPS)
-        yield "interpolation", explained(walks, "Each row: a walk between the codes of two images.")
+        yield "interpolation", explained(walks, "Each row: interpolation between the codes of two images.")
 
         used = divergence(mean, log_variance, by_component=True).mean(0).topk(min(2, mean.shape[1])).indices
         quantiles = torch.special.ndtri(torch.linspace(0.5 / SIDE, 1 - 0.5 / SIDE, SIDE, device=x.device))
@@ -61,7 +63,7 @@ class Latent(View):
         codes = decoded(plane, None if labels is None else labels[:1].repeat(len(plane)), SIDE)
         yield (
             "latent_grid",
-            explained(codes, "Codes on a grid of normal quantiles of the two most informative components."),
+            explained(codes, "Decoded grid of the two most informative components, at normal quantiles."),
         )
 
         if isinstance(data.target, Label) and labels is None:
@@ -73,5 +75,5 @@ class Latent(View):
             walks = decoded(walk.flatten(0, 1), None, STEPS)
             yield (
                 "latent_arithmetic",
-                explained(walks, f"Each row: a walk from class {names[0]} toward class {names[1]}."),
+                explained(walks, f"Each row: an image of class {names[0]} moved toward class {names[1]}."),
             )

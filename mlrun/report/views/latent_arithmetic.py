@@ -50,6 +50,7 @@ class LatentArithmetic(View):
         yield (
             "latent_arithmetic",
             explained(
-                grid(task.natural(walk), columns=STEPS), f"Each row: a walk from class {first} to class {second}."
+                grid(task.natural(walk), columns=STEPS),
+                f"Each row: a sample of class {first} moved toward class {second}.",
             ),
         )

@@ -22,6 +22,8 @@ class Masks(View):
     """Of `MaskPredictions`: `masks`, some images of the part, `worst_masks`, those with the most wrong pixels, each image followed by its true and
     its predicted mask; `deconvolution` of networks with transposed convolutions."""
 
+    parts = {"deconvolution": ""}
+
     def draw(self, learner: Learner, data: DataModule, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
         from mlrun.report.drawing import canvas, colour_of, drawn_mask
         from mlrun.report.scenes import SHOWN, picture_grid, with_legend
@@ -79,4 +81,4 @@ class Masks(View):
                 fresh.weight.copy_(kernel)
                 results.append(fresh(pixel)[0, 0].numpy())
                 captions.append(f"channel {channel} to {output}")
-        yield "deconvolution", one_pixel(before, results, captions, "A transposed convolution of one pixel")
+        yield "deconvolution", one_pixel(before, results, captions, "Response of a transposed convolution to one pixel")
