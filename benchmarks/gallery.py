@@ -1,7 +1,7 @@
 """`python -m benchmarks.gallery [NAME ...]`: every model's default run with three seeds, from real runs to docs/gallery.md and .csv.
 
 NAME: model names, or commands in quotes such as "model=cnn dataset=fashion_mnist"; none for all models and the comparisons below.
-A run whose configuration was measured before is not repeated (docs/gallery_runs.csv), so an interrupted gallery goes on where
+A run whose configuration was measured before is not repeated (docs/gallery_runs.csv), so an interrupted gallery continues where
 it stopped; --again repeats it. Each run is a process of its own in an empty directory.
 """
 
@@ -32,8 +32,8 @@ RUN_HEADER = (
     "seconds",
     "device",
     "date",
-    "metrics",  # all of the test part
-    "val",  # the same metric on the validation part, of the epoch that was tested
+    "metrics",  # all of the test split
+    "val",  # the same metric on the validation split, of the epoch that was tested
 )
 HEADER = (
     "model",
@@ -48,7 +48,7 @@ HEADER = (
     "fit_seconds",
     "seconds",
     "device",
-    "others",  # means of the other metrics of the test part
+    "others",  # means of the other metrics of the test split
     "reference",
 )
 FEW = (  # 1,000 labelled images, where augmentation shows
@@ -250,7 +250,7 @@ def mean_of(rows: list[dict], name: str) -> float | str:
 
 
 def others(rows: list[dict]) -> str:
-    """The means over the seeds of what else was measured on the test part."""
+    """The means over the seeds of what else was measured on the test split."""
     from mlrun.report.numbers import number
 
     measured = [dict(part.split("=") for part in (row.get("metrics") or "").split()) for row in rows]
@@ -278,9 +278,9 @@ def page(table: list[dict]) -> str:
     lines = [
         "# Gallery",
         "",
-        "Measured results of every model as it is configured, and of some presets: mean ± standard deviation over seeds (1, 2, 3 if there are three).",
-        "The test result is the final one; *val* is the same metric on the validation split, for the epoch that was tested (empty in rows from before it",
-        "was recorded). Times are those of a whole run, imports and report included, and of training alone. What the figures look like: [Figures](figures.md).",
+        "Measured results of the default run of each model, and of some presets: mean ± standard deviation over seeds (1, 2, 3 if there are three).",
+        "*val* is the same metric on the validation split, for the epoch that was tested (empty in older rows, and for models without a validation metric).",
+        "*run s* is the time of a whole run, imports and report included, *training s* that of training alone. What the figures look like: [Figures](figures.md).",
         "The papers: [Course map](course.md). Made by `python -m benchmarks.gallery`; for programs: [gallery.csv](gallery.csv), and every single run in",
         "[gallery_runs.csv](gallery_runs.csv).",
     ]
@@ -300,7 +300,7 @@ def page(table: list[dict]) -> str:
         "",
         "## Other models and presets",
         "",
-        "Not part of this benchmark; what has been measured is what the header of the YAML says.",
+        "Not part of this benchmark; the results are those in the headers of the YAML files.",
         "",
         "| command | what it is | measured |",
         "|---|---|---|",

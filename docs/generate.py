@@ -26,7 +26,7 @@ FIGURES = {  # names in `figures:` of a model -> what to look at
     "dendrogram": "dendrogram",
     "components": "explained variance, components",
     "vectors": "vectors in two dimensions",
-    "anomalies": "distribution of the scores",
+    "anomalies": "distribution of the scores, ROC and precision-recall curves",
     "restored": "reconstructions",
     "latent": "latent space",
     "latent_arithmetic": "latent arithmetic",
@@ -49,6 +49,13 @@ FIGURES = {  # names in `figures:` of a model -> what to look at
     "stylized": "the image as it changes",
 }
 PAGES = {  # family -> its page
+    "linear models": "classical.md#linear-models",
+    "neighbours and naive Bayes": "classical.md#neighbours-and-naive-bayes",
+    "support vector machines": "classical.md#support-vector-machines",
+    "trees and ensembles": "classical.md#trees-and-ensembles",
+    "clustering and decomposition": "classical.md#clustering-and-decomposition",
+    "anomaly detection": "classical.md#anomaly-detection",
+    "neural networks": "classical.md#neural-networks",
     "convolutional networks": "convolution.md",
     "vision transformers": "image_text.md#vision-transformer",
     "vision and language": "image_text.md",
@@ -132,12 +139,25 @@ def packaged(group: str) -> list[Entry]:
 
 def row(entry: Entry) -> str:
     """The line of a model."""
-    looks = [FIGURES.get(str(name), "") for name in entry.get("figures") or [] if isinstance(name, str)]
-    look = ", ".join(dict.fromkeys(look for look in looks if look))
+    names = [name for name in entry.get("figures") or [] if isinstance(name, str) and draws(entry, name)]
+    look = ", ".join(dict.fromkeys(FIGURES[name] for name in names if FIGURES.get(name)))
     measured = entry.measured.removeprefix("Default run: ").removeprefix("Default run, ")
     measured = measured if any(character.isdigit() for character in measured) else ""
     method = entry.summary.partition(":")[0] if ":" in entry.summary else entry.summary.rstrip(".")
     return f"| {cell(method)} | `mlrun model={entry.name}` | {look} | {cell(measured)} | {cell(entry.paper)} |"
+
+
+def draws(entry: Entry, view: str) -> bool:
+    """Whether the default run of a model has the figures of a view: those of views that do not suit its data are left out."""
+    data = catalogue.find("dataset", entry.dataset or catalogue.default_dataset())
+    problem = data.get("problem") if data else None
+    if view == "values":
+        return problem not in ("classification", "text_pairs")
+    if view == "labels":
+        return problem != "regression"
+    if view == "boundary":  # of tables
+        return problem == "classification" and data is not None and "image_shape" not in data.get("facts", [])
+    return view != "convolution" or entry.family == "convolutional networks"
 
 
 def reference() -> str:
@@ -168,9 +188,13 @@ _LINE = re.compile(r"^(?P<indent> *)(?P<key>\w+):(?: (?P<value>.*?))?(?:\s+# (?P
 
 
 def commented(path: Path) -> Iterator[tuple[str, str, str]]:
-    """(key, value as written, comment) of each line with a value; the keys of mappings are joined by dots."""
+    """(key, value as written, comment) of each line with a value; the keys of mappings are joined by dots.
+
+    An indented line that is only a comment continues the comment of the line above.
+    """
     parents: list[str] = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    text = re.sub(r"(#.*)\n +# ", r"\1 ", path.read_text(encoding="utf-8"))
+    for line in text.splitlines():
         found = _LINE.match(line)
         if not found or line.startswith("#"):
             continue

@@ -49,6 +49,11 @@ def test_every_model_and_preset_is_in_the_course_map():
             assert f"mlrun {group}={entry.name}`" in page
 
 
+def test_the_quick_start_shows_the_number_of_models():
+    page = (REPOSITORY / "docs" / "quickstart.md").read_text(encoding="utf-8")
+    assert f"`mlrun list model` shows all {len(generate.packaged('model'))})" in page
+
+
 def test_models_have_a_source():
     for entry in generate.packaged("model"):
         assert entry.paper or entry.name in ("baseline", "one_hot"), entry.path

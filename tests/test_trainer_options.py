@@ -63,7 +63,7 @@ def test_a_copy_of_a_compiled_network_uses_its_own_weights(fresh_compiler, monke
 def test_without_a_compiler_it_goes_on_and_says_so_once(tmp_path, fresh_compiler, monkeypatch, capfd):
     monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (str(tmp_path / "no-compiler"),))
     learner, _ = trained(tmp_path, *SHORT, "trainer.compile=true")
-    assert capfd.readouterr().err.count("mlrun: trainer.compile: MLP could not be compiled, and trains uncompiled") == 1
+    assert capfd.readouterr().err.count("mlrun: trainer.compile: MLP could not be compiled; it trains uncompiled") == 1
     plain, _ = trained(tmp_path / "plain", *SHORT)
     for ours, theirs in zip(learner.task.state_dict().values(), plain.task.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs)

@@ -99,7 +99,7 @@ class Adaptation:
             weights_policy: "offline" or "fetch", see `mlrun.data.published`.
 
         Returns:
-            Lines that tell the user what was done.
+            Lines that report to the user what was done.
 
         Raises:
             ConfigError: if a step does not fit the task.

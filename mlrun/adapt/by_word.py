@@ -82,14 +82,12 @@ def copy_by_word(vectors: WordVectors, target: Target, words: list[str], learned
     """
     found = [(name, m) for name, m in target.named_modules() if isinstance(m, nn.Embedding) and m.num_embeddings == len(words)]  # fmt: skip
     if not found:
-        raise ConfigError(
-            f"{where}: word vectors are for a model with an embedding of its vocabulary, which this one lacks"
-        )
+        raise ConfigError(f"{where}: word vectors need a model with a word embedding, and this one has none")
     name, embedding = next((one for one in found if one[0].endswith("embedding")), found[0])
     width = vectors.matrix.shape[1]
     if embedding.embedding_dim != width:
         raise ConfigError(
-            f"{where}: the vectors have {width} numbers, and {name} has {embedding.embedding_dim}: set model.network.embedding={width}"
+            f"{where}: the vectors have {width} dimensions, and {name} has {embedding.embedding_dim}: set model.network.embedding={width}"
         )
     rows = [vectors.index.get(word, vectors.index.get(word.lower(), -1)) for word in words[len(SPECIAL) :]]
     there = torch.tensor([False] * len(SPECIAL) + [row >= 0 for row in rows])

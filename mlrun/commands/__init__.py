@@ -11,7 +11,7 @@ TRUST = "trust=true"  # the user's consent to files that can run code
 
 
 def verbs() -> list[str]:
-    """Names of the commands; a module whose name begins with an underscore is none."""
+    """Names of the commands; modules whose names begin with an underscore are not commands."""
     return sorted(module.name for module in iter_modules(__path__) if not module.name.startswith("_"))
 
 

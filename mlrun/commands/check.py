@@ -22,7 +22,7 @@ EXTRAS = {  # extra -> (module, what it is for)
 
 
 def run(argv: list[str]) -> int:
-    """Runs all checks, also after one has failed; returns the exit status, 1 if one failed."""
+    """Runs all checks, even after a failure; returns the exit status, 1 if a check failed."""
     argparse.ArgumentParser(
         prog="mlrun check", description="Tests this installation: versions, devices, a short training run, MLflow."
     ).parse_args(argv)

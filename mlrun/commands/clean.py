@@ -1,4 +1,4 @@
-"""`mlrun clean [DIR ...]`: removes the checkpoints of finished runs, but for the best and the last."""
+"""`mlrun clean [DIR ...]`: removes the checkpoints of finished runs, except the best and the last."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def run(argv: list[str]) -> int:
     """Lists what can be removed, and removes it with `--delete`; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="mlrun clean",
-        description="Lists the checkpoints of finished runs that nothing needs any more, all but the best and the last one of each run, and "
-        "the bytes that they take. Runs that can still be resumed keep all of theirs. Without --delete nothing is removed.",
+        description="Lists unneeded checkpoints of finished runs, all but the best and the last one of each run, and their sizes. "
+        "Runs that can still be resumed keep all checkpoints. Nothing is removed without --delete.",
     )
     parser.add_argument(
         "directory",

@@ -71,8 +71,8 @@ def run(argv: list[str]) -> int:
     """Prints the script, or the completions of a line; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="mlrun completion",
-        description="Prints the script that completes commands, choices, keys and options. To install it, add one line:",
-        epilog="\n".join(f"  {shell}: {line}" for shell, line in _LINES.items()),
+        description="Prints the script that completes commands, choices, keys and options.",
+        epilog="\n".join(["To install it, add one line:", *(f"  {shell:5} {line}" for shell, line in _LINES.items())]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("shell", nargs="?", choices=tuple(SCRIPTS))

@@ -49,7 +49,7 @@ def run(argv: list[str]) -> int:
     else:
         if arguments.episodes is not None or arguments.seed is not None:
             raise UserError(
-                f"{arguments.run}: --episodes and --seed are for environments, and this run learned from {cfg['dataset']['name']}"
+                f"{arguments.run}: --episodes and --seed are for environments, and this run was trained on {cfg['dataset']['name']}"
             )
         data, part = open_part(cfg, learner, arguments.part, arguments.overrides)
     params = {

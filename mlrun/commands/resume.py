@@ -49,7 +49,7 @@ def _resume_sweep(directory: Path, overrides: list[str]) -> int:
     if not (trust or has_signature(sweep)):
         raise UserError(
             f"{directory / SWEEP} was not written by you, and would run, in {sweep.get('cwd')}: "
-            f"{shlex.join(['mlrun', *map(str, sweep.get('argv', []))])}. Refused; if you trust where it comes from, add trust=true"
+            f"{shlex.join(['mlrun', *map(str, sweep.get('argv', []))])}. Rejected. If you trust its source, add trust=true"
         )
     others = [word for word in overrides if word != TRUST and not word.lstrip("+").startswith("hydra")]
     if others:

@@ -1,4 +1,4 @@
-"""`mlrun sync [DIR ...]`: sends to MLflow what it did not accept during a run."""
+"""`mlrun sync [DIR ...]`: uploads results that MLflow did not receive during a run."""
 
 from __future__ import annotations
 

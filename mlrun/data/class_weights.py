@@ -31,4 +31,4 @@ def check_classes(data: DataModule) -> None:
     """Raises ConfigError if the data have no classes that could be weighted."""
     if not isinstance(data.target, Label):
         kind = "nothing" if data.target is None else f"a {data.target.kind}"
-        raise ConfigError(f"model.class_weight: is for classes, and the target of {data.title} is {kind}")
+        raise ConfigError(f"model.class_weight: needs a target of classes; the target of {data.title} is {kind}")

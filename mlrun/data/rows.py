@@ -85,7 +85,7 @@ def _format(source: str) -> str:
         return "images"
     if suffix not in FORMATS:
         raise DataError(
-            f"{source}: files ending in {suffix or 'nothing'} are not known; specify the format with --format csv|parquet|jsonl|images"
+            f"{source}: the format of files ending in {suffix or 'nothing'} is unknown; specify it with --format csv|parquet|jsonl|images"
         )
     return FORMATS[suffix]
 

@@ -1,4 +1,4 @@
-"""Pairs of rows with and without the same class, and what a distance tells about them. NumPy only."""
+"""Pairs of rows with and without the same class, and how well a distance separates them. NumPy only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds the checkpoints that nothing needs any more: those of finished runs, but for the best and the last."""
+"""Finds the checkpoints that nothing needs any more: those of finished runs, except the best and the last."""
 
 from __future__ import annotations
 

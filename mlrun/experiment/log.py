@@ -11,7 +11,7 @@ from mlrun.config.passwords import masked
 class RunLog(logging.FileHandler):
     """The file; conf/hydra/job_logging/mlrun.yaml names this class.
 
-    On a full disk a message is lost and the run goes on: the errors that matter reach the terminal and MLflow by other ways, and
+    On a full disk a message is lost and the run continues: the errors that matter reach the terminal and MLflow in other ways, and
     logging's own report would be a traceback on the screen for each message.
     """
 

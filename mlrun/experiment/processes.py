@@ -31,7 +31,7 @@ def is_started_by_launcher(environment: Mapping[str, str] = os.environ) -> bool:
 def is_follower(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether this is not the first process of a distributed training, the only one that records, evaluates and writes.
 
-    With several machines the rank within a machine does not tell: every machine has a process with the local rank 0.
+    With several machines, the local rank is not enough: every machine has a process with the local rank 0.
     """
     if "RANK" in environment:  # torchrun
         return int(environment["RANK"]) > 0
@@ -42,5 +42,5 @@ def is_follower(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def _is_slurm_task(environment: Mapping[str, str]) -> bool:
-    """Whether srun has started this process together with others. A batch script is no such process."""
+    """Whether srun has started this process together with others. A batch script does not count."""
     return int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1 and "SLURM_PROCID" in environment

@@ -38,7 +38,7 @@ class ReferenceClassifier:
     Args:
         learner: of a finished run.
         run: its MLflow id.
-        accuracy: on the test part.
+        accuracy: on the test split.
     """
 
     def __init__(self, learner: Learner, run: str, accuracy: float):

@@ -61,7 +61,7 @@ def find(run: str, trust: bool = False) -> Stored:
         trust: also a run of somebody else whose configuration names code of its own, or that was started in another directory.
 
     Raises:
-        UserError: there is no such run, its files are damaged, or it is such a run and not trusted.
+        UserError: there is no such run, its files are damaged, or it belongs to somebody else and is not trusted.
     """
     path, checkpoint = Path(run).expanduser(), None
     if path.is_file() and path.parent.name == "checkpoints":
@@ -86,7 +86,7 @@ def find(run: str, trust: bool = False) -> Stored:
     if record.get("cwd", os.getcwd()) != os.getcwd() and not (trust or has_signature(record)):
         raise UserError(
             f"{directory / RECORD} was not written by you, and names the directory {record['cwd']}, whose Python files would be run. "
-            "Refused; if you trust where it comes from, add trust=true"
+            "Rejected. If you trust its source, add trust=true"
         )
     chosen = checkpoint.resolve() if checkpoint else None
     return Stored(directory, cfg, overrides, record, chosen or newest_checkpoint(directory), chosen)

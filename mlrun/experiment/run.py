@@ -126,7 +126,7 @@ def _attempt(
         result.status = "KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit, Pruned)) else "FAILED"
         _leave_traceback(error, directory, tracked)
         if isinstance(error, UserError) and not result.began:
-            tracked.tags({REJECTED: "the run never began: its data or configuration were refused"})
+            tracked.tags({REJECTED: "the run never began: its data or configuration were rejected"})
         if isinstance(error, (KeyboardInterrupt, SystemExit)) and not isinstance(tracked, NullRun):
             print(
                 f"mlrun: to resume this run: mlrun resume {shlex.quote(terminal.short_path(directory))}",
@@ -362,7 +362,7 @@ def _warn_of_divergence(result: Result, tracked: Run | NullRun) -> None:
 
 
 def warn_below_baseline(result: Result, part: str, weighted: bool, tracked: Run | NullRun) -> None:
-    """Says so if the model is not better than a prediction without any input.
+    """Warns if the model is no better than a prediction that ignores the input.
 
     Args:
         part: of the metrics that are compared.

@@ -1,4 +1,4 @@
-"""Queries: what a trained model can be asked for besides predictions of rows, such as samples, an episode, or the continuation of a prompt.
+"""Queries: what a trained model answers besides predictions of rows, such as samples, an episode, or the continuation of a prompt.
 
 A task (or a controller) names its queries, and `mlrun predict RUN` offers their options.
 """

@@ -116,7 +116,7 @@ class Vectors(Query):
         path.parent.mkdir(parents=True, exist_ok=True)
         vectors = vectors_of(learner)
         vectors.write(path)
-        print(f"{path}: {len(vectors.words):,} vectors of {vectors.matrix.shape[1]} numbers")
+        print(f"{path}: {len(vectors.words):,} vectors of {vectors.matrix.shape[1]} dimensions")
         return 0
 
 

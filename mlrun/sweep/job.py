@@ -150,9 +150,9 @@ def reason_of_death(status: int, memory_kills: int, log: Path) -> tuple[str, str
     if -code == signal.SIGKILL:
         if memory_kills:
             return FAILED, "out of memory: killed by the kernel (SIGKILL)"
-        return KILLED, "killed from outside (SIGKILL: kill -9, or a memory limit)"
+        return KILLED, "killed by another process (SIGKILL: kill -9, or a memory limit)"
     if -code in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        return KILLED, f"killed from outside ({name})"
+        return KILLED, f"killed by another process ({name})"
     return FAILED, f"{CRASHES[-code]} ({name})" if -code in CRASHES else f"ended by {name}"
 
 

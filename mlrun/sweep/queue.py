@@ -188,7 +188,7 @@ class Queue:
             if self.interrupts:
                 self.stop(job, states.KILLED, "stopped by the user")
             elif self.timeout and job.elapsed_since_start > self.timeout:
-                self.stop(job, states.FAILED, f"over its time limit of {self.timeout:g} s (hydra.launcher.timeout)")
+                self.stop(job, states.FAILED, f"exceeded its time limit of {self.timeout:g} s (hydra.launcher.timeout)")
             if job.kill_at and (now > job.kill_at or len(self.interrupts) > 1):
                 self.executor.signal(job.number, signal.SIGKILL)
                 job.kill_at = now + 1

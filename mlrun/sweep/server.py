@@ -28,7 +28,7 @@ from mlrun.warm.modules import limit_threads, preload
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-ENDED = "the server of the sweep was killed from outside"
+ENDED = "the server of the sweep was killed by another process"
 MESSAGE_BYTES = 1 << 17  # a larger report does not fit through the socket
 
 

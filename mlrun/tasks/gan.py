@@ -1,4 +1,4 @@
-"""Generative adversarial networks: one network generates data, another tells them from real ones (Goodfellow et al. 2014)."""
+"""Generative adversarial networks: one network generates data, another distinguishes them from real ones (Goodfellow et al. 2014)."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Delivery:
             number, method, arguments = self.waiting[0]
             try:
                 self._call(method, arguments)
-            except Exception as error:  # whatever fails, the experiment goes on and learns of it at its end
+            except Exception as error:  # whatever fails, the experiment continues and is notified at its end
                 if self.spool is not None and is_unreachable(error) and not self._answers():
                     self.recorder.unreachable = _as_line(error)
                     self._retry, self._pause = time.monotonic() + self._pause, min(2 * self._pause, 60.0)

@@ -35,7 +35,7 @@ class Run:
         parent: run id of the sweep, or the absolute path of the directory of a run that MLflow may not know yet.
         run_id: of an earlier attempt, which is reopened.
         on_open: called once with the run id, from another thread.
-        directory: keeps what MLflow has not received yet, so that the run goes on when the server does not answer.
+        directory: keeps what MLflow has not received yet, so that the run continues when the server does not respond.
     """
 
     def __init__(

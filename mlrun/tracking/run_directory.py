@@ -1,4 +1,4 @@
-"""A run's directory: `run.json`, which records how the run stands and where MLflow holds it, and the lock of the process that works there."""
+"""A run's directory: `run.json`, which records the state of the run and its MLflow run, and the lock of the process that works there."""
 
 from __future__ import annotations
 

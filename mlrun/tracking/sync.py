@@ -1,4 +1,4 @@
-"""Sends to MLflow what it has not received of a run whose process has ended."""
+"""Uploads to MLflow the missing records of a run whose process has ended."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def _compile(network: nn.Module, mode: str | None) -> None:
             vars(self).pop("forward", None)
             reason = " ".join(str(error).split())[:200]
             notify(
-                f"trainer.compile: {type(self).__name__} could not be compiled, and trains uncompiled "
+                f"trainer.compile: {type(self).__name__} could not be compiled; it trains uncompiled "
                 f"({type(error).__name__}: {reason})",
                 logging.WARNING,
             )

@@ -19,7 +19,7 @@ class Length(Callback):
     updates itself counts one per batch.
 
     Lightning's own `max_steps` is not used: it leaves out the validation of an epoch that it cuts short, and counts a step for
-    every optimizer of a task that makes its updates itself.
+    every optimizer of a task that performs its own updates.
 
     Args:
         max_epochs: epochs without the two others.

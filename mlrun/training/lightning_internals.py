@@ -174,7 +174,7 @@ class TrainingLoop(_TrainingEpochLoop):
         """Why Lightning's own loop has to do this epoch; None if this one can."""
         trainer, task = self.trainer, self.trainer.lightning_module
         if not task.automatic_optimization:
-            return f"{type(task).__name__} makes its updates itself"
+            return f"{type(task).__name__} performs its own updates"
         if len(trainer.optimizers) != 1:
             return f"there are {len(trainer.optimizers)} optimizers"
         kind = type(trainer.optimizers[0])

@@ -130,5 +130,5 @@ def refuse_automatic(settings: Mapping[str, Any], task: str) -> None:
     for key, usual in (("gradient_clip_val", None), ("accumulate_grad_batches", 1), ("auto_batch", False)):
         if settings.get(key, usual) != usual:
             raise ConfigError(
-                f"trainer.{key}={settings[key]}: {task} makes its updates itself; see the settings of the model (max_grad_norm, batch_size)"
+                f"trainer.{key}={settings[key]}: {task} performs its own updates; see the settings of the model (max_grad_norm, batch_size)"
             )

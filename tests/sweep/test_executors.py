@@ -25,8 +25,8 @@ BATCH = [
 ]  # fmt: skip
 REASONS = {
     "raise": ("failed", "RuntimeError: the sky fell"),
-    "kill": ("killed", "killed from outside (SIGKILL"),
-    "slow": ("failed", "over its time limit of 15 s"),
+    "kill": ("killed", "killed by another process (SIGKILL"),
+    "slow": ("failed", "exceeded its time limit of 15 s"),
 }
 
 

@@ -12,8 +12,8 @@ pytestmark = pytest.mark.long
 REASONS = {
     "raise": ("failed", "RuntimeError: the sky fell"),
     "abort": ("failed", "aborted (SIGABRT)"),
-    "kill": ("killed", "killed from outside (SIGKILL"),
-    "slow": ("failed", "over its time limit of 12 s"),
+    "kill": ("killed", "killed by another process (SIGKILL"),
+    "slow": ("failed", "exceeded its time limit of 12 s"),
     "memory": ("failed", "out of memory"),
 }
 COMMAND = [

@@ -56,7 +56,7 @@ def test_a_killed_job_server_leaves_no_run_open(workspace):
     os.kill(server, signal.SIGKILL)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1 and "Traceback" not in err, out + err
-    assert "the server of the sweep was killed from outside" in out
+    assert "the server of the sweep was killed by another process" in out
     children, (parent, _) = workspace.children("server")
     assert parent == "FAILED" and [status for status, _ in children] == ["FAILED"]
 

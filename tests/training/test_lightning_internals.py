@@ -207,7 +207,7 @@ def test_fast_loop_true_is_refused_where_it_is_not_possible(tmp_path):
 
     for task, options, reason in (
         (Line(), ["trainer.accumulate_grad_batches=2"], "gradients are accumulated"),
-        (Manual(), [], "Manual makes its updates itself"),
+        (Manual(), [], "Manual performs its own updates"),
         (Closures(), [], "LBFGS, which may call its closure more than once"),
         (Transfers(), [], "Transfers overrides on_after_batch_transfer"),
     ):

@@ -64,7 +64,7 @@ class DigitScenes(SceneData):
         side: height and width of a scene.
         count: smallest and largest number of digits in a scene.
         size: smallest and largest height and width of a digit in pixels.
-        overlap: largest share of a digit's square that may lie on that of another.
+        overlap: largest fraction of a digit's square that may overlap another's.
         clutter: pieces of digits and bars, at most, that are not objects of a scene.
     """
 
@@ -97,7 +97,7 @@ class DigitScenes(SceneData):
                 )
         if not 0 <= overlap <= 1 or clutter < 0:
             raise DataError(
-                f"dataset.overlap={overlap}, dataset.clutter={clutter}: a share, and a number of at least 0"
+                f"dataset.overlap={overlap}, dataset.clutter={clutter}: must be a fraction and a number of strokes, both at least 0"
             )
         self.digits, self.data_dir, self.scenes, self.side = digits, data_dir, scenes, side
         self.count = (1, 1) if problem in SINGLE else (count[0], count[1])

@@ -1,4 +1,4 @@
-"""Sequences from a known distribution: a recurrent network with random weights, which tells the likelihood of any sequence (Yu et al. 2017)."""
+"""Sequences from a known distribution: a recurrent network with random weights, which gives the exact likelihood of any sequence (Yu et al. 2017)."""
 
 from __future__ import annotations
 

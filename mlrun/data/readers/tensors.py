@@ -45,7 +45,7 @@ def load_tensors(path: Path | str, trust: bool = False) -> Any:
     except pickle.UnpicklingError as error:
         text = " ".join(str(error).split())
         if "Unsupported" in text or "GLOBAL" in text or "weights_only" in text and "invalid load key" not in text:
-            what = "it holds Python objects, which run code when they are loaded. Refused; if you trust where it comes from, add trust=true"
+            what = "it holds Python objects, which run code when they are loaded. Rejected. If you trust its source, add trust=true"
         else:
             what = f"not a whole checkpoint: {_sentence(error)}"
         raise UserError(f"{path}: {what}") from None

@@ -80,7 +80,7 @@ def check_code(node: Any, where: Path | str, ours: bool, trust: bool) -> None:
     names = unknown_code(node)
     if names:
         raise UserError(
-            f"{where} was not written by you, and would run {', '.join(names[:10])}. Refused; if you trust where it comes from, add trust=true"
+            f"{where} was not written by you, and would run {', '.join(names[:10])}. Rejected. If you trust its source, add trust=true"
         )
 
 
@@ -90,7 +90,7 @@ def load_pickle(path: Path, trust: bool = False) -> Any:
     signature = path.with_name(path.name + SIGNATURE)
     if not trust and not is_ours(content, signature.read_text() if signature.is_file() else ""):
         raise UserError(
-            f"{path} is a pickle that you have not written yourself, and loading it can run code. Refused; if you trust where it comes from, add trust=true"
+            f"{path} is a pickle that you have not written yourself, and loading it can run code. Rejected. If you trust its source, add trust=true"
         )
     try:
         return pickle.loads(content)

@@ -254,7 +254,7 @@ class RayExecutor:
         if seat.job is None or seat.host is None:
             self._seats.remove(seat)
         else:
-            seat.lost = f"its place on {seat.host.name} was lost"
+            seat.lost = f"its slot on {seat.host.name} was lost"
             seat.host.actor.signal.remote(seat.job.number, signal.SIGKILL)
         return []
 
@@ -356,7 +356,7 @@ class RayExecutor:
     def start(self, job: Job, request: Callable[[], Request]) -> None:
         seat = self._seat_of(job.number)
         if seat is None or seat.host is None:
-            raise RuntimeError(f"job {job.number} has no place")
+            raise RuntimeError(f"job {job.number} has no slot")
         environment = {"MLRUN_SLOTS": ",".join(map(str, job.slots))}
         if self.cluster.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(slot.device for slot in job.slots if slot.device)
