@@ -107,7 +107,8 @@ def tree_drawing(
 
 
 def _node_text(nodes: Any, node: int, names: Sequence[Any], class_names: Sequence[Any] | None, cut: bool) -> str:
-    rows = f"{nodes.n_node_samples[node]:,} rows"
+    count = nodes.n_node_samples[node]
+    rows = f"{count:,} row{'s' * (count != 1)}"
     value = nodes.value[node][0]
     if class_names is not None:
         best = int(np.argmax(value))
@@ -190,14 +191,13 @@ def clusters_2d(
     centers: np.ndarray | None = None,
     y_true: np.ndarray | None = None,
     class_names: Sequence[Any] | None = None,
-    title: str = "Clusters",
 ) -> Figure:
     """Rows on their first two principal components, coloured by cluster and, in a second panel, by true class if known.
 
     Numbers of clusters mean nothing, so a cluster has the colour of the class with which it shares the most rows, one class each; further
     clusters have colours of their own.
 
-    x: (rows, features), input of the clusterer; labels: (rows,); centers: (clusters, features).
+    x: (rows, features), input of the clusterer; labels: (rows,), -1 for rows in no cluster; centers: (clusters, features).
     """
     x, labels = np.asarray(x, dtype=float), np.asarray(labels)
     mean, plane, share = principal_plane(x)
@@ -205,20 +205,22 @@ def clusters_2d(
     if len(x) > POINTS:
         rows = np.random.default_rng(0).choice(len(x), POINTS, replace=False)
     points = (x[rows] - mean) @ plane.T
-    clusters = np.unique(labels)
+    in_cluster = labels >= 0
+    clusters = np.unique(labels[in_cluster])
     colours = {int(cluster): place for place, cluster in enumerate(clusters)}
     count = len(clusters)
     if y_true is not None:
-        colours = _matched(labels, np.asarray(y_true))
+        colours = _matched(labels[in_cluster], np.asarray(y_true)[in_cluster])
         count = max(count, 0 if class_names is None else len(class_names), int(np.max(y_true)) + 1)
-    of_clusters = {value: f"cluster {value}" for value in clusters.tolist()}
-    panels = [("found clusters", labels[rows], of_clusters, colours)]
+    of_clusters = {-1: "noise"} | {value: f"cluster {value}" for value in clusters.tolist()}
+    found = "found clusters" if centers is None else "found clusters (circles: their centers)"
+    panels = [(found, labels[rows], of_clusters, colours)]
     if y_true is not None:
         present = np.unique(y_true).tolist()
         of_classes = {value: class_names[value] if class_names is not None else value for value in present}
         panels.append(("true classes", np.asarray(y_true)[rows], of_classes, {value: value for value in present}))
 
-    title = f"{title}: {len(clusters)} on two principal components"
+    title = f"{len(clusters)} cluster{'s' * (len(clusters) != 1)} on two principal components"
     if y_true is not None:
         title += ", in the colours of the best-matching classes"
     figure = new_figure(6.8 if len(panels) == 1 else 11.9, 4.9, title)
@@ -228,8 +230,9 @@ def clusters_2d(
         for value in np.unique(groups).tolist():
             of_group = points[groups == value]
             label = shorten(names[value], 14)
+            colour = GREY if value < 0 else _group_colour(colour_of[value], count)
             axes.plot(of_group[:, 0], of_group[:, 1], linestyle="none", marker="o", markeredgewidth=0, label=label,
-                      markersize=size, alpha=0.65, color=_group_colour(colour_of[value], count))  # fmt: skip
+                      markersize=size, alpha=0.65, color=colour)  # fmt: skip
         axes.set_title(name)
         axes.set_xlabel(f"first component, {share[0]:.0%} of variance")
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02), markerscale=1.6, handletextpad=0.2)

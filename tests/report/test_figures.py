@@ -11,6 +11,7 @@ import pytest
 
 from mlrun.evaluation import metrics as measures
 from mlrun.report import figures
+from mlrun.report.style import GREY
 
 pytestmark = pytest.mark.renders
 
@@ -287,6 +288,15 @@ def test_clusters_lie_on_the_principal_plane(digits, tmp_path):
     assert f"{pca.explained_variance_ratio_[0]:.0%} of variance" in figure.axes[0].get_xlabel()
     assert is_drawn(figure, tmp_path)
     assert len(figures.clusters_2d(np.arange(10.0)[:, None], np.arange(10) % 2).axes) == 1
+
+
+def test_rows_in_no_cluster_are_noise(digits):
+    groups = np.where(np.arange(len(digits.data)) % 5 == 0, -1, digits.target)
+    figure = figures.clusters_2d(digits.data, groups, None, digits.target, digits.target_names)
+    assert texts(figure)[0].startswith("10 clusters on")
+    assert legend(figure.axes[0]) == ["noise", *(f"cluster {number}" for number in range(10))]
+    colours = [line.get_color() for line in figure.axes[0].lines]
+    assert colours[0] == GREY and colours[1:] == [line.get_color() for line in figure.axes[1].lines]
 
 
 def test_a_cluster_has_the_colour_of_the_class_that_it_finds(digits):
