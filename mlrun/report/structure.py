@@ -108,7 +108,7 @@ def tree_drawing(
 
 def _node_text(nodes: Any, node: int, names: Sequence[Any], class_names: Sequence[Any] | None, cut: bool) -> str:
     count = nodes.n_node_samples[node]
-    rows = f"{count:,} row{'s' * (count != 1)}"
+    rows = "1 row" if count == 1 else f"{count:,} rows"
     value = nodes.value[node][0]
     if class_names is not None:
         best = int(np.argmax(value))
