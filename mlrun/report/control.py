@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mlrun")
 
-MOST_BARS = 40  # bars side by side, one per return; of more, a histogram
+MOST_BARS, MOST_TICKS = 40, 8  # bars side by side, one per return (of more, a histogram); returns with a tick each
 MAX_STEPS, FILM_WIDTH, FILM_RATE = 1000, 300, 25  # of a film: steps, pixels, pictures per second
 ARROWS = {"FrozenLake": "←↓→↑", "CliffWalking": "↑→↓←"}  # the direction of each action, by the environment's name
 LETTERS = {"S": "start", "F": "frozen", "H": "hole", "G": "goal"}  # of the cells of FrozenLake
@@ -35,6 +35,8 @@ def return_histogram(returns: np.ndarray) -> Figure:
     gap = float(np.diff(values).min()) if len(values) > 1 else 1.0
     if float(np.ptp(values)) <= MOST_BARS * gap:
         axes.bar(values, episodes, width=0.8 * gap, color=BLUE)
+        if len(values) <= MOST_TICKS:
+            axes.set_xticks(values)
     else:
         axes.hist(returns, bins=min(40, max(10, len(values))), color=BLUE)
     if len(values) == 1:

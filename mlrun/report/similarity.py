@@ -120,8 +120,10 @@ def vector_map(
     names = [shorten(class_names[one], NAME) for one in classes]
     room = text_width(names) + 0.6
     where = "in two dimensions" if plain else f"on two principal components ({share:.0%} of variance)"
-    figure = new_figure(5.6 + room, 5.2, f"Vectors of {_some(len(classes), len(class_names))} classes {where}")
-    (axes,) = new_axes(figure, 0.8, 0.55, room, 0.65)
+    title = f"Vectors of {_some(len(classes), len(class_names))} classes {where}"
+    width = max(5.6 + room, text_width([title], 13) + 0.4)
+    figure = new_figure(width, 5.2, title)
+    (axes,) = new_axes(figure, 0.8, 0.55, width - 5.6, 0.65)
     for one, name, colour in zip(classes, names, PALETTE):
         own = flat[labels == one]
         axes.plot(*own.T, "o", color=colour, markersize=4, alpha=0.7, markeredgewidth=0,
