@@ -59,7 +59,9 @@ def resumed_runs(name: str, kills: int) -> int:
     from mlrun.config.compose import compose
     from mlrun.experiment.resuming import find, resume_run
     from mlrun.experiment.run import run
+    from mlrun.warm.modules import COMMON, LATE, preload
 
+    preload((*COMMON, *LATE, "mlrun.training.learner"))  # otherwise most kills would hit imports
     chance, options = random.Random(name), FAMILIES[name]
     cfg = compose(options)
     begin = lambda directory: run(cfg, directory, options) and 0

@@ -50,6 +50,12 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
+def pytest_collection_finish():
+    """What modules hold is no garbage: a collection need not visit it, nor a forked process copy it."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True, scope="module")
 def rendering(request):
     if request.node.get_closest_marker("renders"):
