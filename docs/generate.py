@@ -44,6 +44,7 @@ FIGURES = {  # names in `figures:` of a model -> what to look at
     "objects": "boxes on images, precision-recall",
     "masks": "masks on images",
     "captions": "where the decoder looks at each word",
+    "visual_questions": "images with questions and answers",
     "rollout": "patches that the class attends to",
     "points": "points on images",
     "stylized": "the image as it changes",

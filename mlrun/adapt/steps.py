@@ -29,6 +29,7 @@ class Freeze(Step):
             several networks, `all_but_head` and `first_N` need the name of one: `encoder.first_2`. A list can hold all of these.
         unfreeze_every: after each so many epochs the last frozen layer is trained too (gradual unfreezing, Howard and Ruder
             2018, arXiv:1801.06146); None: never.
+        epochs: for which all of them are fixed, after which all are trained; None: for the whole training.
     """
 
     name: ClassVar[str] = "freeze"
@@ -36,15 +37,20 @@ class Freeze(Step):
 
     parts: str | list[str]
     unfreeze_every: int | None = None
+    epochs: int | None = None
     key: str = field(default="model.freeze", compare=False, kw_only=True)
 
     def __post_init__(self) -> None:
         if not isinstance(self.parts, str):
             self.parts = names_of(self.parts, self.key) or []
-        every = self.unfreeze_every
-        if every is not None and (not isinstance(every, int) or isinstance(every, bool) or every < 1):
-            raise ConfigError(f"{self.key}: unfreeze_every={every}: must be an integer >= 1 or null")
+        for name in ("unfreeze_every", "epochs"):
+            count = getattr(self, name)
+            if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
+                raise ConfigError(f"{self.key}: {name}={count}: must be an integer >= 1 or null")
+        if self.unfreeze_every is not None and self.epochs is not None:
+            raise ConfigError(f"{self.key}: give one of unfreeze_every and epochs")
         self._layers: list[_FrozenLayer] = []
+        self._fixed = 0  # layers that are fixed in the current epoch, the first ones
         self._shown = ""
 
     def apply(self, target: Target, context: Context) -> None:
@@ -67,10 +73,12 @@ class Freeze(Step):
         count = sum(p.numel() for p in chosen.values())
         whole = sum(p.numel() for network in target.networks.values() for p in network.parameters())
         gradually = "" if self.unfreeze_every is None else f", one layer fewer every {self.unfreeze_every} epochs"
+        if self.epochs is not None:
+            gradually = f" for {self.epochs} epoch{'s' * (self.epochs > 1)}"
         self._shown = f"{count:,} of {whole:,} parameters frozen{gradually}: {some(names)}"
         if all(id(p) in chosen for p in target.task.parameters() if p.requires_grad):
             raise ConfigError(f"{self.key}: every parameter of the model is frozen; nothing would be left to train")
-        if self.unfreeze_every is None:  # the optimizer then leaves them out
+        if self.unfreeze_every is None and self.epochs is None:  # the optimizer then leaves them out
             for layer in self._layers:
                 layer.train_weights(False)
 
@@ -126,10 +134,16 @@ class Freeze(Step):
         count = len(self._layers)
         if self.unfreeze_every is not None:
             count = max(0, count - index // self.unfreeze_every)
+        elif self.epochs is not None and index >= self.epochs:
+            count = 0
+        if self.unfreeze_every is not None or self.epochs is not None:
             for place, layer in enumerate(self._layers):
                 layer.train_weights(place >= count)
         for layer in self._layers[:count]:
-            layer.evaluate()
+            layer.set_training(False)
+        for layer in self._layers[count : self._fixed]:  # Lightning leaves every module in the mode that it has
+            layer.set_training(True)
+        self._fixed = count
 
 
 @dataclass(frozen=True)
@@ -143,10 +157,10 @@ class _FrozenLayer:
         for parameter in self.parameters:
             parameter.requires_grad_(train)
 
-    def evaluate(self) -> None:
-        """Normalization uses its stored statistics. Modules inside these ones keep their mode."""
+    def set_training(self, training: bool) -> None:
+        """False: normalization uses its stored statistics. Modules inside these ones keep their mode."""
         for module in self.modules:
-            module.training = False
+            module.training = training
 
 
 def _fixed_modules(layer: list[nn.Module], chosen: Mapping[int, nn.Parameter]) -> list[nn.Module]:

@@ -186,6 +186,27 @@ class Caption(Text):
 
 
 @dataclass(frozen=True)
+class Questions(Text):
+    """One or several questions about another feature, such as an image, each up to its question mark. Column: (rows,) str objects."""
+
+    encoder: ClassVar[str | None] = "mlrun.data.preprocess.visual_questions.QuestionsEncoder"
+    estimator_encoder: ClassVar[str | None] = None
+
+
+@dataclass(frozen=True)
+class Answers(Text):
+    """The answers to the questions `of` the same row, in their order, separated by semicolons. Column: (rows,) str objects.
+
+    kinds: first words of questions by which results are also reported.
+    """
+
+    encoder: ClassVar[str | None] = "mlrun.data.preprocess.visual_questions.AnswersEncoder"
+    estimator_encoder: ClassVar[str | None] = None
+    of: str = "question"
+    kinds: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Tokens(Feature):
     """A text already divided into words. Column: a list of lists of str."""
 

@@ -105,6 +105,7 @@ def test_the_record_is_plain_and_gives_the_same_steps():
         ([{"freeze": {"parts": "first_1", "unfreze_every": 1}}], r"\[0\].freeze.unfreze_every.*'unfreeze_every'"),
         ([{"freeze": {"unfreeze_every": 1}}], r"\[0\].freeze: needs parts"),
         ([{"freeze": {"parts": "first_1", "unfreeze_every": 0}}], "unfreeze_every=0: must be an integer >= 1"),
+        ([{"freeze": {"parts": "first_1", "unfreeze_every": 1, "epochs": 1}}], "one of unfreeze_every and epochs"),
         ([{"freeze": 3}], "must be a list of names"),
         ([{"start": 3}], r"model.adapt\[0\].start=3: must be text"),
         ([{"learning_rates": {"head": "fast"}}], r"learning_rates.head=fast: must be a number >= 0"),
@@ -210,13 +211,26 @@ def test_gradual_unfreezing_and_frozen_norms():
     adaptation.apply(model)
     assert adaptation.parameter_groups(model)[0]["params"] == list(model.parameters())
     stages = []
-    for epoch in range(5):
-        model.train()
+    for epoch in range(5):  # Lightning changes no mode between them
         adaptation.epoch(epoch)
         trained = [layer for layer in (0, 2) if model.discriminator.body[layer].weight.requires_grad]
         stages.append((trained, model.discriminator.body[1].training, model.generator.body[0].weight.requires_grad))
     assert stages == [([], False, False)] * 2 + [([2], False, False)] * 2 + [([0, 2], True, False)]
     assert model.generator.body[1].training and model.discriminator.body[1].weight.requires_grad
+
+
+def test_parts_are_fixed_for_some_epochs_and_then_trained_with_their_norms():
+    model = single()
+    adaptation = Adaptation.from_steps([{"freeze": {"parts": ["body"], "epochs": 2}}])
+    (line,) = adaptation.apply(model)
+    assert "frozen for 2 epochs: body.0" in line
+    assert adaptation.parameter_groups(model)[0]["params"] == list(model.parameters())
+    stages = []
+    for epoch in range(3):
+        adaptation.epoch(epoch)
+        stages.append((model.network.body[0].weight.requires_grad, model.network.body[1].training))
+    assert stages == [(False, False)] * 2 + [(True, True)]
+    assert adaptation.record() == [{"freeze": {"parts": ["body"], "epochs": 2}}]
 
 
 def test_statistics_without_weights_belong_to_the_layer_before():

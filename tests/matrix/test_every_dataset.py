@@ -330,7 +330,7 @@ SMALL = {
         ["dataset.packages=[pooch,joblib]", "dataset.split={train: null, val: null, test: null}"],
     ),
     "language_id": ["dataset.languages=[de,fr,vi]"],
-    **dict.fromkeys(("digit_scenes", "digit_scenes_one", "digit_scenes_masks", "digit_scenes_labels", "digit_scenes_captions"), SCENES),
+    **dict.fromkeys(("digit_scenes", "digit_scenes_one", "digit_scenes_masks", "digit_scenes_labels", "digit_scenes_captions", "digit_scenes_questions"), SCENES),
     "landmarks_synthetic": ["dataset.rows=60"],
     "style_images": ["dataset.side=32", "dataset.steps_per_epoch=2"],
     "glyphs": ["dataset.scripts=[GREEK]", "dataset.characters=20"],
@@ -361,6 +361,7 @@ BY_PROBLEM = {  # a model that works on every dataset of the problem
     "landmarks": ["model=landmarks", "model.network.channels=[8,8,8]", "model.network.hidden=[8]"],
     "multi_label": ["model=multi_label", "model.network.channels=[8,8,8]"],
     "captioning": ["model=captioning", "model.network.encoder.channels=[8,8,8,8]", "model.network.decoder.width=16"],
+    "visual_questions": ["model=vlm", "model.network.encoder.channels=[8,8,8,8]", "model.network.language.width=16"],
     "style_transfer": ["model=style_transfer", "model.network.channels=[8,8,8,8]"],
 }
 BY_FACT = {

@@ -36,6 +36,7 @@ SIZES = {
     "vit": ["model.network.width=16", "model.network.layers=2"],
     "captioning": [*SCENES[:2], "model.network.encoder.channels=[8,8,8,8]", "model.network.decoder.width=16"],
     "clip": [*SCENES[:2], "model.network.image_encoder.channels=[8,8,8,8]", "model.network.text_encoder.width=16"],
+    "vlm": [*SCENES[:2], "model.network.encoder.channels=[8,8,8,8]", "model.network.language.width=16"],
     "landmarks": ["dataset.rows=60", "model.network.channels=[8,8,8,8]", "model.network.hidden=[16]"],
     "style_transfer": ["dataset.side=32", "dataset.steps_per_epoch=3", "model.network.channels=[8,8,8,8]"],
     "alexnet": ["model.network.channels=[8,8,8,8,8]", "model.network.hidden=32"],

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlrun.data.datasets.digit_scenes import DigitScenes, Scene, caption, question
+from mlrun.data.datasets.digit_scenes import DigitScenes
 from mlrun.data.datasets.landmarks_synthetic import NAMES, SyntheticFaces
+from mlrun.data.datasets.scene_texts import KINDS, Scene, caption, question, questions
 from mlrun.errors import DataError
 
 SPLIT = {"train": 0.6, "val": 0.2, "test": 0.2}
@@ -79,6 +80,38 @@ def test_captions_and_questions():
     data = scenes("question_answering")
     assert list(data.inputs) == ["image", "question"] and data.target.classes == sorted(data.target.classes)
     assert scenes("captioning").content.columns["caption"][0].startswith("a")
+
+
+def test_several_questions_and_their_answers():
+    boxes = np.array([[40, 0, 50, 30], [2, 0, 8, 10], [20, 0, 30, 20]], np.float32)
+    scene = Scene(np.zeros((3, 64, 64), np.uint8), np.zeros((64, 64), np.uint8), boxes, np.array([1, 7, 7]))
+    asked: dict[str, set[str]] = {}
+    for at in range(80):
+        texts, answers = (part.split(mark) for part, mark in zip(questions(scene, np.random.default_rng(at)), "?;"))
+        assert len(answers) == 5 and sorted(" ".join(text.split()[:2]) for text in texts[:-1]) == sorted(KINDS)
+        for text, answer in zip(texts, answers):
+            asked.setdefault(text.strip(), set()).add(answer.strip())
+    right = {
+        "how many digits are there": "three",
+        "is there a seven": "yes",
+        "is there an eight": "no",
+        "what is left of the one": "seven",
+        "what is to the right of the one": "nothing",
+        "which digit is largest": "one",
+        "which digit is the smallest": "seven",
+        "what does the scene show": "a small seven, a seven and a large one",
+    }
+    assert right == {text: next(iter(asked[text])) for text in right}
+    assert all(len(answers) == 1 for answers in asked.values())  # each question has one answer
+    assert not any(text.endswith("of the seven") for text in asked)  # there are two
+    nothing = Scene(scene.pixels, scene.mask, boxes[:0], scene.labels[:0])
+    texts, answers = questions(nothing, np.random.default_rng(0))
+    assert texts.count("?") == 3 and sorted(answers.split("; ")) == ["no", "nothing", "zero"]
+    several = [scenes("visual_questions", seed=seed).content.columns for seed in (1, 1, 2)]
+    assert list(several[0]["question"]) == list(several[1]["question"]) != list(several[2]["question"])
+    shares = [[one.startswith("is there") for one in text.split("? ")] for text in several[0]["question"]]
+    answers = [text.split("; ")[asked.index(True)] for text, asked in zip(several[0]["answer"], shares)]
+    assert 15 <= answers.count("yes") <= 45 and answers.count("yes") + answers.count("no") == 60
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,14 @@ import numpy as np
 
 from mlrun.data.datasets.images import IdxImages
 from mlrun.data.datasets.scene_data import SceneData
+from mlrun.data.datasets.scene_texts import KINDS, Scene, caption, question, questions
 from mlrun.data.datasets.tables import read_bundled
-from mlrun.data.features import Boxes, Caption, Feature, Label, Labels, Mask, Photo, Text, Value
+from mlrun.data.features import Answers, Boxes, Caption, Feature, Label, Labels, Mask, Photo, Questions, Text, Value
 from mlrun.data.module import Content
 from mlrun.data.readers.images import read_whole
 from mlrun.data.splits import PARTS, TRAIN_DEV, part_sizes
 from mlrun.errors import DataError
 
-NAMES = "zero one two three four five six seven eight nine".split()
 PHOTOGRAPHS = ("china.jpg", "flower.jpg")
 SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}  # of the digits, and of the width of the photographs, for each part
 PROBLEMS = (
@@ -30,21 +29,12 @@ PROBLEMS = (
     "regression",
     "captioning",
     "question_answering",
+    "visual_questions",
 )
 SINGLE = ("localization", "classification")  # problems with one digit per scene
 INK = 0.3  # share of the darkest ink of a digit at which a pixel belongs to it
 CONTRAST = 90  # least difference of a digit's brightness from what it is drawn on, of 255
 TRIES = 20  # places that are tried for a digit
-
-
-@dataclass
-class Scene:
-    """pixels (3, side, side) uint8; mask (side, side) uint8, 0 or 1 + the digit; boxes (digits, 4); labels (digits,)."""
-
-    pixels: np.ndarray
-    mask: np.ndarray
-    boxes: np.ndarray
-    labels: np.ndarray
 
 
 class DigitScenes(SceneData):
@@ -55,8 +45,9 @@ class DigitScenes(SceneData):
 
     Args:
         problem: what is predicted: detection (boxes), segmentation (the class of each pixel), localization (one digit per scene: class and box),
-            multi_label (which digits occur), classification (one digit per scene), regression (the number of digits), captioning (a text), or
-            question_answering (the number of a digit, or whether it occurs, from image and question).
+            multi_label (which digits occur), classification (one digit per scene), regression (the number of digits), captioning (a text),
+            question_answering (the number of a digit, or whether it occurs, as a class, from image and question), or visual_questions (answers
+            in words to several questions per scene).
         name, seed, options: see `SceneData`.
         digits: sklearn (1,797 of 8x8), or mnist (28x28, from `data_dir`).
         data_dir: folder of public data sets.
@@ -201,6 +192,10 @@ class DigitScenes(SceneData):
             name, made = "count", (np.array([float(len(scene.labels)) for scene in scenes]), Value("count"))
         elif self.problem == "captioning":
             name, made = "caption", (_objects([caption(scene) for scene in scenes]), Caption())
+        elif self.problem == "visual_questions":
+            pairs = [questions(scene, random) for scene in scenes]
+            columns["question"], features["question"] = _objects([asked for asked, _ in pairs]), Questions()
+            name, made = "answer", (_objects([answers for _, answers in pairs]), Answers(kinds=list(KINDS)))
         else:
             asked = [question(scene, random) for scene in scenes]
             answers = sorted({answer for _, answer in asked})
@@ -213,33 +208,6 @@ class DigitScenes(SceneData):
         return Content(
             columns, features, "scikit-learn" if self.digits == "sklearn" else "mnist", (name,), sources=sources
         )
-
-
-def caption(scene: Scene) -> str:
-    """The digits of a scene from left to right, such as "a three, a small seven and a large one"."""
-    order = np.argsort((scene.boxes[:, 0] + scene.boxes[:, 2]) / 2, kind="stable")
-    heights = scene.boxes[:, 3] - scene.boxes[:, 1]
-    side = len(scene.mask)
-    words = [
-        f"a {'small ' if height < 0.25 * side else 'large ' if height > 0.4 * side else ''}{NAMES[label]}"
-        for height, label in zip(heights[order], scene.labels[order])
-    ]
-    if not words:
-        return "nothing"
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def question(scene: Scene, random: np.random.Generator) -> tuple[str, str]:
-    """A question about a scene and its answer; half of the digits that are asked for are there."""
-    digit = (
-        int(random.choice(scene.labels)) if len(scene.labels) and random.random() < 0.5 else int(random.integers(10))
-    )
-    kind = random.integers(3)
-    if kind == 0:
-        return f"is there a {NAMES[digit]}?", "yes" if digit in scene.labels else "no"
-    if kind == 1:
-        return "how many digits are there?", str(len(scene.labels))
-    return f"how many times does {NAMES[digit]} occur?", str(int((scene.labels == digit).sum()))
 
 
 def _objects(texts: list[str]) -> np.ndarray:

@@ -25,11 +25,12 @@ from mlrun.data.predictions.numbers import (
     ValuePredictions,
     VectorPredictions,
 )
-from mlrun.data.predictions.texts import SpanPredictions, TagsPredictions, TextPredictions
+from mlrun.data.predictions.texts import AnswersPredictions, SpanPredictions, TagsPredictions, TextPredictions
 
 __all__ = [
     "ActionPredictions",
     "AnomalyPredictions",
+    "AnswersPredictions",
     "BoxesPredictions",
     "GroupPredictions",
     "LabelPredictions",

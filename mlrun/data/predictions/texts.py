@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -45,6 +46,37 @@ class TextPredictions(Predictions):
             [" ".join(text.split()) not in {" ".join(one.split()) for one in expected} for text, expected in pairs],
             dtype=np.float64,
         )
+
+
+@dataclass
+class AnswersPredictions(TextPredictions):
+    """The answers to the questions of a row, see `features.Answers`."""
+
+    def mistakes(self, truth: Sequence[Any]) -> np.ndarray:
+        """The share of the answers that are wrong."""
+        return np.array([1 - np.mean(right) for right in self.right(truth)], dtype=np.float64)
+
+    def right(self, truth: Sequence[Any]) -> list[list[bool]]:
+        """Whether each answer of each row is that of the truth."""
+        return [
+            [one == other for one, other in zip(answers_in(text), answers_in(expected))]
+            for text, (expected,) in zip(self.texts, self.references(truth))
+        ]
+
+
+def questions_in(text: str) -> list[str]:
+    """The questions of a text: it ends each with a question mark, which the last one may lack."""
+    return [f"{part.strip()}?" for part in text.split("?") if part.strip()] or ["?"]
+
+
+def answers_in(text: str) -> list[str]:
+    """The answers of a text, which are separated by semicolons, each `tidy`."""
+    return [tidy(part) for part in text.split(";")]
+
+
+def tidy(text: str) -> str:
+    """The text with one space between words, and none before a punctuation mark."""
+    return re.sub(r" (?=[,.:!?])", "", " ".join(text.split()))
 
 
 @dataclass

@@ -80,11 +80,18 @@ class GPT(nn.Module):
         Raises:
             ValueError: if the tokens, with those in the state, exceed the context.
         """
+        return self.read(self.embedding(tokens), state)
+
+    def read(
+        self, vectors: Tensor, state: list[KeyValueCache] | None = None
+    ) -> tuple[Tensor, list[KeyValueCache] | None]:
+        """As `forward`, of vectors (batch, length, width) in place of tokens, such as those of an image."""
         first = 0 if state is None else len(state[0])
-        if first + tokens.shape[1] > self.context_length:
-            raise ValueError(f"{first + tokens.shape[1]} tokens, but the context holds {self.context_length}")
-        positions = torch.arange(first, first + tokens.shape[1], device=tokens.device)
-        x = self.dropout(self.embedding(tokens) + self.positions(positions))
+        length = vectors.shape[1]
+        if first + length > self.context_length:
+            raise ValueError(f"{first + length} tokens, but the context holds {self.context_length}")
+        positions = torch.arange(first, first + length, device=vectors.device)
+        x = self.dropout(vectors + self.positions(positions))
         for index, block in enumerate(self.blocks):
             x = block(x, causal=True, cache=None if state is None else state[index])
         return self.head(self.norm(x)), state

@@ -12,46 +12,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mlrun.networks.text.positions import grid_sinusoids
 from mlrun.networks.text.seq2seq import AdditiveAttention
-from mlrun.networks.vision.backbone import Backbone
-from mlrun.networks.vision.vit import ViT
+from mlrun.networks.vision.image_grid import ImageGrid
 
 
-class Captioner(nn.Module):
+class Captioner(ImageGrid):
     """Image encoder and text decoder. `start`, `step` and `reorder` are the interface of `mlrun.generation.decoding`.
 
     Args:
-        image_shape: (channels, height, width).
-        encoder: an image network, whose map of one stride becomes the memory, or a `ViT`, whose patches do.
+        image_shape, encoder, stride: see `ImageGrid`; the grid is the memory of the decoder.
         decoder: `AttentionLSTM` or `mlrun.networks.text.transformer.TransformerDecoder`.
-        stride: image pixels per pixel of the encoder's map; not used by a `ViT`.
-
-    Raises:
-        ValueError: the network has no map of this stride.
     """
 
     def __init__(self, image_shape: Sequence[int], encoder: nn.Module, decoder: Any, stride: int = 8):
-        super().__init__()
-        self.encoder: ViT | Backbone
-        if isinstance(encoder, ViT):
-            self.encoder, channels = encoder, int(encoder.width)
-            encoder.head = nn.Identity()  # type: ignore[assignment]
-        else:
-            self.encoder = backbone = Backbone(encoder, image_shape, [stride])
-            channels = backbone.channels[0]
+        super().__init__(image_shape, encoder, decoder.width, stride)
         self.decoder = decoder
-        self.project = nn.Conv2d(channels, decoder.width, 1)
-
-    def grid(self, pixel_values: Tensor) -> Tensor:
-        """(batch, channels, height, width) -> (batch, width, rows, columns), one vector for each place."""
-        maps = self.encoder.grid(pixel_values) if isinstance(self.encoder, ViT) else self.encoder(pixel_values)[0]
-        vectors = self.project(maps)
-        return vectors + grid_sinusoids(*vectors.shape[1:]).to(vectors)
 
     def encode(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, channels, height, width) -> memory (batch, places, width), row by row, and its mask (batch, places)."""
-        memory = self.grid(pixel_values).flatten(2).transpose(1, 2)
+        memory = self.vectors(pixel_values)
         return memory, torch.ones(memory.shape[:2], dtype=torch.bool, device=memory.device)
 
     def forward(
