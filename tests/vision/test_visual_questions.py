@@ -65,9 +65,9 @@ def shuffled(task):
 
 def test_answers_are_learned_from_the_image(tmp_path):
     metrics = learned(tmp_path / "own", *TOY)[1]
-    assert metrics["exact_match"] >= 0.62 and metrics["exact_match_how_many"] >= 0.85  # .74 and 1.0
+    assert metrics["exact_match"] >= 0.6 and metrics["exact_match_how_many"] >= 0.87  # four seeds .67 to .74 and 1.0
     others = learned(tmp_path / "others", *TOY, broken=shuffled)[1]
-    assert others["exact_match"] <= 0.58 and others["exact_match_how_many"] <= 0.8  # .48 and .71
+    assert others["exact_match"] <= 0.58 and others["exact_match_how_many"] <= 0.86  # .48 to .51 and .71 to .76
 
 
 def vlm(encoder="cnn", **options):
