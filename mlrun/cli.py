@@ -83,7 +83,20 @@ def dispatch(argv: list[str]) -> int:
                 else f"commands are {', '.join(verbs())}; a run takes overrides such as model=mlp."
             )
             raise UserError(f"unknown command '{word}': {hint}")
-        return import_module(f"mlrun.commands.{word}").run(argv[1:])
+        command = import_module(f"mlrun.commands.{word}")
+        try:
+            return command.run(argv[1:])
+        except UserError:
+            raise
+        except Exception as error:
+            from mlrun.experiment.stored import changed_files
+
+            changed = [str(path) for name in argv[1:] for path in changed_files(name)]
+            if not changed:
+                raise
+            raise UserError(
+                f"{changed[0]} is not as mlrun wrote it, and cannot be used: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            ) from error
     if not {"--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc"} & set(argv):
         show_status("reading the configuration …")
     from mlrun.commands._application import hydra_application

@@ -195,7 +195,7 @@ def _libyaml_loader() -> type | None:
     except ImportError:
         return None
 
-    class Loader(CParser, get_yaml_loader()):
+    class Loader(CParser, get_yaml_loader()):  # type: ignore[misc]
         def __init__(self, stream: Any):
             CParser.__init__(self, stream)
             SafeConstructor.__init__(self)

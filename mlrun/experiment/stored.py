@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,8 +19,9 @@ from mlrun.config.schema import key_problem
 from mlrun.data.features import Feature, Label
 from mlrun.data.inputs import same_form
 from mlrun.data.module import DataModule, RowData
-from mlrun.data.readers.trust import check_code, has_signature_line
+from mlrun.data.readers.trust import check_code, has_signature, has_signature_line
 from mlrun.errors import UserError
+from mlrun.tracking.run_directory import RECORD
 
 if TYPE_CHECKING:
     from mlrun.predictions.learner import Learner
@@ -53,6 +55,20 @@ def open_run(run: str, trust: bool = False) -> tuple[dict[str, Any], Learner]:
     from mlrun.predictions.learner import load_learner
 
     return read_config(config, trust), load_learner(model, trust)
+
+
+def changed_files(run: str) -> list[Path]:
+    """The files in a run's directory that this user's `mlrun` has not written as they are; none if it is no such directory."""
+    config, *containers = (Path(run, name) for name in ("config/config.yaml", "model/recipe.json", RECORD))
+    changed = [config] if config.is_file() and not has_signature_line(config.read_text(errors="replace")) else []
+    for path in filter(Path.is_file, containers):
+        try:
+            content = json.loads(path.read_bytes())
+        except (ValueError, RecursionError):
+            content = None
+        if not isinstance(content, dict) or not has_signature(content):
+            changed.append(path)
+    return changed
 
 
 def read_config(path: Path, trust: bool = False) -> dict[str, Any]:

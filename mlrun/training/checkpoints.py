@@ -14,6 +14,7 @@ import shutil
 import signal
 import threading
 import time
+import zipfile
 from pathlib import Path
 from typing import Any, cast
 
@@ -329,6 +330,17 @@ def restore_random(state: dict[str, Any], device: torch.device) -> None:
 # --- reading --------------------------------------------------------------------------------------------------------
 
 
+def _damaged_part(path: Path) -> str | None:
+    """The first part of a zip archive, as `torch.save` writes it, whose bytes have changed: `torch.load` does not look."""
+    if not zipfile.is_zipfile(path):
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip()
+    except Exception:  # what damaged names and sizes make of the reader
+        return "its table of contents"
+
+
 def read(path: Path | str, trust: bool = False) -> dict[str, Any]:
     """The content of a checkpoint that training can resume from, with its `path`.
 
@@ -341,6 +353,8 @@ def read(path: Path | str, trust: bool = False) -> dict[str, Any]:
     """
     path = Path(path)
     content = load_tensors(path, trust)
+    if (part := _damaged_part(path)) is not None:
+        raise UserError(f"{path} is damaged: the checksum of {part} does not match")
     if not isinstance(content, dict) or not {"state_dict", "optimizer_states", "loops"} <= set(content):
         raise UserError(f"{path} is not a checkpoint of a training; to start from its weights: model.init_from={path}")
     if content.get(OURS, {}).get("format") != FORMAT:

@@ -35,9 +35,10 @@ def sign(content: bytes) -> str:
 def is_ours(content: bytes, signature: str) -> bool:
     """Whether this user's `mlrun` signed these bytes."""
     key = _key(create=False)
-    return bool(key and signature) and hmac.compare_digest(
-        hmac.new(key, content, hashlib.sha256).hexdigest(), signature.strip()
-    )
+    if not key or not signature:
+        return False
+    own = hmac.new(key, content, hashlib.sha256).hexdigest()
+    return hmac.compare_digest(own.encode(), signature.strip().encode(errors="replace"))
 
 
 def with_signature(value: Mapping[str, Any]) -> dict[str, Any]:
