@@ -15,7 +15,7 @@ from mlrun.errors import UserError
 SUMMARY = "list models, datasets, optimizers and other choices; models that fit a file"
 _OWN = "(yours)"  # marks entries of ./conf and --config-dir
 _WIDTH = 100  # columns at most: longer lines are hard to read
-_NAMES = 24  # columns of the names at most; a longer name has a line of its own
+_NAMES = 21  # columns of the names at most; a longer name has a line of its own
 
 
 def run(argv: list[str]) -> int:

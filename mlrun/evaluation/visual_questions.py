@@ -18,7 +18,7 @@ class VisualQuestions(Evaluator):
     """Of `AnswersPredictions`: the share of answers that are right, and the share for the questions that begin with each of the target's
     `kinds`, as Antol et al. 2015, arXiv:1505.00468, section 5, report results by question type."""
 
-    metrics: Mapping[str, Better] = {ALL: Better.LARGER}
+    metrics: Mapping[str, Better] = {"exact_match": Better.LARGER}
 
     def suits(self, target: Feature | None) -> bool:
         return isinstance(target, Answers)
