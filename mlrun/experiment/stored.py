@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -59,6 +60,8 @@ def open_run(run: str, trust: bool = False) -> tuple[dict[str, Any], Learner]:
 
 def changed_files(run: str) -> list[Path]:
     """The files in a run's directory that this user's `mlrun` has not written as they are; none if it is no such directory."""
+    if not os.path.isdir(run):  # unlike `Path`, it takes any text
+        return []
     config, *containers = (Path(run, name) for name in ("config/config.yaml", "model/recipe.json", RECORD))
     changed = [config] if config.is_file() and not has_signature_line(config.read_text(errors="replace")) else []
     for path in filter(Path.is_file, containers):
