@@ -83,25 +83,29 @@ def dispatch(argv: list[str]) -> int:
                 else f"commands are {', '.join(verbs())}; a run takes overrides such as model=mlp."
             )
             raise UserError(f"unknown command '{word}': {hint}")
-        command = import_module(f"mlrun.commands.{word}")
-        try:
-            return command.run(argv[1:])
-        except UserError:
-            raise
-        except Exception as error:
-            from mlrun.experiment.stored import changed_files
-
-            changed = [str(path) for name in argv[1:] for path in changed_files(name)]
-            if not changed:
-                raise
-            raise UserError(
-                f"{changed[0]} is not as mlrun wrote it, and cannot be used: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            ) from error
+        return _command(word, argv[1:])
     if not {"--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc"} & set(argv):
         show_status("reading the configuration …")
     from mlrun.commands._application import hydra_application
 
     return hydra_application(argv)
+
+
+def _command(name: str, argv: list[str]) -> int:
+    """Runs a command of `mlrun.commands`. What fails because a file of a run has been damaged is a UserError that names the file."""
+    command = import_module(f"mlrun.commands.{name}")
+    try:
+        return command.run(argv)
+    except UserError:
+        raise
+    except Exception as error:
+        from mlrun.experiment.stored import changed_files
+
+        changed = [str(path) for word in argv for path in changed_files(word)]
+        if not changed:
+            raise
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise UserError(f"{changed[0]} is not as mlrun wrote it, and cannot be used: {reason}") from error
 
 
 def _help(argv: list[str]) -> tuple[str, list[str]]:
