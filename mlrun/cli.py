@@ -105,7 +105,9 @@ def _command(name: str, argv: list[str]) -> int:
         if not changed:
             raise
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise UserError(f"{changed[0]} is not as mlrun wrote it, and cannot be used: {reason}") from error
+        raise UserError(
+            f"{changed[0]} has changed since mlrun wrote it, and cannot be used ({reason}). Restore the file, or start the run again"
+        ) from error
 
 
 def _help(argv: list[str]) -> tuple[str, list[str]]:

@@ -1,4 +1,4 @@
-"""A visual language model: a causal language model that reads an image before a question.
+"""A vision-language model: a causal language model that reads an image before a question.
 
 Liu et al. 2023, "Visual instruction tuning", arXiv:2304.08485; Tsimpoukelli et al. 2021, "Multimodal few-shot learning with frozen language
 models", arXiv:2106.13884.
