@@ -74,6 +74,7 @@ class Sweep:
         self.tally = Tally()
         self.jobs = self.tally.jobs
         self.modules: dict[str, None] = {}  # that the jobs import, in order
+        self._unnamed_datasets = set[str]()  # of the jobs that do not name one
         self._configs, self._numbers = Configs(), set[int]()
         self.is_ours = OmegaConf.is_dict(config.get("model")) and "tracking" in config
         self._lock = ExitStack()  # holds the lock of the directory
@@ -128,6 +129,8 @@ class Sweep:
     def _job(self, number: int, overrides: list[str], config: DictConfig, cfg: dict[str, Any], hashed: str) -> Job:
         if self.is_ours:
             self.modules.update(dict.fromkeys(modules_of(cfg)))
+            if not any(override.lstrip("+").startswith("dataset=") for override in overrides):
+                self._unnamed_datasets.add(str(cfg["dataset"]["name"]))
         gpus = len(visible_gpus()) if self.executor is None else self.executor.gpus
         folder = None if number < 0 else str(OmegaConf.select(config, "hydra.sweep.subdir"))
         folder = None if folder == str(number) else folder
@@ -231,6 +234,8 @@ class Sweep:
         )
         status = "KILLED"
         self.display = Display(self.tally, total, _common([job.overrides for job in like or self.jobs]))
+        if self.remark:
+            self.display.print(self.remark)
         try:
             with self.display:
                 self.display.hint("connecting")
@@ -329,6 +334,8 @@ class Sweep:
             time.monotonic() - self.start,
             self.record.run_id if self.record else None,
         )
+        if self.remark:
+            self.display.print(self.remark)
         if self.unrecorded:
             self.display.print(
                 f"{self.unrecorded}. To send the rest: {shlex.join(['mlrun', 'sync', _relative(self.directory)])}"
@@ -336,6 +343,14 @@ class Sweep:
         if self.closing:
             print(self.closing)
         self.record = None
+
+    @property
+    def remark(self) -> str:
+        """Warns of a ranking over several datasets; empty if there is one, or if the overrides name them."""
+        if len(self._unnamed_datasets) < 2:
+            return ""
+        names = ", ".join(sorted(self._unnamed_datasets))
+        return f"the jobs use different datasets ({names}), so their values are not comparable; dataset=NAME sets one for all"
 
     def _unrecorded(self, record: Record) -> str:
         """What MLflow has not received completely, in words; empty if nothing is missing."""

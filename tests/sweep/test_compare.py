@@ -39,6 +39,14 @@ def test_a_comparison_ends_in_one_table_with_deviations(workspace):
     table = [line.split() for line in out.splitlines() if "model=" in line and "±" in line]
     assert [row[2] for row in table[-2:]] == ["model=naive_bayes", "model=baseline"]
     assert "cv/accuracy" in out and "test/accuracy" not in out.splitlines()[-6]
+    assert "different datasets" not in out
+
+
+def test_a_table_over_the_default_datasets_of_several_models_says_so(workspace):
+    status, out, err = workspace.mlrun("-m", "model=naive_bayes,ridge", "hydra.sweep.dir=mixed")
+    assert status == 0, err
+    remark = "the jobs use different datasets (diabetes, digits), so their values are not comparable"
+    assert out.count(remark) == 2  # before the first job and below the table
 
 
 def test_data_that_cannot_be_used_end_a_comparison_before_it_begins(workspace):
