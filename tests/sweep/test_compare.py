@@ -45,7 +45,7 @@ def test_a_comparison_ends_in_one_table_with_deviations(workspace):
 def test_a_table_over_the_default_datasets_of_several_models_says_so(workspace):
     status, out, err = workspace.mlrun("-m", "model=naive_bayes,ridge", "hydra.sweep.dir=mixed")
     assert status == 0, err
-    remark = "the jobs use different datasets (diabetes, digits), so their values are not comparable"
+    remark = "the jobs use different datasets (diabetes, iris), so their values are not comparable"
     assert out.count(remark) == 2  # before the first job and below the table
 
 
