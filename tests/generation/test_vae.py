@@ -90,7 +90,8 @@ def test_points_have_no_bernoulli_likelihood(tmp_path):
         "model.decoder.latent_size=2",
     )
     metrics = learner.evaluate(data, "test").metrics
-    assert metrics["elbo"] <= metrics["log_likelihood"] and "modes" not in metrics
+    assert metrics["elbo"] <= metrics["log_likelihood"] + 0.05  # both are estimated from samples
+    assert "modes" not in metrics
 
 
 SHORT = ["model=conditional_vae", "trainer.max_epochs=20", "optim.lr=0.003"]

@@ -47,8 +47,8 @@ def pretrained(tmp_path_factory, texts):
         patch.chdir(folder)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         overrides = [
-            "model=bert_pretrain", "dataset=labelled_text", "dataset.path=stories.csv", *ENCODER, "dataset.batch_size=16", "optim.lr=0.005",
-            "trainer.max_epochs=12", "trainer.threads=1", "model.preprocessor.max_length=48", "model.preprocessor.tokenizer.size=100",
+            "model=bert_pretrain", "dataset=labelled_text", "dataset.path=stories.csv", *ENCODER, "dataset.batch_size=16", "optim.lr=0.01",
+            "trainer.max_epochs=30", "trainer.threads=1", "model.preprocessor.max_length=48", "model.preprocessor.tokenizer.size=100",
         ]  # fmt: skip
         result = run(compose(overrides), folder / "run", overrides, report=silent)
         yield folder, result.metrics

@@ -243,7 +243,7 @@ def test_questions_in_squads_format_train_a_reader(working, capsys):
     content = {"version": "2.0", "data": [{"title": "houses", "paragraphs": paragraphs}]}
     (working / "houses.json").write_text(json.dumps(content))
     overrides = [
-        "model=bert_qa", "dataset=squad", "dataset.path=houses.json", *SMALL, "trainer.max_epochs=20", "optim.lr=0.005",
+        "model=bert_qa", "dataset=squad", "dataset.path=houses.json", *SMALL, "trainer.max_epochs=30", "optim.lr=0.003",
         "dataset.batch_size=8", "model.preprocessor.max_length=48", "model.preprocessor.longest_question=12", "model.preprocessor.overlap=8",
     ]  # fmt: skip
     result = run(compose(overrides), working / "run", overrides, report=silent)
