@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,9 +45,11 @@ class GloVe(WordVectorTask):
         return CountBatches(matrix, 8 * self.entries, device, shard=shard) if matrix.nnz else None
 
     def _matrix(self, data: DataModule, part: str) -> Any:
+        """Co-occurrences in as many words as there are in the training texts: counts grow with a text, and the vectors have learned those."""
         if part not in self._matrices or self._matrices[part][0] is not data:
-            size = len(self.preprocessor.tokenizer)
-            self._matrices[part] = data, cooccurrences(self.corpus(data, part), size, self.window)
+            corpus, counts = self.corpus(data, part), self.preprocessor.counts
+            matrix = cooccurrences(corpus, len(counts), self.window)
+            self._matrices[part] = data, matrix * np.float32(counts.sum() / max(1, len(corpus.tokens)))
         return self._matrices[part][1]
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:

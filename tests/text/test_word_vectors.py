@@ -184,17 +184,22 @@ def test_noise_words_do_not_depend_on_the_text():
 TOPICS = ["red green blue violet brown yellow".split(), "cat dog cow horse sheep goat".split()]
 
 
-@pytest.fixture(scope="module")
-def texts(tmp_path_factory):
-    """Texts of two topics, a class each; the words of a topic never stand beside those of the other."""
+def write_texts(path, strangers):
+    """Texts of two topics, a class each. strangers: share of words from the other topic."""
     random, rows = np.random.default_rng(0), []
     for at in range(120):
-        words = random.choice(TOPICS[at % 2], size=80)
+        topic = np.where(random.random(80) < strangers, 1 - at % 2, at % 2)
+        words = np.array(TOPICS)[topic, random.integers(6, size=80)]
         rows.append((" ".join(f"{word} the" for word in words), ["colour", "animal"][at % 2]))
-    path = tmp_path_factory.mktemp("texts") / "texts.csv"
     with open(path, "w", newline="") as file:
         csv.writer(file).writerows([("text", "label"), *rows])
     return path
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    """The words of a topic never stand beside those of the other."""
+    return write_texts(tmp_path_factory.mktemp("texts") / "texts.csv", strangers=0)
 
 
 SMALL = ["trainer.threads=1", "trainer.max_epochs=5", "dataset.batch_size=4"]
@@ -214,15 +219,22 @@ def learned(directory, texts, *overrides):
     "overrides",
     [
         *[" ".join(["model=word2vec", *SAMPLED, f"model.architecture={architecture} model.objective={objective}"]) for architecture in ("skip_gram", "cbow") for objective in OBJECTIVES],
-        "model=glove model.network.width=8 model.entries=8 trainer.max_epochs=40",
         "model=tfidf_svd model.decomposer.n_components=4",
     ],
 )  # fmt: skip
 def test_words_that_stand_together_are_similar(overrides, texts, tmp_path):
     difference, _ = learned(tmp_path, texts, *overrides.split())
+    assert difference > 0.6  # word2vec 0.9 and more, singular vectors 0.97 (five seeds); a broken version is below
+
+
+def test_glove_separates_words_that_rarely_stand_together(tmp_path):
+    """Words that never do have no count, and the biases alone explain the rest."""
+    texts = write_texts(tmp_path / "texts.csv", strangers=0.05)
+    small = ["model.network.width=8", "model.entries=8", "trainer.max_epochs=40", "optim.lr=0.2"]
+    difference, _ = learned(tmp_path, texts, "model=glove", *small)
     assert (
-        difference > 0.6
-    )  # word2vec 0.9 and more, GloVe 1.0, singular vectors 0.97 (five seeds); see the test of a broken version below
+        difference > 0.3
+    )  # 0.53 and more; 0.12 and less if the validation loss compares counts of texts of different lengths
 
 
 def test_one_hot_vectors_know_nothing(texts, tmp_path):
