@@ -142,6 +142,11 @@ def test_the_file_of_the_training_is_read_as_in_training(finished, tmp_path, cap
     assert len(answers(result, lines, tmp_path, "rows.jsonl")) == 2
     assert "line 2: a text with half a character" in capsys.readouterr().err
     assert list(served(result).predict(pd.DataFrame({"body": pd.array(["null", None], dtype="string")}))) == ["a", "a"]
+    # other names of the columns, and rows of one class alone
+    (tmp_path / "few.csv").write_text("text,label\nnull,a\n")
+    capsys.readouterr()
+    assert dispatch(["evaluate", str(result.directory), f"dataset.path={tmp_path / 'few.csv'}"]) == 0
+    assert "test/accuracy" in capsys.readouterr().out
     with pytest.raises(DataError, match="the first line, 'null', would be read as the name of the column of texts"):
         answers(result, "null\nnull\n", tmp_path, "lines.txt")
 

@@ -56,6 +56,10 @@ class TextData(RowData):
         if not isinstance(max_length, int) or max_length < 1:
             raise DataError(f"dataset.max_length={max_length}: give a whole number of at least 1")
         self.preprocessing |= {"tokenizer": tokenizer, "max_length": max_length, "features": features}
+        self._learned: dict[str, str] | None = None  # columns of the stored model that reads the texts, if there is one
+
+    def follow(self, inputs: Mapping[str, Feature], targets: Mapping[str, Feature]) -> None:
+        self._learned = learned_columns(inputs, targets)
 
     @property
     def summary(self) -> list[tuple[str, str]]:
@@ -90,9 +94,9 @@ class TextData(RowData):
         feature: Text | None = None,
         **options: Any,
     ) -> Content:
-        """`Content` of texts with one class each. Raises DataError if all have the same class."""
+        """`Content` of texts with one class each. Raises DataError if a model is to learn from them and all have the same class."""
         labels, y = np.unique(np.asarray(classes), return_inverse=True)
-        if len(labels) < 2:
+        if len(labels) < 2 and self._learned is None:
             raise DataError(
                 f"{source}: all texts are of the class {labels[0] if len(labels) else '(none)'}: there is nothing to learn"
             )
@@ -141,10 +145,6 @@ class LabelledText(TextData):
         self.path, self.text_column, self.class_column = path, text, target
         self.encoding, self.separator = encoding, separator
         self._left_out: Counter[str] = Counter()  # class -> texts
-        self._learned: dict[str, str] = {}  # columns of a stored model
-
-    def follow(self, inputs: Mapping[str, Feature], targets: Mapping[str, Feature]) -> None:
-        self._learned = learned_columns(inputs, targets)
 
     @property
     def summary(self) -> list[tuple[str, str]]:
@@ -171,7 +171,7 @@ class LabelledText(TextData):
             raise DataError(
                 f"{path}: the class {target!r} is missing in {len(missing)} rows, the first is row {missing[0] + 1}"
             )
-        if classes.nunique() > max(2, len(classes) / 2):
+        if classes.nunique() > max(2, len(classes) / 2) and self._learned is None:
             raise DataError(
                 f"{path}: {target!r} has {classes.nunique()} different values in {len(classes)} rows, too many to be classes; set dataset.target"
             )
@@ -183,7 +183,7 @@ class LabelledText(TextData):
             raise DataError('dataset.label_separator="": give what stands between the labels of a text, such as ";"')
         parts = [{part.strip() for part in cell.split(self.label_separator) if part.strip()} for cell in cells]
         classes = sorted(set().union(*parts))
-        if len(classes) < 2:
+        if len(classes) < 2 and self._learned is None:
             raise DataError(
                 f"{path}: found {len(classes)} label{'s' * (len(classes) != 1)} with dataset.label_separator={self.label_separator!r}; "
                 "at least two are needed"
@@ -202,7 +202,7 @@ class LabelledText(TextData):
             raise DataError(
                 f"{path}: has only the column {names[0]!r}; a column of texts and a column of classes are needed"
             )
-        learned = {one: name for one, name in self._learned.items() if name in names}
+        learned = {one: name for one, name in (self._learned or {}).items() if name in names}
         text = self.text_column or learned.get("text")
         target = self.class_column or learned.get("target")
         if text is None:

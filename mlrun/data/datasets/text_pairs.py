@@ -58,11 +58,13 @@ class PairData(RowData):
         if target_kind not in ("auto", "label", "value"):
             raise DataError(f"dataset.target_kind={target_kind}: choose one of auto, label, value")
         self.target_kind = target_kind
+        self._is_learned = False  # whether the pairs are for a stored model
 
     def follow(self, inputs: Mapping[str, Feature], targets: Mapping[str, Feature]) -> None:
         learned = next(iter(targets.values()), None)
         if isinstance(learned, (Label, Value)):
             self.target_kind = "value" if isinstance(learned, Value) else "label"
+            self._is_learned = True
 
     def content_of(
         self,
@@ -94,7 +96,7 @@ class PairData(RowData):
             name, feature, column = "value", Value(column=str(target.name)), numbers.to_numpy(dtype=np.float64)
         else:
             labels, column = np.unique(as_text(target).astype(str), return_inverse=True)
-            if len(labels) < 2:
+            if len(labels) < 2 and not self._is_learned:
                 raise DataError(f"{source}: all rows are of the class {labels[0]}: there is nothing to learn")
             if self.target_kind == "auto" and len(labels) > max(2, len(column) / 2):
                 raise DataError(
