@@ -67,9 +67,10 @@ def read_rows(
     fields = [pair for name, feature in features.items() for pair in feature.columns(name)]
     if not fields:
         raise DataError(f"{source}: this model does not take rows of a table")
-    table = next((feature for feature in features.values() if isinstance(feature, (Row, Text))), None)
-    written = table.written if isinstance(table, Row) else {}
-    reading = Reading() if table is None else Reading(table.encoding, table.separator, written)
+    tables = [one for kind in (Row, Text) for one in features.values() if isinstance(one, kind)]
+    reading = (
+        Reading(tables[0].encoding, tables[0].separator, getattr(tables[0], "written", {})) if tables else Reading()
+    )
     frames = READERS[kind](source, reading, fields, separator)
     folder = Path() if source == "-" else Path(source).parent
     return (partial(_piece, frame, features, fields, folder) for frame in frames)

@@ -182,7 +182,10 @@ def test_published_encoders_are_complete(library):
     )
     sizes = dict(zip(names, (6, 8, 2, 1, 16, 16)))
     (folder / "published" / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ncat\n")
-    save_file({"embeddings.LayerNorm.bias": torch.zeros(8)}, folder / "published" / "model.safetensors")
+    tensors = {
+        name: torch.zeros(8) for name in ("embeddings.LayerNorm.bias", "encoder.layer.0.attention.self.query.bias")
+    }
+    save_file(tensors, folder / "published" / "model.safetensors")
     for config, message in (({}, "it lacks vocab_size"), (sizes, "its weights lack encoder.tokens.weight")):
         (folder / "published" / "config.json").write_text(json.dumps({"model_type": "bert", **config}))
         with pytest.raises(ConfigError, match=message):
