@@ -166,14 +166,21 @@ class Row(Feature):
 
 @dataclass(frozen=True)
 class Text(Feature):
-    """Column: (rows,) str objects. As a target: a list of references per row; any of them is correct, and training uses the first."""
+    """Column: (rows,) str objects. As a target: a list of references per row; any of them is correct, and training uses the first.
+
+    column: name of the table column that held the texts; None: that of the feature. encoding, separator: format of that table, if it was a text
+    file; separator None: the most frequent one in the header.
+    """
 
     kind: ClassVar[str] = "text"
     encoder: ClassVar[str | None] = "mlrun.data.preprocess.text.TextEncoder"
     estimator_encoder: ClassVar[str | None] = "mlrun.data.preprocess.text_features.TextFeaturesEncoder"
+    column: str | None = None
+    encoding: str = "utf-8"
+    separator: str | None = None
 
     def columns(self, name: str) -> list[tuple[str, str]]:
-        return [(name, TEXT)]
+        return [(self.column or name, TEXT)]
 
 
 @dataclass(frozen=True)
@@ -240,6 +247,10 @@ class Label(Feature):
     def describe(self, value: Any) -> Any:
         return self.names[int(value)]
 
+    def renumbered(self, column: Any, places: np.ndarray, count: int) -> np.ndarray:
+        """The column for a model of `count` classes, among which `places` are those of this feature."""
+        return places[column]
+
 
 @dataclass(frozen=True)
 class Labels(Feature):
@@ -252,6 +263,12 @@ class Labels(Feature):
 
     def describe(self, value: Any) -> list[str]:
         return [name for name, there in zip(self.classes, value) if there]
+
+    def renumbered(self, column: Any, places: np.ndarray, count: int) -> np.ndarray:
+        """See `Label.renumbered`."""
+        made = np.zeros((len(column), count), dtype=bool)
+        made[:, places] = column
+        return made
 
 
 @dataclass(frozen=True)
@@ -340,6 +357,10 @@ class Tags(Feature):
 
     def describe(self, value: Any) -> list[str]:
         return [self.classes[int(tag)] for tag in value]
+
+    def renumbered(self, column: Any, places: np.ndarray, count: int) -> list[np.ndarray]:
+        """See `Label.renumbered`."""
+        return [places[tags] for tags in column]
 
 
 @dataclass(frozen=True)

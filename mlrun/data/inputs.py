@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlrun.data.examples import Examples
-from mlrun.data.features import CATEGORY, NUMBER, PATH, Feature, Image, Label, Photo, Row, Text, Vector, shape_of
+from mlrun.data.features import CATEGORY, NUMBER, PATH, TEXT, Feature, Image, Label, Photo, Row, Text, Vector, shape_of
 from mlrun.data.preprocess.text import as_texts
 from mlrun.data.readers.columns import as_columns
 from mlrun.errors import DataError
@@ -61,7 +61,7 @@ def as_input(examples: Examples) -> Any:
         if isinstance(feature, Text):
             import pandas as pd  # takes 0.3 s, which an array can do without
 
-            return pd.DataFrame({name: np.asarray(column, dtype=object)})
+            return pd.DataFrame({feature.column or name: np.asarray(column, dtype=object)})
         if isinstance(column, list) or hasattr(column, "iloc"):
             return column
         values = np.asarray(column)
@@ -79,7 +79,8 @@ def as_input(examples: Examples) -> Any:
         elif isinstance(feature, Photo):
             parts[name] = [as_text(image) for image in column]
         else:
-            parts[name] = [np.asarray(value).tolist() if isinstance(value, np.ndarray) else value for value in column]
+            key = feature.column if isinstance(feature, Text) and feature.column else name
+            parts[key] = [np.asarray(value).tolist() if isinstance(value, np.ndarray) else value for value in column]
     return pd.DataFrame(parts)
 
 
@@ -103,8 +104,9 @@ def _single(given: Any, name: str, feature: Feature) -> Any:
     if isinstance(feature, Row):
         return as_columns(_frame(given, feature), feature.columns(name), feature.written)
     if isinstance(feature, Text):
-        if hasattr(given, "columns") and name in given.columns:  # of a table with more columns than the model reads
-            given = given[name]
+        if hasattr(given, "columns"):  # a table with more columns than the model reads
+            own = [one for one in (feature.column, name) if one in given.columns]
+            given = given[own[0]] if own else given
         texts = np.empty(len(found := as_texts(given)), dtype=object)
         texts[:] = found
         return texts
@@ -145,6 +147,8 @@ def _are_paths(given: Any) -> bool:
 
 def _from_columns(frame: pd.DataFrame, name: str, feature: Feature, folder: Path | None) -> Any:
     columns = feature.columns(name)
+    if isinstance(feature, Text) and columns[0][0] not in frame and name in frame:
+        columns = [(name, TEXT)]
     absent = [column for column, _ in columns if column not in frame]
     if absent or not columns:
         raise DataError(
@@ -167,7 +171,7 @@ def _from_columns(frame: pd.DataFrame, name: str, feature: Feature, folder: Path
         numbers = as_columns(frame, [(column, NUMBER) for column, _ in columns]).to_numpy(dtype=np.float64)
         return numbers.reshape(len(numbers), *shape_of(feature))
     texts = np.empty(len(frame), dtype=object)
-    texts[:] = as_texts(frame[name])
+    texts[:] = as_texts(frame[columns[0][0]])
     return texts
 
 

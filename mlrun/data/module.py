@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from mlrun.data.digest import add_to_digest
 from mlrun.data.examples import Examples
 from mlrun.data.features import Feature, Label, Labels, Value, Values
-from mlrun.data.readers.images import ImageFiles
-from mlrun.data.splits import PARTS, TRAIN_DEV, SmallClass, part_sizes, split_classes, split_rows
+from mlrun.data.splits import (
+    PARTS,
+    TRAIN_DEV,
+    SmallClass,
+    part_sizes,
+    renormalized,
+    split_classes,
+    split_groups,
+    split_rows,
+)
 from mlrun.errors import DataError
 
 if TYPE_CHECKING:
@@ -288,6 +296,11 @@ class RowData(DataModule):
         )
 
     @property
+    def groups(self) -> np.ndarray | None:
+        """(all rows,) integers: rows of a group are in the same part, such as questions about one text; None: every row for itself."""
+        return None
+
+    @property
     def draws_val_from_train(self) -> bool:
         sources = self.content.sources
         return sources is None or any({"train", "val"} <= set(parts) for _, _, parts in sources)
@@ -308,7 +321,8 @@ class RowData(DataModule):
         return super().column(name)
 
     def _split(self) -> dict[str, np.ndarray]:
-        count, first_test, classes = len(self._content), self._content.test_rows, self.classes
+        count, first_test = len(self._content), self._content.test_rows
+        classes, groups = self.classes, self.groups
         seed = self.split.get("seed")
         seed = self.seed if seed is None else seed
         unknown = [key for key in self.split if key not in (*PARTS, TRAIN_DEV, "seed", "stratify")]
@@ -321,6 +335,9 @@ class RowData(DataModule):
             return self._split_classes(seed)
 
         def divided(first: int, end: int, sizes: dict[str, int]) -> dict[str, np.ndarray]:
+            if groups is not None:
+                own = np.unique(groups[first:end], return_inverse=True)[1]
+                return {part: first + rows for part, rows in split_groups(own, sizes, seed).items()}
             own = None if classes is None else classes[first:end]
             return split_rows(np.arange(first, end), sizes, seed, own, self.title)
 
@@ -330,7 +347,7 @@ class RowData(DataModule):
         try:
             if self._content.sources is not None:
                 for first, end, parts in self._content.sources:
-                    own = _renormalized(split, [part for part in parts if part != TRAIN_DEV or trains[1:]])
+                    own = renormalized(split, [part for part in parts if part != TRAIN_DEV or trains[1:]])
                     result.update(divided(first, end, part_sizes(own, end - first, self.title, tuple(own))))
                 return result
             sizes = part_sizes(
@@ -357,7 +374,7 @@ class RowData(DataModule):
         result = {part: np.zeros(0, dtype=np.int64) for part in PARTS}
         for first, end, parts in sources:
             own = [part for part in parts if part != TRAIN_DEV or trains[1:]]
-            sized = split if self._content.sources is None else _renormalized(split, own)
+            sized = split if self._content.sources is None else renormalized(split, own)
             title = f"{self.title} (of whose classes each is in one part only, dataset.problem={self.problem})"
             sizes = part_sizes(sized, len(np.unique(classes[first:end])), title, own)
             result.update(split_classes(np.arange(first, end), sizes, seed, classes[first:end]))
@@ -457,40 +474,6 @@ def sequence_lengths(encoded: Mapping[str, Any]) -> torch.Tensor | None:
 
     found = next((values for values in encoded.values() if isinstance(values, Sequences)), None)
     return None if found is None else torch.from_numpy(found.lengths())
-
-
-def add_to_digest(digest: Any, column: Any) -> None:
-    """Hashes the values of a column: arrays by dtype, shape and bytes, files by their bytes, texts and nested values by their text."""
-    if isinstance(column, ImageFiles):
-        for path in column.paths:
-            digest.update(Path(path).read_bytes())
-        return
-    if isinstance(column, np.ndarray) and column.dtype != object:
-        digest.update(f"{column.dtype.str}{column.shape}".encode())
-        digest.update(np.ascontiguousarray(column).data)
-        return
-    if hasattr(column, "iloc"):
-        column = column.itertuples(index=False)
-    for value in column:
-        if isinstance(value, dict):
-            for name, part in value.items():
-                digest.update(str(name).encode())
-                add_to_digest(digest, np.asarray(part))
-        elif isinstance(value, np.ndarray):
-            add_to_digest(digest, value)
-        else:
-            digest.update(str(value).encode("utf-8", "surrogatepass") + b"\0")
-
-
-def _renormalized(split: Mapping[str, Any], parts: Sequence[str]) -> dict[str, Any]:
-    """The sizes of some parts; fractions are rescaled to sum to 1, and a single part gets everything."""
-    given = {part: split.get(part) for part in parts}
-    if len(parts) == 1:
-        return {parts[0]: None if given[parts[0]] != 0 else 0}
-    fractions = [value for value in given.values() if isinstance(value, float) and value <= 1]
-    if len(fractions) < len(given) or not sum(fractions):
-        return given
-    return {part: value / sum(fractions) for part, value in given.items()}
 
 
 def _range(values: np.ndarray) -> str:

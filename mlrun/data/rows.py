@@ -67,8 +67,10 @@ def read_rows(
     fields = [pair for name, feature in features.items() for pair in feature.columns(name)]
     if not fields:
         raise DataError(f"{source}: this model does not take rows of a table")
-    row = next((feature for feature in features.values() if isinstance(feature, Row)), None)
-    reading = Reading() if row is None else Reading(row.encoding, row.separator, row.written)
+    tables = [one for kind in (Row, Text) for one in features.values() if isinstance(one, kind)]
+    reading = (
+        Reading(tables[0].encoding, tables[0].separator, getattr(tables[0], "written", {})) if tables else Reading()
+    )
     frames = READERS[kind](source, reading, fields, separator)
     folder = Path() if source == "-" else Path(source).parent
     return (partial(_piece, frame, features, fields, folder) for frame in frames)
@@ -99,7 +101,7 @@ def _piece(read: Callable[[], Parsed], features: Features, fields: Fields, folde
         if isinstance(feature, Row):
             return Piece(Examples({name: frame}, features), places, rejected)
         if isinstance(feature, Text):
-            frame.columns = [name]
+            frame.columns = [column for column, _ in fields]
     kept, wrong = np.ones(len(frame), dtype=bool), list(rejected)
     kinds = dict(fields)
     for name, feature in features.items():
@@ -132,11 +134,12 @@ def _unusable(
         if np.isnan(x.sum()):
             yield missing.any(axis=1), lambda row: f"no value in {', '.join(np.array(columns)[missing[row]][:5])}"
         return
-    absent = frame[name].isna().to_numpy()
-    what = "text" if kinds[name] == TEXT else "file"
+    (column,) = columns
+    absent = frame[column].isna().to_numpy()
+    what = "text" if kinds[column] == TEXT else "file"
     yield absent, lambda row: f"no {what}"
-    if kinds[name] == PATH and isinstance(feature, Image):
-        yield from _unreadable(frame[name], feature, folder, absent)
+    if kinds[column] == PATH and isinstance(feature, Image):
+        yield from _unreadable(frame[column], feature, folder, absent)
 
 
 def _unreadable(

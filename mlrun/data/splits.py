@@ -195,6 +195,17 @@ def part_sizes(
     return {part: sizes.get(part, 0) for part in given}
 
 
+def renormalized(split: Mapping[str, Any], parts: Sequence[str]) -> dict[str, Any]:
+    """The sizes of some parts; fractions are rescaled to sum to 1, and a single part gets everything."""
+    given = {part: split.get(part) for part in parts}
+    if len(parts) == 1:
+        return {parts[0]: None if given[parts[0]] != 0 else 0}
+    fractions = [value for value in given.values() if isinstance(value, float) and value <= 1]
+    if len(fractions) < len(given) or not sum(fractions):
+        return given
+    return {part: value / sum(fractions) for part, value in given.items()}
+
+
 def _check_classes(total: np.ndarray, filled: Sequence[str], sizes: Mapping[str, int], name: str) -> None:
     present = total[total > 0]
     needed = sum(sizes[part] >= len(total) for part in filled)

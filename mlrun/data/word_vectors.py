@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -85,8 +86,8 @@ def read_vectors(path: Path) -> WordVectors:
         raise DataError(
             f"{path}: not a text in UTF-8; give word vectors in word2vec's or GloVe's text format"
         ) from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 
 def _parsed(path: Path, lines: Iterator[str]) -> WordVectors:
@@ -103,9 +104,11 @@ def _parsed(path: Path, lines: Iterator[str]) -> WordVectors:
             if len(parts) <= width or width < 1:
                 raise ValueError
             rows.append(np.array(parts[-width:], dtype=np.float32))
+            if not np.isfinite(rows[-1]).all():
+                raise ValueError
         except ValueError:
             raise DataError(
-                f"{path}, line {number}: expected a word and {width} numbers; give word vectors in word2vec's or GloVe's text format"
+                f"{path}, line {number}: expected a word and {width} numbers, all finite; give word vectors in word2vec's or GloVe's text format"
             ) from None
         words.append(" ".join(parts[:-width]))
     if not words:
@@ -115,7 +118,8 @@ def _parsed(path: Path, lines: Iterator[str]) -> WordVectors:
 
 def _open(path: Path, mode: str) -> Any:
     opened: Any = gzip.open if path.suffix == ".gz" else open
-    return opened(path, mode, encoding="utf-8", newline="\n" if "w" in mode else None)
+    writes = "w" in mode
+    return opened(path, mode, encoding="utf-8" if writes else "utf-8-sig", newline="\n" if writes else None)
 
 
 def vectors_of(learner: Any) -> WordVectors:

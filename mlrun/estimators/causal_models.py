@@ -18,9 +18,10 @@ ROWS = 8  # texts that are read at once
 
 
 class CausalModel(ABC):
-    """A language model that scores and continues texts. limit: tokens that it reads at most."""
+    """A language model that scores and continues texts. limit: tokens that it reads at most. cut: tokens of the longest prompt that had more."""
 
     limit: int
+    cut = 0
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
@@ -43,6 +44,7 @@ class CausalModel(ABC):
             shared = next((at for at, (a, b) in enumerate(zip(before, whole)) if a != b), min(len(before), len(whole)))
             shared = min(shared, len(whole) - 1)
             surplus = max(0, len(whole) - self.limit)
+            self.cut = max(self.cut, len(whole) if surplus else 0)
             rows.append((whole[surplus:], max(1, shared - surplus)))
         sums, counts = np.zeros(len(rows)), np.zeros(len(rows), dtype=np.int64)
         order = sorted(range(len(rows)), key=lambda row: len(rows[row][0]))

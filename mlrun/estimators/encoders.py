@@ -9,12 +9,22 @@ import numpy as np
 
 from mlrun.data.examples import Examples
 from mlrun.data.features import Text
+from mlrun.data.predictions import VectorPredictions
 from mlrun.errors import ConfigError
 from mlrun.predictions.learner import Learner, load_learner
 
 TASK = "mlrun.tasks.contrastive.Contrastive"
 NETWORK = "mlrun.networks.text.bert.TextEncoder"
 BERT = "mlrun.networks.text.bert.Bert"
+# settings of config.json
+SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "intermediate_size",
+    "max_position_embeddings",
+)
 PUBLISHED_LENGTH = 256  # tokens of a text, at most
 
 
@@ -54,11 +64,22 @@ def open_encoder(source: str, policy: str, trust: bool, key: str) -> TextEncoder
     learner = load_learner(find_weights(source, find_run, key).parent, trust)
     if [type(one) for one in learner.inputs.values()] != [Text]:
         raise ConfigError(f"{key}={source}: this model does not read one text ({', '.join(learner.inputs)})")
+    if not isinstance(_answer_to(learner), VectorPredictions):
+        raise ConfigError(
+            f"{key}={source}: this model does not answer a text with a vector; give a run of text_encoder or bert_pretrain"
+        )
     return TextEncoder(learner)
+
+
+def _answer_to(learner: Learner) -> Any:
+    """What a learner answers to a text of one word."""
+    ((name, _),) = learner.inputs.items()
+    return learner.predict(Examples({name: np.array(["text"], dtype=object)}, learner.inputs))
 
 
 def published_encoder(source: str, policy: str, trust: bool, key: str) -> Learner:
     """A published checkpoint of BERT's family as a learner that answers a text with the mean of its tokens' vectors. Raises ConfigError."""
+    from mlrun.adapt.names import some
     from mlrun.config.instantiate import instantiate
     from mlrun.data.preprocess.pieces import CorpusPreprocessor
     from mlrun.data.published import directory_of, published_config, published_tensors, published_tokenizer
@@ -68,6 +89,9 @@ def published_encoder(source: str, policy: str, trust: bool, key: str) -> Learne
     config, tokenizer = published_config(folder), published_tokenizer(folder)
     if config.get("model_type") != "bert" or tokenizer is None:
         raise ConfigError(f"{key}={source}: is not of BERT's family (model_type {config.get('model_type')})")
+    absent = [name for name in SIZES if not isinstance(config.get(name), int)]
+    if absent:
+        raise ConfigError(f"{key}={source}: its config.json is damaged: it lacks {', '.join(absent)}")
     encoder = {
         "_target_": BERT,
         "vocab_size": config["vocab_size"],
@@ -87,7 +111,16 @@ def published_encoder(source: str, policy: str, trust: bool, key: str) -> Learne
     task: Any = instantiate(
         {key: value for key, value in model.items() if key not in ("evaluators", "figures")}, "model"
     )
-    task.network.load_state_dict(task.network.translate(published_tensors(folder, trust)), strict=False)
+    tensors, own = task.network.translate(published_tensors(folder, trust)), task.network.state_dict()
+    wrong = [name for name, one in own.items() if name not in tensors or tensors[name].shape != one.shape]
+    wrong = [
+        name for name in wrong if not name.startswith("encoder.pooler.")
+    ]  # the mean of the tokens needs no pooling layer
+    if wrong:
+        raise ConfigError(
+            f"{key}={source}: its weights lack {some(wrong)}, or have them in another size than its config.json says"
+        )
+    task.network.load_state_dict({name: one for name, one in tensors.items() if name in own}, strict=False)
     recipe = {
         "model": model,
         "preprocessor": preprocessor.state,

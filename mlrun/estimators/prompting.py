@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from mlrun.errors import ConfigError, UserError
 from mlrun.estimators.causal_models import CausalModel, open_causal_model
 from mlrun.evaluation.evaluator import Evaluator, configured_evaluators
 from mlrun.predictions.learner import Learner, Training, features_of
+from mlrun.report.notify import notify
 from mlrun.report.view import make_views
 
 TEXT, LABEL = "{text}", "{label}"
@@ -45,7 +46,7 @@ class Settings:
     weights: str | None = None
     template: str = "Text: {text}\nClass: {label}"
     instruction: str = ""
-    words: dict[str, str] = field(default_factory=dict)
+    words: dict[Any, str] | None = None
     shots: int = 0
     answer: str = "likelihood"
     calibrated: bool = False
@@ -57,6 +58,7 @@ class Settings:
             raise ConfigError(
                 "model.prompting.weights: give a language model: a run of gpt, or a published checkpoint: DIRECTORY, hub:NAME, package:NAME"
             )
+        self.names = {str(name): str(words) for name, words in (self.words or {}).items()}
         if self.template.count(TEXT) != 1 or not self.template.rstrip().endswith(LABEL):
             raise ConfigError(f"model.prompting.template: must hold {TEXT} once and end with {LABEL}")
         if self.answer not in ANSWERS:
@@ -67,8 +69,12 @@ class Settings:
     def prompt(self, text: str, shots: list[tuple[str, str]]) -> str:
         """Up to the place where the label of `text` stands. shots: (text, words of its class)."""
         parts = [self.instruction] if self.instruction else []
-        parts += [self.template.replace(TEXT, shortened(one)).replace(LABEL, words) for one, words in shots]
-        parts.append(self.template[: self.template.rindex(LABEL)].replace(TEXT, shortened(text)).rstrip(" "))
+        before, after = (
+            self.template[: self.template.rindex(LABEL)],
+            self.template[self.template.rindex(LABEL) + len(LABEL) :],
+        )
+        parts += [before.replace(TEXT, shortened(one)) + words + after for one, words in shots]
+        parts.append(before.replace(TEXT, shortened(text)).rstrip(" "))
         return self.separator.join(parts)
 
 
@@ -103,16 +109,19 @@ class PromptLearner(Learner):
             )
         self.monitor, self.mode = f"val/{metric}", self.directions[metric]
         self.views, self.training = make_views(recipe["model"]), Training()
-        self.words = [str(settings.words.get(str(name), name)) for name in label.names]
+        self._told = False  # that a prompt is too long
+        self.words = [settings.names.get(str(name), str(name)) for name in label.names]
 
     @classmethod
     def from_config(cls, cfg: dict[str, Any], data: DataModule) -> PromptLearner:
         cfg = plain(cfg)
         model, target = cfg["model"], data.target
-        settings = Settings(**{"seed": cfg["seed"], **model["prompting"]})
+        # the seed is stored with the other settings: later predictions use the same examples
+        model = {**model, "prompting": {"seed": cfg["seed"], **model["prompting"]}}
+        settings = Settings(**model["prompting"])
         if not isinstance(target, Label) or [type(data.features[name]) for name in data.inputs] != [Text]:
             raise ConfigError(f"model={model.get('name')} dataset={data.name}: prompting needs one text with a class")
-        unknown = [name for name in settings.words if name not in map(str, target.names)]
+        unknown = [name for name in settings.names if name not in map(str, target.names)]
         if unknown:
             raise ConfigError(
                 f"model.prompting.words: {data.name} has no class {unknown[0]} (it has {', '.join(map(str, target.names))})"
@@ -155,6 +164,12 @@ class PromptLearner(Learner):
         """(prompts, classes): mean log-probability of the tokens of each class's words."""
         pairs = [(prompt, f" {words}") for prompt in prompts for words in self.words]
         sums, counts = self.model.continuations(*zip(*pairs))
+        if self.model.cut and not self._told:
+            self._told = True
+            notify(
+                f"a prompt has {self.model.cut:,} tokens, and the model reads {self.model.limit:,}: its beginning is not read, with examples and "
+                "instruction first"
+            )
         return (sums / counts).reshape(len(prompts), len(self.words))
 
     def _named(self, continuation: str) -> np.ndarray:

@@ -18,12 +18,12 @@ from mlrun.data.module import DataModule
 from mlrun.data.passages import Passages
 from mlrun.data.preprocess.text import as_texts
 from mlrun.data.rankings import RankingPredictions
-from mlrun.errors import ConfigError
+from mlrun.errors import ConfigError, DataError
 from mlrun.estimators.encoders import TextEncoder, load_encoder, open_encoder
 from mlrun.estimators.readers import Reader, load_reader, open_reader
 from mlrun.estimators.retrievers import BM25, ROWS, Dense, Fusion, Retriever
 from mlrun.evaluation.evaluator import Evaluator, configured_evaluators
-from mlrun.predictions.learner import Learner, Training, features_of
+from mlrun.predictions.learner import Evaluation, Learner, Training, features_of
 from mlrun.predictions.query import Query, make_queries
 from mlrun.report.view import make_views
 
@@ -124,6 +124,15 @@ class RetrievalLearner(Learner):
         given = self.recipe["model"].get("passages") or {}
         self.passages = Passages.of(self.texts, given.get("words"), given.get("overlap", 0))
 
+    def evaluate(self, data: Any, part: str, reference_classifier: Any = None) -> Evaluation:
+        """See `Learner`. Raises DataError for other documents than those of the index, to which the relevant ones of the data would not refer."""
+        if [one.text for one in data.documents] != self.texts:
+            raise DataError(
+                f"{data.title}: its {len(data.documents):,} documents are not the {len(self.texts):,} that this model has indexed; "
+                "index them in a run of their own: mlrun model=rag dataset.path=FOLDER"
+            )
+        return super().evaluate(data, part, reference_classifier)
+
     def predict(self, examples: Examples) -> RankingPredictions:
         name = next(name for name, feature in self.inputs.items() if isinstance(feature, Text))
         queries = as_texts(examples[name])
@@ -133,14 +142,16 @@ class RetrievalLearner(Learner):
                 best = np.full(len(self.names), -np.inf, dtype=np.float32)
                 np.maximum.at(best, self.passages.owners, row)
                 order = np.argsort(-best, kind="stable")[:DEPTH]
+                order = order[np.isfinite(best[order])]
                 found.append(order)
                 scores.append(best[order])
         return RankingPredictions(self.names, found, scores)
 
     def best_passages(self, query: str, count: int) -> list[tuple[str, str, float]]:
-        """(name of the document, text, score) of the best passages."""
+        """(name of the document, text, score) of the best passages; fewer where fewer are found."""
         scores = self.retriever.scores([query])[0]
         order = np.argsort(-scores, kind="stable")[:count]
+        order = order[np.isfinite(scores[order])]
         return [(self.names[self.passages.owners[at]], self.passages.texts[at], float(scores[at])) for at in order]
 
     def _write(self, directory: Path) -> None:

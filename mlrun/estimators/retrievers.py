@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mlrun.data.preprocess.tokenizer import WORD
+from mlrun.errors import DataError
 
 Encode = Callable[[list[str]], np.ndarray]  # texts -> (texts, width) vectors
 VECTORS = "vectors.npy"
@@ -22,7 +23,7 @@ class Retriever(Protocol):
         """Reads all passages; called before `scores`."""
 
     def scores(self, queries: Sequence[str]) -> np.ndarray:
-        """(queries, passages) float32; larger is better."""
+        """(queries, passages) float32; larger is better, -inf for a passage that is not found."""
 
     def save(self, directory: Path) -> None:
         """Writes what `index` computed and is costly to compute again."""
@@ -34,7 +35,8 @@ class Retriever(Protocol):
 class BM25:
     """Okapi BM25 by the library bm25s, in Lucene's form (Robertson and Zaragoza 2009; Kamphuis et al. 2020).
 
-    Words are lower-case runs of letters and digits, without English stop words, and without their ending "s" where `stem` is true.
+    Words are lower-case runs of letters and digits, without English stop words, and without their ending "s" where `stem` is true. A passage
+    without any word of the query is not found.
 
     Args:
         k1: how fast repeated words saturate.
@@ -55,16 +57,22 @@ class BM25:
     def index(self, passages: Sequence[str]) -> None:
         import bm25s
 
+        words = [self.words(text) for text in passages]
+        if not any(words):
+            raise DataError("the documents hold no words: BM25 reads letters and digits, without English stop words")
         self._model = bm25s.BM25(method="lucene", k1=self.k1, b=self.b)
         self._count = len(passages)
-        self._model.index([self.words(text) for text in passages], show_progress=False)
+        self._model.index(words, show_progress=False)
 
     def scores(self, queries: Sequence[str]) -> np.ndarray:
-        found = np.zeros((len(queries), self._count), dtype=np.float32)
+        found = np.full((len(queries), self._count), -np.inf, dtype=np.float32)
         for row, query in enumerate(queries):
             known = [word for word in self.words(query) if word in self._model.vocab_dict]
             if known:
-                found[row] = self._model.get_scores(known)
+                scores = self._model.get_scores(known)
+                found[row] = np.where(
+                    scores > 0, scores, -np.inf
+                )  # in Lucene's form every word that occurs adds something
         return found
 
     def save(self, directory: Path) -> None:
@@ -98,7 +106,7 @@ class Dense:
 
 
 class Fusion:
-    """Reciprocal rank fusion: the sum over retrievers of 1 / (constant + place) (Cormack, Clarke and Büttcher 2009).
+    """Reciprocal rank fusion: the sum over the retrievers that find a passage of 1 / (constant + place) (Cormack, Clarke and Büttcher 2009).
 
     Args:
         retrievers: whose rankings are joined.
@@ -115,11 +123,12 @@ class Fusion:
     def scores(self, queries: Sequence[str]) -> np.ndarray:
         found: Any = 0
         for one in self.retrievers:
-            order = np.argsort(-one.scores(queries), axis=1, kind="stable")
+            scores = one.scores(queries)
+            order = np.argsort(-scores, axis=1, kind="stable")
             places = np.empty_like(order)
             np.put_along_axis(places, order, np.arange(order.shape[1])[None, :], axis=1)
-            found = found + (1 / (self.constant + 1 + places)).astype(np.float32)
-        return found
+            found = found + np.where(np.isfinite(scores), 1 / (self.constant + 1 + places), 0).astype(np.float32)
+        return np.where(found > 0, found, -np.inf)
 
     def save(self, directory: Path) -> None:
         for one in self.retrievers:

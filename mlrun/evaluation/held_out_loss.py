@@ -28,4 +28,4 @@ class HeldOutLoss(Evaluator):
         self._count = self._count + loss.count
 
     def compute(self) -> dict[str, float]:
-        return {"loss": float(self._sum) / max(1.0, float(self._count))}
+        return {"loss": float(self._sum) / float(self._count)} if float(self._count) else {}

@@ -13,7 +13,7 @@ from mlrun.evaluation.evaluator import Better, Evaluator, Subject
 
 
 class Ranking(Evaluator):
-    """Means over the queries: `map` (average precision over the whole ranking), the reciprocal rank within the first ten as `mrr_10`, `ndcg_10` with binary relevance, and
+    """Means over the queries: `map` (average precision over the whole ranking, of `rag` its first thousand documents), the reciprocal rank within the first ten as `mrr_10`, `ndcg_10` with binary relevance, and
     `recall_10`, `recall_100`. Queries without a relevant document are left out."""
 
     metrics = {

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mlrun.errors import DataError
+
 LOSS = "val/loss"
 
 
@@ -32,10 +34,17 @@ class Selection:
         Args:
             epoch: counted from 1, later than those offered before.
             metrics: of that epoch, including the monitored metric.
+
+        Raises:
+            DataError: the monitored metric was not measured.
         """
         if self.monitor is None:
             self.epoch = epoch
             return True
+        if self.monitor not in metrics:
+            raise DataError(
+                f"{self.monitor} was not measured: the validation split holds nothing that this model can measure; enlarge dataset.split.val"
+            )
         value, loss = float(metrics[self.monitor]), metrics.get(LOSS)
         if math.isnan(value):
             if self.epoch is not None:

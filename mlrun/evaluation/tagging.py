@@ -11,11 +11,13 @@ from mlrun.data.features import Feature, Tags
 from mlrun.data.predictions import TagsPredictions
 from mlrun.evaluation.evaluator import Better, Evaluator, Subject
 
+CONTINUES, ENDS = ("I", "E", "L"), ("E", "L", "S", "U")  # of BIOES: end, single; of BILOU: last, unit
+
 
 class TaggingEvaluator(Evaluator):
     """`precision`, `recall` and `f1` of entities, in which the first and last word and the class must be right, and `accuracy` of the tags.
 
-    Tags that are not B-, I- or O are entities of one word each, except O.
+    Tags are those of IOB1, IOB2, BIOES or BILOU, with a class or, where no tag has one, alone. Other tags are entities of one word each.
     """
 
     metrics = {
@@ -35,7 +37,7 @@ class TaggingEvaluator(Evaluator):
         self._tags_right, self._tags = 0, 0
 
     def update(self, batch: Mapping[str, Any], examples: Any, predictions: TagsPredictions) -> None:
-        classes = predictions.classes
+        classes = _with_class(predictions.classes)
         for found, true in zip(predictions.tags, examples[self._name]):
             mine, theirs = (set(entities([classes[tag] for tag in tags])) for tags in (found, true))
             self._right += len(mine & theirs)
@@ -54,19 +56,27 @@ class TaggingEvaluator(Evaluator):
         }
 
 
+def _with_class(tags: Sequence[str]) -> list[str]:
+    """The tags; those of a single class, such as B, I and O, with a name of it."""
+    bare = set(tags) <= {"O", "B", *CONTINUES, *ENDS}
+    return [f"{tag}-entity" if bare and tag != "O" else tag for tag in tags]
+
+
 def entities(tags: Sequence[str]) -> list[tuple[str, int, int]]:
     """(class, first word, the word after the last) of the entities in the tags of one text.
 
-    An entity begins at B-, and at an I- whose predecessor is O or of another class (`conlleval`'s reading of IOB2).
+    An entity begins at B-, S- and U-, and at another tag whose predecessor is O, of another class or the end of an entity (`conlleval`'s
+    reading of IOB2, and seqeval's of BIOES).
     """
     found: list[tuple[str, int, int]] = []
-    kind, start = "", 0
+    kind, start, is_open = "", 0, False
     for place, tag in enumerate([*tags, "O"]):
         prefix, _, name = tag.partition("-")
         name = name or ("" if tag == "O" else tag)
-        continues = prefix == "I" and name == kind
+        continues = is_open and prefix in CONTINUES and name == kind
         if kind and not continues:
             found.append((kind, start, place))
         if not continues:
             kind, start = ("" if tag == "O" else name), place
+        is_open = prefix not in ENDS
     return found

@@ -17,7 +17,7 @@ import yaml
 from mlrun.config.catalogue import SAFE_LOADER
 from mlrun.config.passwords import masked
 from mlrun.config.schema import key_problem
-from mlrun.data.features import Feature, Label
+from mlrun.data.features import Feature, Label, Labels, Tags
 from mlrun.data.inputs import same_form
 from mlrun.data.module import DataModule, RowData
 from mlrun.data.readers.trust import check_code, has_signature, has_signature_line
@@ -201,7 +201,7 @@ def _as_learned(data: DataModule, learner: Learner, cfg: dict[str, Any]) -> None
         raise UserError(
             f"{data.title}: its rows have another form ({theirs}) than those that the model was trained on ({own})"
         )
-    if isinstance(learned, Label):
+    if isinstance(learned, (Label, Labels, Tags)):
         if not learner.open_set:
             _sort_classes(data, learned)
         return
@@ -213,9 +213,9 @@ def _as_learned(data: DataModule, learner: Learner, cfg: dict[str, Any]) -> None
         )
 
 
-def _sort_classes(data: RowData, learned: Label) -> None:
+def _sort_classes(data: RowData, learned: Label | Labels | Tags) -> None:
     """Replaces the class indices by the model's. Raises UserError for classes that the model does not know."""
-    content, target = data.content, cast(Label, data.target)
+    content, target = data.content, cast("Label | Labels | Tags", data.target)
     places = {str(label): place for place, label in enumerate(learned.classes)}
     unknown = [label for label in target.classes if str(label) not in places]
     if unknown:
@@ -224,14 +224,16 @@ def _sort_classes(data: RowData, learned: Label) -> None:
             f"it knows {', '.join(map(str, learned.classes[:10]))}"
         )
     order = np.array([places[str(label)] for label in target.classes], dtype=np.int64)
-    names = list(learned.names)
-    for place, name in zip(order, target.names):
-        names[place] = name
     name = content.targets[0]
+    column = target.renumbered(content.columns[name], order, len(learned.classes))
+    feature: Feature = learned
+    if isinstance(learned, Label) and isinstance(target, Label):
+        names = list(learned.names)
+        for place, own in zip(order, target.names):
+            names[place] = own
+        feature = replace(learned, names=names, column=target.column)
     data._content = replace(
-        content,
-        columns={**content.columns, name: order[content.columns[name]]},
-        features={**content.features, name: replace(learned, names=names, column=target.column)},
+        content, columns={**content.columns, name: column}, features={**content.features, name: feature}
     )
 
 

@@ -55,6 +55,9 @@ def _questions(given: str) -> Iterator[str]:
 
 def _print_answer(learner: Any, question: str, count: int) -> None:
     passages = learner.best_passages(question, count)
+    if not passages:
+        print("(no document has a word of this question)")
+        return
     if learner.reader is not None:
         answer = learner.reader.answer(question, [text for _, text, _ in passages])
         if answer.passage < 0:

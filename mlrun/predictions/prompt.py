@@ -38,5 +38,8 @@ class Prompt(Query):
             model.sample_length = arguments.length
         (name,) = learner.inputs
         prompts = np.array([arguments.prompt], dtype=object)
-        print(f"{arguments.prompt}{learner.predict(Examples({name: prompts}, learner.inputs)).answers()[0]}")
+        continuation = learner.predict(Examples({name: prompts}, learner.inputs)).answers()[0]
+        tokenizer: Any = getattr(learner.preprocessor, "tokenizer", None)
+        apart = getattr(tokenizer, "kind", None) == "words" and arguments.prompt.strip() == arguments.prompt != ""
+        print(f"{arguments.prompt}{' ' * apart}{continuation}")
         return 0

@@ -51,6 +51,6 @@ def text_of(given: str) -> str:
     if not is_file:
         return given
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--context {given}: cannot be read ({error})") from None

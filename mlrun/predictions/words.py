@@ -37,10 +37,14 @@ class WordQuery(Query):
             for asked, words in found:
                 print(f"{asked}: {', '.join(f'{word} {score:.3f}' for word, score in words)}")
             return 0
-        with open(arguments.output, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(self.header)
-            writer.writerows((asked, word, f"{score:.6g}") for asked, words in found for word, score in words)
+        try:
+            Path(arguments.output).parent.mkdir(parents=True, exist_ok=True)
+            with open(arguments.output, "w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file)
+                writer.writerow(self.header)
+                writer.writerows((asked, word, f"{score:.6g}") for asked, words in found for word, score in words)
+        except OSError as error:
+            raise UserError(f"--output {arguments.output}: cannot be written ({error.strerror or error})") from None
         print(f"{arguments.output}: {sum(len(words) for _, words in found)} words")
         return 0
 
@@ -62,7 +66,10 @@ class Neighbours(WordQuery):
         )
 
     def answers(self, vectors: WordVectors, arguments: Namespace) -> Iterable[tuple[str, list[tuple[str, float]]]]:
-        for word in filter(None, (one.strip() for one in arguments.neighbours.split(","))):
+        words = [one.strip() for one in arguments.neighbours.split(",") if one.strip()]
+        if not words:
+            raise UserError("--neighbours: give one or several words, separated by commas")
+        for word in words:
             check(vectors, word, "--neighbours")
             yield word, vectors.neighbours(word, arguments.count)
 
@@ -113,9 +120,12 @@ class Vectors(Query):
         path = Path(arguments.vectors)
         if path.suffix.lower() not in SUFFIXES:
             raise UserError(f"--vectors {path}: give a file ending in {', '.join(SUFFIXES)}")
-        path.parent.mkdir(parents=True, exist_ok=True)
         vectors = vectors_of(learner)
-        vectors.write(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            vectors.write(path)
+        except OSError as error:
+            raise UserError(f"--vectors {path}: cannot be written ({error.strerror or error})") from None
         print(f"{path}: {len(vectors.words):,} vectors of {vectors.matrix.shape[1]} dimensions")
         return 0
 

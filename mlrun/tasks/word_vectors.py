@@ -13,7 +13,7 @@ from mlrun.data.module import DataModule
 from mlrun.data.preprocess.tokenizer import SPECIAL
 from mlrun.data.preprocess.words import Corpus, WordPreprocessor
 from mlrun.data.word_vectors import WordVectors
-from mlrun.errors import ConfigError
+from mlrun.errors import ConfigError, DataError
 from mlrun.networks.text.word_vectors import WordTables
 from mlrun.tasks.task import Outputs, Task
 
@@ -37,9 +37,14 @@ class WordVectorTask(Task):
         self._corpora: dict[str, tuple[DataModule, Corpus]] = {}
 
     def corpus(self, data: DataModule, part: str) -> Corpus:
-        """The words of a part, read once."""
+        """The words of a part, read once. Raises DataError if no training text has two words of the vocabulary."""
         if part not in self._corpora or self._corpora[part][0] is not data:
-            self._corpora[part] = data, self.preprocessor.corpus(self.preprocessor.column(data.examples(part)))
+            found = self.preprocessor.corpus(self.preprocessor.column(data.examples(part)))
+            if part == "train" and not (found.texts[1:] == found.texts[:-1]).any():
+                raise DataError(
+                    f"{data.title}: no training text has two words of the vocabulary, and word vectors are learned from words that stand together"
+                )
+            self._corpora[part] = data, found
         return self._corpora[part][1]
 
     def word_vectors(self, preprocessor: WordPreprocessor) -> WordVectors:

@@ -111,6 +111,17 @@ def test_files_that_cannot_be_used_are_refused_with_the_place(tmp_path):
         made(path=str(tmp_path / "c"))
     with pytest.raises(DataError, match="absent"):
         made(path=str(tmp_path / "absent"))
+    packed = gzip.compress(b"eins\tone\n" * 50)
+    (tmp_path / "d.gz").write_bytes(packed[:12] + b"\xff\xff\xff" + packed[15:])
+    with pytest.raises(DataError, match="d.gz: cannot be read"):
+        made(path=str(tmp_path / "d.gz"))
+    for columns in ([0], ["a", "b"], [0, -1]):
+        with pytest.raises(DataError, match="give the numbers of the source and the target column"):
+            made(path=str(tmp_path / "a"), columns=columns)
+    (tmp_path / "e").write_text("eins\tone\nzwei\t\n" * 20)
+    assert made(path=str(tmp_path / "e"), split={"train": None}).summary == [
+        ("left out", "20 pairs with an empty side")
+    ]
     with pytest.raises(DataError, match="translation"):
         made(path=str(tmp_path / "c"), problem="classification")
 

@@ -85,6 +85,12 @@ def pairs(texts):
     return MaskedPairs(Documents.of(texts, tokenizer), tokenizer, 40, 64, shuffle=True, seed=1)
 
 
+def test_a_published_vocabulary_has_a_token_per_line(tmp_path):
+    tokens = [*SPECIAL, "\u2028", "\x85", "cat"]
+    (tmp_path / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    assert WordPiece.from_file(tmp_path / "vocab.txt").encode("cat").tolist() == [7]
+
+
 def test_masking_replaces_80_percent_and_keeps_10(pairs):
     tokenizer, counts = pairs.tokenizer, np.zeros(4)
     for batch in pairs:

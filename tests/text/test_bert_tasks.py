@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import csv
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from mlrun.cli import dispatch
 from mlrun.config.compose import compose
+from mlrun.data.datasets.squad import Squad
+from mlrun.data.datasets.tagged_text import Conll
+from mlrun.data.datasets.text_pairs import TextPairs
 from mlrun.data.examples import Examples
-from mlrun.data.features import Label, Span, Tags, Text
+from mlrun.data.features import Label, Labels, Span, Tags, Text, Value
+from mlrun.data.predictions import TagsPredictions
 from mlrun.data.preprocess.pieces import TextsPreprocessor, shortened
 from mlrun.data.preprocess.questions import QuestionPreprocessor
 from mlrun.data.preprocess.tags import TagPreprocessor
 from mlrun.data.preprocess.text import IGNORED
-from mlrun.errors import DataError
+from mlrun.errors import DataError, UserError
 from mlrun.evaluation.answers import exact, overlap
-from mlrun.evaluation.tagging import entities
+from mlrun.evaluation.tagging import TaggingEvaluator, entities
 from mlrun.experiment.run import run
 from mlrun.report import silent
 from tests.test_models import prepared
@@ -74,6 +79,28 @@ def test_a_table_of_pairs_has_classes_or_values(working):
     assert values.targets == ("value",)
 
 
+def test_numbers_of_pairs_are_no_texts(working):
+    def pairs(scores):
+        with open("scored.csv", "w", newline="") as file:
+            csv.writer(file).writerows([("first", "second", "score"), *(("a cat", "a dog", one) for one in scores)])
+        return TextPairs("scored.csv", "text_pairs", "text_pairs", 1)
+
+    data = pairs([at / 3 for at in range(30)])  # longer than the texts
+    data.prepare()
+    assert data.content.columns["text_pair"][0] == "a dog" and data.target == Value(column="score")
+    few = pairs([0.5, 1.5, 2.5, 1, 2])
+    few.follow({name: data.features[name] for name in data.inputs}, {"value": data.target})
+    few.split = {"test": None}
+    few.prepare()
+    assert few.targets == ("value",)  # and not a few classes
+    for scores, message in (
+        ([*range(30), "inf"], "'score' is not a number in row 31"),
+        ([f"{at},5" for at in range(30)], "30 different values in 30 rows, which are neither numbers nor classes"),
+    ):
+        with pytest.raises(DataError, match=message):
+            pairs(scores).prepare()
+
+
 # --- tags ----------------------------------------------------------------------------------------------------------
 
 
@@ -121,6 +148,8 @@ def test_scores_of_the_first_pieces_are_the_tags_of_words(tagger):
         ("I-PER I-PER B-PER", [("PER", 0, 2), ("PER", 2, 3)]),
         ("B-PER I-LOC I-LOC O I-ORG", [("PER", 0, 1), ("LOC", 1, 3), ("ORG", 4, 5)]),
         ("O O", []),
+        ("B-PER E-PER I-PER S-PER E-LOC O", [("PER", 0, 2), ("PER", 2, 3), ("PER", 3, 4), ("LOC", 4, 5)]),
+        ("B-PER I-PER L-PER U-PER U-PER", [("PER", 0, 3), ("PER", 3, 4), ("PER", 4, 5)]),
     ],
 )
 def test_entities_are_those_of_conlleval(tags, expected):
@@ -131,7 +160,7 @@ def test_entities_equal_seqevals_on_random_tags():
     seqeval = pytest.importorskip("seqeval.metrics.sequence_labeling", reason="needs seqeval")
     random = np.random.default_rng(0)
     for _ in range(300):
-        tags = random.choice(["O", "B-A", "I-A", "B-B", "I-B"], 12).tolist()
+        tags = random.choice(["O", "B-A", "I-A", "E-A", "S-A", "B-B", "I-B", "E-B"], 12).tolist()
         assert [(kind, first, end + 1) for kind, first, end in seqeval.get_entities(tags)] == entities(tags)
 
 
@@ -154,9 +183,55 @@ def test_conll_files_train_a_tagger_that_answers_in_the_terminal(working, capsys
     assert result.metrics["test/f1"] > 0.9
     assert dispatch(["predict", str(working / "run"), "--tag", "bob likes the cat"]) == 0
     assert capsys.readouterr().out == "bob/B-PER likes the cat\n"
-    (working / "people.txt").write_text("anna N B-PER\nsees\n")
-    with pytest.raises(DataError, match="people.txt, line 2: has 1 column"):
-        prepared("model=bert_tagger", "dataset=conll", "dataset.path=people.txt")
+    # other data lack the tags of some classes, or have one that the model does not know
+    (working / "few.txt").write_text("the D O\ncat N O\n\n" * 3)
+    assert dispatch(["evaluate", str(working / "run"), "dataset.path=few.txt"]) == 0
+    assert "test/accuracy" in capsys.readouterr().out
+    (working / "other.txt").write_text("the D O\noslo N B-LOC\n\n" * 3)
+    with pytest.raises(UserError, match="does not know the class B-LOC"):
+        dispatch(["evaluate", str(working / "run"), "dataset.path=other.txt"])
+
+
+def test_classes_of_other_data_are_those_of_the_model():
+    places = np.array([2, 0])  # of the classes b and a among a, c, b
+    tags = Tags(["b", "a"]).renumbered([np.array([0, 1, 1]), np.array([0])], places, 3)
+    assert [row.tolist() for row in tags] == [[2, 0, 0], [2]]
+    present = np.array([[True, False], [True, True]])
+    assert Labels(["b", "a"]).renumbered(present, places, 3).tolist() == [[False, False, True], [True, False, True]]
+
+
+def test_tags_of_a_single_class_are_entities():
+    evaluator, classes = TaggingEvaluator(), ["O", "B", "I"]
+    evaluator.begin(SimpleNamespace(data=SimpleNamespace(targets=("tags",))))
+    true, found = np.array([1, 2, 0, 1]), np.array([1, 2, 2, 1])
+    evaluator.update({}, {"tags": [true]}, TagsPredictions(classes, [list("abcd")], [found]))
+    assert evaluator.compute() == {"f1": 0.5, "precision": 0.5, "recall": 0.5, "accuracy": 0.75}
+
+
+def test_conll_files_of_strangers(working):
+    """A byte-order mark, old line ends, and lines whose tag is not where the others have it."""
+    sentences = "anna N B-PER\nsees V O\n\n" * 20
+    for content in (
+        f"\ufeff-DOCSTART- -X- O\n\n{sentences}".encode(),
+        sentences.replace("\n", "\r").encode(),
+        sentences.replace("\n", "\r\n").encode("utf-16"),
+        f"{sentences}bob N B-PER\nNew York N B-LOC\n".encode(),
+        f"{sentences}bob N B-PER\nsees V\n".encode(),
+        f"{sentences}bob N B-PER\nsees\n".encode(),
+    ):
+        (working / "odd.txt").write_bytes(content)
+        try:
+            said = str(sorted(set(Conll("tagging", "conll", 1, None, "odd.txt").read().columns["text"])))
+        except DataError as error:
+            said = str(error)
+        expected = {
+            b"\xff\xfe": "odd.txt: holds zero bytes: it is not a text, or it is in UTF-16",
+            b"-LOC\n": "line 62: has 4 columns, and the lines before have 3: 'New York N B-LOC'",
+            b"es V\n": "line 62: has 2 columns, and the lines before have 3: 'sees V'",
+            b"sees\n": "line 62: has 1 column, no word and tag: 'sees'",
+        }
+        found = [text for mark, text in expected.items() if content.startswith(mark) or content.endswith(mark)]
+        assert (found or ["['anna sees']"])[0] in said
 
 
 # --- questions -----------------------------------------------------------------------------------------------------
@@ -255,6 +330,36 @@ def test_questions_in_squads_format_train_a_reader(working, capsys):
     (working / "houses.json").write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
     with pytest.raises(DataError, match="has no '.*' at character 3"):
         prepared("model=bert_qa", "dataset=squad", "dataset.path=houses.json")
+
+
+def test_squad_files_of_strangers(working):
+    def read(*questions, encoding="utf-8", texts=40, context="bob has a house in lima \ud83d ."):
+        paragraphs = [{"context": context, "qas": list(questions)}] * texts
+        (working / "odd.json").write_bytes(json.dumps({"data": [{"paragraphs": paragraphs}]}).encode(encoding))
+        data = Squad("odd.json", "question_answering", "squad", 1)
+        data.prepare()
+        return data
+
+    lima = {"question": "where", "answers": [{"text": "lima", "answer_start": 19}]}
+    data = read(lima, {**lima, "question": "in which city"}, encoding="utf-8-sig")
+    assert data.examples("train")["context"][0] == "bob has a house in lima ? ."  # half a character
+    parts = [set((data.rows(part) // 2).tolist()) for part in ("train", "val", "test")]
+    assert not parts[0] & parts[1] and not parts[0] & parts[2] and not parts[1] & parts[2]  # by text, not by question
+    assert read({**lima, "answers": [{"text": "", "answer_start": 3}]}).examples("train")["answer"][0].tolist() == [
+        -1,
+        -1,
+    ]
+    for question, message in (
+        ({**lima, "answers": [{"text": "lima", "answer_start": "there"}]}, "is damaged .invalid literal .*'there'"),
+        ({**lima, "question": 7}, "is damaged .7 is not a text"),
+        ({"question": "where"}, "lacks 'answers'"),
+    ):
+        with pytest.raises(
+            DataError, match=rf"odd.json: is not in SQuAD's format: data\[0\].paragraphs\[0\] {message}"
+        ):
+            read(question)
+    with pytest.raises(DataError, match="questions are about 1 text, too few for 3 splits"):
+        read(*[lima] * 30, texts=1)
 
 
 # --- documentation -------------------------------------------------------------------------------------------------

@@ -54,6 +54,26 @@ def _accuracy():
 def test_a_prompt_ends_where_the_class_stands(learner):
     shots = [("first", "xxx")]
     assert learner.settings.prompt("a  b", shots) == "Text: first\nClass: xxx\n\nText: a b\nClass:"
+    assert learner.settings.prompt("b", [("a {label}", "xxx")]).startswith("Text: a {label}\nClass: xxx\n")
+
+
+def test_a_prompt_that_is_cut_is_told_once(learner, capsys):
+    learner.model.limit = 30
+    learner.probabilities(["x" * 40], 0, 0)
+    learner.probabilities(["x" * 40], 0, 0)
+    assert capsys.readouterr().err.count("a prompt has 57 tokens, and the model reads 30") == 1
+
+
+def test_a_stored_model_uses_the_examples_and_words_of_its_run(tmp_path, monkeypatch):
+    (tmp_path / "rows.csv").write_text("text,label\n" + "".join(f"text {at},{at % 2}\n" for at in range(40)))
+    monkeypatch.setattr("mlrun.estimators.prompting.open_causal_model", lambda *_: Echo())
+    cfg, data = prepared(
+        "model=prompting", "dataset=labelled_text", f"dataset.path={tmp_path / 'rows.csv'}", "model.prompting.weights=run", "seed=7",
+        "model.prompting.words={0: zero, 1: one}",
+    )  # fmt: skip
+    learner = PromptLearner.from_config(cfg, data)
+    stored = PromptLearner.load(tmp_path, learner.recipe)
+    assert stored.words == learner.words == ["zero", "one"] and stored.settings.seed == learner.settings.seed == 7
 
 
 def test_likelihoods_are_those_of_the_tokens_of_the_ending():

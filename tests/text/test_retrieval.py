@@ -6,12 +6,15 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from mlrun.cli import dispatch
 from mlrun.config.compose import compose
 from mlrun.data.datasets.retrieval import smart_records
+from mlrun.data.examples import Examples
 from mlrun.data.passages import Passages
-from mlrun.errors import ConfigError
+from mlrun.errors import ConfigError, DataError
+from mlrun.estimators.encoders import open_encoder
 from mlrun.estimators.retrievers import BM25, Dense, Fusion, singular
 from mlrun.evaluation.ranking import measures
 from mlrun.experiment.run import run
@@ -51,8 +54,8 @@ def test_bm25_follows_its_formula():
             weight = np.log(1 + (4 - holding + 0.5) / (holding + 0.5))
             counts = np.array([row.count(word) for row in words])
             expected += weight * counts / (counts + 1.2 * (0.5 + 0.5 * lengths / lengths.mean()))
-        np.testing.assert_allclose(scores[row], expected, rtol=1e-4)
-    assert not scores[2].any()
+        np.testing.assert_allclose(scores[row], np.where(expected > 0, expected, -np.inf), rtol=1e-4)
+    assert (scores[2] == -np.inf).all()  # nothing is found
     assert [singular(word) for word in ("queries", "matrices", "classes", "axis", "bus")] == [
         "query",
         "matrice",
@@ -71,7 +74,9 @@ def test_dense_is_the_cosine_and_fusion_adds_reciprocal_ranks():
     expected = [vectors[one] @ vectors["dog"] / (length * lengths[-1]) for one, length in zip(TEXTS, lengths)]
     np.testing.assert_allclose(dense.scores(["dog"])[0], expected, rtol=1e-5)
     places = [np.argsort(np.argsort(-one.scores(["dog"])[0], kind="stable")) for one in (words, dense)]
-    np.testing.assert_allclose(fusion.scores(["dog"])[0], sum(1 / (61 + place) for place in places), rtol=1e-5)
+    shares = [1 / (61 + place) for place in places]
+    shares[0][[0, 2]] = 0  # the texts without a dog, which words do not find
+    np.testing.assert_allclose(fusion.scores(["dog"])[0], sum(shares), rtol=1e-5)
 
 
 def test_passages_overlap():
@@ -108,7 +113,12 @@ def library(tmp_path_factory):
 def test_a_folder_of_texts_is_searched(library, capsys, monkeypatch):
     folder, metrics = library
     assert metrics["test/mrr_10"] == 1.0
-    assert dispatch(["predict", str(folder / "run"), "--ask", "what is subject7?", "--passages", "2"]) == 0
+    assert (
+        dispatch(
+            ["predict", str(folder / "run"), "--ask", "what is subject7, subject7 and subject3?", "--passages", "2"]
+        )
+        == 0
+    )
     said = capsys.readouterr().out
     assert said.startswith("1. 07.md") and "\n2. " in said and "subject7 is explained" in said
     import io
@@ -119,6 +129,67 @@ def test_a_folder_of_texts_is_searched(library, capsys, monkeypatch):
         "03.md",
         "04.md",
     ]
+
+
+def test_what_no_document_holds_is_not_found(library, capsys):
+    folder, _ = library
+    for question in ("zebra", "what is it?", ""):
+        assert dispatch(["predict", str(folder / "run"), "--ask", question]) == 0
+        assert capsys.readouterr().out == "(no document has a word of this question)\n"
+    learner = load_learner(folder / "run" / "model")
+    queries = np.array(["zebra", "subject7"], dtype=object)
+    nothing, one = learner.predict(Examples({"query": queries}, learner.inputs)).documents
+    assert len(nothing) == 0 and len(one) == 1  # not all the others in the order of the folder
+
+
+def test_folders_of_strangers(library, capsys):
+    folder, _ = library
+    odd = folder / "odd"
+    for name in ("empty.txt", "image.png", "directory.md/note.rst", "notes.md"):
+        (odd / name).parent.mkdir(parents=True, exist_ok=True)
+        (odd / name).write_bytes(
+            b"" if name == "empty.txt" else b"\xff\xd8" if name == "image.png" else b"About zebras"
+        )
+    for at in range(10):
+        (odd / f"{at}.md").write_text(f"\ufeffsubject{at}\n\nit is subject{at}\n", encoding="utf-8")
+    _, data = prepared("model=rag", "dataset=documents", "dataset.path=odd")
+    assert len(data.content) == 10 and data.content.columns["query"][0] == "subject0"
+    assert {one.name for one in data.documents} == {
+        "directory.md/note.rst",
+        "notes.md",
+        *(f"{at}.md" for at in range(10)),
+    }
+    # the relevant documents of other data are not those of the index
+    with pytest.raises(DataError, match="its 12 documents are not the 30 that this model has indexed"):
+        dispatch(["evaluate", str(folder / "run"), "dataset.path=odd"])
+    (odd / "0.md").write_bytes("subject0\nit is \xe9\n".encode("latin-1"))
+    with pytest.raises(DataError, match="0.md, line 2: is not UTF-8"):
+        prepared("model=rag", "dataset=documents", "dataset.path=odd")
+
+
+def test_published_encoders_are_complete(library):
+    from safetensors.torch import save_file
+
+    folder, _ = library
+    (folder / "published").mkdir()
+    names = (
+        "vocab_size",
+        "hidden_size",
+        "num_attention_heads",
+        "num_hidden_layers",
+        "intermediate_size",
+        "max_position_embeddings",
+    )
+    sizes = dict(zip(names, (6, 8, 2, 1, 16, 16)))
+    (folder / "published" / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ncat\n")
+    tensors = {
+        name: torch.zeros(8) for name in ("embeddings.LayerNorm.bias", "encoder.layer.0.attention.self.query.bias")
+    }
+    save_file(tensors, folder / "published" / "model.safetensors")
+    for config, message in (({}, "it lacks vocab_size"), (sizes, "its weights lack encoder.tokens.weight")):
+        (folder / "published" / "config.json").write_text(json.dumps({"model_type": "bert", **config}))
+        with pytest.raises(ConfigError, match=message):
+            open_encoder("published", "offline", False, "model.retriever.encoder")
 
 
 def test_dense_needs_an_encoder_and_stores_it(library):

@@ -90,6 +90,42 @@ def test_columns_and_mistakes(tmp_path):
         RtPolarity("classification", "rt_polarity", 1, data_dir=str(tmp_path)).prepare()
 
 
+def test_folders_of_strangers(tmp_path):
+    """Predefined parts, one with a class of its own; byte-order marks; an ellipsis of Windows; a file that is no text."""
+    for part, classes in (("train", "abc"), ("val", "ab"), ("test", "ab")):
+        for name in classes:
+            (tmp_path / "parts" / part / name).mkdir(parents=True)
+            for number in range(4):
+                (tmp_path / "parts" / part / name / f"{number}.txt").write_bytes(
+                    f"\ufeff{part} {name} {number % 3}".encode()
+                )
+    (tmp_path / "parts" / "test" / "a" / "0.txt").write_text("train a 0")
+    data = labelled(tmp_path / "parts")
+    parts = {part: {text.split()[0] for text in data.examples(part)["text"]} for part in ("train", "val", "test")}
+    assert parts == {"train": {"train"}, "val": {"val"}, "test": {"test", "train"}} and sum(data.sizes.values()) == 24
+    assert dict(data.summary) | {"target": ""} == {
+        "target": "", "left out": "c (4 texts): not in every part", "duplicates": "1 of the 8 test texts are also in train"
+    }  # fmt: skip
+    (tmp_path / "lines").mkdir()
+    for name in "ab":
+        (tmp_path / "lines" / f"{name}.txt").write_bytes(b"one\x85 or two\r\nthree\r\n" * 10)
+    assert len(labelled(tmp_path / "lines").content) == 40
+    (tmp_path / "lines" / "c.bin").write_bytes(bytes(range(256)))
+    with pytest.raises(DataError, match="c.bin: holds zero bytes"):
+        labelled(tmp_path / "lines")
+
+
+def test_texts_without_content(tmp_path):
+    (tmp_path / "t.csv").write_text("text,label\n" + "?,a\n,b\n" * 20)
+    data = labelled(tmp_path / "t.csv")
+    assert set(data.content.columns["text"]) == {"", "?"}
+    (tmp_path / "t.csv").write_text("text,label\n" + ",a\n,b\n" * 20)
+    with pytest.raises(DataError, match="empty vocabulary in the training texts"):
+        make_preprocessor(None, labelled(tmp_path / "t.csv"), estimator=True)
+    with pytest.raises(DataError, match="label_separator"):
+        labelled(tmp_path / "t.csv", label_separator="")
+
+
 def test_batches_hold_every_text_once_and_little_padding():
     data = LanguageId(
         "classification",

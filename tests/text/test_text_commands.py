@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import mlflow
 import pandas as pd
@@ -10,6 +11,7 @@ import pytest
 
 from mlrun.cli import dispatch
 from mlrun.config.compose import compose
+from mlrun.errors import DataError, UserError
 from mlrun.experiment.run import run
 from mlrun.report import silent
 from mlrun.tracking.store import tracking_uri
@@ -126,8 +128,29 @@ def test_samples_are_written_whenever_validation_improves(finished):
     assert f"epoch {result.best_epoch}, validation perplexity {kept:.3f}\n" in text
 
 
-def test_a_bad_length_is_refused(finished):
-    from mlrun.errors import UserError
+BAYES = ("model=multinomial_nb", "dataset=labelled_text", "dataset.path=reviews.csv", "dataset.encoding=latin-1")
 
+
+def test_the_file_of_the_training_is_read_as_in_training(finished, tmp_path, capsys):
+    """Column and encoding; words that would be missing values in a table of numbers; a text per line without a header."""
+    rows = "".join(f"{at},{('null', 'café')[at % 2]},{'ab'[at % 2]}\n" for at in range(40))
+    Path("reviews.csv").write_text(f"number,body,kind\n{rows}", encoding="latin-1")
+    result = finished(*BAYES)
+    assert dispatch(["predict", str(result.directory), "reviews.csv", "--output", str(tmp_path / "out.csv")]) == 0
+    assert pd.read_csv(tmp_path / "out.csv")["prediction"].tolist() == ["a", "b"] * 20
+    lines = "\n".join(json.dumps({"body": text}) for text in ("null", "half \ud83d", "NA"))
+    assert len(answers(result, lines, tmp_path, "rows.jsonl")) == 2
+    assert "line 2: a text with half a character" in capsys.readouterr().err
+    assert list(served(result).predict(pd.DataFrame({"body": pd.array(["null", None], dtype="string")}))) == ["a", "a"]
+    # other names of the columns, and rows of one class alone
+    (tmp_path / "few.csv").write_text("text,label\nnull,a\n")
+    capsys.readouterr()
+    assert dispatch(["evaluate", str(result.directory), f"dataset.path={tmp_path / 'few.csv'}"]) == 0
+    assert "test/accuracy" in capsys.readouterr().out
+    with pytest.raises(DataError, match="the first line, 'null', would be read as the name of the column of texts"):
+        answers(result, "null\nnull\n", tmp_path, "lines.txt")
+
+
+def test_a_bad_length_is_refused(finished):
     with pytest.raises(UserError, match="--length 0"):
         dispatch(["predict", str(finished(*NGRAM).directory), "--prompt", "A", "--length", "0"])

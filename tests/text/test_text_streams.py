@@ -178,6 +178,14 @@ def test_bad_files(tmp_path, content, message):
         data.random_windows(preprocessor)
 
 
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    (tmp_path / "t.txt").write_text("\ufeffabcdefghij", encoding="utf-8")
+    data, preprocessor = stream(tmp_path / "t.txt", split={"train": 8, "val": 1, "test": 1})
+    assert data.examples("train")["text"][0] == "abcdefgh" and data.sizes == {"train": 8, "val": 1, "test": 1}
+    with pytest.raises(DataError, match="the val split has 1 token, and at least 2 are needed"):
+        data.loader("val", preprocessor)
+
+
 def test_a_missing_file(tmp_path):
     with pytest.raises(DataError, match="cannot be read"):
         stream(tmp_path / "absent.txt")

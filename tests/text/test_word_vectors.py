@@ -303,6 +303,21 @@ def test_files_go_there_and_back(tmp_path):
     glove.write_text("array 1 2 3\ntensor 1 two 3\n")
     with pytest.raises(DataError, match="line 2: expected a word and 3 numbers"):
         read_vectors(glove)
+    glove.write_text("array 1 2 3\ntensor 1 nan 3\n")
+    with pytest.raises(DataError, match="line 2: expected a word and 3 numbers, all finite"):
+        read_vectors(glove)
+    glove.write_text("\ufeffarray 1 2 3\n", encoding="utf-8")
+    assert list(read_vectors(glove).words) == ["array"]
+    (tmp_path / "v.txt.gz").write_bytes((tmp_path / "v.txt.gz").read_bytes()[:30])
+    with pytest.raises(DataError, match="v.txt.gz: cannot be read"):
+        read_vectors(tmp_path / "v.txt.gz")
+
+
+@pytest.mark.parametrize("model", ["word2vec", "glove"])
+def test_texts_of_one_word_teach_nothing(model, tmp_path):
+    (tmp_path / "t.csv").write_text("text,label\n" + "cat,a\ndog,b\n" * 20)
+    with pytest.raises(DataError, match="no training text has two words"):
+        trained(tmp_path / "run", f"model={model}", "dataset=labelled_text", f"dataset.path={tmp_path / 't.csv'}")
 
 
 def test_analogies_are_answered_by_differences():
@@ -395,6 +410,9 @@ def test_questions_to_a_run(experiment, texts, capsys, workplace):
         (["--analogy", "red:green:cat"], "three words and a question mark"),
         (["--vectors", "v.bin"], "ending in .txt"),
         (["--neighbours", "red", "--count", "0"], "at least 1"),
+        (["--neighbours", " , "], "one or several words"),
+        (["--neighbours", "red", "--output", "v.txt/near.csv"], "--output v.txt/near.csv: cannot be written"),
+        (["--vectors", "v.txt/v.txt"], "--vectors v.txt/v.txt: cannot be written"),
     ):
         with pytest.raises(UserError, match=message):
             dispatch(["predict", run, *wrong])

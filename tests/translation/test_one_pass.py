@@ -81,7 +81,7 @@ def test_a_teacher_replaces_the_training_targets(tmp_path, monkeypatch):
     ]
     teacher = ["model=transformer", *few, *SMALL, "trainer.max_epochs=1", "trainer.threads=1"]
     run(compose(teacher), tmp_path / "teacher", teacher, report=silent)
-    cfg, data = prepared("model=nat", *few, "+dataset.teacher=teacher")
+    cfg, data = prepared("model=nat", *few, "dataset.teacher=teacher")
     before = {part: [row[0] for row in data.examples(part)["target"]] for part in ("train", "test")}
     distil(data, cfg)
     after = {part: [row[0] for row in data.examples(part)["target"]] for part in ("train", "test")}

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlrun.data.features import Label, Labels, Text
+from mlrun.data.datasets.text_pairs import learned_columns
+from mlrun.data.features import Feature, Label, Labels, Text
 from mlrun.data.module import Content, RowData
+from mlrun.data.preprocess.text import as_texts
 from mlrun.data.readers.columns import as_text
 from mlrun.data.readers.download import data_directory, fetch
 from mlrun.data.readers.table import check_path, read_table
+from mlrun.data.readers.texts import read_text
 from mlrun.errors import DataError
 
 if TYPE_CHECKING:
@@ -52,6 +56,23 @@ class TextData(RowData):
         if not isinstance(max_length, int) or max_length < 1:
             raise DataError(f"dataset.max_length={max_length}: give a whole number of at least 1")
         self.preprocessing |= {"tokenizer": tokenizer, "max_length": max_length, "features": features}
+        self._learned: dict[str, str] | None = None  # columns of the stored model that reads the texts, if there is one
+
+    def follow(self, inputs: Mapping[str, Feature], targets: Mapping[str, Feature]) -> None:
+        self._learned = learned_columns(inputs, targets)
+
+    @property
+    def summary(self) -> list[tuple[str, str]]:
+        """Of `RowData`, and how many texts of val and test are also in train."""
+        texts = self.content.columns["text"]
+        known = set(texts[self.rows("train")])
+        shares = [
+            (part, rows, sum(text in known for text in texts[rows]))
+            for part in ("val", "test")
+            if len(rows := self.rows(part))
+        ]
+        found = [f"{copies:,} of the {len(rows):,} {part} texts" for part, rows, copies in shares if copies]
+        return [*super().summary, *([("duplicates", f"{' and '.join(found)} are also in train")] if found else [])]
 
     @property
     def items_per_batch(self) -> int:
@@ -65,11 +86,17 @@ class TextData(RowData):
         return digest.hexdigest()
 
     def content_of(
-        self, texts: Sequence[str], classes: Sequence[Any], source: Any, target: str = "target", **options: Any
+        self,
+        texts: Sequence[str],
+        classes: Sequence[Any],
+        source: Any,
+        target: str = "target",
+        feature: Text | None = None,
+        **options: Any,
     ) -> Content:
-        """`Content` of texts with one class each. Raises DataError if all have the same class."""
+        """`Content` of texts with one class each. Raises DataError if a model is to learn from them and all have the same class."""
         labels, y = np.unique(np.asarray(classes), return_inverse=True)
-        if len(labels) < 2:
+        if len(labels) < 2 and self._learned is None:
             raise DataError(
                 f"{source}: all texts are of the class {labels[0] if len(labels) else '(none)'}: there is nothing to learn"
             )
@@ -77,15 +104,19 @@ class TextData(RowData):
         x[:] = texts
         label = Label(labels.tolist(), column=target)
         return Content(
-            {"text": x, "label": y.astype(np.int64)}, {"text": Text(), "label": label}, str(source), **options
+            {"text": x, "label": y.astype(np.int64)},
+            {"text": feature or Text(), "label": label},
+            str(source),
+            **options,
         )
 
 
 class LabelledText(TextData):
     """Labelled texts of the user, from a table (.csv, .tsv, .parquet) or a folder.
 
-    A folder holds `class/any.txt`, a text per file (with `train/class/…` and `test/class/…` the latter is the test part, as in IMDB), or a
-    file for each class with a text per line (`rt-polarity.pos`, `rt-polarity.neg`: the class is the suffix; `spam.txt`: the name).
+    A folder holds `class/any.txt`, a text per file, or a file for each class with a text per line (`rt-polarity.pos`, `rt-polarity.neg`: the
+    class is the suffix; `spam.txt`: the name). Folders `train`, `val` and `test` of that form are the parts, as in IMDB; a class that one of them
+    lacks is left out.
 
     Args:
         path: the table or folder.
@@ -113,6 +144,13 @@ class LabelledText(TextData):
         self.label_separator = label_separator
         self.path, self.text_column, self.class_column = path, text, target
         self.encoding, self.separator = encoding, separator
+        self._left_out: Counter[str] = Counter()  # class -> texts
+
+    @property
+    def summary(self) -> list[tuple[str, str]]:
+        """Of `RowData`, and the classes that one of the predefined parts lacks."""
+        left_out = ", ".join(f"{name} ({count:,} texts)" for name, count in sorted(self._left_out.items()))
+        return [*super().summary, *([("left out", f"{left_out}: not in every part")] if left_out else [])]
 
     def read(self) -> Content:
         if self.path is None:
@@ -124,26 +162,28 @@ class LabelledText(TextData):
     def _read_table(self, path: Path) -> Content:
         frame = read_table(path, self.encoding, self.separator, texts=True)
         text, target = self._columns(path, frame)
-        texts = [str(value) for value in as_text(frame[text]).fillna("")]
+        texts, feature = as_texts(frame[text]), Text(text, self.encoding, self.separator)
         if self.label_separator is not None:
-            return self._several(path, texts, [str(value) for value in as_text(frame[target]).fillna("")])
+            return self._several(path, texts, [str(value) for value in as_text(frame[target]).fillna("")], feature)
         classes = as_text(frame[target])
         missing = np.flatnonzero(classes.isna() | (classes == ""))
         if len(missing):
             raise DataError(
                 f"{path}: the class {target!r} is missing in {len(missing)} rows, the first is row {missing[0] + 1}"
             )
-        if classes.nunique() > max(2, len(classes) / 2):
+        if classes.nunique() > max(2, len(classes) / 2) and self._learned is None:
             raise DataError(
                 f"{path}: {target!r} has {classes.nunique()} different values in {len(classes)} rows, too many to be classes; set dataset.target"
             )
-        return self.content_of(texts, classes.astype(str).tolist(), path, target=target)
+        return self.content_of(texts, classes.astype(str).tolist(), path, target=target, feature=feature)
 
-    def _several(self, path: Path, texts: list[str], cells: list[str]) -> Content:
+    def _several(self, path: Path, texts: list[str], cells: list[str], feature: Text) -> Content:
         """Texts with any number of labels each."""
+        if not self.label_separator:
+            raise DataError('dataset.label_separator="": give what stands between the labels of a text, such as ";"')
         parts = [{part.strip() for part in cell.split(self.label_separator) if part.strip()} for cell in cells]
         classes = sorted(set().union(*parts))
-        if len(classes) < 2:
+        if len(classes) < 2 and self._learned is None:
             raise DataError(
                 f"{path}: found {len(classes)} label{'s' * (len(classes) != 1)} with dataset.label_separator={self.label_separator!r}; "
                 "at least two are needed"
@@ -151,7 +191,7 @@ class LabelledText(TextData):
         column = np.empty(len(texts), dtype=object)
         column[:] = texts
         present = np.array([[name in own for name in classes] for own in parts])
-        return Content({"text": column, "label": present}, {"text": Text(), "label": Labels(classes)}, str(path))
+        return Content({"text": column, "label": present}, {"text": feature, "label": Labels(classes)}, str(path))
 
     def _columns(self, path: Path, frame: pd.DataFrame) -> tuple[str, str]:
         names = [str(name) for name in frame.columns]
@@ -162,7 +202,9 @@ class LabelledText(TextData):
             raise DataError(
                 f"{path}: has only the column {names[0]!r}; a column of texts and a column of classes are needed"
             )
-        text, target = self.text_column, self.class_column
+        learned = {one: name for one, name in (self._learned or {}).items() if name in names}
+        text = self.text_column or learned.get("text")
+        target = self.class_column or learned.get("target")
         if text is None:
             known = [name for name in names if name.lower() in TEXT_NAMES and name != target]
             lengths = {name: as_text(frame[name]).fillna("").str.len().mean() for name in names if name != target}
@@ -176,23 +218,27 @@ class LabelledText(TextData):
         parts = [folder for part in ("train", "val", "test") if (folder := path / part).is_dir()]
         if parts and parts[0].name != "train":
             raise DataError(f"{path}: has {parts[0].name}, but no train")
-        found = [self._read_classes(folder) for folder in parts or [path]]
-        common = set.intersection(*(set(by_class) for by_class in found))  # IMDB's train/unsup is not a class
-        testing = [part.name == "test" for part in parts] or [False]
+        found = {folder.name: self._read_classes(folder) for folder in parts} or {"train": self._read_classes(path)}
+        common = set.intersection(*(set(by_class) for by_class in found.values()))  # IMDB's train/unsup is not a class
         texts: list[str] = []
         classes: list[str] = []
-        test_rows: int | None = None
-        for is_test, by_class in sorted(zip(testing, found), key=lambda pair: pair[0]):
-            if is_test:
-                test_rows = len(texts)
-            for name in sorted(common):
-                texts += by_class[name]
-                classes += [name] * len(by_class[name])
+        starts: dict[str, int] = {}
+        self._left_out.clear()
+        for part, by_class in found.items():
+            starts[part] = len(texts)
+            for name, own in sorted(by_class.items()):
+                if name in common:
+                    texts += own
+                    classes += [name] * len(own)
+                else:
+                    self._left_out[name] += len(own)
         if len(common) < 2:
             raise DataError(
                 f"{path}: needs a folder or a file of texts for each of at least two classes, found {', '.join(sorted(common)) or 'none'}"
             )
-        return self.content_of(texts, classes, path, test_rows=test_rows)
+        if "val" in starts:
+            return self.content_of(texts, classes, path, sources=_sources(starts, len(texts)))
+        return self.content_of(texts, classes, path, test_rows=starts.get("test"))
 
     def _read_classes(self, folder: Path) -> dict[str, list[str]]:
         """Class -> texts."""
@@ -206,15 +252,22 @@ class LabelledText(TextData):
             file.suffix[1:] if len({file.stem for file in files}) == 1 and len(files) > 1 else file.stem: file
             for file in files
         }
-        return {name: [line for line in self._read(file).splitlines() if line.strip()] for name, file in named.items()}
+        return {name: [line for line in self._lines(file) if line.strip()] for name, file in named.items()}
 
     def _read(self, file: Path) -> str:
-        try:
-            return file.read_text(encoding=self.encoding)
-        except UnicodeDecodeError:
-            return file.read_text(encoding="latin-1")  # the film reviews of 2005
-        except OSError as error:
-            raise DataError(f"{file}: cannot be read ({error.strerror or error})") from None
+        return read_text(file, self.encoding, "latin-1")  # the film reviews of 2005
+
+    def _lines(self, file: Path) -> list[str]:
+        return (
+            self._read(file).removesuffix("\n").split("\n")
+        )  # not splitlines(), which also divides at an ellipsis of Windows
+
+
+def _sources(starts: Mapping[str, int], end: int) -> list[tuple[int, int, tuple[str, ...]]]:
+    """`Content.sources` of predefined parts, from the first row of each; parts that are absent are drawn from train."""
+    drawn = ("train", "train_dev", *(part for part in ("val", "test") if part not in starts))
+    ends = [*list(starts.values())[1:], end]
+    return [(first, last, drawn if part == "train" else (part,)) for (part, first), last in zip(starts.items(), ends)]
 
 
 class RtPolarity(LabelledText):
@@ -244,7 +297,7 @@ class RtPolarity(LabelledText):
                 f"{self.name}: put rt_polarity.csv (columns text and label) or rt-polarity.pos and rt-polarity.neg in {folder}, or set "
                 f"data_dir or MLRUN_DATA_DIR to the folder that holds rt_polarity/"
             )
-        texts = {sign: self._read(originals / f"rt-polarity.{sign}").splitlines() for sign in ("pos", "neg")}
+        texts = {sign: self._lines(originals / f"rt-polarity.{sign}") for sign in ("pos", "neg")}
         classes = ["positive"] * len(texts["pos"]) + ["negative"] * len(texts["neg"])
         return self.content_of(texts["pos"] + texts["neg"], classes, originals)
 

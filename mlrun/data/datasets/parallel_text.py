@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,19 @@ class ParallelText(Pairs):
         super().__init__(problem, name, seed, **options)
         self.paths = {"train": path, "val": val_path, "test": test_path}
         self.languages, self.column_numbers = languages, list(columns)
+        self._left_out = 0  # pairs with an empty side
+        if len(self.column_numbers) != 2 or not all(type(one) is int and one >= 0 for one in self.column_numbers):
+            raise DataError(
+                f"dataset.columns={self.column_numbers}: give the numbers of the source and the target column, from 0: [0,1]"
+            )
         if isinstance(path, str):
             self.title = path
+
+    @property
+    def summary(self) -> list[tuple[str, str]]:
+        """Of `Pairs`, and how many pairs were left out."""
+        left_out = [("left out", f"{self._left_out:,} pairs with an empty side")] if self._left_out else []
+        return [*super().summary, *left_out]
 
     def read(self) -> PairContent:
         paths = {part: path for part, path in self.paths.items() if path is not None}
@@ -79,6 +91,7 @@ class ParallelText(Pairs):
         parts = {}
         for part, sides in pairs.items():
             kept = [(x.strip(), y.strip()) for x, y in zip(*sides) if x.strip() and y.strip()]
+            self._left_out += len(sides[0]) - len(kept)
             parts[part] = (len(sources), len(sources) + len(kept))
             sources += [x for x, _ in kept]
             targets += [y for _, y in kept]
@@ -221,7 +234,13 @@ def lines_of(path: Path) -> list[str]:
                 content = archive.read(names[0])
         else:
             content = path.read_bytes()
-    except (OSError, zipfile.BadZipFile, EOFError) as error:
+    except (
+        OSError,
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        RuntimeError,
+    ) as error:  # RuntimeError: a password is needed
         raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     # not splitlines(): a sentence may hold U+2028
     return _decoded(content, path).replace("\r\n", "\n").removesuffix("\n").split("\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from mlrun.data.features import Feature, Relevant, Text
 from mlrun.data.module import Content, RowData
 from mlrun.data.readers.docstrings import Docstring
 from mlrun.data.readers.download import data_directory
+from mlrun.data.readers.texts import read_text
 from mlrun.errors import DataError
 
 PROBLEM = "retrieval"
@@ -163,7 +165,7 @@ class DocstringSearch(DocstringRows):
 
 
 class DocumentFolder(RowData):
-    """The texts of a folder: a document per file (.txt, .md, .rst), whose query is its first line.
+    """The texts of a folder: a document per file (.txt, .md, .rst), whose query is its first line. A file of one line is a document without a query.
 
     Args:
         path: the folder; files in folders below it count.
@@ -181,18 +183,19 @@ class DocumentFolder(RowData):
             raise DataError("no documents given: set dataset.path=FOLDER")
         folder = Path(str(self.path)).expanduser()
         self.title = str(folder)
-        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+        found = folder.rglob("*") if folder.is_dir() else ()
+        files = sorted(path for path in found if path.suffix.lower() in SUFFIXES and path.is_file())
+        self.documents = []
         queries, relevant = [], []
         for file in files:
-            try:
-                text = file.read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise DataError(f"{file}: cannot be read ({error})") from None
-            head, _, rest = text.strip().partition("\n")
+            head, _, rest = read_text(file).strip().partition("\n")
+            name = os.fsencode(file.relative_to(folder)).decode("utf-8", "replace")
             if rest.strip():
                 queries.append(head.strip("#=- ") or file.stem)
                 relevant.append([len(self.documents)])
-                self.documents.append(Document(str(file.relative_to(folder)), rest.strip()))
-        if not self.documents:
+                self.documents.append(Document(name, rest.strip()))
+            elif head:
+                self.documents.append(Document(name, head))
+        if not queries:
             raise DataError(f"{folder}: has no texts of two lines or more ({', '.join(SUFFIXES)})")
         return retrieval_content(queries, relevant, self.documents, folder)

@@ -13,6 +13,7 @@ from mlrun.data.features import Tags, Text
 from mlrun.data.module import Content, RowData
 from mlrun.data.preprocess.tags import OUTSIDE
 from mlrun.data.readers.download import data_directory
+from mlrun.data.readers.texts import read_text
 from mlrun.errors import DataError
 
 Sentence = tuple[list[str], list[str]]  # words, tags
@@ -90,7 +91,9 @@ class Conll(RowData):
         words: list[str] = []
         tags: list[str] = []
         word, tag = self.columns
-        for number, line in enumerate(_text(path, self.encoding).split("\n"), 1):
+        width = 0  # columns of the first word; a line of another width lacks a tag, or a blank is part of its word
+        fallback = "latin-1" if self.encoding is None else None  # the shared task of 2002
+        for number, line in enumerate(read_text(path, self.encoding, fallback).split("\n"), 1):
             cells = line.split()
             if not cells or cells[0] == "-DOCSTART-":
                 yield words, tags
@@ -100,21 +103,11 @@ class Conll(RowData):
                 raise DataError(
                     f"{path}, line {number}: has {len(cells)} column{'s' * (len(cells) != 1)}, no word and tag: {line.strip()[:60]!r}"
                 )
+            width = width or len(cells)
+            if len(cells) != width:
+                raise DataError(
+                    f"{path}, line {number}: has {len(cells)} columns, and the lines before have {width}: {line.strip()[:60]!r}"
+                )
             words.append(cells[word])
             tags.append(cells[tag])
         yield words, tags
-
-
-def _text(path: Path, encoding: str | None) -> str:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    try:
-        return content.decode(encoding or "utf-8")
-    except UnicodeDecodeError as error:
-        if encoding is not None:
-            raise DataError(f"{path}: is not in {encoding} ({error.reason}); set dataset.encoding") from None
-        return content.decode("latin-1")  # the shared task of 2002
-    except LookupError:
-        raise DataError(f"dataset.encoding={encoding}: there is no such encoding") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import mmap
+from codecs import BOM_UTF8
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -79,12 +80,13 @@ class TextStream(DataModule):
         unknown = [key for key in self.split if key not in (*PARTS, "seed", "stratify")]
         if unknown:
             raise DataError(f"dataset.split.{unknown[0]}: the parts of a text are {', '.join(PARTS)}, in this order")
-        sizes = part_sizes(self.split, len(buffer), self.title)
-        ends = [character_boundary(buffer, int(end)) for end in np.cumsum([sizes[part] for part in PARTS])]
+        first = len(BOM_UTF8) if buffer[: len(BOM_UTF8)] == BOM_UTF8 else 0
+        sizes = part_sizes(self.split, len(buffer) - first, self.title)
+        ends = [character_boundary(buffer, first + int(end)) for end in np.cumsum([sizes[part] for part in PARTS])]
         identity = self.identity()
         self._pieces = {
             part: TextPieces(buffer, start, end, self.title, identity)
-            for part, start, end in zip(PARTS, [0, *ends], ends)
+            for part, start, end in zip(PARTS, [first, *ends], ends)
         }
 
     def pieces(self, part: str) -> TextPieces:
@@ -104,11 +106,16 @@ class TextStream(DataModule):
         return {part: self.pieces(part).end - self.pieces(part).start for part in PARTS}
 
     def stream(self, part: str, preprocessor: StreamPreprocessor) -> TokenStream:
-        """The tokens of a part."""
+        """The tokens of a part. Raises DataError if there is a single one, which leaves nothing to predict."""
         cached = self._streams.get(part)
         if cached is not None and cached[0] is preprocessor:
             return cached[1]
         stream = preprocessor.stream(self.pieces(part))
+        if part != "train" and self.sizes[part] and len(stream.tokens) < 2:
+            raise DataError(
+                f"{self.title}: the {part} split has {len(stream.tokens)} token{'s' * (len(stream.tokens) != 1)}, and at least 2 are needed; "
+                f"enlarge dataset.split.{part}"
+            )
         self._streams[part] = preprocessor, stream
         return stream
 

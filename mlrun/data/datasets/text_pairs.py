@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from mlrun.data.features import Feature, Label, Text, Value
 from mlrun.data.module import Content, RowData
+from mlrun.data.preprocess.text import as_texts
 from mlrun.data.readers.columns import as_text
 from mlrun.data.readers.download import data_directory
 from mlrun.data.readers.table import check_path, read_table
@@ -25,6 +27,13 @@ def texts_column(texts: Any) -> np.ndarray:
     column = np.empty(len(texts), dtype=object)
     column[:] = list(texts)
     return column
+
+
+def learned_columns(inputs: Mapping[str, Feature], targets: Mapping[str, Feature]) -> dict[str, str]:
+    """Name of an input, or "target" -> table column in which a stored model found it; without those that it does not record."""
+    texts = {name: one.column for name, one in inputs.items() if isinstance(one, Text) and one.column}
+    target = next(iter(targets.values()), None)
+    return {**texts, "target": target.column} if isinstance(target, (Label, Value)) else texts
 
 
 def check_problem(problem: str, name: str, expected: str) -> None:
@@ -49,8 +58,23 @@ class PairData(RowData):
         if target_kind not in ("auto", "label", "value"):
             raise DataError(f"dataset.target_kind={target_kind}: choose one of auto, label, value")
         self.target_kind = target_kind
+        self._is_learned = False  # whether the pairs are for a stored model
 
-    def content_of(self, first: Any, second: Any, target: pd.Series, source: Any, **options: Any) -> Content:
+    def follow(self, inputs: Mapping[str, Feature], targets: Mapping[str, Feature]) -> None:
+        learned = next(iter(targets.values()), None)
+        if isinstance(learned, (Label, Value)):
+            self.target_kind = "value" if isinstance(learned, Value) else "label"
+            self._is_learned = True
+
+    def content_of(
+        self,
+        first: Any,
+        second: Any,
+        target: pd.Series,
+        source: Any,
+        features: tuple[Text, Text] | None = None,
+        **options: Any,
+    ) -> Content:
         """`Content` of pairs with one target each. Raises DataError for a target that is missing, or not a number where values are asked for."""
         import pandas as pd
 
@@ -65,18 +89,24 @@ class PairData(RowData):
         )
         feature: Feature
         if are_values:
-            if numbers.isna().any():
-                row = int(np.flatnonzero(numbers.isna())[0])
+            odd = ~np.isfinite(numbers.to_numpy(dtype=np.float64))
+            if odd.any():
+                row = int(np.flatnonzero(odd)[0])
                 raise DataError(f"{source}: {target.name!r} is not a number in row {row + 1}: {target.iloc[row]!r}")
             name, feature, column = "value", Value(column=str(target.name)), numbers.to_numpy(dtype=np.float64)
         else:
             labels, column = np.unique(as_text(target).astype(str), return_inverse=True)
-            if len(labels) < 2:
+            if len(labels) < 2 and not self._is_learned:
                 raise DataError(f"{source}: all rows are of the class {labels[0]}: there is nothing to learn")
+            if self.target_kind == "auto" and len(labels) > max(2, len(column) / 2):
+                raise DataError(
+                    f"{source}: {target.name!r} has {len(labels)} different values in {len(column)} rows, which are neither numbers nor classes; "
+                    "set dataset.target, or dataset.target_kind=label"
+                )
             name, feature = "label", Label(labels.tolist(), column=str(target.name))
         return Content(
             {"text": texts_column(first), "text_pair": texts_column(second), name: column},
-            {"text": Text(), "text_pair": Text(), name: feature},
+            {**dict(zip(("text", "text_pair"), features or (Text(), Text()))), name: feature},
             str(source),
             (name,),
             **options,
@@ -89,7 +119,7 @@ class TextPairs(PairData):
     Args:
         path: the table.
         problem, name, seed, options: see `PairData`.
-        text, text_pair: columns of the texts; None: the two with the longest texts, in their order.
+        text, text_pair: columns of the texts; None: the two with the longest texts that are not numbers, in their order.
         target: column of the class or value; None: the last of the others.
         encoding, separator: format of the text file.
     """
@@ -110,6 +140,11 @@ class TextPairs(PairData):
         super().__init__(problem, name, seed, **options)
         self.path, self.encoding, self.separator = path, encoding, separator
         self.wanted = {"text": text, "text_pair": text_pair, "target": target}
+        self._learned: dict[str, str] = {}  # columns of a stored model
+
+    def follow(self, inputs: Mapping[str, Feature], targets: Mapping[str, Feature]) -> None:
+        super().follow(inputs, targets)
+        self._learned = learned_columns(inputs, targets)
 
     def read(self) -> Content:
         if self.path is None:
@@ -118,25 +153,34 @@ class TextPairs(PairData):
         self.title = str(path)
         frame = read_table(path, self.encoding, self.separator, texts=True)
         first, second, target = self._columns(path, frame)
-        one, other = (as_text(frame[name]).fillna("") for name in (first, second))
-        return self.content_of(one, other, frame[target], path)
+        one, other = (as_texts(frame[name]) for name in (first, second))
+        features = (
+            Text(first, self.encoding, self.separator),
+            Text(second, self.encoding, self.separator),
+        )
+        return self.content_of(one, other, frame[target], path, features)
 
     def _columns(self, path: Path, frame: pd.DataFrame) -> tuple[str, str, str]:
+        import pandas as pd
+
         names = [str(name) for name in frame.columns]
         for option, name in self.wanted.items():
             if name is not None and name not in names:
                 raise DataError(f"{path}: no column {name!r} (dataset.{option}); columns: {', '.join(names)}")
+        learned = {one: name for one, name in self._learned.items() if name in names}
+        wanted = {one: name or learned.get(one) for one, name in self.wanted.items()}
         if len(names) < 3:
             raise DataError(
                 f"{path}: has the columns {', '.join(names)}; two columns of texts and one with the target are needed"
             )
         lengths = {name: as_text(frame[name]).fillna("").str.len().mean() for name in names}
-        taken = [name for name in self.wanted.values() if name is not None]
-        longest = sorted((name for name in names if name not in taken), key=lambda name: -lengths[name])
-        free = iter(sorted(longest[: sum(self.wanted[one] is None for one in ("text", "text_pair"))], key=names.index))
-        first, second = (self.wanted[one] or next(free) for one in ("text", "text_pair"))
+        taken = [name for name in wanted.values() if name is not None]
+        numeric = {name for name in names if pd.to_numeric(frame[name], errors="coerce").notna().all()}
+        longest = sorted((one for one in names if one not in taken), key=lambda one: (one in numeric, -lengths[one]))
+        free = iter(sorted(longest[: sum(wanted[one] is None for one in ("text", "text_pair"))], key=names.index))
+        first, second = (wanted[one] or next(free) for one in ("text", "text_pair"))
         others = [name for name in names if name not in (first, second)]
-        return first, second, self.wanted["target"] or others[-1]
+        return first, second, wanted["target"] or others[-1]
 
 
 class Sick(PairData):

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from mlrun.data.datasets.image_data import ImageData, labelled_images
+from mlrun.data.digest import add_to_digest
 from mlrun.data.examples import Examples
 from mlrun.data.features import Feature, Image, Label
-from mlrun.data.module import DataModule, RowData, add_to_digest
+from mlrun.data.module import DataModule, RowData
 from mlrun.data.preprocess.encoder import ImageEncoder
 from mlrun.data.readers.images import read_folder
 from mlrun.data.splits import PARTS, part_sizes, split_rows

@@ -33,7 +33,9 @@ def as_texts(rows: Any) -> list[str]:
             raise DataError(f"expected one column of texts, got {rows.shape[1]}: {', '.join(map(str, rows.columns))}")
         rows = rows.iloc[:, 0]
     values = np.asarray(rows, dtype=object).reshape(-1)
-    return ["" if value is None or value != value else str(value) for value in values]
+    return [
+        "" if value is None or type(value).__name__ == "NAType" or value != value else str(value) for value in values
+    ]
 
 
 class TextEncoder(Encoder):

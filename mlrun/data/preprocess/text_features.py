@@ -55,7 +55,10 @@ class TextFeatures(TransformerMixin, BaseEstimator):
             self.vectorizer_ = TfidfVectorizer(sublinear_tf=True, **settings)
         else:
             self.vectorizer_ = CountVectorizer(binary=self.weighting == "binary", **settings)
-        self.vectorizer_.fit(as_texts(x))
+        try:
+            self.vectorizer_.fit(as_texts(x))
+        except ValueError as error:  # "empty vocabulary", "no terms remain", or an n-gram of length 0
+            raise DataError(f"dataset.features: {str(error).partition(';')[0]} in the training texts") from None
         return self
 
     def transform(self, x: Any) -> Any:

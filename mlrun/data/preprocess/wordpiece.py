@@ -67,7 +67,8 @@ class WordPiece:
     def from_file(cls, path: Path, lowercase: bool = True) -> WordPiece:
         """The vocabulary of a published model, `vocab.txt`, one token per line. Raises DataError."""
         try:
-            return cls(path.read_text(encoding="utf-8").splitlines(), lowercase)
+            # not splitlines(): a token can be a line separator of Unicode, and all ids after it would be wrong
+            return cls(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"), lowercase)
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{path}: cannot be read as a vocabulary ({error})") from None
 

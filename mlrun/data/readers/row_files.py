@@ -11,6 +11,7 @@ import io
 import json
 import re
 import sys
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -28,6 +29,8 @@ from mlrun.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
+# texts of missing values in columns of numbers, dates and categories
+NOTHING = [*MISSING, "", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "n/a", "<NA>", "-nan", "#N/A"]
 BLOCK = 2 * 2**20  # bytes of a text file that are read at once
 ROWS, VALUES = 32768, 2**21  # rows of a Parquet file, and values in them, at most
 LARGEST = float(np.finfo(np.float32).max)
@@ -59,6 +62,13 @@ def _needed(source: str, names: list[str], fields: Fields) -> Fields:
     """The columns to read. Raises DataError for absent and duplicated ones."""
     if _is_single_text(fields):
         column = _text_column(names, fields)
+        unusual = column is not None and column != fields[0][0] and column.lower() not in TEXT_NAMES
+        if unusual and source.lower().endswith(
+            (".txt", ".txt.gz")
+        ):  # a text per line, the first of which would be lost
+            raise DataError(
+                f"{source}: the first line, {column[:40]!r}, would be read as the name of the column of texts; add the line {fields[0][0]} above it"
+            )
         if column is None:
             usual = [fields[0][0], *(name for name in TEXT_NAMES if name != fields[0][0])]
             raise DataError(f"{source}: no column of texts; name it {', '.join(usual[:-1])} or {usual[-1]}")
@@ -112,7 +122,7 @@ def _blocks(file: _Readable, source: str, quoted: bool) -> Iterator[bytes]:
     while True:
         try:
             read = file.read(BLOCK)
-        except (OSError, EOFError) as error:  # a truncated gzip file
+        except (OSError, EOFError, zlib.error) as error:  # a damaged or truncated gzip file
             raise DataError(f"{source}: cannot be read to its end ({error})") from None
         if not read:
             if rest:
@@ -194,9 +204,12 @@ def _csv_block(block: bytes, line: int, header: list[str], needed: Fields, separ
     if b'"' not in block and b"\r\r" not in block:  # a row is a line
         try:
             texts = {name: str for name, kind in needed if kind != NUMBER or name in written}
+            # "null" is a word where texts are read; pandas has a faster way for columns that are all alike
+            has_texts = any(kind == TEXT for _, kind in needed)
+            missing: Any = {name: [""] if kind == TEXT else NOTHING for name, kind in needed} if has_texts else MISSING
             frame = pd.read_csv(
-                io.BytesIO(block), sep=separator, encoding=reading.encoding, decimal=decimal, header=None, names=header, usecols=names, na_values=MISSING,
-                skipinitialspace=True, dtype=texts, low_memory=False, skip_blank_lines=False, index_col=False, on_bad_lines="error", engine="c",
+                io.BytesIO(block), sep=separator, encoding=reading.encoding, decimal=decimal, header=None, names=header, usecols=names,
+                na_values=missing, keep_default_na=not has_texts, skipinitialspace=True, dtype=texts, low_memory=False, skip_blank_lines=False, index_col=False, on_bad_lines="error", engine="c",
             )[names]  # fmt: skip
             # ten times as fast as bytes.count
             separators = np.count_nonzero(np.frombuffer(block, np.uint8) == ord(separator))
@@ -271,10 +284,8 @@ def _row_by_row(block: bytes, line: int, header: list[str], needed: Fields, sepa
     frame = pd.DataFrame(
         [[fields[index] for index in at] for fields in rows], columns=[name for name, _ in needed], dtype=object
     )
-    frame = frame.where(
-        ~frame.isin([*MISSING, "", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "n/a", "<NA>", "-nan", "#N/A"]),
-        np.nan,
-    )
+    for name, kind in needed:
+        frame[name] = frame[name].where(~frame[name].isin([""] if kind == TEXT else NOTHING), np.nan)
     frame, kept, wrong = _checked(frame, needed, reading.written)
     rejected += [Rejected(places[row][0], reason, places[row][1]) for row, reason in wrong.items()]
     return frame, np.array([places[row][0] for row in kept], dtype=np.int64), sorted(rejected)
@@ -391,6 +402,9 @@ def _json_by_line(block: bytes, line: int, needed: Fields, written: Mapping[str,
         if not isinstance(record, dict):
             rejected.append(Rejected(place, "not a JSON object", text))
             continue
+        if "\\u" in text and not _is_unicode(record):
+            rejected.append(Rejected(place, "a text with half a character (a lone surrogate)", text))
+            continue
         absent = [name for name, _ in needed if name not in record]
         if absent:
             rejected.append(Rejected(place, f"lacks {', '.join(absent[:5])}", text))
@@ -401,6 +415,15 @@ def _json_by_line(block: bytes, line: int, needed: Fields, written: Mapping[str,
     frame, kept, wrong = _checked(frame, needed, written)
     rejected += [Rejected(places[row][0], reason, places[row][1]) for row, reason in wrong.items()]
     return frame, np.array([places[row][0] for row in kept], dtype=np.int64), sorted(rejected)
+
+
+def _is_unicode(record: dict) -> bool:
+    """Whether the texts of a record can be written: JSON can hold half a character."""
+    try:
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _parquet(source: str, reading: Reading, fields: Fields, separator: str | None) -> Pieces:

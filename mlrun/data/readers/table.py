@@ -7,6 +7,7 @@ import csv
 import gzip
 import math
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -83,7 +84,7 @@ def read_table(
         )
     except UnicodeError:
         raise _encoding_error(path, encoding) from None
-    except (EOFError, gzip.BadGzipFile):
+    except (EOFError, gzip.BadGzipFile, zlib.error):
         raise DataError(f"{path}: damaged or truncated gzip file") from None
     except (pd.errors.ParserError, csv.Error) as error:
         _check_ragged(path, encoding, separator)

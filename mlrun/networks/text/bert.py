@@ -129,6 +129,8 @@ class Bert(nn.Module):
             elif not name.endswith("position_ids"):
                 found[renamed(name, _RENAMED)] = tensor
         for name, parts in stacked.items():
+            if len(parts) < 3:  # an incomplete checkpoint: the tensor counts as absent
+                continue
             found[name] = torch.cat([parts[projection] for projection in ("query", "key", "value")])
         return found
 
