@@ -131,6 +131,34 @@ def test_a_folder_for_each_class(folder):
     assert alone.sizes == {"train": 6, "val": 3, "test": 3}
 
 
+def test_every_folder_of_images_has_a_part_and_hidden_ones_have_none(folder, capsys):
+    for name in (".ipynb_checkpoints", "no_images"):
+        (folder / "train" / name).mkdir()
+    for name in (".ipynb_checkpoints/0.png", "cat/._1.png"):
+        Image.new("RGB", (4, 4)).save(folder / "train" / name)
+    Image.new("RGB", (4, 4), (200, 0, 0)).save(folder / "train" / "dog" / "9.ppm")
+    (folder / "test" / "bird").mkdir()
+    Image.new("RGB", (4, 4)).save(folder / "test" / "bird" / "0.png")
+    data = images(folder)
+    assert data.target.classes == ["bird", "cat", "dog"] and sum(data.sizes.values()) == 18
+    assert [text for name, text in data.summary if name == "note"] == [
+        "no images in the folders no_images",
+        "no images to learn from of bird",
+    ]
+    assert sum(images(folder / "train", classes=["cat", "dog"]).sizes.values()) == 13
+    (folder / "valid" / "cat").mkdir(parents=True)
+    Image.new("RGB", (4, 4)).save(folder / "valid" / "cat" / "0.png")
+    with pytest.raises(DataError, match="the images in valid would be in none of the parts"):
+        images(folder).prepare()
+
+
+def test_classes_that_are_numbers(tmp_path):
+    for at in range(30):
+        (tmp_path / str(at % 3)).mkdir(exist_ok=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / str(at % 3) / f"{at}.png")
+    assert images(tmp_path, classes=[2, "0"]).target.classes == ["0", "2"]
+
+
 def test_images_beyond_the_limit_are_read_from_the_disk(tmp_path):
     rng = np.random.default_rng(0)
     for name in ("cat", "dog"):

@@ -13,6 +13,7 @@ from mlrun.data.features import Boxes, Mask, Photo, Points
 from mlrun.data.preprocess.boxes import BoxesEncoder
 from mlrun.data.preprocess.masks import IGNORED
 from mlrun.data.preprocess.preprocessor import FeaturePreprocessor
+from mlrun.data.readers.objects import mirrored
 from mlrun.errors import ConfigError
 
 SIDE, ROWS = 40, 24
@@ -125,6 +126,11 @@ def test_left_and_right_are_exchanged_in_mirror_images():
     torch.testing.assert_close(found[:, 2, 0], SIDE - torch.tensor(points[:, 2, 0]))
     turned = augmented([Flip(1.0), Flip(1.0, vertical=True)], points, Points(NAMES, [1, 0, 2]))["points"] * SIDE
     torch.testing.assert_close(turned[:, 0, 0], SIDE - torch.tensor(points[:, 0, 0]))
+
+
+def test_names_of_left_and_right():
+    assert mirrored(["left_eye", "right_eye", "nose"]) == mirrored(["EyeLeft", "eyeRight", "bright spot"]) == [1, 0, 2]
+    assert mirrored(["nose", "mouth"]) is None
 
 
 def test_points_outside_are_not_visible():

@@ -56,11 +56,14 @@ def test_every_form_gives_the_same(table):
         ("a.json", '{"images": [], "annotations": [{"image_id": 1, "caption": "x"}]}', "annotations[0]: lacks a caption"),
         ("a.token", "images/0.png#0\ta cat\nwrong\n", "line 2: not of the form"),
         ("a.csv", "image,caption\n", "there are no captions in it"),
+        ("a.csv", "image,caption\nimages/0.png,a cat, asleep\n", "line 2: the header has 2 cells, this row 3"),
+        ("a.csv", "image,caption\nimages/0.png,un caf\udce9\n", "line 2: not UTF-8 text"),
+        ("a.json", '{"images": [{"id": 1, "file_name": "x"}], "annotations": [{"image_id": 1, "caption": null}]}', "annotations[0]: lacks a caption"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(table, name, text, message):
     path = table.parent / name
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(DataError) as error:
         read(path)
     assert message in str(error.value) and name in str(error.value)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mlrun.data.datasets.scene_data import SceneData
 from mlrun.data.features import Boxes, Photo
 from mlrun.data.module import Content
 from mlrun.data.readers.download import data_directory
-from mlrun.data.readers.images import ImageFiles
-from mlrun.data.readers.objects import Picture, class_names, objects_column
+from mlrun.data.readers.images import ImageFiles, check_file, image_size
+from mlrun.data.readers.objects import Picture, Size, class_names, objects_column, report
 from mlrun.data.splits import TRAIN_DEV
 from mlrun.errors import DataError
 
@@ -27,7 +30,7 @@ class AnnotatedImages(SceneData):
         collection: whether it is one of the public data sets.
         grey: one channel instead of three.
         classes: those to keep, in this order; null for all.
-        skip_invalid: leave out invalid annotations and list them; if false, they are listed in a DataError.
+        skip_invalid: leave out invalid annotations, and images that cannot be read, and list them; if false, they are listed in a DataError.
     """
 
     def __init__(
@@ -45,7 +48,10 @@ class AnnotatedImages(SceneData):
     ):
         super().__init__(problem, name, seed, **options)
         self.path = data_directory(data_dir) / path if collection else Path(path).expanduser()
-        self.grey, self.classes_kept, self.skip_invalid = grey, classes, skip_invalid
+        self.grey, self.skip_invalid = grey, skip_invalid
+        self.classes_kept = None if classes is None else [str(one) for one in classes]  # a class "1" is given as 1 too
+        if len(set(self.classes_kept or ())) < len(self.classes_kept or ()):
+            raise DataError(f"dataset.classes={self.classes_kept}: give each class once")
 
     def read(self) -> Content:
         if not self.path.exists():
@@ -56,9 +62,28 @@ class AnnotatedImages(SceneData):
     def read_annotations(self) -> Content:
         """Loads the data from `path`, which exists. Raises DataError."""
 
-    def photos(self, paths: Sequence[Path], **options: Any) -> tuple[ImageFiles, Photo]:
-        """The column of images and its feature."""
-        return ImageFiles(paths, self.grey), Photo(channels=1 if self.grey else 3)
+    def photos(
+        self, paths: Sequence[Path], sizes: Sequence[Size] | None = None
+    ) -> tuple[ImageFiles, Photo, np.ndarray]:
+        """The column of the images that can be read and have the size that their annotations are for, its feature, and (images,) which of the
+        paths they are. The others are reported as invalid.
+
+        Args:
+            paths: of the images.
+            sizes: (height, width) that the annotations of each image are for; None: not known.
+        """
+        with ThreadPoolExecutor() as pool:
+            read = list(pool.map(_looked_at, paths, sizes or [None] * len(paths)))
+        report([message for _, message in read if message], self.path, self.skip_invalid)
+        kept = np.flatnonzero([not message for _, message in read])
+        if not len(kept):
+            raise DataError(f"{self.path}: none of its {len(paths)} images can be used")
+        found = np.array([read[at][0] for at in kept], dtype=np.int64)
+        return (
+            ImageFiles([paths[int(at)] for at in kept], self.grey, found),
+            Photo(channels=1 if self.grey else 3),
+            kept,
+        )
 
     def boxes_content(self, parts: dict[str, list[Picture]]) -> Content:
         """Content of detection. parts: pictures of each part that the data define; {"": pictures} if they define none."""
@@ -66,25 +91,48 @@ class AnnotatedImages(SceneData):
         if not pictures:
             raise DataError(f"{self.path}: there are no annotated images in it")
         classes = class_names(pictures, self.classes_kept, self.path)
-        images, photo = self.photos([picture.path for picture in pictures])
+        images, photo, kept = self.photos(
+            [picture.path for picture in pictures], [picture.size for picture in pictures]
+        )
         return Content(
-            {"image": images, "objects": objects_column(pictures, classes)},
+            {"image": images, "objects": objects_column([pictures[at] for at in kept], classes)},
             {"image": photo, "objects": Boxes(classes)},
             str(self.path),
             ("objects",),
-            sources=sources_of({name: len(own) for name, own in parts.items()}),
-            names=[picture.path.name for picture in pictures],
+            sources=sources_of({name: len(own) for name, own in parts.items()}, kept),
+            names=[pictures[at].path.name for at in kept],
         )
 
 
-def sources_of(sizes: dict[str, int]) -> list[tuple[int, int, tuple[str, ...]]] | None:
+def sources_of(sizes: dict[str, int], kept: np.ndarray) -> list[tuple[int, int, tuple[str, ...]]] | None:
     """`sources` of `Content` from the sizes of the parts that data define, in order: val and test come from their own, or else from train. None
-    for a single source without a name."""
+    for a single source without a name.
+
+    Args:
+        sizes: part -> number of images.
+        kept: (images,) indices of those that can be used, ascending.
+    """
     if list(sizes) == [""]:
         return None
     absent = tuple(part for part in ("val", "test") if part not in sizes)
-    found, start = [], 0
-    for name, size in sizes.items():
-        found.append((start, start + size, ("train", TRAIN_DEV, *absent) if name == "train" else (name,)))
-        start += size
-    return found
+    ends = np.searchsorted(kept, np.cumsum(list(sizes.values()))).tolist()
+    return [
+        (start, end, ("train", TRAIN_DEV, *absent) if name == "train" else (name,))
+        for name, start, end in zip(sizes, [0, *ends], ends)
+    ]
+
+
+def _looked_at(path: Path, size: Size) -> tuple[tuple[int, int], str]:
+    """(height and width of an image file, why it cannot be used, else ""). size: that of its annotations, None if it is not known."""
+    message, _ = check_file(path)
+    if message:
+        return (0, 0), message
+    try:
+        found = image_size(path)
+    except DataError as error:
+        return (0, 0), str(error)
+    if size is not None and found != tuple(size):
+        return found, (
+            f"{path}: an image of {found[0]} x {found[1]}, but its annotations are for one of {size[0]:g} x {size[1]:g}"
+        )
+    return found, ""

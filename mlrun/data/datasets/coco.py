@@ -10,9 +10,8 @@ import numpy as np
 from mlrun.data.datasets.annotated import AnnotatedImages, sources_of
 from mlrun.data.features import Mask, Points
 from mlrun.data.module import Content
-from mlrun.data.readers.coco import CocoFile, mask_of, numbers, pictures_of, read_coco
-from mlrun.data.readers.images import image_size
-from mlrun.data.readers.objects import mirrored, report
+from mlrun.data.readers.coco import CocoFile, mask_of, numbers, pictures_of, read_coco, size_of
+from mlrun.data.readers.objects import mirrored, report, some_visible
 from mlrun.errors import DataError
 
 
@@ -62,14 +61,13 @@ class CocoImages(AnnotatedImages):
     def read_annotations(self) -> Content:
         files = self._files()
         problems: list[str] = []
-        if self.problem == "detection":
-            content = self.boxes_content({part: pictures_of(*one, problems) for part, one in files.items()})
-        elif self.problem == "segmentation":
-            content = self._masks(files, problems)
-        else:
-            content = self._points(files, problems)
+        if self.problem == "segmentation":
+            return self._masks(files, problems)
+        if self.problem == "landmarks":
+            return self._points(files, problems)
+        pictures = {part: pictures_of(*one, problems) for part, one in files.items()}
         report(problems, self.path, self.skip_invalid)
-        return content
+        return self.boxes_content(pictures)
 
     def _masks(self, files: dict[str, tuple[CocoFile, Path]], problems: list[str]) -> Content:
         names = sorted({name for coco, _ in files.values() for name in coco.categories.values()})
@@ -78,20 +76,26 @@ class CocoImages(AnnotatedImages):
         paths: list[Path] = []
         masks, sizes = [], {}
         for part, (coco, folder) in files.items():
+            before = len(paths)
             for identity, image in coco.images.items():
                 path = folder / image["file_name"]
-                size = (image["height"], image["width"]) if "height" in image and "width" in image else image_size(path)
+                try:
+                    size = size_of(image, path, coco.path)
+                except DataError as error:
+                    problems.append(str(error))
+                    continue
                 paths.append(path)
                 masks.append(mask_of(coco, identity, size, places, problems))
-            sizes[part] = len(coco.images)
-        column, photo = self.photos(paths)
+            sizes[part] = len(paths) - before
+        report(problems, self.path, self.skip_invalid)
+        column, photo, kept = self.photos(paths, [mask.shape for mask in masks])
         return Content(
-            {"image": column, "mask": masks},
+            {"image": column, "mask": [masks[at] for at in kept]},
             {"image": photo, "mask": Mask(classes)},
             str(self.path),
             ("mask",),
-            sources=sources_of(sizes),
-            names=[path.name for path in paths],
+            sources=sources_of(sizes, kept),
+            names=[paths[at].name for at in kept],
         )
 
     def _points(self, files: dict[str, tuple[CocoFile, Path]], problems: list[str]) -> Content:
@@ -117,12 +121,13 @@ class CocoImages(AnnotatedImages):
             sizes[part] = len(paths) - before
         if not paths:
             raise DataError(f"{self.path}: no image has exactly one object with keypoints")
-        column, photo = self.photos(paths)
+        report(problems, self.path, self.skip_invalid)
+        column, photo, kept = self.photos(paths)
         return Content(
-            {"image": column, "points": np.array(points, dtype=np.float32)},
+            {"image": column, "points": some_visible(np.array(points, dtype=np.float32)[kept], self.path)},
             {"image": photo, "points": Points(list(names), mirrored(names))},
             str(self.path),
             ("points",),
-            sources=sources_of(sizes),
-            names=[path.name for path in paths],
+            sources=sources_of(sizes, kept),
+            names=[paths[at].name for at in kept],
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import Any
 from mlrun.data.datasets.annotated import AnnotatedImages
 from mlrun.data.features import Caption
 from mlrun.data.module import Content
+from mlrun.data.readers.annotation_files import Table, read_lines, read_utf8
 from mlrun.data.readers.objects import report
 from mlrun.errors import DataError
 
@@ -68,13 +68,14 @@ class ImageCaptions(AnnotatedImages):
         report(problems, self.path, self.skip_invalid)
         if not captions:
             raise DataError(f"{self.path}: there are no captions in it")
-        column, photo = self.photos(list(captions))
+        paths = list(captions)
+        column, photo, kept = self.photos(paths)
         return Content(
-            {"image": column, "caption": list(captions.values())},
+            {"image": column, "caption": [captions[paths[at]] for at in kept]},
             {"image": photo, "caption": Caption()},
             str(self.path),
             ("caption",),
-            names=[path.name for path in captions],
+            names=[paths[at].name for at in kept],
         )
 
     def _lines(self, problems: list[str]) -> Iterator[Read]:
@@ -83,49 +84,39 @@ class ImageCaptions(AnnotatedImages):
             return self._coco(problems)
         if suffix in (".jsonl", ".ndjson"):
             return self._json_lines(problems)
-        with open(self.path, encoding="utf-8-sig", errors="replace") as file:
-            is_flickr = _FLICKR.match(file.readline().rstrip("\n")) is not None
-        return self._flickr(problems) if is_flickr else self._table()
+        is_flickr = _FLICKR.match(read_lines(self.path)[0]) is not None
+        return self._flickr(problems) if is_flickr else self._table(problems)
 
-    def _table(self) -> Iterator[Read]:
-        with open(self.path, newline="", encoding="utf-8-sig", errors="replace") as file:
-            rows = csv.DictReader(file)
-            head = list(rows.fieldnames or [])
-            for column in (self.image_column, self.caption_column):
-                if column not in head:
-                    raise DataError(
-                        f"{self.path}, line 1: has no column {column!r} (dataset.columns), only {', '.join(head) or 'none'}"
-                    )
-            for row in rows:
-                yield f"line {rows.line_num}", row[self.image_column] or "", row[self.caption_column] or ""
+    def _table(self, problems: list[str]) -> Iterator[Read]:
+        needed = (self.image_column, self.caption_column)
+        for place, row in Table(self.path, needed, "dataset.columns", problems):
+            yield place, row[self.image_column], row[self.caption_column]
 
     def _json_lines(self, problems: list[str]) -> Iterator[Read]:
-        with open(self.path, encoding="utf-8-sig", errors="replace") as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                try:
-                    entry = json.loads(line)
-                    image, given = entry[self.image_column], entry[self.caption_column]
-                except (ValueError, TypeError, KeyError):
-                    problems.append(
-                        f"line {number}: no object with {self.image_column!r} and {self.caption_column!r} (dataset.columns)"
-                    )
-                    continue
-                for caption in given if isinstance(given, list) and given else [given]:
-                    yield f"line {number}", str(image), caption if isinstance(caption, str) else ""
+        for number, line in enumerate(read_lines(self.path), 1):
+            if not line.strip():
+                continue
+            try:
+                entry = json.loads(line)
+                image, given = entry[self.image_column], entry[self.caption_column]
+            except (ValueError, TypeError, KeyError):
+                problems.append(
+                    f"line {number}: no object with {self.image_column!r} and {self.caption_column!r} (dataset.columns)"
+                )
+                continue
+            for caption in given if isinstance(given, list) and given else [given]:
+                yield f"line {number}", str(image), caption if isinstance(caption, str) else ""
 
     def _flickr(self, problems: list[str]) -> Iterator[Read]:
-        with open(self.path, encoding="utf-8-sig", errors="replace") as file:
-            for number, line in enumerate(file, 1):
-                if match := _FLICKR.match(line.rstrip("\n")):
-                    yield f"line {number}", match["image"], match["caption"]
-                elif line.strip():
-                    problems.append(f"line {number}: not of the form IMAGE#NUMBER<tab>CAPTION")
+        for number, line in enumerate(read_lines(self.path), 1):
+            if match := _FLICKR.match(line):
+                yield f"line {number}", match["image"], match["caption"]
+            elif line.strip():
+                problems.append(f"line {number}: not of the form IMAGE#NUMBER<tab>CAPTION")
 
     def _coco(self, problems: list[str]) -> Iterator[Read]:
         try:
-            content = json.loads(self.path.read_text(encoding="utf-8"))
+            content = json.loads(read_utf8(self.path))
             files = {entry["id"]: entry["file_name"] for entry in content["images"]}
             annotations = list(content["annotations"])
         except (ValueError, TypeError, KeyError) as error:
@@ -133,6 +124,9 @@ class ImageCaptions(AnnotatedImages):
         for number, entry in enumerate(annotations):
             place = f"annotations[{number}]"
             try:
-                yield place, files[entry["image_id"]], str(entry["caption"])
+                image, caption = files[entry["image_id"]], entry["caption"]
+                if not isinstance(image, str) or not isinstance(caption, str):
+                    raise TypeError
+                yield place, image, caption
             except (TypeError, KeyError):
                 problems.append(f"{place}: lacks a caption, or the image_id of an image in the file")

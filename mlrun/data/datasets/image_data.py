@@ -58,14 +58,15 @@ class ImageData(ArrayData):
     def _only_kept(self, content: Content) -> Content:
         label = content.features["label"]
         assert isinstance(label, Label) and self.kept is not None
-        unknown = [one for one in self.kept if one not in label.classes]
+        by_text = {str(one): place for place, one in enumerate(label.classes)}  # a folder "1" is given as 1 too
+        unknown = [one for one in self.kept if str(one) not in by_text]
         if unknown or len(set(self.kept)) < 2:
             known = ", ".join(map(str, label.classes))
             raise DataError(
                 f"dataset.classes={self.kept}: give at least two of the labels of {self.name}, which are {known}"
             )
         y = content.columns["label"]
-        places = sorted({label.classes.index(one) for one in self.kept})
+        places = sorted({by_text[str(one)] for one in self.kept})
         kept = np.isin(y, places)
         classes, names = ([values[place] for place in places] for values in (label.classes, label.names))
         return replace(

@@ -18,7 +18,8 @@ from mlrun.data.datasets.image_data import ImageData, labelled_images
 from mlrun.data.examples import Examples
 from mlrun.data.features import Label
 from mlrun.data.module import Content
-from mlrun.data.readers.images import DecodedFiles, check_file, decode, images_in
+from mlrun.data.readers.image_folders import part_folders
+from mlrun.data.readers.images import DecodedFiles, check_file, decode, images_in, is_hidden
 from mlrun.errors import DataError
 
 log = logging.getLogger("mlrun")
@@ -61,25 +62,34 @@ class ImageFolder(ImageData):
                 f"dataset.depth={depth}: give 1 for a folder per class, 2 for folders of such folders, and so on"
             )
         self.path, self.side, self.grey, self.skip_corrupt = Path(path).expanduser(), side, grey, skip_corrupt
-        self.depth, self._note = depth, ""
+        self.depth, self._notes = depth, list[str]()
 
     def read(self) -> Content:
         if not self.path.is_dir():
             raise DataError(f"dataset.path={self.path}: there is no such folder")
-        parts = [self.path / part for part in ("train", "val", "test") if (self.path / part).is_dir()]
-        if parts and parts[0].name != "train":
-            raise DataError(f"{self.path}: has {parts[0].name}, but no train")
+        parts = [self.path / part for part in part_folders(self.path)]
         roots = parts or [self.path]
-        folders = [(root, folder) for root in roots for folder in _folders(root, self.depth) if images_in(folder)]
+        named = [(root, folder) for root in roots for folder in _folders(root, self.depth)]
+        folders = [(root, folder) for root, folder in named if images_in(folder)]
         classes = sorted({folder.relative_to(root).as_posix() for root, folder in folders})
         if len(classes) < 2:
             raise DataError(
                 f"{self.path}: needs a folder of images for each of at least two classes, found {', '.join(classes) or 'none'}"
                 + (f" {self.depth} levels below it (dataset.depth)" if self.depth > 1 else "")
             )
-        self._note = self._nested(classes, folders)
         found = [
             [(file, place) for place, name in enumerate(classes) for file in images_in(root / name)] for root in roots
+        ]
+        empty = {folder.relative_to(root).as_posix() for root, folder in named} - set(classes)
+        unknown = set(range(len(classes))) - {place for _, place in found[0]}
+        self._notes = [
+            *self._nested(classes, folders),
+            *([f"no images in the folders {_some(sorted(empty))}"] if empty else []),
+            *(
+                [f"no images to learn from of {_some([classes[place] for place in sorted(unknown)])}"]
+                if unknown
+                else []
+            ),
         ]
         ends = np.cumsum([len(part) for part in found])
         files = [file for part in found for file, _ in part]
@@ -131,20 +141,19 @@ class ImageFolder(ImageData):
         self.prepare()
         return self._digest
 
-    def _nested(self, classes: list[str], folders: Sequence[tuple[Path, Path]]) -> str:
-        """Which folders are the classes, if they hold further folders of images, which may be what is meant; else empty."""
+    def _nested(self, classes: list[str], folders: Sequence[tuple[Path, Path]]) -> list[str]:
+        """A note on which folders are the classes, if they hold further folders of images, which may be what is meant."""
         deeper = sorted({one.name for _, folder in folders for one in _folders(folder, 1) if images_in(one)})
         if not deeper:
-            return ""
-        return (
+            return []
+        return [
             f"the classes are the folders {_some(classes)}, with the images of all folders in them; "
             f"for the folders {_some(deeper)} as classes: dataset.depth={self.depth + 1}"
-        )
+        ]
 
     @property
     def summary(self) -> list[tuple[str, str]]:
-        lines = super().summary
-        return [*lines, ("note", self._note)] if self._note else lines
+        return [*super().summary, *(("note", note) for note in self._notes)]
 
     def _allocate(self, count: int) -> np.ndarray:
         shape = (count, 1 if self.grey else 3, self.side, self.side)
@@ -177,7 +186,12 @@ def _folders(root: Path, depth: int) -> list[Path]:
     """The folders this many levels below a folder."""
     found = [root]
     for _ in range(depth):
-        found = [Path(entry) for above in found for entry in sorted(os.scandir(above), key=_name) if entry.is_dir()]
+        found = [
+            Path(entry)
+            for above in found
+            for entry in sorted(os.scandir(above), key=_name)
+            if entry.is_dir() and not is_hidden(entry.name)
+        ]
     return found
 
 

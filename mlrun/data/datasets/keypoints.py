@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ import numpy as np
 from mlrun.data.datasets.annotated import AnnotatedImages
 from mlrun.data.features import Points
 from mlrun.data.module import Content
-from mlrun.data.readers.objects import mirrored, report
+from mlrun.data.readers.annotation_files import Table
+from mlrun.data.readers.objects import mirrored, report, some_visible
 from mlrun.errors import DataError
 
 
@@ -30,50 +31,52 @@ class Keypoints(AnnotatedImages):
         self.image_column = column
 
     def read_annotations(self) -> Content:
-        with open(self.path, newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file)
-            head = list(rows.fieldnames or [])
-            names = [name.removesuffix("_x") for name in head if name.endswith("_x") and f"{name[:-2]}_y" in head]
-            if self.image_column not in head or not names:
-                raise DataError(
-                    f"{self.path}, line 1: needs a column {self.image_column!r} of image files (dataset.column) and columns NAME_x and NAME_y; "
-                    f"it has {', '.join(head) or 'none'}"
-                )
-            paths, points, problems = [], [], list[str]()
-            for row in rows:
-                place = f"{self.path}, line {rows.line_num}"
-                try:
-                    path = self._image(row[self.image_column], place)
-                    own = [[self._number(row[f"{name}_{axis}"], place) for axis in "xy"] for name in names]
-                except DataError as error:
-                    problems.append(str(error))
-                    continue
-                paths.append(path)
-                points.append(own)
+        problems: list[str] = []
+        rows = Table(self.path, [self.image_column], "dataset.column", problems)
+        names = [name[:-2] for name in rows.columns if name.endswith("_x") and f"{name[:-2]}_y" in rows.columns]
+        if not names:
+            raise DataError(
+                f"{self.path}, line 1: has no columns NAME_x and NAME_y of a point, only {', '.join(rows.columns)}"
+            )
+        paths: list[Path] = []
+        points: list[list[list[float]]] = []
+        for place, row in rows:
+            try:
+                path = self._image(row[self.image_column], place)
+                own = [[self._number(row[f"{name}_{axis}"], place) for axis in "xy"] for name in names]
+            except DataError as error:
+                problems.append(str(error))
+                continue
+            paths.append(path)
+            points.append(own)
         report(problems, self.path, self.skip_invalid)
         if not paths:
             raise DataError(f"{self.path}: has no rows")
-        column, photo = self.photos(paths)
-        values = np.array(points, dtype=np.float32)
+        column, photo, kept = self.photos(paths)
+        values = np.array(points, dtype=np.float32)[kept]
+        values = np.where(np.isnan(values).any(2, keepdims=True), np.nan, values)
         return Content(
-            {"image": column, "points": np.where(np.isnan(values).any(2, keepdims=True), np.nan, values)},
+            {"image": column, "points": some_visible(values, self.path)},
             {"image": photo, "points": Points(names, mirrored(names))},
             str(self.path),
             ("points",),
-            names=[path.name for path in paths],
+            names=[paths[at].name for at in kept],
         )
 
-    def _image(self, text: str | None, place: str) -> Path:
-        path = self.path.parent / (text or "")
+    def _image(self, text: str, place: str) -> Path:
+        path = self.path.parent / text
         if not text or not path.is_file():
             raise DataError(f"{place}: there is no image {text or '(empty)'}")
         return path
 
     @staticmethod
-    def _number(text: str | None, place: str) -> float:
-        if text is None or not text.strip():
-            return float("nan")
+    def _number(text: str, place: str) -> float:
+        if not text.strip():
+            return math.nan
         try:
-            return float(text)
+            value = float(text)
         except ValueError:
-            raise DataError(f"{place}: {text!r} is not a number") from None
+            value = math.inf
+        if math.isinf(value):
+            raise DataError(f"{place}: {text!r} is not a number of pixels")
+        return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,12 @@ import numpy as np
 from mlrun.data.datasets.annotated import AnnotatedImages
 from mlrun.data.features import Labels
 from mlrun.data.module import Content
+from mlrun.data.readers.annotation_files import Table
 from mlrun.data.readers.images import images_in
 from mlrun.data.readers.objects import report
 from mlrun.errors import DataError
 
-YES, NO = ("1", "true", "yes"), ("0", "false", "no", "")
+YES, NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no", "")
 
 
 class LabelledImages(AnnotatedImages):
@@ -24,7 +24,7 @@ class LabelledImages(AnnotatedImages):
 
     Args:
         problem: multi_label.
-        column: of the image files in a CSV file.
+        column: of the image files in a CSV file, whose other columns are the classes, or those of them that are among `classes`.
         options: see `AnnotatedImages`; `path` is the CSV file or the folder.
     """
 
@@ -47,36 +47,31 @@ class LabelledImages(AnnotatedImages):
                 )
             present = [[row[classes.index(one)] for one in self.classes_kept] for row in present]
             classes = list(self.classes_kept)
-        column, photo = self.photos(paths)
+        column, photo, kept = self.photos(paths)
         return Content(
-            {"image": column, "labels": np.array(present, dtype=bool)},
+            {"image": column, "labels": np.array(present, dtype=bool)[kept]},
             {"image": photo, "labels": Labels(classes)},
             str(self.path),
             ("labels",),
-            names=[path.name for path in paths],
+            names=[paths[at].name for at in kept],
         )
 
     def _table(self) -> tuple[list[Path], list[list[bool]], list[str]]:
-        with open(self.path, newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file)
-            head = list(rows.fieldnames or [])
-            if self.image_column not in head:
-                raise DataError(
-                    f"{self.path}, line 1: has no column {self.image_column!r} of image files (dataset.column), only {', '.join(head) or 'none'}"
-                )
-            classes = [name for name in head if name != self.image_column]
-            paths, present, problems = list[Path](), list[list[bool]](), list[str]()
-            for row in rows:
-                place = f"{self.path}, line {rows.line_num}"
-                path = self.path.parent / (row[self.image_column] or "")
-                wrong = [name for name in classes if str(row[name]).strip().lower() not in (*YES, *NO)]
-                if not path.is_file():
-                    problems.append(f"{place}: there is no image {row[self.image_column] or '(empty)'}")
-                elif wrong:
-                    problems.append(f"{place}: {wrong[0]} is {row[wrong[0]]!r}, neither 0 nor 1")
-                else:
-                    paths.append(path)
-                    present.append([str(row[name]).strip().lower() in YES for name in classes])
+        problems: list[str] = []
+        rows = Table(self.path, [self.image_column], "dataset.column", problems)
+        kept = self.classes_kept
+        classes = [name for name in rows.columns if name != self.image_column and (kept is None or name in kept)]
+        paths, present = list[Path](), list[list[bool]]()
+        for place, row in rows:
+            path = self.path.parent / row[self.image_column]
+            wrong = [name for name in classes if row[name].strip().lower() not in (*YES, *NO)]
+            if not path.is_file():
+                problems.append(f"{place}: there is no image {row[self.image_column] or '(empty)'}")
+            elif wrong:
+                problems.append(f"{place}: {wrong[0]} is {row[wrong[0]]!r}, neither 0 nor 1")
+            else:
+                paths.append(path)
+                present.append([row[name].strip().lower() in YES for name in classes])
         report(problems, self.path, self.skip_invalid)
         return paths, present, classes
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from mlrun.data.datasets.annotated import AnnotatedImages
+from mlrun.data.datasets.annotated import AnnotatedImages, sources_of
 from mlrun.data.features import Mask
 from mlrun.data.module import Content
-from mlrun.data.readers.images import image_size, images_in, read_indices
+from mlrun.data.readers.image_folders import files_by_name, part_folders
+from mlrun.data.readers.images import read_indices
 from mlrun.errors import DataError
 
 MOST_VALUES = 64  # different values in masks: more are grey values, not classes
@@ -18,6 +19,8 @@ MOST_VALUES = 64  # different values in masks: more are grey values, not classes
 
 class MaskFolders(AnnotatedImages):
     """A folder of images and a folder of masks with the same names (without suffix). The values in the masks are the classes, in ascending order.
+
+    Folders `train`, `val` and `test` in both are these parts.
 
     Args:
         problem: segmentation.
@@ -45,11 +48,11 @@ class MaskFolders(AnnotatedImages):
         self.image_folder, self.mask_folder, self.values, self.void = images, masks, values, void
 
     def read_annotations(self) -> Content:
-        images, masks = (
-            {file.stem: file for file in images_in(self.path / folder)}
-            for folder in (self.image_folder, self.mask_folder)
-        )
-        names = sorted(images.keys() & masks.keys(), key=lambda name: (len(name), name))
+        root = self.path / self.image_folder
+        images, masks = files_by_name(root, self.path / self.mask_folder)
+        parts = (part_folders(root) if images else []) or [""]
+        part_of = {name: file.relative_to(root).parts[0] if parts[0] else "" for name, file in images.items()}
+        names = sorted(images.keys() & masks.keys(), key=lambda name: (parts.index(part_of[name]), len(name), name))
         if not names:
             raise DataError(
                 f"{self.path}: no image in {self.image_folder} has a mask of the same name in {self.mask_folder} "
@@ -62,12 +65,8 @@ class MaskFolders(AnnotatedImages):
                 "leave them out with dataset.skip_invalid=true"
             )
         raw = [read_indices(masks[name]) for name in names]
-        for name, mask in zip(names, raw):
-            if image_size(images[name]) != mask.shape:
-                size = " x ".join(map(str, image_size(images[name])))
-                raise DataError(f"{masks[name]}: a mask of {mask.shape[0]} x {mask.shape[1]} for an image of {size}")
-        column, photo = self.photos([images[name] for name in names])
-        coded, values = self._coded(raw)
+        column, photo, kept = self.photos([images[name] for name in names], [mask.shape for mask in raw])
+        coded, values = self._coded([raw[at] for at in kept])
         classes = list(self.classes_kept or map(str, values))
         if len(classes) != len(values):
             raise DataError(
@@ -78,7 +77,8 @@ class MaskFolders(AnnotatedImages):
             {"image": photo, "mask": Mask(classes, None if self.void is None else VOID)},
             str(self.path),
             ("mask",),
-            names=[images[name].name for name in names],
+            sources=sources_of({part: [part_of[name] for name in names].count(part) for part in parts}, kept),
+            names=[images[names[at]].name for at in kept],
         )
 
     def _coded(self, masks: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[int]]:

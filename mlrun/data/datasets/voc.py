@@ -10,9 +10,11 @@ import numpy as np
 from mlrun.data.datasets.annotated import AnnotatedImages, sources_of
 from mlrun.data.features import Mask
 from mlrun.data.module import Content
-from mlrun.data.readers.images import images_in, read_indices
+from mlrun.data.readers.annotation_files import read_lines
+from mlrun.data.readers.image_folders import files_by_name
+from mlrun.data.readers.images import image_size, read_indices
 from mlrun.data.readers.objects import Picture, report
-from mlrun.data.readers.xml_lines import read_xml
+from mlrun.data.readers.xml_lines import Node, read_xml
 from mlrun.errors import DataError
 
 # classes of the public set in the order of its palette
@@ -32,7 +34,8 @@ class VocFolder(AnnotatedImages):
 
     Args:
         problem: detection or segmentation.
-        difficult: also objects that are marked as difficult.
+        difficult: also objects that are marked as difficult. Otherwise they are neither trained on nor counted, and boxes on them are neither right
+            nor wrong.
         options: see `AnnotatedImages`. `classes` of segmentation: the names of the values in the masks, in order.
     """
 
@@ -44,7 +47,7 @@ class VocFolder(AnnotatedImages):
         self.difficult = difficult
 
     def read_annotations(self) -> Content:
-        images = {file.stem: file for file in images_in(self.path / "JPEGImages")}
+        (images,) = files_by_name(self.path / "JPEGImages")
         if not images:
             raise DataError(f"{self.path}: there are no images in JPEGImages")
         return self._boxes(images) if self.problem == "detection" else self._masks(images)
@@ -52,57 +55,72 @@ class VocFolder(AnnotatedImages):
     def _names(self, kind: str, known: list[str], images: dict[str, Path]) -> dict[str, list[str]]:
         """Part -> names of its images, from the lists of ImageSets/`kind`."""
         found: dict[str, list[str]] = {}
+        listed: dict[str, str] = {}  # name -> the list that has it
         for part in ("train", "val", "test"):
             path = self.path / "ImageSets" / kind / f"{part}.txt"
             if not path.is_file():
                 continue
             found[part] = []
-            for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            for line, text in enumerate(read_lines(path), start=1):
                 if text.strip():
-                    name = text.split()[0]
+                    name = text.strip() if text.strip() in images else text.split()[0]  # a number may follow
                     if name not in images:
-                        raise DataError(f"{path}, line {line}: there is no image {name} in JPEGImages")
+                        raise DataError(f"{path}, line {line}: there is no image {text.strip()} in JPEGImages")
+                    if name in listed:
+                        raise DataError(f"{path}, line {line}: {name} is already in {listed[name]}")
+                    listed[name] = path.name
                     found[part].append(name)
         if found and "train" not in found:
             raise DataError(f"{self.path / 'ImageSets' / kind}: has {next(iter(found))}.txt, but no train.txt")
-        return found or {"": [name for name in known if name in images]}
+        return found or {"": known}
 
     def _boxes(self, images: dict[str, Path]) -> Content:
         folder = self.path / "Annotations"
-        known = sorted(file.stem for file in folder.glob("*.xml"))
-        problems: list[str] = []
-        parts = {
-            part: [self._picture(images[name], folder / f"{name}.xml", problems) for name in names]
-            for part, names in self._names("Main", known, images).items()
-        }
+        found = sorted(file.stem for file in folder.glob("*.xml"))
+        known = [name for name in found if name in images]
+        problems = [
+            f"{folder / name}.xml: there is no image {name} in JPEGImages" for name in found if name not in images
+        ]
+        parts: dict[str, list[Picture]] = {}
+        for part, names in self._names("Main", known, images).items():
+            pictures = (self._picture(images[name], folder / f"{name}.xml", problems) for name in names)
+            parts[part] = [one for one in pictures if one is not None]
         report(problems, folder, self.skip_invalid)
         return self.boxes_content(parts)
 
-    def _picture(self, image: Path, path: Path, problems: list[str]) -> Picture:
+    def _picture(self, image: Path, path: Path, problems: list[str]) -> Picture | None:
+        """An image with its objects; None if nothing is known about them."""
         picture = Picture(image)
         try:
             root = read_xml(path)
-            size = root.find("size")
-            shape = size.number("height"), size.number("width")
+            picture.size = self._size(root, image)
         except DataError as error:
             problems.append(str(error))
-            return picture
+            return None
         for node in root.all("object"):
             try:
-                if not self.difficult and any(one.text.strip() == "1" for one in node.all("difficult")):
-                    continue
+                difficult = any(one.text.strip() == "1" for one in node.all("difficult"))
                 box = node.find("bndbox")
                 # pixels are counted from 1, and the last one belongs to the box
                 left, top = box.number("xmin") - 1, box.number("ymin") - 1
                 sides = left, top, box.number("xmax"), box.number("ymax")
-                picture.add(sides, node.find("name").text.strip(), shape, box.place)
+                picture.add(sides, node.find("name").text.strip(), box.place, difficult and not self.difficult)
             except DataError as error:
                 problems.append(str(error))
         return picture
 
+    @staticmethod
+    def _size(root: Node, image: Path) -> tuple[float, float]:
+        """Height and width in the annotations or, where a program has left them out or at 0, those of the file."""
+        for size in root.all("size"):
+            shape = size.number("height"), size.number("width")
+            if min(shape) > 0:
+                return shape
+        return image_size(image)
+
     def _masks(self, images: dict[str, Path]) -> Content:
         folder = self.path / "SegmentationClass"
-        known = sorted(file.stem for file in folder.glob("*.png"))
+        known = sorted(file.stem for file in folder.glob("*.png") if file.stem in images)
         parts = self._names("Segmentation", known, images)
         names = [name for own in parts.values() for name in own]
         if not names:
@@ -112,12 +130,12 @@ class VocFolder(AnnotatedImages):
         highest = max((int(mask[mask != VOID].max(initial=0)) for mask in masks), default=0)
         if highest >= len(classes):
             raise DataError(f"{folder}: has the class {highest}; name all {highest + 1} classes in dataset.classes")
-        column, photo = self.photos([images[name] for name in names])
+        column, photo, kept = self.photos([images[name] for name in names], [mask.shape for mask in masks])
         return Content(
-            {"image": column, "mask": [mask.astype(np.uint8) for mask in masks]},
+            {"image": column, "mask": [masks[at].astype(np.uint8) for at in kept]},
             {"image": photo, "mask": Mask(classes, VOID)},
             str(self.path),
             ("mask",),
-            sources=sources_of({part: len(own) for part, own in parts.items()}),
-            names=[images[name].name for name in names],
+            sources=sources_of({part: len(own) for part, own in parts.items()}, kept),
+            names=[images[names[at]].name for at in kept],
         )

@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from mlrun.data.readers.images import image_size
 from mlrun.data.readers.objects import Picture
 from mlrun.data.run_lengths import from_run_lengths
 from mlrun.errors import DataError
+
+FARTHEST = 1e5  # pixels from the corner of an image to the point of a polygon
 
 
 @dataclass
@@ -50,38 +53,68 @@ def read_coco(path: Path) -> CocoFile:
             if absent:
                 raise DataError(f"{path}: {key}[{at}] has no {absent[0]!r}")
     names = next((one["keypoints"] for one in content["categories"] if one.get("keypoints")), None)
-    found = CocoFile(
-        path,
-        {one["id"]: one for one in content["images"]},
-        {one["id"]: str(one["name"]) for one in content["categories"]},
-        names,
-    )
+    found = CocoFile(path, _by_id(content, "images", path), {}, names)
+    for at, image in enumerate(content["images"]):
+        if not isinstance(image["file_name"], str):
+            raise DataError(f"{path}: images[{at}]: file_name must be a text, not {image['file_name']!r}")
+    found.categories = {key: str(one["name"]) for key, one in _by_id(content, "categories", path).items()}
     for at, one in enumerate(content["annotations"]):
         place = f"{path}: annotations[{at}]"
-        if one["image_id"] not in found.images:
+        if not _is_among(one["image_id"], found.images):
             raise DataError(f"{place}: there is no image with the id {one['image_id']}")
-        if one["category_id"] not in found.categories:
+        if not _is_among(one["category_id"], found.categories):
             raise DataError(f"{place}: there is no category with the id {one['category_id']}")
         found.annotations.setdefault(one["image_id"], []).append((place, one))
     return found
 
 
+def _by_id(content: Mapping[str, Any], key: str, path: Path) -> dict[Any, Mapping[str, Any]]:
+    """id -> entry of a list of the file. Raises DataError for an id that occurs twice, of which one entry would be lost."""
+    found: dict[Any, Mapping[str, Any]] = {}
+    for at, entry in enumerate(content[key]):
+        if not isinstance(entry["id"], (int, str)):
+            raise DataError(f"{path}: {key}[{at}]: id must be a number, not {entry['id']!r}")
+        if entry["id"] in found:
+            raise DataError(f"{path}: {key}[{at}] has the id {entry['id']}, which another one has too")
+        found[entry["id"]] = entry
+    return found
+
+
+def _is_among(identity: Any, entries: Mapping[Any, Any]) -> bool:
+    return isinstance(identity, (int, str)) and identity in entries
+
+
 def pictures_of(coco: CocoFile, folder: Path, problems: list[str]) -> list[Picture]:
-    """All images with their boxes; invalid ones are added to `problems`. Crowds are left out."""
+    """All images with their boxes; invalid ones are added to `problems`. Crowds are no objects to find, but no background either."""
     pictures = []
     for identity, image in coco.images.items():
         picture = Picture(folder / image["file_name"])
+        try:
+            picture.size = size_of(image, picture.path, coco.path)
+        except DataError as error:
+            problems.append(str(error))
+            continue
+        pictures.append(picture)
         for place, one in coco.annotations.get(identity, []):
-            if one.get("iscrowd"):
-                continue
             try:
                 left, top, width, height = numbers(one, "bbox", place, 4)
-                size = image.get("height", np.inf), image.get("width", np.inf)
-                picture.add((left, top, left + width, top + height), coco.categories[one["category_id"]], size, place)
+                name, is_crowd = coco.categories[one["category_id"]], bool(one.get("iscrowd"))
+                picture.add((left, top, left + width, top + height), name, place, is_crowd)
             except DataError as error:
                 problems.append(str(error))
-        pictures.append(picture)
     return pictures
+
+
+def size_of(image: Mapping[str, Any], file: Path, path: Path) -> tuple[int, int]:
+    """(height, width) that the annotations of an image are for, or those of its file where they do not say. Raises DataError."""
+    size = image.get("height"), image.get("width")
+    if None in size:
+        return image_size(file)
+    try:
+        height, width = (int(side) for side in size)  # texts of numbers too
+    except (TypeError, ValueError):
+        raise DataError(f"{path}: image {image['id']}: height and width must be numbers, not {size}") from None
+    return height, width
 
 
 def mask_of(
@@ -105,25 +138,28 @@ def inside_of(segmentation: Any, size: Sequence[int], place: str) -> np.ndarray:
     height, width = (int(side) for side in size)
     if isinstance(segmentation, dict):
         counts = segmentation.get("counts")
-        counts = _decompressed(counts) if isinstance(counts, str) else counts
         try:
-            return from_run_lengths(counts, segmentation.get("size") or (height, width)).reshape(height, width)
+            counts = _decompressed(counts) if isinstance(counts, str) else counts
+            of = tuple(segmentation.get("size") or (height, width))
+            if of != (height, width):
+                raise ValueError(f"their size is {list(of)}")
+            return from_run_lengths(counts, of)
         except (TypeError, ValueError) as error:
             raise DataError(
                 f"{place}: its run lengths do not describe a mask of {height} x {width} ({error})"
             ) from None
     if not isinstance(segmentation, list) or not segmentation:
         raise DataError(f"{place}: its segmentation is neither polygons nor run lengths")
-    from PIL import Image, ImageDraw
+    from faster_coco_eval.core import mask
 
-    picture = Image.new("1", (width, height))
-    draw = ImageDraw.Draw(picture)
+    polygons = []
     for polygon in segmentation:
         if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
             raise DataError(f"{place}: a polygon needs at least three points, x and y each")
-        # PIL counts pixels from their centers
-        draw.polygon([value - 0.5 for value in map(float, polygon)], fill=1)
-    return np.asarray(picture)
+        if not all(isinstance(one, (int, float)) and abs(one) <= FARTHEST for one in polygon):
+            raise DataError(f"{place}: a polygon has {polygon}, which are not all numbers of pixels")
+        polygons.append([float(one) for one in polygon])
+    return mask.decode(mask.frPyObjects(polygons, height, width)).any(2)
 
 
 def _decompressed(text: str) -> list[int]:

@@ -26,14 +26,31 @@ ENDS = 64  # bytes at either end of a file that are looked at
 MARKS = (  # how files of a format begin, and what stands at their end
     (b"\xff\xd8\xff", b"\xff\xd9"), (b"\x89PNG\r\n\x1a\n", b"IEND"), (b"GIF8", b";"),
 )  # fmt: skip
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The image files below a folder, sorted by path; none if the folder does not exist."""
+    """The image files below a folder, sorted by path; none if the folder does not exist.
+
+    Hidden files and folders are left out: they hold previews and backups of other programs.
+    """
     if not folder.is_dir():
         return []
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if is_image(file) and not any(is_hidden(part) for part in file.relative_to(folder).parts)
+    )
+
+
+def is_image(file: Path) -> bool:
+    """Whether a file has the name of an image."""
+    return file.suffix.lower() in SUFFIXES
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is hidden."""
+    return name.startswith(".")
 
 
 def read_folder(folder: Path, side: int, grey: bool = False) -> np.ndarray:
@@ -177,10 +194,20 @@ def read_whole(path: Path | str, grey: bool = False) -> np.ndarray:
 
 
 def read_indices(path: Path | str) -> np.ndarray:
-    """(height, width) values of a picture of one channel as they are stored: indices into its palette, or grey values. Raises DataError."""
+    """(height, width) values of a picture of one channel as they are stored: indices into its palette, grey values, or 0 and 1. Raises DataError
+    for a picture in colours, or one that cannot be read."""
 
     def values(image: Image) -> np.ndarray:
-        return np.asarray(image if image.mode in ("P", "L", "1", "I;16", "I") else image.convert("L"))
+        if image.mode in ("P", "L", "I;16", "I"):
+            return np.asarray(image)
+        if image.mode == "1":
+            return np.asarray(image).astype(np.uint8)
+        channels = np.asarray(image.convert("RGB"))
+        if (channels != channels[..., :1]).any():  # different colours may have the same grey value
+            raise DataError(
+                f"{path}: a picture in colours; a mask has one channel with the value of a class in each pixel, or a palette"
+            )
+        return channels[..., 0]
 
     return _opened(path, values)
 
@@ -214,11 +241,12 @@ class ImageFiles(Sequence[np.ndarray]):
     Args:
         paths: of the files.
         grey: one channel instead of three.
+        sizes: (files, 2) heights and widths, None if they are not known yet.
     """
 
-    def __init__(self, paths: Sequence[Path | str], grey: bool = False):
+    def __init__(self, paths: Sequence[Path | str], grey: bool = False, sizes: np.ndarray | None = None):
         self.paths, self.grey = list(paths), grey
-        self._sizes: np.ndarray | None = None
+        self._sizes = sizes
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -227,9 +255,8 @@ class ImageFiles(Sequence[np.ndarray]):
         if isinstance(rows, (int, np.integer)):
             return read_whole(self.paths[rows], self.grey)
         chosen = np.arange(len(self))[rows]
-        part = ImageFiles([self.paths[row] for row in chosen], self.grey)
-        part._sizes = None if self._sizes is None else self._sizes[chosen]
-        return part
+        sizes = None if self._sizes is None else self._sizes[chosen]
+        return ImageFiles([self.paths[row] for row in chosen], self.grey, sizes)
 
     @property
     def sizes(self) -> np.ndarray:
@@ -289,7 +316,8 @@ def upright(image: Image) -> Image:
     # more than 8 bits: a direct conversion would clip the values at 255
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         values = np.asarray(image, dtype=np.float64)
-        top = 65535 if values.max() > 255 else 255
+        largest = values.max()
+        top = 65535 if largest > 255 else 1 if image.mode == "F" and largest <= 1 else 255
         image = Image.fromarray((values.clip(0, top) / top * 255).astype(np.uint8))
     elif image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:  # onto white, as viewers show it
         image = image.convert("RGBA")
