@@ -301,7 +301,10 @@ class Values(Feature):
 @dataclass(frozen=True)
 class Boxes(Feature):
     """Objects in an image. Column: a list of dicts with `boxes` (objects, 4) float32, left, top, right and bottom in pixels of the image,
-    and `labels` (objects,) int64 indices into `classes`."""
+    and `labels` (objects,) int64 indices into `classes`.
+
+    Optionally `ignored_boxes` and `ignored_labels` of the same form: crowds, and objects that are too difficult. They are no targets, and a predicted
+    box there is no mistake."""
 
     kind: ClassVar[str] = "boxes"
     encoder: ClassVar[str | None] = "mlrun.data.preprocess.boxes.BoxesEncoder"

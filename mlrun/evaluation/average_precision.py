@@ -56,31 +56,34 @@ class AveragePrecision:
 
 
 def average_precision(truth: Sequence[Mapping[str, np.ndarray]], predictions: BoxesPredictions) -> AveragePrecision:
-    """Of predicted boxes. truth: the column of a `Boxes` feature, in the same order."""
+    """Of predicted boxes. truth: the column of a `Boxes` feature, in the same order. A box that lies in an ignored place of its class counts neither
+    as right nor as wrong, as in a crowd of COCO."""
     from faster_coco_eval import COCO, COCOeval_faster
 
     classes, images = range(len(predictions.classes)), range(len(truth))
     annotations: list[dict[str, Any]] = []
     for image, one in enumerate(truth):
-        for box, label in zip(one["boxes"], one["labels"]):
-            sides = _sides(box)
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": image,
-                    "category_id": int(label),
-                    "bbox": sides,
-                    "area": sides[2] * sides[3],
-                    "iscrowd": 0,
-                }
-            )
+        for is_crowd, prefix in enumerate(("", "ignored_")):
+            for box, label in zip(one.get(f"{prefix}boxes", ()), one.get(f"{prefix}labels", ())):
+                sides = _sides(box)
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,
+                        "image_id": image,
+                        "category_id": int(label),
+                        "bbox": sides,
+                        "area": sides[2] * sides[3],
+                        "iscrowd": is_crowd,
+                    }
+                )
     found = [
         {"image_id": image, "category_id": int(label), "bbox": _sides(box), "score": float(score)}
         for image in images
         for box, label, score in zip(predictions.boxes[image], predictions.labels[image], predictions.scores[image])
     ]
-    if not annotations or not found:
-        occurs = np.bincount([one["category_id"] for one in annotations], minlength=len(classes)) > 0
+    objects = [one["category_id"] for one in annotations if not one["iscrowd"]]
+    if not objects or not found:
+        occurs = np.bincount(objects, minlength=len(classes)) > 0
         nothing = np.where(occurs, 0.0, np.nan)
         return AveragePrecision(
             np.tile(nothing, (THRESHOLDS, 101, 1)), np.tile(nothing, (THRESHOLDS, 1)), np.linspace(0, 1, 101)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,19 +65,22 @@ class Classification(Evaluator):
 
 def recall_names(target: Label) -> list[str]:
     """Names of the metrics with the recall of each class, in the classes' order; none for many classes."""
-    if len(target.names) > RECALLS:
-        return []
-    names: list[str] = []
-    for name in target.names:
-        own = f"recall_{metric_name(name)}"
-        alike = sum(other == own or other.startswith(f"{own}__") for other in names)  # such as those of "<5" and ">5"
-        names.append(f"{own}__{alike + 1}" if alike else own)
-    return names
+    return metric_names("recall", target.names) if len(target.names) <= RECALLS else []
 
 
 def recalled_classes(target: Feature | None) -> dict[str, str]:
     """Name of the metric with a class's recall -> the class as the data name it."""
     return dict(zip(recall_names(target), target.names)) if isinstance(target, Label) else {}
+
+
+def metric_names(prefix: str, classes: Sequence[Any]) -> list[str]:
+    """The names of a metric of each class, all different."""
+    names: list[str] = []
+    for name in classes:
+        own = f"{prefix}_{metric_name(name)}"
+        alike = sum(other == own or other.startswith(f"{own}__") for other in names)  # such as those of "<5" and ">5"
+        names.append(f"{own}__{alike + 1}" if alike else own)
+    return names
 
 
 def metric_name(name: Any) -> str:

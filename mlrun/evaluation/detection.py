@@ -10,7 +10,7 @@ from mlrun.data.examples import Examples
 from mlrun.data.features import Boxes, Feature
 from mlrun.data.predictions import BoxesPredictions
 from mlrun.evaluation.average_precision import AveragePrecision, average_precision
-from mlrun.evaluation.classification import metric_name
+from mlrun.evaluation.classification import metric_names
 from mlrun.evaluation.detection_errors import CORRECT, KINDS, judge
 from mlrun.evaluation.evaluator import Better, Evaluator, Subject
 
@@ -30,7 +30,7 @@ class Detection(Evaluator):
         assert isinstance(target, Boxes)
         self.classes = target.classes
         names = target.classes if len(target.classes) <= LISTED else []
-        self._listed = [f"AP50_{metric_name(name)}" for name in names]
+        self._listed = metric_names("AP50", names)
         self.metrics = {**type(self).metrics, **dict.fromkeys(self._listed, Better.LARGER)}
 
     def begin(self, subject: Subject) -> None:

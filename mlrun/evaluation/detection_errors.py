@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlrun.data.predictions import SURE, BoxesPredictions, overlap
+from mlrun.data.predictions.images import in_ignored
 
 CORRECT, LOCALIZATION, CLASSIFICATION, DUPLICATE, BACKGROUND, MISSED = (
     "correct",
@@ -56,8 +57,9 @@ def judge(
     for image, objects in enumerate(truth):
         boxes, labels = np.asarray(objects["boxes"]).reshape(-1, 4), np.asarray(objects["labels"])
         taken = np.zeros(len(boxes), dtype=bool)
+        left_out = in_ignored(predictions.boxes[image], predictions.labels[image], objects)
         for at in np.argsort(-predictions.scores[image], kind="stable"):
-            if predictions.scores[image][at] < least_score:
+            if predictions.scores[image][at] < least_score or left_out[at]:
                 continue
             box, label = predictions.boxes[image][at], int(predictions.labels[image][at])
             kind, of = _judged(box, label, boxes, labels, taken)

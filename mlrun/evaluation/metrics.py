@@ -176,6 +176,22 @@ def average_precision(y_true: np.ndarray, score: np.ndarray) -> float:
     return float(np.sum(np.diff(recall, prepend=0.0) * precision))
 
 
+def found_within(ahead: np.ndarray, tied: np.ndarray, right: np.ndarray | int, rank: int) -> np.ndarray:
+    """(searches,) probability that a right candidate is among the first `rank`, if candidates of equal scores are ordered at random. So a model that
+    scores all candidates alike does not find everything, but as much as chance.
+
+    Args:
+        ahead: (searches,) candidates with a higher score than the best right one.
+        tied: (searches,) wrong candidates with its score.
+        right: (searches,) right candidates with that score, at least 1.
+    """
+    missed = np.ones(len(ahead))
+    for place in range(rank):  # place of the tied ones that is still within the rank
+        share = np.maximum(tied - place, 0) / np.maximum(tied + right - place, 1)
+        missed *= np.where(place < rank - ahead, share, 1.0)
+    return 1 - missed
+
+
 def _num_classes(y_true: np.ndarray, y_pred: np.ndarray, probabilities: np.ndarray | None) -> int:
     if probabilities is not None:
         return np.shape(probabilities)[1]

@@ -10,7 +10,7 @@ import numpy as np
 from mlrun.data.examples import Examples
 from mlrun.data.features import Feature, Labels
 from mlrun.data.predictions import LabelsPredictions
-from mlrun.evaluation.classification import metric_name
+from mlrun.evaluation.classification import metric_names
 from mlrun.evaluation.evaluator import Better, Evaluator, Subject
 from mlrun.evaluation.metrics import average_precision
 
@@ -37,7 +37,7 @@ class MultiLabel(Evaluator):
     def prepare(self, target: Feature | None) -> None:
         assert isinstance(target, Labels)
         names = target.classes if len(target.classes) <= LISTED else []
-        self._listed = [f"average_precision_{metric_name(name)}" for name in names]
+        self._listed = metric_names("average_precision", names)
         self.metrics = {**type(self).metrics, **dict.fromkeys(self._listed, Better.LARGER)}
 
     def begin(self, subject: Subject) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 
 from mlrun.errors import ConfigError
 from mlrun.evaluation.evaluator import Better
+from mlrun.evaluation.metrics import found_within
 from mlrun.evaluation.vectors import VectorEvaluator
 
 SEED = 4  # of the trials
@@ -15,7 +16,7 @@ class OneShot(VectorEvaluator):
     """Of a `Similarity` task: `one_shot_accuracy` of n-way one-shot classification (Lake, Salakhutdinov and Tenenbaum 2015).
 
     A trial draws `ways` classes, one row of each as its example, and another row of the first class: the answer is the class of the nearest
-    example. A part with fewer classes has trials among all of them.
+    example; of several that are equally near, one at random. A part with fewer classes has trials among all of them.
 
     Args:
         ways: classes of a trial.
@@ -38,7 +39,9 @@ class OneShot(VectorEvaluator):
         queries, examples = trials
         count, ways = examples.shape
         distances = self.subject.model.task.distances(vectors, np.repeat(queries, ways), examples.ravel())
-        return {"one_shot_accuracy": float((distances.reshape(count, ways).argmin(1) == 0).mean())}
+        table = distances.reshape(count, ways)
+        nearer, farther = table[:, 1:] < table[:, :1], table[:, 1:] > table[:, :1]
+        return {"one_shot_accuracy": float(found_within(nearer.sum(1), (~nearer & ~farther).sum(1), 1, 1).mean())}
 
 
 def draw_trials(labels: np.ndarray, ways: int, trials: int) -> tuple[np.ndarray, np.ndarray] | None:

@@ -10,7 +10,7 @@ import numpy as np
 from mlrun.data.examples import Examples
 from mlrun.data.features import Feature, Mask
 from mlrun.data.predictions import MaskPredictions
-from mlrun.evaluation.classification import metric_name
+from mlrun.evaluation.classification import metric_names
 from mlrun.evaluation.evaluator import Better, Evaluator, Subject
 from mlrun.evaluation.metrics import confusion
 
@@ -38,7 +38,7 @@ class Segmentation(Evaluator):
         assert isinstance(target, Mask)
         self._classes, self._void = target.classes, target.void
         names = target.classes if len(target.classes) <= LISTED else []
-        self._listed = [f"iou_{metric_name(name)}" for name in names]
+        self._listed = metric_names("iou", names)
         self.metrics = {**type(self).metrics, **dict.fromkeys(self._listed, Better.LARGER)}
 
     def begin(self, subject: Subject) -> None:

@@ -15,7 +15,8 @@ class Selection:
     """The best epoch so far.
 
     The monitored metric decides. On a tie the smaller validation loss wins, then the later epoch, because a small validation split
-    reaches an accuracy of 1.0 by chance long before training ends. NaN is worse than any number.
+    reaches an accuracy of 1.0 by chance long before training ends. NaN is worse than any number; while the metric has only been NaN, because the
+    validation part does not allow to measure it, the smallest validation loss decides.
 
     Args:
         monitor: name of the monitored metric; None: the latest epoch is the best.
@@ -46,12 +47,13 @@ class Selection:
                 f"{self.monitor} was not measured: the validation split holds nothing that this model can measure; enlarge dataset.split.val"
             )
         value, loss = float(metrics[self.monitor]), metrics.get(LOSS)
-        if math.isnan(value):
-            if self.epoch is not None:
-                return False
-            self.epoch = epoch  # better than no checkpoint
-            return True
         loss = None if loss is None or math.isnan(loss) else float(loss)
+        if math.isnan(value):
+            smaller = loss is not None and (self.loss is None or loss <= self.loss)
+            if self.value is not None or self.epoch is not None and not smaller:
+                return False
+            self.epoch, self.loss = epoch, loss  # the first one even without a loss: better than no checkpoint
+            return True
         if self.value is not None and self._rank(value, loss) < self._rank(self.value, self.loss):
             return False
         self.epoch, self.value, self.loss = epoch, value, loss

@@ -353,12 +353,18 @@ def _write_metrics(result: Result) -> None:
 def _warn_of_divergence(result: Result, tracked: Run | NullRun) -> None:
     watched = result.metrics.get(result.monitor)
     if watched is not None and not math.isfinite(watched):
+        losses = [value for name, value in result.metrics.items() if name in ("train/loss", "train/log_loss")]
+        diverged = not losses or not all(map(math.isfinite, losses))
         message = (
             f"{result.monitor} is {watched}: training diverged. Try a smaller optim.lr, or trainer.gradient_clip_val=1."
+            if diverged
+            else f"{result.monitor} is {watched}, although the training loss is finite: the validation part does not allow to measure it, such as "
+            "one without any object, or with a single class. The smallest validation loss chose the epoch. Enlarge dataset.split.val, or try another dataset.split.seed."
         )
         log.warning(message)
         print(f"mlrun: warning: {message}", file=sys.stderr)
-        tracked.tags({"diverged": "true"})
+        if diverged:
+            tracked.tags({"diverged": "true"})
 
 
 def warn_below_baseline(result: Result, part: str, weighted: bool, tracked: Run | NullRun) -> None:

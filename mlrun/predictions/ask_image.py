@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -12,10 +11,9 @@ import numpy as np
 from mlrun.data.examples import Examples
 from mlrun.data.features import Image, Questions
 from mlrun.data.predictions.texts import answers_in, questions_in
-from mlrun.data.preprocess.tokenizer import UNK
 from mlrun.data.rows import read_rows
 from mlrun.errors import UserError
-from mlrun.predictions.query import Query
+from mlrun.predictions.query import Query, mention_unknown
 
 if TYPE_CHECKING:
     from mlrun.data.module import DataModule
@@ -39,8 +37,11 @@ class AskImage(Query):
             raise UserError("--ask: give an image or a folder of images")
         (question,) = (name for name, feature in learner.inputs.items() if isinstance(feature, Questions))
         images = {name: feature for name, feature in learner.inputs.items() if isinstance(feature, Image)}
+        if not arguments.ask.strip(" ?"):
+            raise UserError("--ask: give a question")
         asked = questions_in(arguments.ask)
-        _mention_unknown(learner, question, asked)
+        preprocessor: Any = learner.preprocessor
+        mention_unknown(preprocessor.encoders[question], asked)
         lines: list[tuple[str, str, str]] = []
         for read in read_rows(arguments.input, images, "images"):
             piece = read()
@@ -54,12 +55,3 @@ class AskImage(Query):
         for line in lines:
             print("  ".join(line) if len(lines) > 1 else line[-1])
         return 0
-
-
-def _mention_unknown(learner: Learner, name: str, asked: list[str]) -> None:
-    """Says which questions have words that training did not have: their answers mean little."""
-    preprocessor: Any = learner.preprocessor
-    encoder = preprocessor.encoders[name]
-    for one in asked:
-        if UNK in encoder.ids(one):
-            print(f'mlrun: "{one}" has words that the model has never read', file=sys.stderr)

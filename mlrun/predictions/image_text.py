@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlrun.errors import UserError
-from mlrun.predictions.query import Query
+from mlrun.predictions.query import Query, mention_unknown
 from mlrun.predictions.similarity import add_search_options, check_search_options, vectors_of
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ class Search(Query):
         self, learner: Learner, cfg: dict[str, Any], arguments: Namespace, open_data: Callable[..., DataModule]
     ) -> int:
         check_search_options(arguments, self.title)
+        if not arguments.search.strip():
+            raise UserError("--search: give a text")
+        mention_unknown(_captions(learner), [arguments.search])
         names, vectors = vectors_of(learner, arguments.among, arguments)
         (text,) = learner.task.encode_texts([arguments.search])
         similarity = vectors @ text
@@ -58,6 +61,7 @@ class Classes(Query):
             raise UserError(f'--classes "{arguments.classes}": give at least two texts, separated by commas')
         if arguments.input is None:
             raise UserError("--classes: give an image or a folder of images")
+        mention_unknown(_captions(learner), texts)
         names, vectors = vectors_of(learner, arguments.input, arguments)
         task = learner.task
         with torch.inference_mode():
@@ -67,3 +71,9 @@ class Classes(Query):
             listed = ", ".join(f"{texts[place]} {row[place]:.3f}" for place in np.argsort(-row, kind="stable"))
             print(f"{name}  {listed}")
         return 0
+
+
+def _captions(learner: Learner) -> Any:
+    """The encoder of the training captions."""
+    preprocessor: Any = learner.preprocessor
+    return preprocessor.encoders[next(iter(preprocessor.targets))]

@@ -5,9 +5,10 @@ A task (or a controller) names its queries, and `mlrun predict RUN` offers their
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,15 @@ class Query(ABC):
         Raises:
             UserError: the model cannot answer the query.
         """
+
+
+def mention_unknown(encoder: Any, texts: Sequence[str]) -> None:
+    """Says on stderr which texts have words that training did not have: the answers to them mean little. encoder: with `ids` of a text."""
+    from mlrun.data.preprocess.tokenizer import UNK
+
+    for text in texts:
+        if UNK in encoder.ids(text):
+            print(f'mlrun: "{text}" has words that the model has never read', file=sys.stderr)
 
 
 def make_queries(paths: Mapping[str, str]) -> list[Query]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,21 +52,23 @@ class Pictures(Query):
         output = None if arguments.output is None else Path(arguments.output)
         if output is not None and output.suffix not in (".jsonl", ".json", ".ndjson"):
             raise UserError(f"--output {output}: together with --draw or --coco give a file ending in .jsonl")
+        if arguments.draw is not None:
+            _check_directory(arguments.draw, arguments.input)
         ((image, _),) = learner.inputs.items()
         coco = Coco()
         lines: list[str] = []
-        count = 0
+        count, is_folder, drawn_names = 0, Path(arguments.input).is_dir(), set[str]()
         for read in read_rows(arguments.input, learner.inputs, arguments.format, arguments.separator):
             piece = read()
             for one in piece.rejected:
-                print(f"mlrun: {one.place}: {one.reason}")
+                print(f"mlrun: {one.place}: {one.reason}", file=sys.stderr)
             if piece.examples is None:
                 continue
             found = learner.predict(piece.examples)
             for row, place in enumerate(piece.places):
                 pixels = np.asarray(piece.examples[row][image])
                 if arguments.draw is not None:
-                    target = Path(arguments.draw) / f"{Path(str(place)).with_suffix('')}.png"
+                    target = Path(arguments.draw) / picture_name(str(place), is_folder, drawn_names)
                     target.parent.mkdir(parents=True, exist_ok=True)
                     drawn(pixels, found, row, arguments.least_score).save(target)
                 coco.add(str(place), pixels.shape[1:], found, row)
@@ -78,6 +81,30 @@ class Pictures(Query):
         written = [str(path) for path in (arguments.draw, arguments.coco, arguments.output) if path is not None]
         print(f"{', '.join(written)}: {count} images")
         return 0 if count else 1
+
+
+def picture_name(place: str, is_folder: bool, taken: set[str]) -> str:
+    """The file, relative to the directory of drawings, for the picture of a row; it is added to those that are taken.
+
+    Args:
+        place: of the row: a path relative to the folder that was read, the path of the only image, or the number of a line.
+        is_folder: whether a folder was read.
+        taken: names of earlier rows. The image "a.jpg" beside "a.png" becomes "a.jpg.png".
+    """
+    path = Path(place if is_folder else Path(place).name)
+    name = str(path.with_suffix(".png"))
+    name = f"{path}.png" if name in taken else name
+    taken.add(name)
+    return name
+
+
+def _check_directory(draw: str, source: str) -> None:
+    """Raises UserError if pictures would be written over the images that are read."""
+    path = Path(source)
+    if Path(draw).resolve() == (path if path.is_dir() else path.parent).resolve():
+        raise UserError(
+            f"--draw {draw}: the images of {source} are there, and would be overwritten; give another directory"
+        )
 
 
 def drawn(pixels: np.ndarray, found: Predictions, row: int, least_score: float) -> Any:

@@ -51,7 +51,10 @@ class Pair(Query):
         for name, other, distance in zip(names, others, distances):
             print(f"{name}  {other}  distance {distance:.4g}  {verdict(distance, threshold)}")
         if not np.isfinite(threshold):
-            print("There is no threshold, because the run had no validation part (dataset.split.val).")
+            print(
+                "There is no threshold, because the validation part of the run (dataset.split.val) had no pairs of the same class and of "
+                "different ones."
+            )
         return 0
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from mlrun.data.arrangements import ByClass
-from mlrun.evaluation.one_shot import draw_trials
+from mlrun.data.predictions import VectorPredictions
+from mlrun.evaluation.one_shot import OneShot, draw_trials
 from mlrun.evaluation.pairs import best_threshold, draw_pairs, equal_error_rate, pair_accuracy
+from mlrun.tasks.siamese import Siamese
 from mlrun.tasks.similarity import drawn_partners
 from mlrun.tasks.triplet import MINING
 
@@ -133,3 +137,14 @@ def test_trials_of_one_shot_classification():
     assert all(len(set(labels[row])) == 5 for row in examples)
     assert draw_trials(labels, ways=50, trials=2)[1].shape == (2, 12)
     assert draw_trials(np.arange(5), ways=5, trials=2) is None
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_a_collapsed_network_guesses(value):
+    """Its vectors are all alike: no row is nearer to its class than to others."""
+    task = Siamese(torch.nn.Identity(), normalize=False)
+    one_shot = OneShot(ways=5, trials=40)
+    one_shot.begin(SimpleNamespace(model=SimpleNamespace(task=task)))
+    labels = torch.arange(24) // 2
+    one_shot.update({"labels": labels}, None, VectorPredictions(np.full((24, 3), value, np.float32)))
+    assert one_shot.compute()["one_shot_accuracy"] == pytest.approx(1 / 5)

@@ -20,7 +20,8 @@ CASES = {  # metric watched, mode, (metric, val/loss or None) of each epoch -> t
     "no validation loss": ("max", [(1.0, None), (1.0, None), (0.5, None)], 2),
     "a loss that is not a number is the largest": ("max", [(1.0, 0.5), (1.0, NAN)], 1),
     "NaN is worse than any number": ("max", [(NAN, 0.1), (-5.0, 9.0), (NAN, 0.0)], 2),
-    "NaN alone: the first": ("min", [(NAN, 0.3), (NAN, 0.2)], 1),
+    "NaN alone: the smallest loss": ("min", [(NAN, 0.3), (NAN, 0.2), (NAN, 0.4)], 2),
+    "NaN alone, also as a loss: the first": ("min", [(NAN, NAN), (NAN, NAN)], 1),
 }
 
 

@@ -8,7 +8,10 @@ import torch
 from PIL import Image
 
 from mlrun.cli import dispatch
+from mlrun.errors import UserError
 from mlrun.evaluation.captions import cider
+from mlrun.evaluation.cross_retrieval import recalls
+from mlrun.evaluation.metrics import found_within
 from mlrun.generation import decoding
 from mlrun.networks.text.transformer import TransformerDecoder
 from mlrun.networks.vision.captioner import AttentionLSTM, Captioner
@@ -128,6 +131,20 @@ def test_images_find_their_texts(clip, tmp_path):
     assert learned(tmp_path, *CLIP, broken=shuffled)[1]["recall_at_1"] <= 0.2
 
 
+def test_equal_similarities_find_as_much_as_chance():
+    right = np.eye(20, dtype=bool)
+    for scores in (np.zeros((20, 20)), np.full((20, 20), np.nan)):
+        assert recalls(scores, right) == pytest.approx({1: 0.05, 5: 0.25, 10: 0.5})
+    assert recalls(right.astype(float), right) == {1: 1, 5: 1, 10: 1}
+    # the second of two searches ranks one candidate before two right ones among three that are equal
+    scores, right = (
+        np.array([[9.0, 1, 1, 1], [9, 1, 1, 1]]),
+        np.array([[True, False, False, False], [False, True, True, False]]),
+    )
+    assert recalls(scores, right) == pytest.approx({1: 0.5, 5: 1, 10: 1})
+    assert found_within(np.array([1]), np.array([1]), np.array([2]), 2) == pytest.approx(2 / 3)
+
+
 def test_equal_texts_are_no_negatives():
     task = ImageText(Clip(torch.nn.Flatten(), torch.nn.Embedding(9, 4), 4, num_outputs=4))
     tokens = torch.tensor([[5, 2], [5, 2], [6, 2]])
@@ -173,6 +190,10 @@ def test_questions_to_a_run(workplace, capsys):
     (line,) = capsys.readouterr().out.splitlines()
     shares = [float(part.rsplit(" ", 1)[1]) for part in line.split("  ")[1].split(", ")]
     assert sum(shares) == pytest.approx(1, abs=0.01) and shares == sorted(shares, reverse=True)
+    assert dispatch(["predict", "run", "--search", "a xylophone", "--among", "photos"]) == 0
+    assert '"a xylophone" has words that the model has never read' in capsys.readouterr().err
+    with pytest.raises(UserError, match="--search: give a text"):
+        dispatch(["predict", "run", "--search", " ", "--among", "photos"])
 
 
 def test_processes_compare_with_the_rows_of_all(monkeypatch):

@@ -211,6 +211,42 @@ def test_pictures_and_cocos_results(place, capsys):
         dispatch(["predict", "yolo", "--draw", "drawn"])
 
 
+def test_pictures_are_not_drawn_over_the_images(place, capsys):
+    folder = place / "own"
+    folder.mkdir()
+    for name in ("a.png", "a.jpg"):
+        Image.new("RGB", (64, 64)).save(folder / name)
+    before = (folder / "a.png").read_bytes()
+    assert dispatch(["predict", "yolo", str(folder / "a.png"), "--draw", "one"]) == 0
+    assert dispatch(["predict", "yolo", "../" + place.name + "/own", "--draw", "all"]) == 0
+    assert (folder / "a.png").read_bytes() == before
+    assert [path.name for path in (place / "one").iterdir()] == ["a.png"]
+    assert sorted(path.name for path in (place / "all").iterdir()) == ["a.png", "a.png.png"]
+    for source in (folder, folder / "a.png"):
+        with pytest.raises(UserError, match="would be overwritten; give another directory"):
+            dispatch(["predict", "yolo", str(source), "--draw", "own"])
+
+
+def test_what_a_validation_part_does_not_allow_to_measure_is_not_divergence(place, capsys):
+    for part, text in (("train", "0 .5 .5 .5 .5"), ("val", "")):
+        for at in range(2):
+            for kind in ("images", "labels"):
+                (place / "no_objects" / kind / part).mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (32, 32)).save(place / "no_objects" / "images" / part / f"{at}.png")
+            (place / "no_objects" / "labels" / part / f"{at}.txt").write_text(text)
+    own = [
+        "model=yolo",
+        "dataset=yolo_folder",
+        "dataset.path=no_objects",
+        "dataset.image_size=32",
+        "dataset.split.test=0",
+    ]
+    own += ["trainer.max_epochs=1", "hydra.run.dir=unmeasured", "model.network.backbone.channels=[4,4,4,4]"]
+    assert dispatch(own) == 0
+    warned = capsys.readouterr().err
+    assert "val/AP50 is nan, although the training loss is finite" in warned and "diverged" not in warned
+
+
 def test_masks_and_points_of_pictures(place):
     assert dispatch(["predict", "fcn", "photos", "--draw", "masks", "--coco", "masks.json"]) == 0
     content = json.loads((place / "masks.json").read_text())

@@ -8,10 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+from mlrun.data.features import Boxes, Labels, Mask
 from mlrun.data.predictions import BoxesPredictions
 from mlrun.data.preprocess.anchors import cluster_sizes, size_overlap
 from mlrun.evaluation.average_precision import average_precision
+from mlrun.evaluation.classification import metric_names
+from mlrun.evaluation.detection import Detection
 from mlrun.evaluation.detection_errors import judge
+from mlrun.evaluation.multi_label import MultiLabel
+from mlrun.evaluation.segmentation import Segmentation
 from mlrun.networks.vision import ops
 from mlrun.networks.vision.backbone import Backbone
 from mlrun.networks.vision.cnn import CNN
@@ -219,6 +224,30 @@ def test_average_precision_of_known_cases():
     loose = predictions([((0, 0, 20, 12), 0, 0.9)], [], [])
     found = average_precision([objects((ONE, 0)), objects(), objects()], loose)
     assert found.ap50 == pytest.approx(1) and found.ap == pytest.approx(0.3, abs=0.11) and found.ap75 == 0
+
+
+def test_boxes_in_crowds_are_neither_right_nor_wrong():
+    """As COCO counts a crowd: a box of its class that lies in it does not count, another one does."""
+    crowd = {"ignored_boxes": np.array([FAR], np.float32), "ignored_labels": np.array([0])}
+    truth = [objects((ONE, 0)) | crowd]
+    inside, wrong = ((72, 72, 80, 80), 0, 0.95), ((72, 72, 80, 80), 1, 0.95)
+    assert average_precision(truth, predictions([(ONE, 0, 0.9), inside, inside])).ap50 == pytest.approx(1)
+    assert average_precision([objects((ONE, 0))], predictions([(ONE, 0, 0.9), inside])).ap50 == pytest.approx(0.5)
+    assert np.isnan(average_precision([objects() | crowd], predictions([inside])).ap50), "there is no object"
+    found = predictions([(ONE, 0, 0.9), inside, wrong])
+    assert [one.kind for one in judge(truth, found)] == ["background", "correct"]
+    np.testing.assert_allclose(found.mistakes(truth), [1 - 2 / 3])
+
+
+def test_classes_of_equal_names_in_metrics_have_their_own():
+    assert metric_names("AP50", ["a/b", "a,b", "c"]) == ["AP50_a_b", "AP50_a_b__2", "AP50_c"]
+    for evaluator, feature in (
+        (Detection(), Boxes(["a/b", "a,b"])),
+        (Segmentation(), Mask(["a/b", "a,b"])),
+        (MultiLabel(), Labels(["a/b", "a,b"])),
+    ):
+        evaluator.prepare(feature)
+        assert sum("a_b" in name for name in evaluator.metrics) == 2
 
 
 def test_duplicates_lower_the_average_precision():

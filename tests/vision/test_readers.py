@@ -162,7 +162,8 @@ def test_objects_marked_as_difficult(tmp_path):
     kind, options = broken_voc(
         tmp_path, lambda text: text.replace("<name>dog</name>", "<name>dog</name><difficult>1</difficult>")
     )
-    assert len(read(kind, options).content.columns["objects"][0]["labels"]) == 1
+    found = read(kind, options).content.columns["objects"][0]
+    assert found["labels"].tolist() == [0] and found["ignored_boxes"].tolist() == [list(OBJECTS[0][1][1])]
     assert len(read(kind, options, difficult=True).content.columns["objects"][0]["labels"]) == 2
 
 
@@ -179,6 +180,13 @@ def test_a_class_that_is_a_number(tmp_path):
     _, options = write_yolo(tmp_path)
     (tmp_path / "classes.txt").unlink()
     assert read(YoloFolder, options, classes=[1]).target.classes == ["1"]
+
+
+def test_crowds_are_no_objects(tmp_path):
+    kind, options = broken_coco(tmp_path, lambda text: text.replace('"iscrowd": 0', '"iscrowd": 1', 1))
+    found = read(kind, options).content.columns["objects"][0]
+    assert found["labels"].tolist() == [1] and found["ignored_labels"].tolist() == [0]
+    assert found["ignored_boxes"].tolist() == [list(OBJECTS[0][0][1])]
 
 
 def test_masks_of_one_bit_and_parts_in_folders(tmp_path):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from mlrun.data.features import Labels, Mask
-from mlrun.data.predictions import LabelsPredictions, MaskPredictions
+from mlrun.data.predictions import LabelsPredictions, MaskPredictions, PointsPredictions
 from mlrun.data.preprocess.masks import IGNORED
 from mlrun.errors import ConfigError
 from mlrun.evaluation.landmarks import normalized_errors
@@ -127,6 +129,11 @@ def test_distances_of_points():
     found = np.nan_to_num(truth, nan=50.0) + [1, 0]
     np.testing.assert_allclose(normalized_errors(found, truth), [1 / 5, 1 / 10])
     assert np.isnan(normalized_errors(found[:1], np.full((1, 3, 2), np.nan))).all()
+    np.testing.assert_allclose(normalized_errors(found[:, :1], truth[:, :1], np.array([50.0, 20.0])), [1 / 50, 1 / 20])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nowhere = PointsPredictions(["a", "b", "c"], found).mistakes(np.full((2, 3, 2), np.nan))
+    assert nowhere.tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("loss", ["squared", "l1", "wing"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -50,7 +50,7 @@ class BoxesPredictions(Predictions):
         return np.array([1 - sure._f1(row, true) for row, true in enumerate(truth)])
 
     def _f1(self, row: int, true: dict[str, np.ndarray]) -> float:
-        count = len(self.boxes[row]) + len(true["boxes"])
+        count = int((~in_ignored(self.boxes[row], self.labels[row], true)).sum()) + len(true["boxes"])
         if not count:
             return 1.0
         overlaps = overlap(self.boxes[row], true["boxes"]) * (self.labels[row][:, None] == true["labels"][None, :])
@@ -118,8 +118,10 @@ class PointsPredictions(Predictions):
         }
 
     def mistakes(self, truth: np.ndarray) -> np.ndarray:
-        """The mean distance in pixels of the visible points."""
-        return np.nan_to_num(np.nanmean(np.linalg.norm(self.points - truth, axis=2), axis=1))
+        """The mean distance in pixels of the visible points; 0 without any."""
+        distances = np.linalg.norm(self.points - truth, axis=2)
+        visible = ~np.isnan(distances)
+        return np.where(visible, distances, 0.0).sum(axis=1) / np.maximum(visible.sum(axis=1), 1)
 
 
 @dataclass
@@ -134,6 +136,20 @@ class PicturePredictions(Predictions):
 
     def answers(self) -> np.ndarray:
         return self.pixels
+
+
+def in_ignored(boxes: np.ndarray, labels: np.ndarray, truth: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(objects,) bool: whether at least half of a predicted box lies in an ignored place of its class, and on no object of it. truth: an entry
+    of the column of a `Boxes` feature."""
+    within = np.zeros(len(boxes), dtype=bool)
+    if not len(boxes) or "ignored_boxes" not in truth:
+        return within
+    area = np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
+    for place, label in zip(truth["ignored_boxes"], truth["ignored_labels"]):
+        sides = np.minimum(boxes[:, 2:], place[2:]) - np.maximum(boxes[:, :2], place[:2])
+        within |= (labels == label) & (np.prod(np.maximum(sides, 0), axis=1) >= 0.5 * area) & (area > 0)
+    same = overlap(boxes, truth["boxes"]) * (labels[:, None] == truth["labels"][None, :])
+    return within & ~(same >= 0.5).any(axis=1)
 
 
 def overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
