@@ -13,7 +13,7 @@ from mlrun.data.features import Image, Questions
 from mlrun.data.predictions.texts import answers_in, questions_in
 from mlrun.data.rows import read_rows
 from mlrun.errors import UserError
-from mlrun.predictions.query import Query, mention_unknown
+from mlrun.predictions.query import Query, check_usable, mention_unknown
 
 if TYPE_CHECKING:
     from mlrun.data.module import DataModule
@@ -45,8 +45,7 @@ class AskImage(Query):
         lines: list[tuple[str, str, str]] = []
         for read in read_rows(arguments.input, images, "images"):
             piece = read()
-            if piece.rejected:
-                raise UserError(f"{arguments.input}: {piece.rejected[0].place}: {piece.rejected[0].reason}")
+            check_usable(arguments.input, piece)
             texts = np.array([" ".join(asked)] * len(piece.examples), dtype=object)
             columns = {**piece.examples.columns, question: texts}
             predictions: Any = learner.predict(Examples(columns, learner.inputs))

@@ -12,8 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mlrun.errors import UserError
+
 if TYPE_CHECKING:
     from mlrun.data.module import DataModule
+    from mlrun.data.rows import Piece
     from mlrun.predictions.learner import Learner
 
 
@@ -50,6 +53,14 @@ class Query(ABC):
         Raises:
             UserError: the model cannot answer the query.
         """
+
+
+def check_usable(source: str, piece: Piece) -> None:
+    """Raises UserError for the first of the rows that cannot be used. source: the file or folder that they were read from."""
+    for one in piece.rejected:
+        raise UserError(
+            f"{source}: {one.reason}" if str(one.place) == source else f"{source}: {one.place}: {one.reason}"
+        )
 
 
 def mention_unknown(encoder: Any, texts: Sequence[str]) -> None:

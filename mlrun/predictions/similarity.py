@@ -10,7 +10,7 @@ import numpy as np
 
 from mlrun.data.rows import read_rows
 from mlrun.errors import UserError
-from mlrun.predictions.query import Query
+from mlrun.predictions.query import Query, check_usable
 
 if TYPE_CHECKING:
     from mlrun.data.module import DataModule
@@ -110,8 +110,7 @@ def vectors_of(learner: Learner, source: str, arguments: Namespace) -> tuple[lis
     found = []
     for read in read_rows(source, learner.inputs, arguments.format, arguments.separator):
         piece = read()
-        if piece.rejected:
-            raise UserError(f"{source}: {piece.rejected[0].place}: {piece.rejected[0].reason}")
+        check_usable(source, piece)
         if piece.examples is not None:
             names += [str(place) for place in piece.places]
             found.append(learner.predict(piece.examples).answers())

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlrun.data.datasets.glyphs import Glyphs
+from mlrun.data.datasets.glyphs import Glyphs, rendered
 from mlrun.data.datasets.image_folder import ImageFolder
 from mlrun.errors import DataError
 
@@ -106,6 +106,12 @@ def test_a_folder_of_fonts_replaces_those_of_matplotlib(tmp_path):
 def test_settings_that_cannot_be_used(options, message):
     with pytest.raises(DataError, match=message):
         glyphs(**options)
+
+
+def test_a_font_without_outlines_is_named(tmp_path):
+    (tmp_path / "a.ttf").write_text("no font")
+    with pytest.raises(DataError, match=r"a\.ttf: not a font of outlines"):
+        list(rendered(tmp_path / "a.ttf", "A"))
 
 
 def write_people(folder, names, photos=4):

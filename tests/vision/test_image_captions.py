@@ -55,6 +55,7 @@ def test_every_form_gives_the_same(table):
         ("a.json", "{}", "not COCO's JSON of captions"),
         ("a.json", '{"images": [], "annotations": [{"image_id": 1, "caption": "x"}]}', "annotations[0]: lacks a caption"),
         ("a.token", "images/0.png#0\ta cat\nwrong\n", "line 2: not of the form"),
+        ("a.json", '{"images": [{"id": 1, "file_name": "x"}, {"id": 1, "file_name": "y"}], "annotations": []}', "images[1] has the id 1, which another"),
         ("a.csv", "image,caption\n", "there are no captions in it"),
         ("a.csv", "image,caption\nimages/0.png,a cat, asleep\n", "line 2: the header has 2 cells, this row 3"),
         ("a.csv", "image,caption\nimages/0.png,un caf\udce9\n", "line 2: not UTF-8 text"),

@@ -13,6 +13,7 @@ from mlrun.data.datasets.coco import CocoImages
 from mlrun.data.datasets.keypoints import Keypoints
 from mlrun.data.datasets.labelled_images import LabelledImages
 from mlrun.data.datasets.mask_folders import MaskFolders
+from mlrun.data.datasets.style_images import StyleImages
 from mlrun.data.datasets.voc import VocFolder
 from mlrun.data.datasets.yolo_folder import YoloFolder
 from mlrun.data.preprocess.preprocessor import make_preprocessor
@@ -117,6 +118,7 @@ def broken_coco(root, change):
         (lambda root: broken_coco(root, lambda text: "[]"), "the file holds a list"),
         (lambda root: broken_coco(root, lambda text: text.replace('"id": 11', '"id": 10')), r"images\[1\] has the id 10, which another one has too"),
         (lambda root: broken_coco(root, lambda text: text.replace('"id": 3,', '"id": 7,')), r"categories\[1\] has the id 7, which another"),
+        (lambda root: also(write_coco(root), lambda: (root / "images").rename(root / "pictures")), r"none of its 4 images is where it says, such as .*images/0\.png"),
         (lambda root: broken_coco(root, lambda text: text.replace("3.png", "9.png")), r"9\.png: not an image that can be read"),
         (lambda root: broken_coco(root, lambda text: text.replace('"height": 40, "width": 60', '"height": 80, "width": 120')), r"0\.png: an image of 40 x 60, but its annotations are for one of 80 x 120"),
         (lambda root: broken_coco(root, lambda text: text.replace('"height": 40', '"height": []')), r"image 10: height and width must be numbers"),
@@ -189,6 +191,15 @@ def test_crowds_are_no_objects(tmp_path):
     assert found["ignored_boxes"].tolist() == [list(OBJECTS[0][0][1])]
 
 
+def test_images_of_style_transfer_that_are_too_narrow(tmp_path):
+    for name, size in (("wide", (400, 20)), ("usual", (40, 30))):
+        Image.new("RGB", size).save(tmp_path / f"{name}.png")
+    wide, usual = (str(tmp_path / f"{name}.png") for name in ("wide", "usual"))
+    with pytest.raises(DataError, match=r"dataset\.style=.*wide\.png: 20 x 400 pixels, reduced to 8 x 160"):
+        StyleImages("style_transfer", "own", 1, content=usual, style=wide).prepare()
+    assert StyleImages("style_transfer", "own", 1, content=usual, style=usual).sizes["val"] == 1
+
+
 def test_masks_of_one_bit_and_parts_in_folders(tmp_path):
     for at, part in enumerate(("train", "train", "test")):
         for name, mode in (("images", "RGB"), ("masks", "1")):
@@ -242,6 +253,10 @@ def test_masks_beside_images(tmp_path):
         (
             lambda root: Image.new("L", (30, 30)).save(root / "masks" / "1.bmp"),
             r"1\.bmp and 1\.png have the same name",
+        ),
+        (
+            lambda root: [Image.new("L", (w, h)).save(root / "masks" / f"{at}.png") for at, (h, w) in enumerate(SIZES)],
+            "the masks have a single class, the value 0",
         ),
         (
             lambda root: (root / "images" / "train").mkdir(),
@@ -343,6 +358,9 @@ def test_several_labels_from_a_table_and_from_folders(tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(DataError, match=message):
             read(LabelledImages, {"path": tmp_path / name}, "multi_label")
+    Image.new("RGB", (4, 4)).save(tmp_path / "folders" / "new.png")
+    with pytest.raises(DataError, match=r"new\.png: an image in none of the folders of labels"):
+        read(LabelledImages, {"path": tmp_path / "folders"}, "multi_label")
     with open(tmp_path / "labels.csv", "a") as file:
         file.write("\nimages/0.png,maybe,1")
     with pytest.raises(DataError, match=r"labels\.csv, line 6: dark is 'maybe', neither 0 nor 1"):

@@ -72,6 +72,8 @@ class AnnotatedImages(SceneData):
             paths: of the images.
             sizes: (height, width) that the annotations of each image are for; None: not known.
         """
+        if paths and not any(path.exists() for path in paths):
+            raise DataError(f"{self.path}: none of its {len(paths)} images is where it says, such as {paths[0]}")
         with ThreadPoolExecutor() as pool:
             read = list(pool.map(_looked_at, paths, sizes or [None] * len(paths)))
         report([message for _, message in read if message], self.path, self.skip_invalid)

@@ -190,7 +190,10 @@ def rendered(path: Path, characters: Sequence[str]) -> Iterator[tuple[str, Image
     """(character, its grey picture, white on black, without empty margin); a character without ink is left out."""
     from PIL import Image, ImageDraw, ImageFont
 
-    font = ImageFont.truetype(str(path), POINTS, layout_engine=ImageFont.Layout.BASIC)
+    try:
+        font = ImageFont.truetype(str(path), POINTS, layout_engine=ImageFont.Layout.BASIC)
+    except OSError as error:  # such as a font of bitmaps, of other sizes
+        raise DataError(f"{path}: not a font of outlines ({error}); remove it") from None
     for character in characters:
         canvas = Image.new("L", (4 * POINTS, 3 * POINTS))
         ImageDraw.Draw(canvas).text((POINTS, 2 * POINTS), character, fill=255, font=font, anchor="ls")

@@ -12,6 +12,7 @@ from mlrun.data.datasets.annotated import AnnotatedImages
 from mlrun.data.features import Caption
 from mlrun.data.module import Content
 from mlrun.data.readers.annotation_files import Table, read_lines, read_utf8
+from mlrun.data.readers.coco import entries_by_id
 from mlrun.data.readers.objects import report
 from mlrun.errors import DataError
 
@@ -117,7 +118,8 @@ class ImageCaptions(AnnotatedImages):
     def _coco(self, problems: list[str]) -> Iterator[Read]:
         try:
             content = json.loads(read_utf8(self.path))
-            files = {entry["id"]: entry["file_name"] for entry in content["images"]}
+            images = entries_by_id(content, "images", self.path)
+            files = {identity: entry["file_name"] for identity, entry in images.items()}
             annotations = list(content["annotations"])
         except (ValueError, TypeError, KeyError) as error:
             raise DataError(f"{self.path}: not COCO's JSON of captions: {type(error).__name__}: {error}") from None

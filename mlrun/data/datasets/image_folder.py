@@ -81,7 +81,8 @@ class ImageFolder(ImageData):
             [(file, place) for place, name in enumerate(classes) for file in images_in(root / name)] for root in roots
         ]
         empty = {folder.relative_to(root).as_posix() for root, folder in named} - set(classes)
-        unknown = set(range(len(classes))) - {place for _, place in found[0]}
+        # with `unseen_classes`, val and test have classes of their own
+        unknown = set() if self.unseen_classes else set(range(len(classes))) - {place for _, place in found[0]}
         self._notes = [
             *self._nested(classes, folders),
             *([f"no images in the folders {_some(sorted(empty))}"] if empty else []),

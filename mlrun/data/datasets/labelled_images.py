@@ -11,7 +11,7 @@ from mlrun.data.datasets.annotated import AnnotatedImages
 from mlrun.data.features import Labels
 from mlrun.data.module import Content
 from mlrun.data.readers.annotation_files import Table
-from mlrun.data.readers.images import images_in
+from mlrun.data.readers.images import images_in, is_hidden, is_image
 from mlrun.data.readers.objects import report
 from mlrun.errors import DataError
 
@@ -76,7 +76,10 @@ class LabelledImages(AnnotatedImages):
         return paths, present, classes
 
     def _folders(self) -> tuple[list[Path], list[list[bool]], list[str]]:
-        classes = sorted(entry.name for entry in self.path.iterdir() if entry.is_dir() and images_in(entry))
+        entries = [entry for entry in sorted(self.path.iterdir()) if not is_hidden(entry.name)]
+        beside = [f"{entry}: an image in none of the folders of labels" for entry in entries if is_image(entry)]
+        report(beside, self.path, self.skip_invalid)
+        classes = [entry.name for entry in entries if entry.is_dir() and images_in(entry)]
         where: dict[Path, list[bool]] = {}
         first: dict[Path, Path] = {}
         for at, name in enumerate(classes):

@@ -88,6 +88,11 @@ class MaskFolders(AnnotatedImages):
         unknown = [value for value in found if value not in values]
         if unknown:
             raise DataError(f"{self.path}: masks have the value {unknown[0]}, which is not in dataset.values={values}")
+        if len(values) < 2:
+            raise DataError(
+                f"{self.path}: the masks have a single class, the value {', '.join(map(str, values)) or 'none'}, so there is nothing to learn; "
+                "see dataset.void, dataset.values"
+            )
         if len(values) > MOST_VALUES:
             raise DataError(
                 f"{self.path}: the masks have {len(values)} different values; are they grey pictures or JPEG files?"

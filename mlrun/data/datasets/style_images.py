@@ -13,6 +13,8 @@ from mlrun.data.module import ArrayData, Content
 from mlrun.data.readers.images import framed, read_whole
 from mlrun.errors import DataError
 
+SMALLEST = 16  # pixels of a side
+
 
 class StyleImages(ArrayData):
     """One row with two images. The train part repeats it `steps_per_epoch` times; val and test hold it once.
@@ -36,23 +38,29 @@ class StyleImages(ArrayData):
         **options: Any,
     ):
         super().__init__(problem, name, seed, **options)
-        if not isinstance(side, int) or side < 16:
-            raise DataError(f"dataset.side={side}: give a whole number of pixels, at least 16")
+        if not isinstance(side, int) or side < SMALLEST:
+            raise DataError(f"dataset.side={side}: give a whole number of pixels, at least {SMALLEST}")
         if not isinstance(steps_per_epoch, int) or steps_per_epoch < 1:
             raise DataError(f"dataset.steps_per_epoch={steps_per_epoch}: give a whole number of at least 1")
         self.paths, self.side, self.steps = {"content": content, "style": style}, side, steps_per_epoch
         self.batch_size = 1
 
     def read(self) -> Content:
-        columns = {name: self._reduced(path)[None] for name, path in self.paths.items()}
+        columns = {name: self._reduced(name, path)[None] for name, path in self.paths.items()}
         features: dict[str, Feature] = {name: Photo() for name in columns}
         return Content(columns, features, " and ".join(self.paths.values()), ())
 
-    def _reduced(self, path: str) -> np.ndarray:
+    def _reduced(self, name: str, path: str) -> np.ndarray:
         image = read_whole(Path(path).expanduser()) if Path(path).expanduser().is_file() else bundled_photograph(path)
         height, width = image.shape[1:]
         factor = min(1.0, self.side / max(height, width))
-        return framed(image, [round(factor * height), round(factor * width)])
+        size = [round(factor * height), round(factor * width)]
+        if min(size) < SMALLEST:
+            raise DataError(
+                f"dataset.{name}={path}: {height} x {width} pixels, reduced to {size[0]} x {size[1]} (dataset.side={self.side}); "
+                f"each side needs at least {SMALLEST}: give another image, or a larger dataset.side"
+            )
+        return framed(image, size)
 
     def _split(self) -> dict[str, np.ndarray]:
         once = np.zeros(1, dtype=np.int64)

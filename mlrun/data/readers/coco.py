@@ -53,11 +53,11 @@ def read_coco(path: Path) -> CocoFile:
             if absent:
                 raise DataError(f"{path}: {key}[{at}] has no {absent[0]!r}")
     names = next((one["keypoints"] for one in content["categories"] if one.get("keypoints")), None)
-    found = CocoFile(path, _by_id(content, "images", path), {}, names)
+    found = CocoFile(path, entries_by_id(content, "images", path), {}, names)
     for at, image in enumerate(content["images"]):
         if not isinstance(image["file_name"], str):
             raise DataError(f"{path}: images[{at}]: file_name must be a text, not {image['file_name']!r}")
-    found.categories = {key: str(one["name"]) for key, one in _by_id(content, "categories", path).items()}
+    found.categories = {key: str(one["name"]) for key, one in entries_by_id(content, "categories", path).items()}
     for at, one in enumerate(content["annotations"]):
         place = f"{path}: annotations[{at}]"
         if not _is_among(one["image_id"], found.images):
@@ -68,7 +68,7 @@ def read_coco(path: Path) -> CocoFile:
     return found
 
 
-def _by_id(content: Mapping[str, Any], key: str, path: Path) -> dict[Any, Mapping[str, Any]]:
+def entries_by_id(content: Mapping[str, Any], key: str, path: Path) -> dict[Any, Mapping[str, Any]]:
     """id -> entry of a list of the file. Raises DataError for an id that occurs twice, of which one entry would be lost."""
     found: dict[Any, Mapping[str, Any]] = {}
     for at, entry in enumerate(content[key]):

@@ -39,7 +39,7 @@ class Objects(View):
                 picture_grid([picture(evaluation, data, sure, image, int(row)) for row in rows], captions, title),
             )
         measured: Any = evaluation.evaluators.get("Detection")
-        if measured is not None:
+        if measured is not None and not np.isnan(measured.curves.precision[0]).all():  # there are objects to find
             curves = measured.curves
             title = "Precision and recall at an IoU of .5"
             yield "precision_recall", precision_recall(curves.precision[0], curves.recalls, found.classes, title)
