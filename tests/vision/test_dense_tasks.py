@@ -12,6 +12,10 @@ from PIL import Image
 
 from mlrun.cli import dispatch
 from mlrun.config.compose import compose
+from mlrun.data.datasets.labelled_images import LabelledImages
+from mlrun.data.datasets.mask_folders import MaskFolders
+from mlrun.data.datasets.voc import VocFolder
+from mlrun.data.features import Boxes, Labels, Mask
 from mlrun.data.inputs import as_examples, as_text
 from mlrun.errors import UserError
 from mlrun.evaluation.segmentation import Segmentation
@@ -20,7 +24,7 @@ from mlrun.experiment.stored import open_run
 from mlrun.predictions.learner import make_learner
 from mlrun.report import silent
 from tests.test_models import Nobody, prepared
-from tests.vision.files import write_rectangles, write_voc
+from tests.vision.files import write_labels, write_masks, write_rectangles, write_voc
 
 TOY = (
     "dataset.scenes=150",
@@ -228,7 +232,7 @@ def test_pictures_are_not_drawn_over_the_images(place, capsys):
 
 
 def test_what_a_validation_part_does_not_allow_to_measure_is_not_divergence(place, capsys):
-    for part, text in (("train", "0 .5 .5 .5 .5"), ("val", "")):
+    for part, text in (("train", "0 .5 .5 .5 .5"), ("val", ""), ("test", "")):
         for at in range(2):
             for kind in ("images", "labels"):
                 (place / "no_objects" / kind / part).mkdir(parents=True, exist_ok=True)
@@ -239,12 +243,12 @@ def test_what_a_validation_part_does_not_allow_to_measure_is_not_divergence(plac
         "dataset=yolo_folder",
         "dataset.path=no_objects",
         "dataset.image_size=32",
-        "dataset.split.test=0",
     ]
     own += ["trainer.max_epochs=1", "hydra.run.dir=unmeasured", "model.network.backbone.channels=[4,4,4,4]"]
     assert dispatch(own) == 0
     warned = capsys.readouterr().err
     assert "val/AP50 is nan, although the training loss is finite" in warned and "diverged" not in warned
+    assert not (place / "unmeasured" / "figures" / "precision_recall.png").exists()
 
 
 def test_masks_and_points_of_pictures(place):
@@ -284,6 +288,26 @@ def test_other_classes_are_refused(place):
     with pytest.raises(UserError, match=r"its classes are cat, dog, and the model knows 0, 1, 2.*set dataset\.classes"):
         dispatch(["evaluate", "yolo", "dataset=voc", f"dataset.path={place / 'voc'}"])
     assert dispatch(["evaluate", "yolo", "dataset.scenes=30"]) == 0
+
+
+def test_data_without_some_of_the_classes_are_evaluated(tmp_path):
+    """The classes are those of the model, in its order, whichever of them occur."""
+    targets = {
+        "objects": Boxes(["cat", "dog", "emu"]),
+        "mask": Mask(["0", "7", "9", "255"]),
+        "labels": Labels(["round", "dark"]),
+    }
+    write_masks(tmp_path)
+    write_labels(tmp_path / "labels")
+    for name, data in (
+        ("objects", VocFolder("detection", "own", 1, None, **write_voc(tmp_path / "voc")[1])),
+        ("mask", MaskFolders("segmentation", "own", 1, None, path=tmp_path)),
+        ("labels", LabelledImages("multi_label", "own", 1, None, path=tmp_path / "labels" / "labels.csv")),
+    ):
+        data.follow({}, {name: targets[name]})
+        content = data.read()
+        assert content.features[name] == targets[name]
+    assert content.columns["labels"][1:3].tolist() == [[True, True], [True, False]]
 
 
 def test_kinds_of_errors_of_a_run(place, capsys):

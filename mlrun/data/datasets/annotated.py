@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mlrun.data.datasets.scene_data import SceneData
-from mlrun.data.features import Boxes, Photo
+from mlrun.data.features import Boxes, Feature, Photo
 from mlrun.data.module import Content
 from mlrun.data.readers.download import data_directory
 from mlrun.data.readers.images import ImageFiles, check_file, image_size
@@ -52,6 +52,10 @@ class AnnotatedImages(SceneData):
         self.classes_kept = None if classes is None else [str(one) for one in classes]  # a class "1" is given as 1 too
         if len(set(self.classes_kept or ())) < len(self.classes_kept or ()):
             raise DataError(f"dataset.classes={self.classes_kept}: give each class once")
+        self.known_classes: list[str] = []  # of the model that evaluates the data
+
+    def follow(self, inputs: Mapping[str, Feature], targets: Mapping[str, Feature]) -> None:
+        self.known_classes = list(getattr(next(iter(targets.values()), None), "classes", ()))
 
     def read(self) -> Content:
         if not self.path.exists():
@@ -92,7 +96,7 @@ class AnnotatedImages(SceneData):
         pictures = [picture for own in parts.values() for picture in own]
         if not pictures:
             raise DataError(f"{self.path}: there are no annotated images in it")
-        classes = class_names(pictures, self.classes_kept, self.path)
+        classes = class_names(pictures, self.classes_kept, self.known_classes, self.path)
         images, photo, kept = self.photos(
             [picture.path for picture in pictures], [picture.size for picture in pictures]
         )

@@ -39,6 +39,8 @@ class LabelledImages(AnnotatedImages):
             raise DataError(
                 f"{self.path}: needs images with at least two labels, found {len(paths)} images and {len(classes)} labels"
             )
+        if self.classes_kept is None and sorted(classes) == sorted(self.known_classes):
+            self.classes_kept = self.known_classes  # in the order of the model
         if self.classes_kept is not None:
             unknown = [one for one in self.classes_kept if one not in classes]
             if unknown:

@@ -70,7 +70,8 @@ class MaskFolders(AnnotatedImages):
         classes = list(self.classes_kept or map(str, values))
         if len(classes) != len(values):
             raise DataError(
-                f"dataset.classes={classes}: the masks have {len(values)} classes, {', '.join(map(str, values))}"
+                f"dataset.classes={classes}: the masks have {len(values)} classes, the values {', '.join(map(str, values))}; "
+                "give the value of each class in dataset.values"
             )
         return Content(
             {"image": column, "mask": coded},
@@ -85,6 +86,9 @@ class MaskFolders(AnnotatedImages):
         """(masks of indices of classes, the value of each class)."""
         found = sorted({int(value) for mask in masks for value in np.unique(mask)} - {self.void})
         values = found if self.values is None else list(self.values)
+        if self.values is None and self.known_classes and all(name.isdecimal() for name in self.known_classes):
+            known = list(map(int, self.known_classes))  # of the model, of which some may not occur
+            values = known if set(found) <= set(known) else found
         unknown = [value for value in found if value not in values]
         if unknown:
             raise DataError(f"{self.path}: masks have the value {unknown[0]}, which is not in dataset.values={values}")

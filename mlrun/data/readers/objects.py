@@ -62,11 +62,20 @@ def report(problems: Sequence[str], source: Path, skip: bool) -> None:
     print(f"mlrun: warning: {count} left out: {shown}", file=sys.stderr)
 
 
-def class_names(pictures: Sequence[Picture], given: Sequence[str] | None, source: Path) -> list[str]:
-    """The classes of the objects, sorted, or those that are given. Raises DataError if there are none."""
+def class_names(
+    pictures: Sequence[Picture], given: Sequence[str] | None, known: Sequence[str], source: Path
+) -> list[str]:
+    """The classes of the objects, sorted, or those that are given, or those of a model that knows all of them. Raises DataError if there are none.
+
+    Args:
+        pictures: of all parts.
+        given: the classes to keep, None for all.
+        known: those of the model that evaluates the data, some of which may not occur; empty if there is none.
+        source: of the data, for messages.
+    """
     found = sorted({name for one in pictures for at, name in enumerate(one.names) if at not in one.ignored})
     if given is not None:
-        unknown = [name for name in given if name not in found]
+        unknown = [name for name in given if name not in found and name not in known]
         if unknown:
             raise DataError(
                 f"dataset.classes={list(given)}: {source} has no {unknown[0]}; its classes are {', '.join(found)}"
@@ -74,7 +83,7 @@ def class_names(pictures: Sequence[Picture], given: Sequence[str] | None, source
         return list(given)
     if not found:
         raise DataError(f"{source}: there is no object in any of its {len(pictures)} images")
-    return found
+    return list(known) if set(found) <= set(known) else found
 
 
 def objects_column(pictures: Sequence[Picture], classes: Sequence[str]) -> list[dict[str, np.ndarray]]:
