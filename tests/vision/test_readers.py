@@ -119,6 +119,7 @@ def broken_coco(root, change):
         (lambda root: broken_coco(root, lambda text: text.replace('"id": 11', '"id": 10')), r"images\[1\] has the id 10, which another one has too"),
         (lambda root: broken_coco(root, lambda text: text.replace('"id": 3,', '"id": 7,')), r"categories\[1\] has the id 7, which another"),
         (lambda root: also(write_coco(root), lambda: (root / "images").rename(root / "pictures")), r"none of its 4 images is where it says, such as .*images/0\.png"),
+        (lambda root: broken_coco(root, lambda text: text.replace("1.png", "0.png").replace('"height": 30, "width": 30', '"height": 40, "width": 60')), r"0\.png: this image occurs more than once"),
         (lambda root: broken_coco(root, lambda text: text.replace("3.png", "9.png")), r"9\.png: not an image that can be read"),
         (lambda root: broken_coco(root, lambda text: text.replace('"height": 40, "width": 60', '"height": 80, "width": 120')), r"0\.png: an image of 40 x 60, but its annotations are for one of 80 x 120"),
         (lambda root: broken_coco(root, lambda text: text.replace('"height": 40', '"height": []')), r"image 10: height and width must be numbers"),
@@ -351,6 +352,12 @@ def test_several_labels_from_a_table_and_from_folders(tmp_path):
     assert some.columns["labels"].tolist() == [[True, False]]
     for name, content, message in (
         ("twice.csv", b"image,dark,dark\n", "has two columns 'dark'"),
+        (
+            "again.csv",
+            b"image, dark,round\nimages/0.png,1,1\nimages/0.png,0,1\n",
+            r"0\.png: this image occurs more than once",
+        ),
+        ("nameless.csv", b"image,dark,round,\nimages/0.png,1,1,\n", "line 1: has a column without a name"),
         ("latin.csv", "image,dark,rundes\nimages/ä.png,1,1\n".encode("latin-1"), "line 2: not UTF-8 text"),
         ("long.csv", b"image,dark,round\nimages/0.png,1,1,0\n", "line 2: the header has 3 cells, this row 4"),
         ("quote.csv", b'image,dark,round\n"images/0.png,1,1\n', "line 2: not a CSV file"),

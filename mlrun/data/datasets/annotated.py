@@ -70,7 +70,8 @@ class AnnotatedImages(SceneData):
         self, paths: Sequence[Path], sizes: Sequence[Size] | None = None
     ) -> tuple[ImageFiles, Photo, np.ndarray]:
         """The column of the images that can be read and have the size that their annotations are for, its feature, and (images,) which of the
-        paths they are. The others are reported as invalid.
+        paths they are. The others are reported as invalid, and so are images that occur again: each would know a part of the truth only, and could
+        be in several parts.
 
         Args:
             paths: of the images.
@@ -80,6 +81,10 @@ class AnnotatedImages(SceneData):
             raise DataError(f"{self.path}: none of its {len(paths)} images is where it says, such as {paths[0]}")
         with ThreadPoolExecutor() as pool:
             read = list(pool.map(_looked_at, paths, sizes or [None] * len(paths)))
+        first = {path: at for at, path in reversed(list(enumerate(paths)))}
+        for at, path in enumerate(paths):
+            if first[path] != at and not read[at][1]:
+                read[at] = (read[at][0], f"{path}: this image occurs more than once")
         report([message for _, message in read if message], self.path, self.skip_invalid)
         kept = np.flatnonzero([not message for _, message in read])
         if not len(kept):

@@ -63,6 +63,10 @@ class LabelledImages(AnnotatedImages):
         rows = Table(self.path, [self.image_column], "dataset.column", problems)
         kept = self.classes_kept
         classes = [name for name in rows.columns if name != self.image_column and (kept is None or name in kept)]
+        if "" in classes:
+            raise DataError(
+                f"{self.path}, line 1: has a column without a name; remove it, or give the labels in dataset.classes"
+            )
         paths, present = list[Path](), list[list[bool]]()
         for place, row in rows:
             path = self.path.parent / row[self.image_column]

@@ -46,13 +46,13 @@ class Table:
     def __init__(self, path: Path, needed: Sequence[str], hint: str, problems: list[str]):
         self.path, self._problems = path, problems
         self._reader = csv.reader(io.StringIO(read_utf8(path), newline=""), strict=True)
-        self.columns = self._next() or []
+        self.columns = [name.strip() for name in self._next() or []]
         absent = [name for name in needed if name not in self.columns]
         if absent:
             raise DataError(
                 f"{path}, line 1: has no column {absent[0]!r} ({hint}), only {', '.join(self.columns) or 'none'}"
             )
-        twice = [name for name in self.columns if self.columns.count(name) > 1]
+        twice = [name for name in self.columns if name and self.columns.count(name) > 1]
         if twice:
             raise DataError(f"{path}, line 1: has two columns {twice[0]!r}; rename one of them")
 
