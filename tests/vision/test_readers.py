@@ -81,6 +81,15 @@ def also(made, change):
     return made
 
 
+def test_colours_are_grey_for_a_network_of_grey_images(tmp_path):
+    kind, options = write_voc(tmp_path)
+    grey, coloured = (read(kind, options, image_size=[48, 64], grey=grey) for grey in (True, False))
+    for own, other in ((grey, coloured), (coloured, grey)):
+        made = make_preprocessor({"num_anchors": 2}, own)
+        expected, found = (made.encode(data.examples("train"))["pixel_values"] for data in (own, other))
+        np.testing.assert_allclose(found, expected)
+
+
 def broken_voc(root, change):
     write_voc(root)
     path = root / "Annotations" / "0.xml"
@@ -241,7 +250,8 @@ def test_masks_beside_images(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda root: (root / "masks" / "2.png").unlink(), "2: an image without mask"),
+        (lambda root: (root / "masks" / "2.png").unlink(), r"2\.png: an image without mask"),
+        (lambda root: (root / "images" / "2.png").unlink(), r"2\.png: a mask without image"),
         (
             lambda root: Image.new("L", (5, 5)).save(root / "masks" / "1.png"),
             r"1\.png: an image of 30 x 30, but its annotations are for one of 5 x 5",

@@ -12,6 +12,7 @@ from mlrun.data.features import Mask
 from mlrun.data.module import Content
 from mlrun.data.readers.image_folders import files_by_name, part_folders
 from mlrun.data.readers.images import read_indices
+from mlrun.data.readers.objects import report
 from mlrun.errors import DataError
 
 MOST_VALUES = 64  # different values in masks: more are grey values, not classes
@@ -58,12 +59,9 @@ class MaskFolders(AnnotatedImages):
                 f"{self.path}: no image in {self.image_folder} has a mask of the same name in {self.mask_folder} "
                 "(dataset.images, dataset.masks)"
             )
-        without = sorted(images.keys() ^ masks.keys())
-        if without and not self.skip_invalid:
-            raise DataError(
-                f"{self.path}: {', '.join(without[:5])}: an image without mask, or a mask without image; "
-                "leave them out with dataset.skip_invalid=true"
-            )
+        alone = [f"{images[name]}: an image without mask" for name in sorted(images.keys() - masks.keys())]
+        alone += [f"{masks[name]}: a mask without image" for name in sorted(masks.keys() - images.keys())]
+        report(alone, self.path, self.skip_invalid)
         raw = [read_indices(masks[name]) for name in names]
         column, photo, kept = self.photos([images[name] for name in names], [mask.shape for mask in raw])
         coded, values = self._coded([raw[at] for at in kept])

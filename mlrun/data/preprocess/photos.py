@@ -9,14 +9,15 @@ import numpy as np
 from mlrun.data.features import Photo
 from mlrun.data.preprocess.encoder import FLOAT_LIMIT, ImageEncoder
 from mlrun.data.preprocess.scaling import ImageScaling, Scaling
-from mlrun.data.readers.images import frame_scale, framed, sizes_of
+from mlrun.data.readers.images import frame_scale, framed, in_channels, sizes_of
 from mlrun.errors import DataError
 
 MOMENTS = 200  # photos whose pixels determine the scaling
 
 
 class PhotoEncoder(ImageEncoder):
-    """Photos scaled per channel. Another size than the network's is resized into the upper left corner of its input; the rest is black.
+    """Photos scaled per channel. Another size than the network's is resized into the upper left corner of its input; the rest is black. A network of
+    grey images reads colours as grey, one of colours grey images in three equal channels.
 
     Args: as those of `ImageEncoder`; `image_size` is needed where the photos differ in size.
     """
@@ -44,11 +45,11 @@ class PhotoEncoder(ImageEncoder):
 
     def _framed(self, column: Any) -> np.ndarray:
         size = self.scaling.shape[1:]
-        if hasattr(column, "dtype") and list(column.shape[2:]) == size:
+        if hasattr(column, "dtype") and list(column.shape[1:]) == self.scaling.shape:
             return np.asarray(column)
         made = np.zeros((len(column), *self.scaling.shape), np.uint8)
         for row in range(len(column)):
-            made[row] = framed(column[row], size)
+            made[row] = framed(in_channels(column[row], self.scaling.shape[0]), size)
         return made
 
     def encode(self, column: Any, examples: Any = None) -> dict[str, Any]:

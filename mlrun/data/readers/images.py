@@ -289,6 +289,17 @@ def framed(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
     return made
 
 
+def in_channels(image: np.ndarray, channels: int) -> np.ndarray:
+    """An image (1 or 3, height, width) with so many channels: grey or red, green and blue."""
+    from PIL import Image
+
+    if len(image) == channels:
+        return image
+    if channels == 1:
+        return np.asarray(Image.fromarray(image.transpose(1, 2, 0)).convert("L"))[None]
+    return np.repeat(image, channels, axis=0)
+
+
 def frame_scale(sizes: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """(rows,) pixels of the framed image per pixel of the original, for originals of `sizes` (rows, 2)."""
     return (np.asarray(size) / sizes).min(1)
