@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -12,6 +12,11 @@ from mlrun.tasks.task import Task
 class Adversarial(Task):
     """Does for several optimizers what Lightning does for one. A subclass sets `automatic_optimization = False`, calls `descend` for every
     update and `step_schedules("step")` at the end of `training_step`."""
+
+    @property
+    def progress(self) -> float:
+        """The fraction of training that is done; Lightning counts a step of each optimizer."""
+        return super().progress / len(cast(list[Any], self.optimizers()))
 
     def descend(self, optimizer: Any, loss: Tensor) -> None:
         """One update of the optimizer's parameters. optimizer: one of `self.optimizers()`."""

@@ -27,6 +27,8 @@ class CycleGAN(Adversarial):
         translator: makes a network of images (batch, channels, height, width) in [-1, 1] to the same; called twice.
         discriminator: makes a network of images to scores (batch, 1, rows, columns), larger for real; called twice.
         cycle_weight: of the L1 distance after both translations, the paper's lambda.
+        cycle_warmup: first fraction of the training, in which that weight grows from 0. From the start, it holds the translators at whichever
+            mapping they began with, such as the identity, although the discriminators tell its results from real images.
         identity_weight: of the L1 distance between an image and what the translator into its own domain makes of it (the paper, section
             5.2: half of cycle_weight, to keep colours; 0 where a translation should change them all).
         pool_size: translations of earlier steps that the discriminators also learn from (Shrivastava et al. 2017); 0: none.
@@ -46,6 +48,7 @@ class CycleGAN(Adversarial):
         translator: Callable[[], nn.Module],
         discriminator: Callable[[], nn.Module],
         cycle_weight: float = 10.0,
+        cycle_warmup: float = 0.0,
         identity_weight: float = 5.0,
         pool_size: int = 50,
         discriminator_lr: float | None = None,
@@ -54,7 +57,7 @@ class CycleGAN(Adversarial):
         self.automatic_optimization = False
         self.to_b, self.to_a = translator(), translator()
         self.discriminator_a, self.discriminator_b = discriminator(), discriminator()
-        self.cycle_weight, self.identity_weight = cycle_weight, identity_weight
+        self.cycle_weight, self.cycle_warmup, self.identity_weight = cycle_weight, cycle_warmup, identity_weight
         self.discriminator_lr = discriminator_lr
         self.pools = {name: ImagePool(pool_size, seed) for seed, name in enumerate("ab")}
 
@@ -75,7 +78,8 @@ class CycleGAN(Adversarial):
             fooled = squared_distance(self.discriminator_b(fake_b), 1.0)
             fooled = fooled + squared_distance(self.discriminator_a(fake_a), 1.0)
             cycle = F.l1_loss(cycle_a, a) + F.l1_loss(cycle_b, b)
-            loss = fooled + self.cycle_weight * cycle
+            grown = min(1.0, self.progress / self.cycle_warmup) if self.cycle_warmup else 1.0
+            loss = fooled + grown * self.cycle_weight * cycle
             if self.identity_weight:
                 loss = loss + self.identity_weight * (F.l1_loss(self.to_a(a), a) + F.l1_loss(self.to_b(b), b))
             self.descend(translators, loss)

@@ -327,7 +327,7 @@ SMALL = {
     "docstring_packages": ["dataset.packages=[filelock,pooch]"],
     **dict.fromkeys(
         ("docstring_pairs", "docstring_tags", "docstring_questions", "docstring_search"),
-        ["dataset.packages=[pooch,joblib]", "dataset.split={train: null, val: null, test: null}"],
+        ["dataset.packages=[joblib,networkx]", "dataset.split={train: 60, val: 20, test: 20}"],
     ),
     "language_id": ["dataset.languages=[de,fr,vi]"],
     **dict.fromkeys(("digit_scenes", "digit_scenes_one", "digit_scenes_masks", "digit_scenes_labels", "digit_scenes_captions", "digit_scenes_questions"), SCENES),

@@ -371,10 +371,10 @@ def test_tasks_of_documentation_keep_to_the_parts_of_the_texts(name):
     _, data = prepared(
         f"model={model}",
         f"dataset={name}",
-        "dataset.packages=[pooch,joblib]",
+        "dataset.packages=[joblib,networkx]",
         "dataset.split={train: null, val: null, test: null}",
     )
-    _, stream = prepared("model=bert_pretrain", "dataset.packages=[pooch,joblib]")
+    _, stream = prepared("model=bert_pretrain", "dataset.packages=[joblib,networkx]")
     bodies = {
         part: [" ".join(text.split()) for text in stream.examples(part)["text"]] for part in ("train", "val", "test")
     }

@@ -46,6 +46,14 @@ def test_words_depend_on_their_spelling_only(elmo):
     torch.testing.assert_close(other.words(torch.tensor([[1, 0]])), elmo.words(torch.tensor([[4, 6]])))
 
 
+def test_large_weights_of_the_characters_do_not_saturate_the_directions(elmo):
+    """Saturated LSTMs give every word of every text the same vector."""
+    with torch.no_grad():
+        elmo.projection.weight.mul_(100)
+        layers = elmo(torch.tensor([[4, 6, 7, 8]]))[0]
+    assert layers[1].abs().max() < 0.9  # 0.48; without the norm 0.99
+
+
 def test_the_loss_is_that_of_both_directions(elmo):
     model = ELMoLanguageModel(elmo, len(VOCABULARY)).eval()
     ids = torch.tensor([[4, 5, 6, 7]])

@@ -208,7 +208,7 @@ def _entry_text(entries: Sequence[Parameter]) -> _Entries:
         line = f"{entry.name} : {entry.type} {described}"
         start = len(made.text)
         kind_at = start + len(entry.name) + 3
-        plain = entry.type.partition(", default")[0].partition(", optional")[0]
+        plain = entry.type.partition(", default")[0].partition(", optional")[0].rstrip()
         made.answers.append(("type", entry.name, (kind_at, kind_at + len(plain))))
         place = line.find(entry.default, len(entry.name) + 3) if entry.default else -1
         if place >= 0 and "default" in line:

@@ -28,7 +28,8 @@ def spelled(vocabulary: Sequence[str], length: int) -> Tensor:
 class ELMo(nn.Module):
     """Convolutions over a word's characters, a highway layer, then LSTM layers that read the text forwards and others that read it backwards.
 
-    The vector of a word depends on its spelling only, so that the weights suit every vocabulary.
+    The vector of a word depends on its spelling only, so that the weights suit every vocabulary. It is normalized, which the paper does not do:
+    at a learning rate that suits a short training, unbounded vectors saturate the LSTMs for good.
 
     Args:
         vocabulary: the tokens in the order of their ids.
@@ -57,7 +58,7 @@ class ELMo(nn.Module):
         self.convolutions = nn.ModuleList(nn.Conv1d(characters, count, size) for size, count in enumerate(filters, 1))
         total = sum(filters)
         self.highway = nn.Linear(total, 2 * total)
-        self.projection = nn.Linear(total, width)
+        self.projection, self.norm = nn.Linear(total, width), nn.LayerNorm(width)
         self.forwards, self.backwards = (
             nn.ModuleList(Recurrent(width, width, "lstm") for _ in range(layers)) for _ in range(2)
         )
@@ -70,7 +71,7 @@ class ELMo(nn.Module):
         h = torch.cat([F.relu(one(x)).amax(2) for one in self.convolutions], 1)
         transformed, gate = self.highway(h).chunk(2, 1)
         gate = torch.sigmoid(gate)
-        return self.projection(gate * F.relu(transformed) + (1 - gate) * h)[places]
+        return self.norm(self.projection(gate * F.relu(transformed) + (1 - gate) * h))[places]
 
     def directions(self, ids: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """(batch, length) -> outputs (batch, length, width) of each layer forwards and backwards, the words themselves first."""
