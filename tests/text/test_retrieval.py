@@ -163,7 +163,7 @@ def test_folders_of_strangers(library, capsys):
     with pytest.raises(DataError, match="its 12 documents are not the 30 that this model has indexed"):
         dispatch(["evaluate", str(folder / "run"), "dataset.path=odd"])
     (odd / "0.md").write_bytes("subject0\nit is \xe9\n".encode("latin-1"))
-    with pytest.raises(DataError, match="0.md, line 2: is not UTF-8"):
+    with pytest.raises(DataError, match="0.md, line 2: not UTF-8"):
         prepared("model=rag", "dataset=documents", "dataset.path=odd")
 
 

@@ -11,9 +11,10 @@ from typing import Any
 from mlrun.data.datasets.annotated import AnnotatedImages
 from mlrun.data.features import Caption
 from mlrun.data.module import Content
-from mlrun.data.readers.annotation_files import Table, read_lines, read_utf8
+from mlrun.data.readers.annotation_files import Table, read_lines
 from mlrun.data.readers.coco import entries_by_id
 from mlrun.data.readers.objects import report
+from mlrun.data.readers.texts import read_text
 from mlrun.errors import DataError
 
 _FLICKR = re.compile(r"(?P<image>[^\t]+?)#\d+\t(?P<caption>.*)")
@@ -117,7 +118,7 @@ class ImageCaptions(AnnotatedImages):
 
     def _coco(self, problems: list[str]) -> Iterator[Read]:
         try:
-            content = json.loads(read_utf8(self.path))
+            content = json.loads(read_text(self.path))
             images = entries_by_id(content, "images", self.path)
             files = {identity: entry["file_name"] for identity, entry in images.items()}
             annotations = list(content["annotations"])

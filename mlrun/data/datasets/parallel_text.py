@@ -12,6 +12,7 @@ from typing import Any
 
 from mlrun.data.datasets.pairs import PairContent, Pairs, pair_content
 from mlrun.data.readers.download import data_directory, fetch
+from mlrun.data.readers.texts import decoded
 from mlrun.data.splits import PARTS
 from mlrun.errors import DataError
 
@@ -190,7 +191,7 @@ class Multi30k(ParallelText):
                     raise DataError(
                         f"{archive}: there is no {file} in it; languages there: {', '.join(sorted(members))}"
                     )
-                sides.append(_decoded(content.extractfile(members[file]).read(), archive).splitlines())
+                sides.append(decoded(content.extractfile(members[file]).read(), archive).splitlines())
         source, target = sides
         return source, target
 
@@ -243,12 +244,4 @@ def lines_of(path: Path) -> list[str]:
     ) as error:  # RuntimeError: a password is needed
         raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     # not splitlines(): a sentence may hold U+2028
-    return _decoded(content, path).replace("\r\n", "\n").removesuffix("\n").split("\n")
-
-
-def _decoded(content: bytes, path: Path) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise DataError(f"{path}, line {line}: is not UTF-8 text") from None
+    return decoded(content, path).replace("\r\n", "\n").removesuffix("\n").split("\n")

@@ -7,25 +7,13 @@ import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from mlrun.data.readers.texts import read_text
 from mlrun.errors import DataError
 
 
-def read_utf8(path: Path) -> str:
-    """The text of a file. Raises DataError for a file that cannot be read, or is not UTF-8."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise DataError(f"{path}, line {line}: not UTF-8 text; save the file as UTF-8") from None
-
-
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file, without their ends. Raises DataError."""
-    return read_utf8(path).replace("\r\n", "\n").removesuffix("\n").split("\n")
+    """The lines of a text file, without their ends. Raises DataError for a file that cannot be read, or is not UTF-8."""
+    return read_text(path).removesuffix("\n").split("\n")
 
 
 class Table:
@@ -45,7 +33,7 @@ class Table:
 
     def __init__(self, path: Path, needed: Sequence[str], hint: str, problems: list[str]):
         self.path, self._problems = path, problems
-        self._reader = csv.reader(io.StringIO(read_utf8(path), newline=""), strict=True)
+        self._reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
         self.columns = [name.strip() for name in self._next() or []]
         absent = [name for name in needed if name not in self.columns]
         if absent:

@@ -22,6 +22,11 @@ def read_text(path: Path, encoding: str | None = None, otherwise: str | None = N
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    return decoded(content, path, encoding, otherwise).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def decoded(content: bytes, path: Path, encoding: str | None = None, otherwise: str | None = None) -> str:
+    """The text of a file's content without a byte-order mark. Arguments, and Raises, as in `read_text`."""
     try:
         text = content.decode(encoding or "utf-8")
     except UnicodeDecodeError as error:
@@ -30,13 +35,13 @@ def read_text(path: Path, encoding: str | None = None, otherwise: str | None = N
         if otherwise is None:
             line = content.count(b"\n", 0, error.start) + 1
             name = (encoding or "utf-8").upper()
-            raise DataError(f"{path}, line {line}: is not {name} text ({error.reason}); convert it first") from None
+            raise DataError(f"{path}, line {line}: not {name} text ({error.reason}); convert it first") from None
         text = content.decode(otherwise)
     except LookupError:
         raise DataError(f"dataset.encoding={encoding}: there is no such encoding") from None
     if "\0" in text:
         raise _not_a_text(path)
-    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    return text.removeprefix("\ufeff")
 
 
 def _not_a_text(path: Path) -> DataError:
