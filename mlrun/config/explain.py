@@ -269,15 +269,20 @@ def _key_problems(one: _Given, cfg: DictConfig, groups: list[str]) -> Iterator[s
         return
     exists = _exists(cfg, key)
     if one.prefix == "" and not exists:
-        yield _no_such_key(one, cfg, groups)
+        yield _no_such_key(key, one.text, cfg, groups)
     elif one.prefix == "~" and not exists:
         yield f"{one.text}: there is no {key} to delete{nearest(key, [*_keys(cfg), *groups])}"
     elif one.prefix == "+" and exists and not isinstance(one.parsed.value(), (dict, list)):
         yield f"{one.text}: {key} already exists: write {one.text[1:]}"
+    elif one.prefix == "" and isinstance(one.parsed.value(), dict):
+        node = _select(cfg, key)
+        names = [f"{key}.{name}" for name in one.parsed.value()] if isinstance(node, DictConfig) else []
+        for name in names:
+            if not _exists(cfg, name):
+                yield _no_such_key(name, one.text, cfg, groups)
 
 
-def _no_such_key(one: _Given, cfg: DictConfig, groups: list[str]) -> str:
-    key = one.key
+def _no_such_key(key: str, text: str, cfg: DictConfig, groups: list[str]) -> str:
     parent, _, last = key.rpartition(".")
     node = _select(cfg, parent) if parent else None
     if isinstance(node, DictConfig) and isinstance(node.get("_target_"), str):
@@ -287,10 +292,12 @@ def _no_such_key(one: _Given, cfg: DictConfig, groups: list[str]) -> str:
         except NoSuchTarget as error:
             return f"{parent}._target_={target}: {error}"
         if takes and last in takes.by_name:
-            return f"{key}: {target} takes '{last}', which the YAML does not list; add it: +{one.text}"
+            return f"{key}: {target} takes '{last}', which the YAML does not list; add it: +{text}"
         names = [p.name for p in takes.parameters if p.name not in ("params", "optimizer")] if takes else []
         near = nearest(last, [*node.keys(), *names])
         return f"{key}: {target} does not accept '{last}'{near.replace(chr(39), chr(39) + parent + '.', 1) if near else ''}"
+    if isinstance(node, DictConfig) and not node:  # a mapping of the user's own keys
+        return f"{key}: there is no such key; to add it: +{text}"
     if isinstance(node, DictConfig):
         near = nearest(last, node.keys())
         near = near.replace("'", f"'{parent}.", 1) if near else nearest(key, _keys(cfg))

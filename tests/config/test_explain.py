@@ -26,6 +26,11 @@ def explained(*overrides, config_dir=None):
         ("optim.lrr=1", "optim.lrr: torch.optim.Adam does not accept 'lrr' — did you mean 'optim.lr'?"),
         ("optm.lr=1", "optm.lr: there is no such key — did you mean 'optim.lr'?"),
         ("optim.foreach=true", "add it: +optim.foreach=true"),
+        ("dataset.split={trian: 5}", "dataset.split.trian: there is no such key — did you mean 'dataset.split.train'?"),
+        (
+            "trainer.callbacks={stop: 1}",
+            "trainer.callbacks.stop: there is no such key; to add it: +trainer.callbacks={stop: 1}",
+        ),
         ("trainer.max_epoch=1", "did you mean 'trainer.max_epochs'?"),
         ("model=[", "model=[: cannot be read: a bracket or a quote is not closed"),
         ("optim.lr='1", "cannot be read"),
