@@ -274,12 +274,10 @@ def _key_problems(one: _Given, cfg: DictConfig, groups: list[str]) -> Iterator[s
         yield f"{one.text}: there is no {key} to delete{nearest(key, [*_keys(cfg), *groups])}"
     elif one.prefix == "+" and exists and not isinstance(one.parsed.value(), (dict, list)):
         yield f"{one.text}: {key} already exists: write {one.text[1:]}"
-    elif one.prefix == "" and isinstance(one.parsed.value(), dict):
-        node = _select(cfg, key)
-        names = [f"{key}.{name}" for name in one.parsed.value()] if isinstance(node, DictConfig) else []
-        for name in names:
-            if not _exists(cfg, name):
-                yield _no_such_key(name, one.text, cfg, groups)
+    elif one.prefix == "" and isinstance(value := one.parsed.value(), dict):
+        for name in value if isinstance(_select(cfg, key), DictConfig) else ():
+            if not _exists(cfg, f"{key}.{name}"):
+                yield _no_such_key(f"{key}.{name}", one.text, cfg, groups)
 
 
 def _no_such_key(key: str, text: str, cfg: DictConfig, groups: list[str]) -> str:

@@ -195,6 +195,27 @@ def part_sizes(
     return {part: sizes.get(part, 0) for part in given}
 
 
+def sources_of(
+    sizes: Mapping[str, int], kept: np.ndarray | None = None
+) -> list[tuple[int, int, tuple[str, ...]]] | None:
+    """`sources` of `Content` from the sizes of the parts that data define, in order: val and test come from their own, or else from train. None
+    for a single source without a name.
+
+    Args:
+        sizes: part -> number of rows.
+        kept: indices of the rows that can be used, ascending; None: all.
+    """
+    if list(sizes) == [""]:
+        return None
+    absent = tuple(part for part in ("val", "test") if part not in sizes)
+    total = np.cumsum(list(sizes.values()))
+    ends = (total if kept is None else np.searchsorted(kept, total)).tolist()
+    return [
+        (start, end, ("train", TRAIN_DEV, *absent) if name == "train" else (name,))
+        for name, start, end in zip(sizes, [0, *ends], ends)
+    ]
+
+
 def renormalized(split: Mapping[str, Any], parts: Sequence[str]) -> dict[str, Any]:
     """The sizes of some parts; fractions are rescaled to sum to 1, and a single part gets everything."""
     given = {part: split.get(part) for part in parts}

@@ -54,6 +54,8 @@ class CycleGAN(Adversarial):
         discriminator_lr: float | None = None,
     ):
         super().__init__()
+        if not 0 <= cycle_warmup <= 1:
+            raise ValueError(f"cycle_warmup={cycle_warmup}: must be a fraction of the training, from 0 to 1")
         self.automatic_optimization = False
         self.to_b, self.to_a = translator(), translator()
         self.discriminator_a, self.discriminator_b = discriminator(), discriminator()

@@ -16,7 +16,7 @@ from mlrun.data.module import Content
 from mlrun.data.readers.download import data_directory
 from mlrun.data.readers.images import ImageFiles, check_file, image_size
 from mlrun.data.readers.objects import Picture, Size, class_names, objects_column, report
-from mlrun.data.splits import TRAIN_DEV
+from mlrun.data.splits import sources_of
 from mlrun.errors import DataError
 
 
@@ -113,24 +113,6 @@ class AnnotatedImages(SceneData):
             sources=sources_of({name: len(own) for name, own in parts.items()}, kept),
             names=[pictures[at].path.name for at in kept],
         )
-
-
-def sources_of(sizes: dict[str, int], kept: np.ndarray) -> list[tuple[int, int, tuple[str, ...]]] | None:
-    """`sources` of `Content` from the sizes of the parts that data define, in order: val and test come from their own, or else from train. None
-    for a single source without a name.
-
-    Args:
-        sizes: part -> number of images.
-        kept: (images,) indices of those that can be used, ascending.
-    """
-    if list(sizes) == [""]:
-        return None
-    absent = tuple(part for part in ("val", "test") if part not in sizes)
-    ends = np.searchsorted(kept, np.cumsum(list(sizes.values()))).tolist()
-    return [
-        (start, end, ("train", TRAIN_DEV, *absent) if name == "train" else (name,))
-        for name, start, end in zip(sizes, [0, *ends], ends)
-    ]
 
 
 def _looked_at(path: Path, size: Size) -> tuple[tuple[int, int], str]:

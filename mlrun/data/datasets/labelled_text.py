@@ -19,6 +19,7 @@ from mlrun.data.readers.columns import as_text
 from mlrun.data.readers.download import data_directory, fetch
 from mlrun.data.readers.table import check_path, read_table
 from mlrun.data.readers.texts import read_text
+from mlrun.data.splits import sources_of
 from mlrun.errors import DataError
 
 if TYPE_CHECKING:
@@ -222,23 +223,24 @@ class LabelledText(TextData):
         common = set.intersection(*(set(by_class) for by_class in found.values()))  # IMDB's train/unsup is not a class
         texts: list[str] = []
         classes: list[str] = []
-        starts: dict[str, int] = {}
+        sizes: dict[str, int] = {}
         self._left_out.clear()
         for part, by_class in found.items():
-            starts[part] = len(texts)
+            start = len(texts)
             for name, own in sorted(by_class.items()):
                 if name in common:
                     texts += own
                     classes += [name] * len(own)
                 else:
                     self._left_out[name] += len(own)
+            sizes[part] = len(texts) - start
         if len(common) < 2:
             raise DataError(
                 f"{path}: needs a folder or a file of texts for each of at least two classes, found {', '.join(sorted(common)) or 'none'}"
             )
-        if "val" in starts:
-            return self.content_of(texts, classes, path, sources=_sources(starts, len(texts)))
-        return self.content_of(texts, classes, path, test_rows=starts.get("test"))
+        if "val" in sizes:
+            return self.content_of(texts, classes, path, sources=sources_of(sizes))
+        return self.content_of(texts, classes, path, test_rows=sizes["train"] if "test" in sizes else None)
 
     def _read_classes(self, folder: Path) -> dict[str, list[str]]:
         """Class -> texts."""
@@ -261,13 +263,6 @@ class LabelledText(TextData):
         return (
             self._read(file).removesuffix("\n").split("\n")
         )  # not splitlines(), which also divides at an ellipsis of Windows
-
-
-def _sources(starts: Mapping[str, int], end: int) -> list[tuple[int, int, tuple[str, ...]]]:
-    """`Content.sources` of predefined parts, from the first row of each; parts that are absent are drawn from train."""
-    drawn = ("train", "train_dev", *(part for part in ("val", "test") if part not in starts))
-    ends = [*list(starts.values())[1:], end]
-    return [(first, last, drawn if part == "train" else (part,)) for (part, first), last in zip(starts.items(), ends)]
 
 
 class RtPolarity(LabelledText):

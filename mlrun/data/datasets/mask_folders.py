@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from mlrun.data.datasets.annotated import AnnotatedImages, sources_of
+from mlrun.data.datasets.annotated import AnnotatedImages
 from mlrun.data.features import Mask
 from mlrun.data.module import Content
 from mlrun.data.readers.image_folders import files_by_name, part_folders
 from mlrun.data.readers.images import read_indices
 from mlrun.data.readers.objects import report
+from mlrun.data.splits import sources_of
 from mlrun.errors import DataError
 
 MOST_VALUES = 64  # different values in masks: more are grey values, not classes

@@ -290,7 +290,7 @@ def framed(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
 
 
 def in_channels(image: np.ndarray, channels: int) -> np.ndarray:
-    """An image (1 or 3, height, width) with so many channels: grey or red, green and blue."""
+    """The image (1 or 3, height, width) converted to this number of channels: 1 for grey, 3 for RGB."""
     from PIL import Image
 
     if len(image) == channels:
