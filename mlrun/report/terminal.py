@@ -103,7 +103,7 @@ def _trainer_line(trainer: Mapping[str, Any]) -> str:
     silent = {"max_epochs", "early_stopping_patience", "name", "_target_", "folds", "repeats", "group"}
     # implementation details
     silent |= {"penalize_bias_and_norm", "gradient_clip_algorithm", "matmul_precision"}
-    usual = (None, False, 0, 1, "auto", "32-true", "32", 32)
+    usual = (None, False, 0, 1, "auto", "32-true", "32", 32, {})
     parts += [f"{key} {_value(value)}" for key, value in trainer.items() if key not in silent and value not in usual]
     return ", ".join(parts)
 
@@ -122,7 +122,7 @@ def _call(node: Mapping[str, Any] | None) -> str:
 
 def _value(value: Any) -> str:
     if isinstance(value, Mapping) or hasattr(value, "items"):
-        return _call(value) or "{...}"
+        return _call(value) or f"{{{', '.join(map(str, value))}}}"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

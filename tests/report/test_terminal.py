@@ -64,6 +64,14 @@ def test_config_summary_of_an_estimator_names_the_one_that_is_used():
     assert not {"optim", "trainer", "scheduler"} & set(rows)
 
 
+def test_config_summary_names_the_callbacks_if_there_are_any():
+    from omegaconf import OmegaConf
+
+    callbacks = {"swa": {"_target_": "lightning.pytorch.callbacks.StochasticWeightAveraging", "swa_lrs": 0.01}}
+    trainer = OmegaConf.create({"max_epochs": 3, "callbacks": callbacks, "loggers": {}})
+    assert dict(terminal.config_rows({**CONFIG, "trainer": trainer}))["trainer"] == "3 epochs, callbacks {swa}"
+
+
 def test_config_summary_takes_omegaconf():
     from omegaconf import OmegaConf
 

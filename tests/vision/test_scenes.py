@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -58,6 +60,9 @@ def test_scenes_with_one_digit_and_settings():
     many = scenes(count=[5, 7], size=[8, 12]).content.columns["objects"]
     assert np.mean([len(objects["labels"]) for objects in many]) > 4
     assert max((objects["boxes"][:, 2:] - objects["boxes"][:, :2]).max() for objects in many) <= 12
+    two = scenes(size=[[8, 10], [30, 32]], overlap=0, clutter=0).content.columns["objects"]
+    heights = np.concatenate([objects["boxes"][:, 3] - objects["boxes"][:, 1] for objects in two])
+    assert (heights <= 10).any() and (heights >= 26).any() and not ((heights > 10) & (heights < 26)).any()
     assert scenes().digest == scenes().digest != scenes(seed=2).digest
 
 
@@ -74,6 +79,7 @@ def test_captions_and_questions():
     boxes = np.array([[40, 0, 50, 30], [2, 0, 8, 10], [20, 0, 30, 20]], np.float32)
     scene = Scene(np.zeros((3, 64, 64), np.uint8), mask, boxes, np.array([1, 7, 3]))
     assert caption(scene) == "a small seven, a three and a large one"
+    assert caption(replace(scene, labels=np.array([8, 8, 8]))) == "a small eight, an eight and a large eight"
     asked = dict(question(scene, np.random.default_rng(at)) for at in range(60))
     assert asked["how many digits are there?"] == "3" and asked["is there a seven?"] == "yes"
     assert {answer for text, answer in asked.items() if text.startswith("is there a two")} <= {"no"}

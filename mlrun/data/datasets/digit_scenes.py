@@ -54,7 +54,7 @@ class DigitScenes(SceneData):
         scenes: their number, divided into parts by `split`.
         side: height and width of a scene.
         count: smallest and largest number of digits in a scene.
-        size: smallest and largest height and width of a digit in pixels.
+        size: smallest and largest height and width of a digit in pixels, or several such pairs, each as likely.
         overlap: largest fraction of a digit's square that may overlap another's.
         clutter: pieces of digits and bars, at most, that are not objects of a scene.
     """
@@ -69,7 +69,7 @@ class DigitScenes(SceneData):
         scenes: int = 2000,
         side: int = 64,
         count: Sequence[int] = (1, 4),
-        size: Sequence[int] = (14, 30),
+        size: Sequence[int] | Sequence[Sequence[int]] = (14, 30),
         overlap: float = 0.1,
         clutter: int = 2,
         **options: Any,
@@ -81,7 +81,8 @@ class DigitScenes(SceneData):
         for key, value, least in (("scenes", scenes, 1), ("side", side, 16)):
             if not isinstance(value, int) or value < least:
                 raise DataError(f"dataset.{key}={value}: give a whole number of at least {least}")
-        for key, pair, low, high in (("count", count, 0, 50), ("size", size, 6, side)):
+        heights = [size] if all(isinstance(one, int) for one in size) else size
+        for key, pair, low, high in (("count", count, 0, 50), *(("size", pair, 6, side) for pair in heights)):
             if len(pair) != 2 or not low <= pair[0] <= pair[1] <= high:
                 raise DataError(
                     f"dataset.{key}={list(pair)}: give the smallest and the largest, between {low} and {high}"
@@ -92,7 +93,7 @@ class DigitScenes(SceneData):
             )
         self.digits, self.data_dir, self.scenes, self.side = digits, data_dir, scenes, side
         self.count = (1, 1) if problem in SINGLE else (count[0], count[1])
-        self.size, self.overlap, self.clutter = (size[0], size[1]), overlap, clutter
+        self.heights, self.overlap, self.clutter = heights, overlap, clutter
 
     def read(self) -> Content:
         seed = self.split.get("seed")
@@ -158,7 +159,8 @@ class DigitScenes(SceneData):
     ) -> tuple[int, int, int] | None:
         """(left, top, size) of a new digit; None if there is no room."""
         for _ in range(TRIES):
-            size = int(random.integers(self.size[0], self.size[1] + 1))
+            smallest, largest = self.heights[random.integers(len(self.heights))]
+            size = int(random.integers(smallest, largest + 1))
             left, top = (int(random.integers(self.side - size + 1)) for _ in range(2))
             shared = [
                 max(0, min(left + size, x + other) - max(left, x)) * max(0, min(top + size, y + other) - max(top, y))

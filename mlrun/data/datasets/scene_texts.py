@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 NAMES = "zero one two three four five six seven eight nine".split()
+SMALL, LARGE = 0.28, 0.4  # heights of digits, as shares of the scene's, below and above which a caption says so
 LARGER = 1.25  # least ratio of the heights of the two largest, or smallest, digits for a question about them
 KINDS = ("how many", "is there", "what is", "which digit", "what does")  # first words of `questions`
 
@@ -28,12 +29,18 @@ def caption(scene: Scene) -> str:
     heights = scene.boxes[:, 3] - scene.boxes[:, 1]
     side = len(scene.mask)
     words = [
-        f"a {'small ' if height < 0.25 * side else 'large ' if height > 0.4 * side else ''}{NAMES[label]}"
+        _with_article(
+            f"{'small ' if height < SMALL * side else 'large ' if height > LARGE * side else ''}{NAMES[label]}"
+        )
         for height, label in zip(heights[order], scene.labels[order])
     ]
     if not words:
         return "nothing"
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _with_article(noun: str) -> str:
+    return f"{'an' if noun == 'eight' else 'a'} {noun}"
 
 
 def question(scene: Scene, random: np.random.Generator) -> tuple[str, str]:
@@ -43,7 +50,7 @@ def question(scene: Scene, random: np.random.Generator) -> tuple[str, str]:
     )
     kind = random.integers(3)
     if kind == 0:
-        return f"is there a {NAMES[digit]}?", "yes" if digit in scene.labels else "no"
+        return f"is there {_with_article(NAMES[digit])}?", "yes" if digit in scene.labels else "no"
     if kind == 1:
         return "how many digits are there?", str(len(scene.labels))
     return f"how many times does {NAMES[digit]} occur?", str(int((scene.labels == digit).sum()))
@@ -66,12 +73,8 @@ def _questions(scene: Scene, random: np.random.Generator) -> Iterator[tuple[str,
     present = bool(len(labels)) and random.random() < 0.5  # of all ten digits there are at most nine others
     others = np.setdiff1d(np.arange(10), labels)
     if present or len(others):
-        digit = NAMES[int(random.choice(labels if present else others))]
-        article = "an" if digit == "eight" else "a"
-        yield (
-            worded(f"is there {article} {digit}?", f"is there {article} {digit} in the scene?"),
-            ("no", "yes")[present],
-        )
+        digit = _with_article(NAMES[int(random.choice(labels if present else others))])
+        yield worded(f"is there {digit}?", f"is there {digit} in the scene?"), ("no", "yes")[present]
     yield worded("what does the scene show?", "what does the image show?"), caption(scene)
     if len(labels) < 2:
         return
