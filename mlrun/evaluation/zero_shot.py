@@ -24,6 +24,7 @@ class ZeroShot(Evaluator):
         dataset: a dataset of images with one class each; its test part is classified.
         templates: prompts with `{}` in place of the class.
         names: of the classes in prompts, in place of those of the dataset.
+        after: the training dataset whose captions speak of these classes; after another one nothing is measured. None: after any.
 
     Raises:
         ConfigError: a template without `{}`.
@@ -33,12 +34,20 @@ class ZeroShot(Evaluator):
     every_epoch = False
     needs_predictions = False
 
-    def __init__(self, dataset: DataModule, templates: Sequence[str], names: Sequence[str] | None = None):
+    def __init__(
+        self,
+        dataset: DataModule,
+        templates: Sequence[str],
+        names: Sequence[str] | None = None,
+        after: str | None = None,
+    ):
         if without := [template for template in templates if SLOT not in template]:
             raise ConfigError(f"evaluators: template {without[0]!r} has no {SLOT} for the class")
-        self.dataset, self.templates, self.names = dataset, list(templates), names
+        self.dataset, self.templates, self.names, self.after = dataset, list(templates), names, after
 
     def compute(self) -> dict[str, float]:
+        if self.after not in (None, self.subject.data.name):
+            return {}
         learner, data = self.subject.model, self.dataset
         data.prepare()
         if not isinstance(data.target, Label):

@@ -333,7 +333,7 @@ SMALL = {
     **dict.fromkeys(("digit_scenes", "digit_scenes_one", "digit_scenes_masks", "digit_scenes_labels", "digit_scenes_captions", "digit_scenes_questions"), SCENES),
     "landmarks_synthetic": ["dataset.rows=60"],
     "style_images": ["dataset.side=32", "dataset.steps_per_epoch=2"],
-    "glyphs": ["dataset.scripts=[GREEK]", "dataset.characters=20"],
+    **dict.fromkeys(("glyphs", "glyph_names"), ["dataset.scripts=[GREEK]", "dataset.characters=20"]),
     "oracle_sequences": ["dataset.rows=200", "dataset.vocabulary=20", "dataset.length=5"],
     "gymnasium": ["dataset.id=CartPole-v1"],
     "unpaired_digits": [f"dataset.images.split.{part}={size}" for part, size in (("train", 60), ("val", 30), ("test", 30))],

@@ -43,6 +43,17 @@ def test_no_character_is_in_two_parts(data):
     assert sum(data.sizes.values()) == len(data.content)
 
 
+def test_a_name_is_a_caption_and_in_one_part_only():
+    data = glyphs(problem="captioning", scripts=["LATIN"], decomposed=True)
+    names = {part: set(data.examples(part)["caption"]) for part in ("train", "val", "test")}
+    assert not names["train"] & names["test"] and not names["val"] & (names["train"] | names["test"])
+    words = {word for name in names["train"] for word in name.split()}
+    unseen = [name for name in names["test"] if set(name.split()) <= words]
+    assert len(unseen) > 0.8 * len(names["test"]) > 30
+    name, caption = data.content.names[0].partition(",")[0], data.content.columns["caption"][0]
+    assert caption == name.lower() == "latin capital letter a"
+
+
 def test_characters_that_look_the_same_are_one_class(data):
     rows = {}
     for name, label in zip(data.content.names, data.content.columns["label"]):

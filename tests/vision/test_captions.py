@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from mlrun.cli import dispatch
-from mlrun.errors import UserError
+from mlrun.data.datasets.digit_scenes import DigitScenes
+from mlrun.errors import ConfigError, UserError
 from mlrun.evaluation.captions import cider
 from mlrun.evaluation.cross_retrieval import recalls
+from mlrun.evaluation.evaluator import Subject
 from mlrun.evaluation.metrics import found_within
+from mlrun.evaluation.zero_shot import ZeroShot
 from mlrun.generation import decoding
 from mlrun.networks.text.transformer import TransformerDecoder
 from mlrun.networks.vision.captioner import AttentionLSTM, Captioner
@@ -129,6 +134,30 @@ def test_images_find_their_texts(clip, tmp_path):
     metrics = clip[1]
     assert metrics["recall_at_1"] >= 0.4 and metrics["image_recall_at_5"] >= 0.7  # .63 and .92; shuffled .075
     assert learned(tmp_path, *CLIP, broken=shuffled)[1]["recall_at_1"] <= 0.2
+
+
+def test_zero_shot_takes_the_class_whose_prompts_are_nearest():
+    data = DigitScenes("classification", "one", 1, None, scenes=40, split={"train": 0, "val": 0, "test": 40})
+    data.prepare()
+    labels = data.examples("test")["label"]
+    answers = np.eye(10)[np.where(np.arange(40) < 30, labels, (labels + 1) % 10)]  # ten of forty are wrong
+    names = [f"<{digit}>" for digit in range(10)]
+
+    def encode_texts(prompts):  # a template adds what is orthogonal to all classes
+        return np.array(
+            [[*np.eye(10)[int(prompt[prompt.index("<") + 1])], prompt.startswith("a")] for prompt in prompts]
+        )
+
+    model = SimpleNamespace(
+        task=SimpleNamespace(encode_texts=encode_texts),
+        predict=lambda examples: SimpleNamespace(answers=lambda: np.c_[answers, np.zeros(40)]),
+    )
+    for trained_on, found in (("scenes", {"zero_shot_accuracy": 0.75}), ("photos", {})):
+        evaluator = ZeroShot(data, ["a {}", "the {}"], names, after="scenes")
+        evaluator.begin(Subject(model, SimpleNamespace(name=trained_on), "test"))
+        assert evaluator.compute() == found
+    with pytest.raises(ConfigError, match="has no {} for the class"):
+        ZeroShot(data, ["a digit"])
 
 
 def test_equal_similarities_find_as_much_as_chance():

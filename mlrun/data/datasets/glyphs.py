@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mlrun.data.datasets.image_data import ImageData, labelled_images
-from mlrun.data.features import Label
+from mlrun.data.features import Caption, Label
 from mlrun.data.module import Content
 from mlrun.errors import DataError
 
@@ -48,7 +49,8 @@ class Glyphs(ImageData):
     The value of a class is its first character (by code), its name that of `unicodedata`. A row's name is its own character's name and its font.
 
     Args:
-        problem, name, seed, options: see `ImageData`.
+        problem: as of `ImageData`, or "captioning": the name of the class is the caption, and no class is in two parts.
+        name, seed, options: see `ImageData`.
         fonts: a folder of .ttf and .otf files; null for the fonts that matplotlib ships.
         scripts: first words of the Unicode names to keep, such as LATIN or GREEK; null for all.
         decomposed: also characters that Unicode decomposes into others, such as letters with accents.
@@ -63,6 +65,8 @@ class Glyphs(ImageData):
     Raises:
         DataError: there are no fonts, or too few characters in them.
     """
+
+    problems = (*ImageData.problems, "captioning")
 
     def __init__(
         self,
@@ -126,7 +130,25 @@ class Glyphs(ImageData):
         label = Label([members[0] for members in classes], [unicodedata.name(members[0]) for members in classes])
         names = [f"{unicodedata.name(character)}, {path.stem}" for _, character, path in rows]
         source = "matplotlib" if self.fonts is None else str(self.fonts)
-        return labelled_images(pixels[:, None], np.array([place for place, _, _ in rows]), label, source, names=names)
+        content = labelled_images(
+            pixels[:, None], np.array([place for place, _, _ in rows]), label, source, names=names
+        )
+        return self._named(content, label) if self.problem == "captioning" else content
+
+    def _named(self, content: Content, label: Label) -> Content:
+        """The names of the classes in place of the classes."""
+        self._classes = content.columns["label"]
+        captions = np.array([name.lower() for name in label.names], dtype=object)[self._classes]
+        return replace(
+            content,
+            columns={"image": content.columns["image"], "caption": captions},
+            features={"image": content.features["image"], "caption": Caption()},
+            targets=("caption",),
+        )
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        return self._classes if self.problem == "captioning" else None
 
     def _paths(self) -> list[Path]:
         if self.fonts is None:

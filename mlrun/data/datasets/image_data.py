@@ -14,8 +14,6 @@ from mlrun.data.preprocess.encoder import check_sizes
 from mlrun.data.readers.images import DecodedFiles
 from mlrun.errors import DataError
 
-PROBLEMS = ("classification", "similarity")
-
 
 class ImageData(ArrayData):
     """Images with a class each: columns `image` (rows, channels, height, width) and `label`.
@@ -31,6 +29,8 @@ class ImageData(ArrayData):
         augment: steps of `mlrun.data.augment.images`, applied in order to each training batch.
     """
 
+    problems: tuple[str, ...] = ("classification", "similarity")
+
     def __init__(
         self,
         problem: str,
@@ -43,8 +43,8 @@ class ImageData(ArrayData):
         **options: Any,
     ):
         super().__init__(problem, name, seed, **options)
-        if problem not in PROBLEMS:
-            raise DataError(f"dataset.problem={problem}: choose one of {', '.join(PROBLEMS)}")
+        if problem not in self.problems:
+            raise DataError(f"dataset.problem={problem}: choose one of {', '.join(self.problems)}")
         self.unseen_classes = problem == "similarity"
         check_sizes(image_size=image_size, enlarge_to=enlarge_to)
         self.preprocessing |= {"image_size": image_size, "enlarge_to": enlarge_to, "augment": list(augment or [])}
