@@ -103,7 +103,7 @@ def _trainer_line(trainer: Mapping[str, Any]) -> str:
     silent = {"max_epochs", "early_stopping_patience", "name", "_target_", "folds", "repeats", "group"}
     # implementation details
     silent |= {"penalize_bias_and_norm", "gradient_clip_algorithm", "matmul_precision"}
-    usual = (None, False, 0, 1, "auto", "32-true", "32", 32, {})
+    usual: tuple[Any, ...] = (None, False, 0, 1, "auto", "32-true", "32", 32, {})
     parts += [f"{key} {_value(value)}" for key, value in trainer.items() if key not in silent and value not in usual]
     return ", ".join(parts)
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from mlrun.data.datasets.images import IdxImages
 from mlrun.data.datasets.scene_data import SceneData
-from mlrun.data.datasets.scene_texts import KINDS, Scene, caption, question, questions
+from mlrun.data.datasets.scene_targets import TARGETS
+from mlrun.data.datasets.scene_texts import Scene
 from mlrun.data.datasets.tables import read_bundled
-from mlrun.data.features import Answers, Boxes, Caption, Feature, Label, Labels, Mask, Photo, Questions, Text, Value
+from mlrun.data.features import Photo
 from mlrun.data.module import Content
 from mlrun.data.readers.images import read_whole
 from mlrun.data.splits import PARTS, TRAIN_DEV, part_sizes
@@ -20,17 +21,6 @@ from mlrun.errors import DataError
 
 PHOTOGRAPHS = ("china.jpg", "flower.jpg")
 SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}  # of the digits, and of the width of the photographs, for each part
-PROBLEMS = (
-    "detection",
-    "segmentation",
-    "localization",
-    "multi_label",
-    "classification",
-    "regression",
-    "captioning",
-    "question_answering",
-    "visual_questions",
-)
 SINGLE = ("localization", "classification")  # problems with one digit per scene
 INK = 0.3  # share of the darkest ink of a digit at which a pixel belongs to it
 CONTRAST = 90  # least difference of a digit's brightness from what it is drawn on, of 255
@@ -75,13 +65,13 @@ class DigitScenes(SceneData):
         **options: Any,
     ):
         super().__init__(problem, name, seed, **options)
-        self.check_problem(PROBLEMS)
+        self.check_problem(tuple(TARGETS))
         if digits not in ("sklearn", "mnist"):
             raise DataError(f"dataset.digits={digits}: choose sklearn or mnist")
         for key, value, least in (("scenes", scenes, 1), ("side", side, 16)):
             if not isinstance(value, int) or value < least:
                 raise DataError(f"dataset.{key}={value}: give a whole number of at least {least}")
-        heights = [size] if all(isinstance(one, int) for one in size) else size
+        heights: Any = [size] if all(isinstance(one, int) for one in size) else size
         for key, pair, low, high in (("count", count, 0, 50), *(("size", pair, 6, side) for pair in heights)):
             if len(pair) != 2 or not low <= pair[0] <= pair[1] <= high:
                 raise DataError(
@@ -93,7 +83,8 @@ class DigitScenes(SceneData):
             )
         self.digits, self.data_dir, self.scenes, self.side = digits, data_dir, scenes, side
         self.count = (1, 1) if problem in SINGLE else (count[0], count[1])
-        self.heights, self.overlap, self.clutter = heights, overlap, clutter
+        self.heights: list[tuple[int, int]] = [(pair[0], pair[1]) for pair in heights]
+        self.overlap, self.clutter = overlap, clutter
 
     def read(self) -> Content:
         seed = self.split.get("seed")
@@ -115,7 +106,14 @@ class DigitScenes(SceneData):
             first = len(made)
             made += [self._draw(pixels[own], classes[own], textures, random) for _ in range(sizes[part])]
             sources.append((first, len(made), (part, TRAIN_DEV) if part == "train" else (part,)))
-        return self._content_of(made, sources, np.random.default_rng([seed, 9]))
+        found = TARGETS[self.problem](made, np.random.default_rng([seed, 9]))
+        columns = {
+            "image": np.stack([scene.pixels for scene in made]),
+            **{name: one for name, (one, _) in found.items()},
+        }
+        features = {"image": Photo(), **{name: feature for name, (_, feature) in found.items()}}
+        source = "scikit-learn" if self.digits == "sklearn" else "mnist"
+        return Content(columns, features, source, (list(columns)[-1],), sources=sources)
 
     def _handwriting(self) -> tuple[np.ndarray, np.ndarray]:
         """((digits, height, width) from 0 to 1, (digits,) classes)."""
@@ -169,53 +167,6 @@ class DigitScenes(SceneData):
             if all(one <= self.overlap * min(size, other) ** 2 for one, (_, _, other) in zip(shared, squares)):
                 return left, top, size
         return None
-
-    # --- what is predicted -------------------------------------------------------------------------------------------
-
-    def _content_of(
-        self, scenes: list[Scene], sources: list[tuple[int, int, tuple[str, ...]]], random: np.random.Generator
-    ) -> Content:
-        digits = list("0123456789")
-        pixels = np.stack([scene.pixels for scene in scenes])
-        present = np.stack([np.bincount(scene.labels, minlength=10) > 0 for scene in scenes])
-        objects = [{"boxes": scene.boxes, "labels": scene.labels} for scene in scenes]
-        columns: dict[str, Any] = {"image": pixels}
-        features: dict[str, Feature] = {"image": Photo()}
-        made: tuple[Any, Feature]
-        if self.problem in ("detection", "localization"):
-            name, made = "objects", (objects, Boxes(digits))
-        elif self.problem == "segmentation":
-            name, made = "mask", (np.stack([scene.mask for scene in scenes]), Mask(["background", *digits]))
-        elif self.problem == "multi_label":
-            name, made = "labels", (present, Labels(digits))
-        elif self.problem == "classification":
-            name, made = "label", (np.array([scene.labels[0] for scene in scenes]), Label(list(range(10)), digits))
-        elif self.problem == "regression":
-            name, made = "count", (np.array([float(len(scene.labels)) for scene in scenes]), Value("count"))
-        elif self.problem == "captioning":
-            name, made = "caption", (_objects([caption(scene) for scene in scenes]), Caption())
-        elif self.problem == "visual_questions":
-            pairs = [questions(scene, random) for scene in scenes]
-            columns["question"], features["question"] = _objects([asked for asked, _ in pairs]), Questions()
-            name, made = "answer", (_objects([answers for _, answers in pairs]), Answers(kinds=list(KINDS)))
-        else:
-            asked = [question(scene, random) for scene in scenes]
-            answers = sorted({answer for _, answer in asked})
-            columns["question"], features["question"] = _objects([text for text, _ in asked]), Text()
-            name, made = (
-                "answer",
-                (np.array([answers.index(answer) for _, answer in asked]), Label(answers, column="answer")),
-            )
-        columns[name], features[name] = made
-        return Content(
-            columns, features, "scikit-learn" if self.digits == "sklearn" else "mnist", (name,), sources=sources
-        )
-
-
-def _objects(texts: list[str]) -> np.ndarray:
-    column = np.empty(len(texts), dtype=object)
-    column[:] = texts
-    return column
 
 
 def bundled_photograph(name: str) -> np.ndarray:
