@@ -273,13 +273,17 @@ class Labels(Feature):
 
 @dataclass(frozen=True)
 class Value(Feature):
-    """One number. Column: (rows,) float64 in `unit`."""
+    """One number. Column: (rows,) float64 in `unit`.
+
+    written: how the texts of the column write it, see `readers.cells`; None: as a plain number.
+    """
 
     kind: ClassVar[str] = "value"
     encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.ValueEncoder"
     evaluators: ClassVar[tuple[str, ...]] = ("regression",)
     column: str = "target"
     unit: str | None = None
+    written: dict[str, str] | None = None
 
     def describe(self, value: Any) -> float:
         return float(value)
@@ -287,12 +291,16 @@ class Value(Feature):
 
 @dataclass(frozen=True)
 class Values(Feature):
-    """Several numbers. Column: (rows, values) float64, each with the name of its column."""
+    """Several numbers. Column: (rows, values) float64, each with the name of its column.
+
+    formats: column -> how its texts write it, where that is not plain, see `readers.cells`.
+    """
 
     kind: ClassVar[str] = "values"
     encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.ValuesEncoder"
     evaluators: ClassVar[tuple[str, ...]] = ("several_values",)
     names: list[str]
+    formats: dict[str, dict[str, str]] | None = None
 
     def describe(self, value: Any) -> dict[str, float]:
         return {name: float(one) for name, one in zip(self.names, value)}

@@ -87,7 +87,7 @@ class LargeTable(CsvFile):
                 path if blocks.largest <= LARGEST_BLOCK else converted(path, folder, "", lambda: parquet_pieces(path))
             )
         separator = separator_of(path, self.encoding, self.separator)
-        first = read_table(path, self.encoding, separator, texts=self.categorical, rows=FIRST_ROWS)
+        first = read_table(path, self.encoding, separator, texts=lambda _: self.categorical, rows=FIRST_ROWS)
         decimal = self.decimal or decimal_mark(first) or "."
         types = {name: _arrow_type(first[name]) for name in first}
         key = f"{self.encoding}\0{separator}\0{decimal}\0{sorted((name, str(kind)) for name, kind in types.items())}"

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MANY = 20  # distinct values beyond which whole numbers are a quantity, and texts may be names
-_ID = re.compile(r"(.*[\W_])?(id|uuid|guid|idx|index|rowid|编号|序号)", re.IGNORECASE)
+# "unnamed: 0" is how pandas names the index of the rows that `DataFrame.to_csv` has written
+_ID = re.compile(r"(.*[\W_])?(id|uuid|guid|idx|index|rowid|编号|序号)|unnamed: \d+", re.IGNORECASE)
+_UNIT = re.compile(r"[€$£¥]\s?[+-]?\d[\d.,]*|[+-]?\d[\d.,]*\s?[€$£¥%]")
 _CAMEL_ID = re.compile(r".*[a-z](Id|ID)")
 
 Places = Callable[[np.ndarray], str]  # (rows,) bool -> where they are in the file
@@ -155,6 +157,9 @@ def _kind(name: str, column: pd.Series, rules: Rules, found: Columns) -> tuple[s
     from pandas.api import types
 
     present = column.dropna()
+    if not len(present) and name not in rules.keep:
+        found.left_out[name] = "no values"
+        return None, {}
     if types.is_timedelta64_dtype(column.dtype):
         raise _Refused(f"durations such as {present.iloc[0]}")
     if types.is_datetime64_any_dtype(column.dtype) or len(present) and hasattr(present.iloc[0], "isoformat"):
@@ -184,12 +189,12 @@ def _kind(name: str, column: pd.Series, rules: Rules, found: Columns) -> tuple[s
         if fits.mean() > 0.5:
             raise _Refused(f"numbers, but {_odd(texts, ~fits, column, rules)}")
         if distinct > len(present) / 2:
-            unique = distinct == len(column)
-            found.left_out[name] = (
-                "looks like an ID: every value is unique"
-                if unique
-                else f"{distinct:,} different texts in {len(present):,} rows, too many for categories"
-            )
+            if all(_UNIT.fullmatch(text) for text in texts):
+                found.left_out[name] = f"numbers with a unit such as {texts.iloc[0]}; write them without it to use them"
+            elif distinct == len(column):
+                found.left_out[name] = "looks like an ID: every value is unique"
+            else:
+                found.left_out[name] = f"{distinct:,} different texts in {len(present):,} rows, too many for categories"
             return None, {}
     return CATEGORY, {}
 

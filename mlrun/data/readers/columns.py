@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlrun.data.features import BOOLEAN, CATEGORY, DATE, NUMBER
-from mlrun.data.readers.cells import ISO, Format, boolean, dates, number, numbers
+from mlrun.data.readers.cells import ISO, Format, are_booleans, boolean, dates, number, numbers
 from mlrun.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MISSING = ["?"]  # in addition to those of pandas: "", NA, NaN, null, None ...
+# texts of missing values: those of pandas, and the question mark
+MISSING = [
+    "", "?", "NA", "N/A", "n/a", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None", "<NA>",
+    "#N/A", "#N/A N/A", "#NA", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN",
+]  # fmt: skip
 EXPECTED = {NUMBER: "a number", BOOLEAN: "true or false", DATE: "a date"}
 _ADJECTIVES = {NUMBER: "numeric", BOOLEAN: "boolean", DATE: "a date"}
 
@@ -67,11 +71,12 @@ def read_column(column: pd.Series, kind: str, written: Format | None = None) -> 
     written = written or {}
     nothing = np.zeros(len(column), dtype=bool)
     if kind == CATEGORY:
-        return as_text(column), nothing
+        return as_text(cleaned(column)), nothing
     is_numeric = isinstance(column.dtype, np.dtype) and column.dtype.kind in "iuf"
     if kind == NUMBER and is_numeric or kind == DATE and pd.api.types.is_datetime64_dtype(column.dtype):
         return column, nothing
-    present = _present(column)
+    column = cleaned(column)
+    present = column.notna().to_numpy()
     some = column[present]
     if kind == DATE:
         read: Any = _as_dates(some, written.get("date", ISO))
@@ -148,7 +153,7 @@ def as_text(column: pd.Series) -> pd.Series:
     """Categories as str objects: 3 and 3.0 are "3"; missing values stay NaN."""
     from pandas.api import types
 
-    values = column.astype(object).where(_present(column), np.nan)
+    values = column.astype(object).where(column.notna(), np.nan)
     if types.infer_dtype(values, skipna=True) == "string":
         return values
     return values.map(
@@ -157,7 +162,43 @@ def as_text(column: pd.Series) -> pd.Series:
     ).astype(object)
 
 
-def _present(column: pd.Series) -> np.ndarray:
-    """(rows,) bool: whether there is a value."""
-    present = column.notna().to_numpy()
-    return present if column.dtype.kind in "biufM" else present & ~column.isin(MISSING).to_numpy()
+def cleaned(column: pd.Series) -> pd.Series:
+    """Texts without white space around them, and NaN for those in MISSING; other values as they are."""
+    import pandas as pd
+
+    if column.dtype.kind in "biufcmM":
+        return column
+    values = column.astype(object)
+    if pd.api.types.infer_dtype(values, skipna=True) != "string":
+        return values.map(_cleaned).astype(object)
+    codes, texts = pd.factorize(values)  # most columns have few different texts
+    different = np.array([*map(_cleaned, texts), np.nan], dtype=object)
+    return pd.Series(different[codes], index=column.index, name=column.name)
+
+
+def as_read(texts: pd.Series) -> pd.Series:
+    """A column of texts as pandas reads it from a file: numbers, booleans, or texts if it holds others, or codes, see `are_codes`."""
+    import pandas as pd
+
+    present = texts.dropna()
+    if not len(present) or are_codes(present):
+        return texts
+    if are_booleans(present):
+        found = texts.map(lambda text: boolean(text) == 1, na_action="ignore")
+        return found.astype(bool if len(present) == len(texts) else object)
+    try:
+        return pd.to_numeric(texts)
+    except ValueError:
+        return texts
+
+
+def are_codes(texts: pd.Series) -> bool:
+    """Whether a number would not be the same as one of the texts: "007", or more digits than a float has."""
+    return bool(texts.str.fullmatch(r"[+-]?(0\d+|\d{16,})").any())
+
+
+def _cleaned(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    return np.nan if text in MISSING else text

@@ -163,8 +163,7 @@ def csv_pieces(
             csv.ReadOptions(block_size=2**23, encoding=encoding, use_threads=False),
             csv.ParseOptions(delimiter=separator),
             csv.ConvertOptions(
-                column_types=dict(types), decimal_point=decimal, strings_can_be_null=True,
-                null_values=["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "<NA>", *MISSING],
+                column_types=dict(types), decimal_point=decimal, strings_can_be_null=True, null_values=MISSING
             ),
         )  # fmt: skip
     except pyarrow.ArrowInvalid as error:
