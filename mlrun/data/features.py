@@ -238,11 +238,10 @@ class Label(Feature):
         if not self.names:
             object.__setattr__(self, "names", [str(one) for one in self.classes])
 
-    def positive(self, most_frequent: int | None) -> int:
-        """The positive one of two classes: of texts the rarer one, of numbers and booleans the second. most_frequent: the class of most
-        training rows, None if that is not known."""
+    def positive(self, column: Any) -> int:
+        """The positive one of two classes: of texts the rarer one in a column, of numbers and booleans the second."""
         are_texts = all(isinstance(one, str) for one in self.classes)
-        return 1 - most_frequent if are_texts and most_frequent is not None else 1
+        return 1 - int(np.bincount(column, minlength=2).argmax()) if are_texts and len(column) else 1
 
     def describe(self, value: Any) -> Any:
         return self.names[int(value)]

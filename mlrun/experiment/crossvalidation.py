@@ -324,7 +324,7 @@ def _write_out_of_fold(path: Path, done: list[Fold], data: DataModule) -> None:
             if at == 0:
                 writer.writerow(["row", "repeat", "fold", "true", *names])
             truth = fold.evaluation.examples[data.targets[0]]
-            for place, row in enumerate(fold.rows):
+            for place, row in enumerate(data.source_rows(fold.rows)):
                 answer = [_cell(name, values[place]) for name, values in columns.items()]
                 own = [row, fold.repeat, fold.number, written(data.target, truth[place])]
                 writer.writerow(map(safe_cell, [*own, *answer]))

@@ -252,6 +252,9 @@ class CsvFile(ArrayData):
             )
         return pd.concat([frame, other.reindex(columns=frame.columns)], ignore_index=True)
 
+    def source_rows(self, rows: np.ndarray) -> np.ndarray:
+        return rows if self._kept is None else self._kept[rows]
+
     def _no_column(self, name: str, columns: Sequence[str], option: str = "") -> DataError:
         near = get_close_matches(name, columns, 3, 0.5)
         shown = ", ".join(columns[:20]) + (f", ... ({len(columns)} columns)" if len(columns) > 20 else "")
@@ -264,12 +267,13 @@ class CsvFile(ArrayData):
     def _places(self, mask: np.ndarray) -> str:
         """Lines of the file that hold the first rows of a mask."""
         rows = np.flatnonzero(mask)
-        rows = rows if self._kept is None else self._kept[rows]
+        rows = self.source_rows(rows)
         return line_numbers(self.path, rows[:5], self.encoding, self.separator) + (", ..." if len(rows) > 5 else "")
 
     def _targets(self, frame: pd.DataFrame, names: Sequence[str]) -> tuple[np.ndarray, Feature]:
         """((rows, targets) bool of binary columns, or numbers of others, their feature), after determining `problem`. Raises DataError."""
-        held, formats = np.zeros((len(frame), len(names))), {}
+        held = np.zeros((len(frame), len(names)))
+        formats: dict[str, dict[str, str]] = {}
         for at, name in enumerate(names):
             written = self._target_format(frame[name])
             values = None if written is None else as_numbers(frame[name], written)
@@ -280,7 +284,7 @@ class CsvFile(ArrayData):
                 )
             held[:, at] = values
             if written:
-                formats[name] = written
+                formats[name] = dict(written)
         if self.problem != "regression" and np.isin(held, (0.0, 1.0)).all():
             self.problem = "multi_label"
             return held.astype(bool), Labels(list(names))

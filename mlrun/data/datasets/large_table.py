@@ -140,6 +140,9 @@ class LargeTable(CsvFile):
     def _places(self, mask: np.ndarray) -> str:
         return f"{int(mask.sum())} of {len(mask)} rows examined"
 
+    def source_rows(self, rows: np.ndarray) -> np.ndarray:
+        return rows  # those without a target keep their numbers
+
     def _leave_out(self, missing: np.ndarray, name: str) -> None:
         count = int(missing.sum())
         self._kept, self._file_rows = None, len(missing)
