@@ -19,6 +19,7 @@ from mlrun.data.datasets.table_columns import (
     decimal_mark,
     describe_columns,
     longest,
+    not_numbers,
     number_format,
     texts_of,
 )
@@ -343,6 +344,11 @@ class CsvFile(ArrayData):
             return values, Value(name, written=dict(written) if written else None)
         if values is None and not boolean:
             if distinct > MANY and distinct > len(column) / 2:
+                texts = texts_of(column)
+                if texts is not None and (wrong := not_numbers(texts, column, self._rules)):
+                    raise DataError(
+                        f"{self.path}: the target {name!r} holds numbers, but {wrong}; correct these values"
+                    )
                 raise DataError(
                     f"{self.path}: the target {name!r} has {distinct} different texts in {len(column)} rows, "
                     f"too many to be classes; choose another dataset.target"

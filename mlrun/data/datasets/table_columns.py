@@ -14,6 +14,7 @@ from mlrun.data.features import BOOLEAN, CATEGORY, DATE, NUMBER
 from mlrun.data.readers.cells import (
     GROUPING,
     ISO,
+    TIME,
     are_booleans,
     as_format,
     closest_number_format,
@@ -162,8 +163,10 @@ def _kind(name: str, column: pd.Series, rules: Rules, found: Columns) -> tuple[s
         return None, {}
     if types.is_timedelta64_dtype(column.dtype):
         raise _Refused(f"durations such as {present.iloc[0]}")
-    if types.is_datetime64_any_dtype(column.dtype) or len(present) and hasattr(present.iloc[0], "isoformat"):
+    if types.is_datetime64_any_dtype(column.dtype):
         return DATE, {}
+    if len(present) and hasattr(present.iloc[0], "isoformat"):
+        return DATE, {} if hasattr(present.iloc[0], "year") else {"date": TIME}
     if types.is_bool_dtype(column.dtype) or len(present) and are_booleans(present):
         return BOOLEAN, {}
     if len(present) and isinstance(present.iloc[0], (list, dict, tuple, set, bytes, np.ndarray)):
@@ -184,10 +187,12 @@ def _kind(name: str, column: pd.Series, rules: Rules, found: Columns) -> tuple[s
     if _is_id_name(name) and _is_unique(column, present):
         found.left_out[name] = "looks like an ID: every value is unique"
         return None, {}
+    wrong = not_numbers(texts, column, rules)
+    if wrong and distinct <= MANY:
+        found.notes.append(f"{name!r} is read as categories: most values are numbers, but {wrong}")
     if distinct > MANY:
-        _, fits = closest_number_format(texts, rules.decimal, rules.thousands)
-        if fits.mean() > 0.5:
-            raise _Refused(f"numbers, but {_odd(texts, ~fits, column, rules)}")
+        if wrong:
+            raise _Refused(f"numbers, but {wrong}")
         if distinct > len(present) / 2:
             if all(_UNIT.fullmatch(text) for text in texts):
                 found.left_out[name] = f"numbers with a unit such as {texts.iloc[0]}; write them without it to use them"
@@ -212,6 +217,12 @@ def _is_id_name(name: str) -> bool:
 
 def _is_unique(column: pd.Series, present: pd.Series) -> bool:
     return len(present) == len(column) > 1 and present.is_unique
+
+
+def not_numbers(texts: pd.Series, column: pd.Series, rules: Rules) -> str | None:
+    """Of texts most of which are numbers, those that are not, in words; else None. texts: the present values of the column."""
+    _, fits = closest_number_format(texts, rules.decimal, rules.thousands)
+    return _odd(texts, ~fits, column, rules) if fits.mean() > 0.5 else None
 
 
 def _odd(texts: pd.Series, odd: np.ndarray, column: pd.Series, rules: Rules) -> str:

@@ -146,7 +146,10 @@ def _as_dates(present: pd.Series, format: str) -> pd.Series:
 
 
 def _iso(value: Any) -> str:
-    return value.isoformat() if hasattr(value, "isoformat") else ""
+    """The ISO form of a date; of a time of day on the day that `dates` gives it."""
+    if not hasattr(value, "isoformat"):
+        return ""
+    return value.isoformat() if hasattr(value, "year") else f"1900-01-01T{value.isoformat()}"
 
 
 def as_text(column: pd.Series) -> pd.Series:
