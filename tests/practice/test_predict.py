@@ -158,11 +158,11 @@ def test_lines_that_end_and_break_in_other_ways(finished, tmp_path, name, text, 
 def test_a_label_is_no_formula_and_no_command_to_the_terminal(finished, tmp_path, monkeypatch, capsys):
     label = '=HYPERLINK("http://x")'
     source, out = tmp_path / "known.csv", tmp_path / "out.csv"
-    source.write_text("size,kind\n" + '1,"=HYPERLINK(""http://x"")"\n8,-5\n9,\x1b[31mred\n' * 20)
+    source.write_text("size,kind\n" + '1,"=HYPERLINK(""http://x"")"\n8,-5\n9,\x1b[31mred\n4,+\n' * 20)
     run = finished("model=decision_tree", "dataset=csv", f"dataset.path={source}", "dataset.target=kind")
     arguments = ["predict", str(run), str(source), "--output"]
     assert dispatch([*arguments, str(out)]) == 0
-    assert pd.read_csv(out)["prediction"].tolist()[:3] == [f"'{label}", "-5", "\x1b[31mred"]
+    assert pd.read_csv(out)["prediction"].tolist()[:4] == [f"'{label}", "-5", "\x1b[31mred", "+"]
     monkeypatch.setenv("MLRUN_CSV_FORMULAS", "1")
     assert dispatch([*arguments, str(out)]) == 0
     assert pd.read_csv(out)["prediction"].tolist()[:2] == [label, "-5"]

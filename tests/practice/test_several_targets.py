@@ -84,6 +84,15 @@ def test_several_targets_are_errors_and_folds(experiment, table, capsys):
     assert head == "row,repeat,fold,true,prediction_sum,prediction_difference"
 
 
+def test_targets_whose_names_differ_in_a_sign_are_measured_one_by_one():
+    from mlrun.data.features import Values
+    from mlrun.evaluation.several_values import SeveralValues
+
+    evaluator = SeveralValues()
+    evaluator.prepare(Values(["size (cm)", "size [cm]"]))
+    assert len(evaluator.metrics) == 5
+
+
 def test_what_cannot_be_several_targets(experiment, tmp_path):
     path = tmp_path / "mixed.csv"
     path.write_text("x,colour,size\n" + "\n".join(f"{i},{'rgb'[i % 3]},{i % 7}.5" for i in range(60)))

@@ -183,7 +183,8 @@ def _csv(source: str, reading: Reading, fields: Fields, separator: str | None) -
                 raise DataError(f"{source}: has no header line")
             separator = separator or likely_separator(head)
             lines = io.StringIO(head, newline="")
-            header = [name.strip() for name in next(csv.reader(lines, delimiter=separator, skipinitialspace=True))]
+            names = next(csv.reader(lines, delimiter=separator, skipinitialspace=True))
+            header = [name.strip() or f"Unnamed: {at}" for at, name in enumerate(names)]  # as pandas names them
             needed = _needed(source, header, fields)
         if block:
             yield partial(_csv_block, block, line, header, needed, separator, reading)

@@ -249,7 +249,7 @@ def _check_start(path: Path, encoding: str, separator: str | None) -> tuple[list
             f"({', '.join((values or numbers)[:3])}), not the names of the columns; "
             f"add a header line above it, such as {separator.join(names)}"
         )
-    _check_names(path, header)
+    _check_names(path, list(filter(None, header)))
     first = next(records, None)
     if first is None:
         raise DataError(f"{path}: has a header but no rows")
