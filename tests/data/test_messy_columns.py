@@ -309,6 +309,23 @@ def test_other_data_write_the_target_as_in_training(tmp_path):
         assert other.content.columns["value"].tolist() == expected
 
 
+def test_whole_numbers_as_categories_are_the_same_with_and_without_a_fraction(tmp_path):
+    raw = pd.DataFrame({"code": [1.0, 2.0, None] * 20, "y": ["u", "v", "v"] * 20})
+    raw.to_csv(tmp_path / "raw.csv", index=False)  # as 1.0
+    data = table(tmp_path, (tmp_path / "raw.csv").read_text().splitlines(), categorical=["code"])
+    made = assert_read_alike(tmp_path, data, raw[["code"]])
+    whole = made.encode(as_examples(pd.DataFrame({"code": [1, 2]}), made.inputs))["features"]
+    np.testing.assert_array_equal(whole, np.eye(2))
+
+
+def test_a_second_file_that_writes_values_in_another_way_is_refused_with_its_line(tmp_path):
+    (tmp_path / "dev.csv").write_text("x;y\n" + "".join(f"{i},5;{'uv'[i % 2]}\n" for i in range(60)))
+    with pytest.raises(
+        DataError, match=r"'x' \(numbers, but 60 of 120 values are not, such as '0,5' in line 2 of .*dev.csv\)"
+    ):
+        table(tmp_path, ["x;y", *(f"{i}.5;{'uv'[i % 2]}" for i in range(60))], dev_path=str(tmp_path / "dev.csv"))
+
+
 def test_columns_that_hold_nothing_are_left_out(tmp_path):
     lines = [",x,blank,y,,", *(f"{(7 * i) % 61},{i / 2},,{'uv'[i % 2]},," for i in range(60))]
     data = table(tmp_path, lines)

@@ -98,6 +98,7 @@ class CsvFile(ArrayData):
         self._learned_formats: Mapping[str, Format] = {}  # of its targets
         self._kept: np.ndarray | None = None  # rows of the file that are used; None: all
         self._file_rows = 0
+        self._first_rows: int | None = None  # those of `path`, if others of `dev_path` follow
         self._text_separator: str | None = None  # of a text file
         self._target_notes: list[str] = []
 
@@ -122,7 +123,7 @@ class CsvFile(ArrayData):
         frame = self._table(self.path)
         if self.dev_path is None:
             return self.content_of(frame)
-        first = len(frame)
+        first = self._first_rows = len(frame)
         frame = self._with_dev(frame)
         return self.content_of(frame, [(0, first, ("train", "train_dev")), (first, len(frame), ("val", "test"))])
 
@@ -266,10 +267,14 @@ class CsvFile(ArrayData):
         )
 
     def _places(self, mask: np.ndarray) -> str:
-        """Lines of the file that hold the first rows of a mask."""
-        rows = np.flatnonzero(mask)
-        rows = self.source_rows(rows)
-        return line_numbers(self.path, rows[:5], self.encoding, self.separator) + (", ..." if len(rows) > 5 else "")
+        """Lines of the file, or of both, that hold the first rows of a mask."""
+        rows = self.source_rows(np.flatnonzero(mask))
+        count = len(rows) if self._first_rows is None else int(np.searchsorted(rows, self._first_rows))
+        found = [line_numbers(self.path, rows[:count][:5], self.encoding, self.separator)] if count else []
+        if count < min(5, len(rows)):
+            others = rows[count:5] - (self._first_rows or 0)
+            found.append(f"{line_numbers(self.dev_path, others, self.encoding, self.separator)} of {self.dev_path}")
+        return " and ".join(found) + (", ..." if len(rows) > 5 else "")
 
     def _targets(self, frame: pd.DataFrame, names: Sequence[str]) -> tuple[np.ndarray, Feature]:
         """((rows, targets) bool of binary columns, or numbers of others, their feature), after determining `problem`. Raises DataError."""

@@ -221,6 +221,10 @@ def _is_unique(column: pd.Series, present: pd.Series) -> bool:
 
 def not_numbers(texts: pd.Series, column: pd.Series, rules: Rules) -> str | None:
     """Of texts most of which are numbers, those that are not, in words; else None. texts: the present values of the column."""
+    values = column[texts.index].tolist()
+    are_texts = np.array([isinstance(value, str) for value in values])
+    if are_texts.any() and {type(value) for value in values} & {int, float}:  # of two files, one writes plain numbers
+        return _odd(texts, are_texts, column, rules)
     _, fits = closest_number_format(texts, rules.decimal, rules.thousands)
     return _odd(texts, ~fits, column, rules) if fits.mean() > 0.5 else None
 

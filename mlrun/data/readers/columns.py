@@ -5,7 +5,7 @@ Training, `evaluate`, `predict` and a served model all read a column with `read_
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,7 +71,7 @@ def read_column(column: pd.Series, kind: str, written: Format | None = None) -> 
     written = written or {}
     nothing = np.zeros(len(column), dtype=bool)
     if kind == CATEGORY:
-        return as_text(cleaned(column)), nothing
+        return as_text(_mapped(column, _category)), nothing
     is_numeric = isinstance(column.dtype, np.dtype) and column.dtype.kind in "iuf"
     if kind == NUMBER and is_numeric or kind == DATE and pd.api.types.is_datetime64_dtype(column.dtype):
         return column, nothing
@@ -167,15 +167,20 @@ def as_text(column: pd.Series) -> pd.Series:
 
 def cleaned(column: pd.Series) -> pd.Series:
     """Texts without white space around them, and NaN for those in MISSING; other values as they are."""
+    return _mapped(column, _cleaned)
+
+
+def _mapped(column: pd.Series, change: Callable[[Any], Any]) -> pd.Series:
+    """A column, with the values that are no numbers or dates changed."""
     import pandas as pd
 
     if column.dtype.kind in "biufcmM":
         return column
     values = column.astype(object)
     if pd.api.types.infer_dtype(values, skipna=True) != "string":
-        return values.map(_cleaned).astype(object)
+        return values.map(change).astype(object)
     codes, texts = pd.factorize(values)  # most columns have few different texts
-    different = np.array([*map(_cleaned, texts), np.nan], dtype=object)
+    different = np.array([*map(change, texts), np.nan], dtype=object)
     return pd.Series(different[codes], index=column.index, name=column.name)
 
 
@@ -205,3 +210,9 @@ def _cleaned(value: Any) -> Any:
         return value
     text = value.strip()
     return np.nan if text in MISSING else text
+
+
+def _category(value: Any) -> Any:
+    """The category of a value: "3.0", as pandas writes whole numbers of a column with gaps, is "3"."""
+    value = _cleaned(value)
+    return value[:-2] if isinstance(value, str) and value.endswith(".0") and value[:-2].isdecimal() else value

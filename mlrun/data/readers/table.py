@@ -71,7 +71,8 @@ def read_table(
         if not len(frame.columns) or not len(frame):
             raise DataError(f"{path}: has no rows")
         _check_names(path, list(frame.columns))
-        return _with_clean_texts(frame.reset_index(drop=True), texts is True)
+        frame = frame.reset_index(drop=True)
+        return frame if texts is True else with_clean_texts(frame)
     try:
         header, separator = _check_start(path, encoding, separator)
         as_texts = texts(list(filter(None, header))) if callable(texts) else ()
@@ -107,13 +108,13 @@ def read_table(
         frame, header = frame.iloc[:, 1:].copy(), header[1:]  # the row index that DataFrame.to_csv writes
     empty = [not name and bool(frame.iloc[:, at].isna().all()) for at, name in enumerate(header)]
     frame = frame.loc[:, [not one for one in empty]].copy() if any(empty) else frame
-    return _with_clean_texts(frame, texts is True)
+    return frame if texts is True else with_clean_texts(frame)
 
 
-def _with_clean_texts(frame: pd.DataFrame, as_they_are: bool) -> pd.DataFrame:
-    if not as_they_are:
-        for name in [name for name, dtype in frame.dtypes.items() if dtype.kind == "O"]:
-            frame[name] = cleaned(frame[name])
+def with_clean_texts(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame itself, with `cleaned` columns of texts."""
+    for name in [name for name, dtype in frame.dtypes.items() if dtype.kind == "O"]:
+        frame[name] = cleaned(frame[name])
     return frame
 
 
