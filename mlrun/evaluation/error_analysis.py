@@ -80,7 +80,7 @@ def _masks(values: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """(name, mask) of the slices of a column."""
     import pandas as pd
 
-    column = pd.Series(values)
+    column = pd.Series(values).infer_objects()
     missing = column.isna().to_numpy()
     if missing.any():
         yield "missing", missing

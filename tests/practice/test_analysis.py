@@ -160,6 +160,7 @@ def test_wrong_labels_and_the_bad_slice_are_found(finished, capsys):
     assert (read["slices"][0]["column"], read["slices"][0]["values"]) == ("shop", "east") and float(
         read["slices"][0]["standard errors above all"]
     ) > 3
+    assert sum(" to " in row["values"] for row in read["slices"] if row["column"] == "size") == 4  # quartiles
     wrong = flipped ^ chance
     suspects = [int(row["row"]) for row in read["mislabelled"]]
     assert len(suspects) > 30 and np.mean(wrong[suspects]) > 0.9

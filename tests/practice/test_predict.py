@@ -15,8 +15,11 @@ import pytest
 from mlrun.cli import dispatch, main
 from mlrun.data.datasets.tables import FEATURES, read_bundled
 from mlrun.data.inputs import as_examples
+from mlrun.data.predictions import LabelPredictions, ValuePredictions
+from mlrun.data.rows import Piece
 from mlrun.errors import DataError, UserError
 from mlrun.experiment.stored import open_run
+from mlrun.predictions.writer import Sink
 from tests.conftest import REPOSITORY
 from tests.practice.conftest import ESTIMATOR, IMAGES, NETWORK
 
@@ -173,6 +176,18 @@ def test_a_label_is_no_formula_and_no_command_to_the_terminal(finished, tmp_path
         main()
     said = capsys.readouterr()
     assert "\\x1b[31mtest" in said.err and "\x1b" not in said.out + said.err
+
+
+def test_json_lines_have_all_digits(tmp_path):
+    values = np.array([1.23456789012e-12, 1 / 3, 1e20, np.nan])
+    sink = Sink(str(tmp_path / "out.jsonl"), "jsonl", tmp_path / "rejected.csv")
+    sink.write(Piece(None, np.arange(2, 6)), ValuePredictions(values))
+    labels = LabelPredictions(['a "b"', "北京"], np.array([0, 1]), np.array([[0.5, 0.5], [1e-12, 1]]))
+    sink.write(Piece(None, np.arange(6, 8)), labels)
+    sink.finish()
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["prediction"] for row in rows] == [*values[:3], None, 'a "b"', "北京"]
+    assert rows[-1]['probability_a "b"'] == pytest.approx(1e-12)
 
 
 def test_the_input_is_not_overwritten(finished, tmp_path):
