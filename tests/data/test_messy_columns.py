@@ -76,6 +76,10 @@ def test_booleans_are_read_alike_everywhere(tmp_path, words, gaps):
     )
     with pytest.raises(DataError, match="'flag', which was boolean in training, holds 'maybe' now"):
         as_examples(pd.DataFrame({"size": [1.0], "flag": ["maybe"]}), made.inputs)
+    with pytest.raises(DataError, match="'flag', which was boolean in training, holds .*2.* now"):
+        as_examples(pd.DataFrame({"size": [1.0], "flag": [2]}), made.inputs)
+    with pytest.raises(DataError, match="row 2: 'size' is inf: infinite or too large"):
+        as_examples(pd.DataFrame({"size": [None, np.inf], "flag": [1, 0]}), made.inputs)
 
 
 NUMBERS = {  # separator, how a number is written, the marks

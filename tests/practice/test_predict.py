@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -176,6 +177,17 @@ def test_a_label_is_no_formula_and_no_command_to_the_terminal(finished, tmp_path
         main()
     said = capsys.readouterr()
     assert "\\x1b[31mtest" in said.err and "\x1b" not in said.out + said.err
+
+
+def test_a_service_refuses_missing_numbers_as_the_command_does(finished):
+    """A network would answer with the first class."""
+    from mlrun import load
+
+    model, table = load(finished(*NETWORK)), flowers(3)
+    table.iloc[1, 2] = np.nan
+    for given in (table, table.to_numpy()):
+        with pytest.raises(DataError, match=f"row 2: '{re.escape(NAMES[2])}' is nan: missing, infinite or too large"):
+            model.predict(given)
 
 
 def test_json_lines_have_all_digits(tmp_path):

@@ -27,14 +27,13 @@ from mlrun.data.features import BOOLEAN, CATEGORY, DATE, NUMBER, Feature, Label,
 from mlrun.data.module import ArrayData, Content
 from mlrun.data.preprocess.columns import date_parts
 from mlrun.data.readers.cells import GROUPING, MARKS, Format
-from mlrun.data.readers.columns import are_codes, as_columns, as_numbers, as_read
+from mlrun.data.readers.columns import LARGEST, are_codes, as_columns, as_numbers, as_read
 from mlrun.data.readers.table import check_path, is_text_file, line_numbers, read_table, separator_of
 from mlrun.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LARGEST = float(np.finfo(np.float32).max)  # trees and networks work in float32
 OTHER_MARK = {".": ",", ",": "."}  # thousands separator -> decimal mark of the same numbers
 PLURALS = {NUMBER: "numbers", BOOLEAN: "booleans", DATE: "dates", CATEGORY: "categories"}
 

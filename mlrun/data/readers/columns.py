@@ -22,6 +22,7 @@ MISSING = [
     "", "?", "NA", "N/A", "n/a", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None", "<NA>",
     "#N/A", "#N/A N/A", "#NA", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN",
 ]  # fmt: skip
+LARGEST = float(np.finfo(np.float32).max)  # trees and networks work in float32
 EXPECTED = {NUMBER: "a number", BOOLEAN: "true or false", DATE: "a date"}
 _ADJECTIVES = {NUMBER: "numeric", BOOLEAN: "boolean", DATE: "a date"}
 
@@ -52,7 +53,7 @@ def as_columns(
         )
     frame = frame[[name for name, _ in columns]]
     numeric = [isinstance(dtype, np.dtype) and dtype.kind in "iuf" for dtype in frame.dtypes]
-    if all(ready and kind in (NUMBER, BOOLEAN) for ready, (_, kind) in zip(numeric, columns)):
+    if all(ready and kind == NUMBER for ready, (_, kind) in zip(numeric, columns)):
         return frame  # rebuilding a frame of thousands of columns takes longer than most estimators
     read: dict[str, pd.Series] = {}
     for name, kind in columns:

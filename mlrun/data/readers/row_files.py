@@ -22,7 +22,7 @@ import numpy as np
 
 from mlrun.data.features import BOOLEAN, NUMBER, TEXT
 from mlrun.data.readers.cells import Format
-from mlrun.data.readers.columns import EXPECTED, MISSING, read_column
+from mlrun.data.readers.columns import EXPECTED, LARGEST, MISSING, read_column
 from mlrun.data.readers.table import likely_separator
 from mlrun.errors import DataError
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 BLOCK = 2 * 2**20  # bytes of a text file that are read at once
 ROWS, VALUES = 32768, 2**21  # rows of a Parquet file, and values in them, at most
-LARGEST = float(np.finfo(np.float32).max)
 TEXT_NAMES = ("text", "sentence", "review", "content", "message", "document", "title")
 
 
