@@ -18,6 +18,14 @@ def test_dbscan_follows_shapes_that_k_means_cannot(experiment):
     assert found.metrics["test/ari"] > 0.95 and other.metrics["test/ari"] < 0.7  # measured 1.00 and .21 to .36
 
 
+def test_dbscan_that_finds_no_cluster(experiment, capsys):
+    result = experiment("model=dbscan", "dataset=moons", "dataset.rows=60", "model.clusterer.eps=0.001")
+    assert result.metrics["test/clusters"] == 0 and result.metrics["test/noise"] == 1
+    said = capsys.readouterr().err
+    assert "val/silhouette is nan: the validation part does not allow to measure it" in said and "optim.lr" not in said
+    assert (result.directory / "figures" / "clusters.png").is_file()
+
+
 def test_new_rows_of_dbscan_join_the_nearest_dense_region():
     rows, classes = make_blobs([40, 40], centers=[[0, 0], [9, 9]], cluster_std=0.5, random_state=0)
     found = DBSCAN(eps=1.0, min_samples=4).fit(rows)
@@ -49,6 +57,7 @@ def test_tsne_keeps_groups_apart_and_places_new_rows_among_them():
     places = map_.transform(rows[60:])
     nearest = ((places[:, None] - map_.embedding_[None]) ** 2).sum(-1).argmin(1)
     assert (classes[:60][nearest] == classes[60:]).all()
+    assert TSNE(perplexity=5, random_state=0).fit(rows[:20, :1]).embedding_.shape == (20, 2)
 
 
 @pytest.mark.parametrize("model", ["isolation_forest", "one_class_svm"])

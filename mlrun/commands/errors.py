@@ -94,6 +94,7 @@ def _rows(found: Evaluation, places: np.ndarray, data: RowData) -> Table:
     files = data.content.names
     table: Table = [(*head, *(column for name in names for column in _head(data, name)), *["file"] * bool(files))]
     rows = data.rows(found.part)
+    numbers = data.source_rows(rows)
     answers = predictions.columns()
     for place in places:
         if isinstance(predictions, LabelPredictions):
@@ -106,7 +107,7 @@ def _rows(found: Evaluation, places: np.ndarray, data: RowData) -> Table:
         elif confidence is not None:
             said.append(round(float(confidence[place]), 6))
         own = [value for name in names for value in _values(found, name, int(place))]
-        table.append((int(rows[place]), *said, *own, *([files[rows[place]]] if files else [])))
+        table.append((int(numbers[place]), *said, *own, *([files[rows[place]]] if files else [])))
     return table
 
 

@@ -238,11 +238,10 @@ class Label(Feature):
         if not self.names:
             object.__setattr__(self, "names", [str(one) for one in self.classes])
 
-    def positive(self, most_frequent: int | None) -> int:
-        """The positive one of two classes: of texts the rarer one, of numbers and booleans the second. most_frequent: the class of most
-        training rows, None if that is not known."""
+    def positive(self, column: Any) -> int:
+        """The positive one of two classes: of texts the rarer one in a column, of numbers and booleans the second."""
         are_texts = all(isinstance(one, str) for one in self.classes)
-        return 1 - most_frequent if are_texts and most_frequent is not None else 1
+        return 1 - int(np.bincount(column, minlength=2).argmax()) if are_texts and len(column) else 1
 
     def describe(self, value: Any) -> Any:
         return self.names[int(value)]
@@ -273,13 +272,17 @@ class Labels(Feature):
 
 @dataclass(frozen=True)
 class Value(Feature):
-    """One number. Column: (rows,) float64 in `unit`."""
+    """One number. Column: (rows,) float64 in `unit`.
+
+    written: how the texts of the column write it, see `readers.cells`; None: as a plain number.
+    """
 
     kind: ClassVar[str] = "value"
     encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.ValueEncoder"
     evaluators: ClassVar[tuple[str, ...]] = ("regression",)
     column: str = "target"
     unit: str | None = None
+    written: dict[str, str] | None = None
 
     def describe(self, value: Any) -> float:
         return float(value)
@@ -287,12 +290,16 @@ class Value(Feature):
 
 @dataclass(frozen=True)
 class Values(Feature):
-    """Several numbers. Column: (rows, values) float64, each with the name of its column."""
+    """Several numbers. Column: (rows, values) float64, each with the name of its column.
+
+    formats: column -> how its texts write it, where that is not plain, see `readers.cells`.
+    """
 
     kind: ClassVar[str] = "values"
     encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.ValuesEncoder"
     evaluators: ClassVar[tuple[str, ...]] = ("several_values",)
     names: list[str]
+    formats: dict[str, dict[str, str]] | None = None
 
     def describe(self, value: Any) -> dict[str, float]:
         return {name: float(one) for name, one in zip(self.names, value)}

@@ -11,7 +11,7 @@ import numpy as np
 from mlrun.data.examples import Examples
 from mlrun.data.features import CATEGORY, NUMBER, PATH, TEXT, Feature, Image, Label, Photo, Row, Text, Vector, shape_of
 from mlrun.data.preprocess.text import as_texts
-from mlrun.data.readers.columns import as_columns
+from mlrun.data.readers.columns import LARGEST, as_columns
 from mlrun.errors import DataError
 
 if TYPE_CHECKING:
@@ -30,16 +30,38 @@ def as_examples(given: Any, features: Mapping[str, Feature]) -> Examples:
         features: the model's inputs.
 
     Raises:
-        DataError: the input does not fit the features.
+        DataError: the input does not fit the features, or holds a number that no model can read.
     """
     if isinstance(given, Examples):
         return given
     if len(features) == 1:
         ((name, feature),) = features.items()
-        return Examples({name: _single(given, name, feature)}, features)
-    if not hasattr(given, "columns"):
+        found = Examples({name: _single(given, name, feature)}, features)
+    elif hasattr(given, "columns"):
+        found = from_table(given, features)
+    else:
         raise DataError(f"this model reads {', '.join(features)}: give a table with their columns")
-    return from_table(given, features)
+    _check_numbers(found)
+    return found
+
+
+def _check_numbers(examples: Examples) -> None:
+    """Raises DataError for infinite numbers and those beyond the range of float32, and in arrays for missing ones: a network would answer
+    with the first class."""
+    for name, feature in examples.features.items():
+        column, names = examples.columns[name], [one for one, kind in feature.columns(name) if kind == NUMBER]
+        if isinstance(feature, Row):
+            numbers = column[names].to_numpy(dtype=np.float64, na_value=np.nan)
+            wrong, what = np.abs(numbers) > LARGEST, "infinite or too large"
+        elif isinstance(column, np.ndarray) and column.dtype.kind == "f":
+            numbers = column.reshape(len(column), -1)
+            wrong, what = ~(np.abs(numbers) <= LARGEST), "missing, infinite or too large"
+        else:
+            continue
+        if wrong.any():
+            row, at = np.argwhere(wrong)[0]
+            place = repr(names[at]) if wrong.shape[1] == len(names) else name
+            raise DataError(f"row {row + 1}: {place} is {numbers[row, at]}: {what}")
 
 
 def from_table(frame: pd.DataFrame, features: Mapping[str, Feature], folder: Path | None = None) -> Examples:

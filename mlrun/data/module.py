@@ -114,6 +114,11 @@ class DataModule:
         return self.features[self.targets[0]] if self.targets else None
 
     @property
+    def positive(self) -> int | None:
+        """Index of the positive one of two classes, the same for all divisions of the same rows into parts; None if there are not two."""
+        return None
+
+    @property
     def spec(self) -> dict[str, Any]:
         """Plain values that a network or task may request by name, in addition to those of the preprocessor."""
         return {}
@@ -153,6 +158,10 @@ class DataModule:
     def with_parts(self, parts: Mapping[str, np.ndarray]) -> DataModule:
         """The same data with other parts: name -> original row numbers."""
         raise DataError(f"dataset {self.name} has no rows that could be split in another way")
+
+    def source_rows(self, rows: np.ndarray) -> np.ndarray:
+        """Numbers, from 0, that rows have in the source of the data; others than their own if rows of it were left out."""
+        return rows
 
     def column(self, name: str) -> np.ndarray:
         """A table column by name, (all rows,), including columns left out of the features."""
@@ -279,10 +288,16 @@ class RowData(DataModule):
         else:
             text = ", ".join(f"{_listed(name)} {share:.1%}" for name, share in zip(target.names, shares))
         if len(shares) == 2:
-            train = np.asarray(self.content.columns[self.targets[0]])[self.rows("train")]
-            positive = target.positive(int(np.bincount(train).argmax()) if len(train) else None)
-            text += f" (positive: {_listed(target.names[positive])})"
+            text += f" (positive: {_listed(target.names[self.positive])})"
         return [("target", f"{target.column}: {text}")]
+
+    @property
+    def positive(self) -> int | None:
+        target = self.target
+        if not isinstance(target, Label) or len(target.classes) != 2:
+            return None
+        rows = np.concatenate([self.rows(part) for part in self.sizes])
+        return target.positive(np.asarray(self.content.columns[self.targets[0]])[rows])
 
     @property
     def classes(self) -> np.ndarray | None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-FORMULA = r"^[=+\-@\t\r]"
+FORMULA = r"^[=+\-@\t\r][\s\S]"  # a sign alone, such as the class "+", is none
 NUMBER = r"^[+\-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+\-]?[0-9]+)?$"
 _FORMULA, _NUMBER = re.compile(FORMULA), re.compile(NUMBER)
 SWITCH = "MLRUN_CSV_FORMULAS"

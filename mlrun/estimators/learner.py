@@ -81,6 +81,10 @@ class EstimatorLearner(Learner):
         ]
         if model.get("class_weight"):
             check_classes(data)
+            if name != "classifier":
+                raise ConfigError(
+                    f"model.class_weight: only a classifier weighs classes; model {model['name']} is a {name}"
+                )
             if data.in_pieces("train") is None:  # otherwise the rows of each piece have weights
                 weigh_classes(steps[-1])
         role = role_class(name, data.target)
@@ -104,7 +108,7 @@ class EstimatorLearner(Learner):
         except ValueError as error:  # sklearn refuses a parameter or the data
             where, reason = f"model.{self.recipe['role']}", " ".join(str(error).split())
             raise ConfigError(
-                f"{where}: {type(self.estimator).__name__} cannot be fitted to {data.name}: {reason}"
+                f"{where}: {type(self.estimator).__name__} cannot be fitted to {data.title}: {reason}"
             ) from error
         self.training.parameters = self.role.parameters(self.estimator)
 

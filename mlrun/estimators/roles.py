@@ -119,7 +119,9 @@ class LabelsClassifier(Role):
         chances = np.zeros((len(self.feature.classes), x.shape[0]))
         if hasattr(steps, "predict_proba"):
             for at, (estimator, own) in enumerate(zip(steps[-1].estimators_, steps.predict_proba(x))):
-                chances[at] = own @ (estimator.classes_ == 1)  # a label may be absent from the training rows
+                # no training row may have a label, or all may have it; the shape of `own` then depends on the estimator
+                alike = len(estimator.classes_) == 1
+                chances[at] = estimator.classes_[0] if alike else own @ (estimator.classes_ == 1)
         else:
             chances[:] = steps.predict(x).T
         return LabelsPredictions(self.feature.classes, chances.T, np.full(len(self.feature.classes), 0.5))

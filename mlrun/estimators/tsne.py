@@ -30,9 +30,8 @@ class TSNE(TransformerMixin, BaseEstimator):
         """x: (rows, features)."""
         x = np.asarray(x)
         perplexity = min(self.perplexity, max(1.0, (len(x) - 1) / 3))
-        self.embedding_ = SklearnTSNE(perplexity=perplexity, init="pca", random_state=self.random_state).fit_transform(
-            x
-        )
+        init = "pca" if min(x.shape) >= 2 else "random"
+        self.embedding_ = SklearnTSNE(perplexity=perplexity, init=init, random_state=self.random_state).fit_transform(x)
         self.rows_ = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(x))).fit(x)
         return self
 

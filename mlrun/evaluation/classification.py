@@ -54,8 +54,9 @@ class Classification(Evaluator):
         truth = np.concatenate([true for true, _ in self._parts])
         predictions = self._parts[0][1].concatenate([one for _, one in self._parts[1:]])
         count, label = len(predictions.classes), baseline_of(self.subject).get("label")
-        positive = self.subject.data.target.positive(label)
-        measured = metrics.classification(truth, predictions.indices, predictions.probabilities, count, positive)
+        measured = metrics.classification(
+            truth, predictions.indices, predictions.probabilities, count, positive_of(self.subject.model)
+        )
         if label is not None:
             measured["baseline_accuracy"] = float(np.mean(truth == label)) if len(truth) else float("nan")
         if getattr(self, "_recalls", None):
@@ -86,6 +87,12 @@ def metric_names(prefix: str, classes: Sequence[Any]) -> list[str]:
 def metric_name(name: Any) -> str:
     """The name of a class as part of the name of a metric: MLflow permits some characters only."""
     return re.sub(r"[^\w. -]", "_", str(name))
+
+
+def positive_of(learner: Any) -> int:
+    """The class that a learner of two classes takes for the positive one; the second for one that was stored without it."""
+    found = getattr(learner, "recipe", {}).get("positive")
+    return 1 if found is None else int(found)
 
 
 def baseline_of(subject: Subject) -> Mapping[str, Any]:

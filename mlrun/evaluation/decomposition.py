@@ -23,4 +23,4 @@ class Decomposition(Evaluator):
     def compute(self) -> dict[str, float]:
         estimator = self.subject.model.estimator
         restored = estimator.inverse_transform(self._codes)
-        return metrics.decomposition(self._rows, restored, getattr(estimator, "explained_variance_ratio_", None))
+        return metrics.decomposition(self._rows, restored)

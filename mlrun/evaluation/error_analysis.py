@@ -30,7 +30,7 @@ def likely_mislabelled(predictions: Predictions, truth: Any) -> np.ndarray:
     """Indices of rows whose given label is likely wrong, the likeliest first; empty for unsupported kinds of predictions.
 
     Confident learning (Northcutt, Jiang and Chuang 2021): a row counts as class j if its probability of j reaches the mean that rows
-    labelled j have; it is suspect where the likeliest such class is another than its label, ordered by the margin between the two.
+    labelled j have; it is suspect where the likeliest such class is another than its label and likelier, ordered by the margin between the two.
     The probabilities must come from a model that was not trained on these rows. Of values: residuals beyond OUTLYING robust
     deviations (1.4826 times the median absolute one).
     """
@@ -49,8 +49,8 @@ def likely_mislabelled(predictions: Predictions, truth: Any) -> np.ndarray:
     )
     counted = np.where(shares >= usual, shares, -np.inf)
     best = counted.argmax(axis=1)
-    suspect = np.flatnonzero(np.isfinite(counted.max(axis=1)) & (best != truth))
     margin = shares[rows, best] - shares[rows, truth]
+    suspect = np.flatnonzero(np.isfinite(counted.max(axis=1)) & (best != truth) & (margin > 0))
     return suspect[np.argsort(-margin[suspect], kind="stable")]
 
 
@@ -80,7 +80,7 @@ def _masks(values: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """(name, mask) of the slices of a column."""
     import pandas as pd
 
-    column = pd.Series(values)
+    column = pd.Series(values).infer_objects()
     missing = column.isna().to_numpy()
     if missing.any():
         yield "missing", missing

@@ -109,19 +109,14 @@ def clustering(
     return measured
 
 
-def decomposition(
-    x: np.ndarray, reconstruction: np.ndarray, explained_variance_ratio: np.ndarray | None = None
-) -> dict[str, float]:
-    """Fraction of variance explained by the components, and the mean squared error of the reconstruction.
+def decomposition(x: np.ndarray, reconstruction: np.ndarray) -> dict[str, float]:
+    """Fraction of these rows' variance that the reconstruction keeps, and its mean squared error.
 
-    x, reconstruction: (rows, features); explained_variance_ratio: (components,)
+    On its training rows the fraction of a PCA is the sum of scikit-learn's `explained_variance_ratio_`. x, reconstruction: (rows, features).
     """
-    measured = {}
-    if explained_variance_ratio is not None:
-        measured["explained_variance"] = float(np.sum(explained_variance_ratio))
     x, reconstruction = np.asarray(x, dtype=np.float64), np.asarray(reconstruction, dtype=np.float64)
-    measured["reconstruction_error"] = float(np.mean((x - reconstruction) ** 2))
-    return measured
+    error, variance = float(np.mean((x - reconstruction) ** 2)), float(np.mean((x - x.mean(axis=0)) ** 2))
+    return {"explained_variance": 1 - error / variance if variance > 0 else float("nan"), "reconstruction_error": error}
 
 
 def confusion(y_true: np.ndarray, y_pred: np.ndarray, num_classes: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from mlrun.data.examples import Examples
 from mlrun.data.features import Feature, Values
 from mlrun.data.predictions import SeveralValuesPredictions
-from mlrun.evaluation.classification import metric_name
+from mlrun.evaluation.classification import metric_names
 from mlrun.evaluation.evaluator import Better, Evaluator, Subject
 from mlrun.evaluation.metrics import regression
 
@@ -31,11 +31,11 @@ class SeveralValues(Evaluator):
     def prepare(self, target: Feature | None) -> None:
         assert isinstance(target, Values)
         self._listed = target.names if len(target.names) <= LISTED else []
-        errors = {f"rmse_{metric_name(name)}": Better.SMALLER for name in self._listed}
+        self._names = {metric: metric_names(metric, self._listed) for metric in ("rmse", "r2")}
         self.metrics = {
             **type(self).metrics,
-            **errors,
-            **{f"r2_{metric_name(name)}": Better.LARGER for name in self._listed},
+            **dict.fromkeys(self._names["rmse"], Better.SMALLER),
+            **dict.fromkeys(self._names["r2"], Better.LARGER),
         }
 
     def begin(self, subject: Subject) -> None:
@@ -50,6 +50,6 @@ class SeveralValues(Evaluator):
         truth, predicted = (np.concatenate(values) for values in zip(*self._parts))
         measured = [regression(true, one) for true, one in zip(truth.T, predicted.T)]
         found = {"r2": float(np.mean([one["r2"] for one in measured]))}
-        for name, one in zip(self._listed, measured):
-            found |= {f"{metric}_{metric_name(name)}": one[metric] for metric in ("rmse", "r2")}
+        for metric, names in self._names.items():
+            found |= {name: one[metric] for name, one in zip(names, measured)}
         return found

@@ -25,6 +25,7 @@ from mlrun.experiment.description import describe
 from mlrun.experiment.result import Result, draw, log_model, seed_everything
 from mlrun.experiment.state import RunState, newest_checkpoint
 from mlrun.predictions.learner import Evaluation, Learner, load_learner, make_learner
+from mlrun.report.notify import notify
 from mlrun.report.view import title
 from mlrun.tracking.directions import KIND, as_tag
 from mlrun.tracking.recorder import KEY
@@ -286,7 +287,7 @@ def _fold(
 
 
 def _summary(learner: Learner, data: DataModule, done: list[Fold]) -> dict[str, float]:
-    """Means and standard deviations over the folds; for folds of a single row, metrics of all rows together."""
+    """Means and standard deviations over the folds that define a metric; for folds of a single row, metrics of all rows together."""
     if all(len(fold.rows) == 1 for fold in done) and done[0].evaluation.predictions is not None:
         joined = _joined(data, done)
         metrics: dict[str, float] = {}
@@ -297,9 +298,19 @@ def _summary(learner: Learner, data: DataModule, done: list[Fold]) -> dict[str, 
                 metrics |= one.compute()
         return {f"cv/{name}": value for name, value in metrics.items()}
     summary: dict[str, float] = {}
+    partial: dict[int, list[str]] = {}  # number of folds -> metrics that only they define
     for name in done[0].evaluation.metrics:
         values = np.array([fold.evaluation.metrics[name] for fold in done])
+        defined = values[~np.isnan(values)]
+        if 0 < len(defined) < len(values):
+            partial.setdefault(len(defined), []).append(f"cv/{name}")
+            values = defined
         summary |= {f"cv/{name}": float(values.mean()), f"cv_std/{name}": float(values.std())}
+    for count, names in sorted(partial.items()):
+        notify(
+            f"warning: {', '.join(names)}: the mean over {count} of {len(done)} folds; the others lack rows to measure it, such as those of a class",
+            logging.WARNING,
+        )
     return summary
 
 
@@ -324,7 +335,7 @@ def _write_out_of_fold(path: Path, done: list[Fold], data: DataModule) -> None:
             if at == 0:
                 writer.writerow(["row", "repeat", "fold", "true", *names])
             truth = fold.evaluation.examples[data.targets[0]]
-            for place, row in enumerate(fold.rows):
+            for place, row in enumerate(data.source_rows(fold.rows)):
                 answer = [_cell(name, values[place]) for name, values in columns.items()]
                 own = [row, fold.repeat, fold.number, written(data.target, truth[place])]
                 writer.writerow(map(safe_cell, [*own, *answer]))

@@ -215,7 +215,7 @@ def _run(
         part = next((part for part in ("test", "val", "train") if data.sizes[part]), "test")
         evaluation = learner.evaluate(data, part, reference_for(cfg, data, run, tracked))
         result.metrics.update({f"{part}/{name}": value for name, value in evaluation.metrics.items()})
-    _warn_of_divergence(result, tracked)
+    _warn_of_undefined(result, is_network(cfg["model"]), tracked)
     warn_below_baseline(result, part, bool(cfg["model"].get("class_weight")), tracked)
     _record_metrics(result, tracked)
 
@@ -350,17 +350,24 @@ def _write_metrics(result: Result) -> None:
     (result.directory / "metrics.json").write_text(json.dumps(finite, indent=2), encoding="utf-8")
 
 
-def _warn_of_divergence(result: Result, tracked: Run | NullRun) -> None:
+def _warn_of_undefined(result: Result, by_steps: bool, tracked: Run | NullRun) -> None:
+    """Warns if the watched metric is not a number. by_steps: whether the model was trained by gradient descent, which can diverge."""
     watched = result.metrics.get(result.monitor)
     if watched is not None and not math.isfinite(watched):
         losses = [value for name, value in result.metrics.items() if name in ("train/loss", "train/log_loss")]
-        diverged = not losses or not all(map(math.isfinite, losses))
-        message = (
-            f"{result.monitor} is {watched}: training diverged. Try a smaller optim.lr, or trainer.gradient_clip_val=1."
-            if diverged
-            else f"{result.monitor} is {watched}, although the training loss is finite: the validation part does not allow to measure it, such as "
-            "one without any object, or with a single class. The smallest validation loss chose the epoch. Enlarge dataset.split.val, or try another dataset.split.seed."
-        )
+        diverged = by_steps and (not losses or not all(map(math.isfinite, losses)))
+        if diverged:
+            message = f"{result.monitor} is {watched}: training diverged. Try a smaller optim.lr, or trainer.gradient_clip_val=1."
+        elif by_steps:
+            message = (
+                f"{result.monitor} is {watched}, although the training loss is finite: the validation part does not allow to measure it, such as "
+                "one without any object, or with a single class. The smallest validation loss chose the epoch. Enlarge dataset.split.val, or try another dataset.split.seed."
+            )
+        else:
+            message = (
+                f"{result.monitor} is {watched}: the validation part does not allow to measure it, such as rows of a single class or in a single "
+                "cluster. Change the settings of the model, enlarge dataset.split.val, or try another dataset.split.seed."
+            )
         log.warning(message)
         print(f"mlrun: warning: {message}", file=sys.stderr)
         if diverged:

@@ -189,8 +189,11 @@ class Learner(ABC):
         return [f"{package}=={version(package)}" for package in self.packages]
 
 
-def features_of(data: DataModule) -> dict[str, dict[str, Any]]:
-    """`inputs`, `targets` and `baseline` of a recipe. baseline: what predicts best without any input: `label` or `value`."""
+def features_of(data: DataModule) -> dict[str, Any]:
+    """`inputs`, `targets`, `baseline` and `positive` of a recipe.
+
+    baseline: what predicts best without any input: `label` or `value`. positive: the index of the positive one of two classes, else None.
+    """
     features, target = data.features, data.target
     baseline: dict[str, Any] = {}
     if isinstance(target, (Label, Value)) and len(train := data.examples("train")):
@@ -203,6 +206,7 @@ def features_of(data: DataModule) -> dict[str, dict[str, Any]]:
         "inputs": {name: features[name].state() for name in data.inputs},
         "targets": {name: features[name].state() for name in data.targets},
         "baseline": baseline,
+        "positive": data.positive,
     }
 
 

@@ -122,7 +122,7 @@ class Sink:
         if self.format == "parquet":
             self._writer.write_table(table)
         elif self.format == "jsonl":
-            self._file.write(table.to_pandas().to_json(orient="records", lines=True, force_ascii=False).encode())
+            self._file.write(_json_lines(table))
         else:
             from pyarrow.csv import WriteOptions, write_csv
 
@@ -193,6 +193,31 @@ class Sink:
         """Removes an unfinished output."""
         if self._beside is not None:
             self._beside.unlink(missing_ok=True)
+
+
+def _json_lines(table: Any) -> bytes:
+    """A table as one JSON object per line, numbers with all their digits; pandas would write ten decimals."""
+    from pyarrow import compute
+
+    parts: list[Any] = []
+    for name, column in zip(table.column_names, table.columns):
+        parts += [f"{',' if parts else '{'}{json.dumps(name, ensure_ascii=False)}:", _json_values(column)]
+    return "".join(compute.binary_join_element_wise(*parts, "}\n", "").to_pylist()).encode()
+
+
+def _json_values(column: Any) -> Any:
+    """The values of a pyarrow column as JSON texts; null for those that are missing or not finite."""
+    import pyarrow
+    from pyarrow import compute
+
+    if pyarrow.types.is_string(column.type):
+        different = column.unique()
+        texts = pyarrow.array([json.dumps(text, ensure_ascii=False) for text in different.to_pylist()])
+        return compute.take(texts, compute.index_in(column, different))
+    texts = compute.cast(column, pyarrow.string())
+    if pyarrow.types.is_floating(column.type):
+        texts = compute.if_else(compute.is_finite(column), texts, "null")
+    return compute.fill_null(texts, "null")
 
 
 def _plain(values: Any) -> Any:

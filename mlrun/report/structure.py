@@ -253,7 +253,7 @@ def _matched(labels: np.ndarray, y_true: np.ndarray) -> dict[int, int]:
     from scipy.optimize import linear_sum_assignment
 
     clusters, places = np.unique(labels, return_inverse=True)
-    shared = np.zeros((len(clusters), int(y_true.max()) + 1), dtype=np.int64)
+    shared = np.zeros((len(clusters), int(y_true.max(initial=-1)) + 1), dtype=np.int64)
     np.add.at(shared, (places.reshape(-1), y_true), 1)
     matched = dict(zip(*(side.tolist() for side in linear_sum_assignment(-shared))))
     unused = iter(range(shared.shape[1], shared.shape[1] + len(clusters)))

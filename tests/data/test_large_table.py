@@ -126,6 +126,21 @@ def test_a_csv_file_is_converted_once_and_gives_the_same(file, tmp_path):
     assert (data.examples("test")["label"] == other.examples("test")["label"]).all()
 
 
+@pytest.mark.parametrize("words", [["007 ", "07", "12"], ["true", "False", ""], ["u ", "v", "?"]])
+def test_a_csv_file_is_read_as_in_memory(tmp_path, words):
+    from mlrun.data.datasets.csv_file import CsvFile
+
+    path = tmp_path / "a.csv"
+    path.write_text(
+        "n, colour, y\n" + "".join(f"{i / 2}, {['red', 'n/a'][i % 2]} ,{words[i % 3]}\n" for i in range(90))
+    )
+    options = {"problem": "auto", "seed": 1, "drop_missing_target": True}
+    ours = table(path, cache=tmp_path / "cache", **options)
+    theirs = CsvFile(path, name="csv", **options)
+    assert ours.features == theirs.features
+    assert ours.content.columns["row"].iloc[np.arange(4)]["colour"].fillna("").tolist() == ["red", ""] * 2
+
+
 def test_large_row_groups_are_divided(tmp_path, monkeypatch):
     from mlrun.data.readers import row_groups
 

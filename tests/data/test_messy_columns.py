@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from datetime import time
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from mlrun.data.datasets.csv_file import CsvFile
 from mlrun.data.features import restore
 from mlrun.data.inputs import as_examples, as_input
 from mlrun.data.preprocess.preprocessor import load, make_preprocessor
+from mlrun.data.readers.columns import cleaned
 from mlrun.data.rows import read_rows
 from mlrun.errors import DataError
 
@@ -74,6 +76,10 @@ def test_booleans_are_read_alike_everywhere(tmp_path, words, gaps):
     )
     with pytest.raises(DataError, match="'flag', which was boolean in training, holds 'maybe' now"):
         as_examples(pd.DataFrame({"size": [1.0], "flag": ["maybe"]}), made.inputs)
+    with pytest.raises(DataError, match="'flag', which was boolean in training, holds .*2.* now"):
+        as_examples(pd.DataFrame({"size": [1.0], "flag": [2]}), made.inputs)
+    with pytest.raises(DataError, match="row 2: 'size' is inf: infinite or too large"):
+        as_examples(pd.DataFrame({"size": [None, np.inf], "flag": [1, 0]}), made.inputs)
 
 
 NUMBERS = {  # separator, how a number is written, the marks
@@ -228,3 +234,134 @@ def test_forced_categories_are_texts_as_in_the_file(tmp_path):
     data = table(tmp_path, lines, categorical=["zip"])
     assert set(data.content.columns["row"]["zip"]) == {"000", "010", "020", "030", "040"}
     assert_read_alike(tmp_path, data, pd.DataFrame({"zip": [f"0{i % 5}0" for i in range(40)]}))
+
+
+def test_missing_words_and_white_space_are_read_alike_everywhere(tmp_path):
+    rows = [
+        (str(i / 2), ["red", "blue"][i % 2], f"2020-01-{1 + i % 28:02}", ["true", "false"][i % 3 > 0])
+        for i in range(40)
+    ]
+    data = table(
+        tmp_path, ["size,colour,day,flag,y", *(f"{','.join(row)},{'uv'[i % 2]}" for i, row in enumerate(rows))]
+    )
+    made = load(json.loads(json.dumps(make_preprocessor(None, data).state)))
+    blank = pd.DataFrame(
+        {"size": [np.nan, 1.0], "colour": [None, "red"], "day": [None, "2020-01-05"], "flag": [None, True]}
+    )
+    expected = made.encode(as_examples(blank, made.inputs))["features"]
+    for word in ("", "?", "NA", "#NA", "#N/A N/A", "None", "-NaN"):
+        written = pd.DataFrame([[word] * 4, ["1.0 ", "red ", "2020-01-05 ", "true "]], columns=blank.columns)
+        seen = [made.encode(as_examples(written, made.inputs))["features"]]
+        lines = [",".join(blank.columns), *(",".join(row) for row in written.to_numpy())]
+        files = {"plain.csv": lines, "quoted.csv": [*lines, '"1.0","red",2020-01-05,true']}
+        for name, content in files.items():
+            (tmp_path / name).write_text("\n".join(content) + "\n")
+        written.to_parquet(tmp_path / "b.parquet")
+        written.to_json(tmp_path / "b.jsonl", orient="records", lines=True)
+        seen += [matrix_from_file(tmp_path / name, data, made) for name in (*files, "b.parquet", "b.jsonl")]
+        for one in seen:
+            np.testing.assert_array_equal(one[:2], expected, err_msg=word)
+
+
+def test_missing_words_are_those_of_pandas(tmp_path):
+    texts = pd.Series(["", "#N/A", "#NA", "NULL", "1.#IND", "nan", "nil", "-", "none", "?"])
+    (tmp_path / "a.csv").write_text("a,b\n" + "".join(f"{text},1\n" for text in texts))
+    theirs = pd.read_csv(tmp_path / "a.csv", na_values=["?"])["a"].isna()
+    assert cleaned(texts).isna().tolist() == theirs.tolist()
+
+
+def test_a_parquet_file_of_texts_is_read_as_its_csv(tmp_path):
+    raw = pd.DataFrame({"n": ["1", "?", " 3"] * 20, "k": ["None", "a ", " a"] * 20, "y": ["u", "v ", "v"] * 20})
+    raw.to_parquet(tmp_path / "a.parquet")
+    raw.to_csv(tmp_path / "a.csv", index=False)
+    first, second = (CsvFile(str(tmp_path / f"a.{kind}"), "auto", "csv", 1) for kind in ("parquet", "csv"))
+    assert first.features["row"].kinds == second.features["row"].kinds == [["n", "number"], ["k", "category"]]
+    pd.testing.assert_frame_equal(first.content.columns["row"], second.content.columns["row"])
+    assert first.target.classes == second.target.classes == ["u", "v"]
+    assert set(first.content.columns["row"]["k"].dropna()) == {"a"}
+
+
+def test_classes_that_are_codes_keep_their_digits(tmp_path):
+    for codes in (["007", "07", "12"], ["9007199254740992", "9007199254740993", ""]):
+        data = table(tmp_path, ["x,y", *(f"{i / 2},{codes[i % 3]}" for i in range(60))], drop_missing_target=True)
+        assert data.target.classes == [code for code in codes if code]
+    plain = table(tmp_path, ["x,y", *(f"{i / 2},{i % 3}" for i in range(60))])
+    assert plain.target.classes == [0, 1, 2]
+    chosen = table(
+        tmp_path, ["x,y", *(f"{i / 2},{i % 3}.50" for i in range(60))], categorical=["y"], problem="classification"
+    )
+    assert chosen.target.classes == ["0.50", "1.50", "2.50"]
+    words = table(tmp_path, ["x,y", *(f"{i / 2},{['true', 'False ', ' TRUE'][i % 3]}" for i in range(60))])
+    assert words.target.classes == [False, True]
+
+
+def test_a_thousands_separator_decides_the_decimal_mark(tmp_path):
+    lines = ["x;y", *(f"{1 + i % 9}.{100 + i};{1 + i % 7}.{200 + i}" for i in range(60))]
+    data = table(tmp_path, lines, thousands=".")
+    assert data.content.columns["value"].max() > 7000 and data.content.columns["row"]["x"].max() > 9000
+
+
+def test_other_data_write_the_target_as_in_training(tmp_path):
+    data = table(tmp_path, ["colour;y", *(f"{'rg'[i % 2]};{1 + i}.234,5{i % 10}" for i in range(60))])
+    features = {name: restore(json.loads(json.dumps(one.state()))) for name, one in data.features.items()}
+    for lines, expected in ((["r;1.234", "g;2.500"], [1234, 2500]), (["r;1234,5", "g;7"], [1234.5, 7])):
+        (tmp_path / "b.csv").write_text("\n".join(["colour;y", *lines]) + "\n")
+        other = CsvFile(
+            str(tmp_path / "b.csv"), "auto", "csv", 1, split={"train": 0, "val": 0, "test": None}, drop=["gone"]
+        )
+        other.follow({"row": features["row"]}, {"value": features["value"]})
+        assert other.content.columns["value"].tolist() == expected
+
+
+def test_whole_numbers_as_categories_are_the_same_with_and_without_a_fraction(tmp_path):
+    raw = pd.DataFrame({"code": [1.0, 2.0, None] * 20, "y": ["u", "v", "v"] * 20})
+    raw.to_csv(tmp_path / "raw.csv", index=False)  # as 1.0
+    data = table(tmp_path, (tmp_path / "raw.csv").read_text().splitlines(), categorical=["code"])
+    made = assert_read_alike(tmp_path, data, raw[["code"]])
+    whole = made.encode(as_examples(pd.DataFrame({"code": [1, 2]}), made.inputs))["features"]
+    np.testing.assert_array_equal(whole, np.eye(2))
+
+
+def test_a_second_file_that_writes_values_in_another_way_is_refused_with_its_line(tmp_path):
+    (tmp_path / "dev.csv").write_text("x;y\n" + "".join(f"{i},5;{'uv'[i % 2]}\n" for i in range(60)))
+    with pytest.raises(
+        DataError, match=r"'x' \(numbers, but 60 of 120 values are not, such as '0,5' in line 2 of .*dev.csv\)"
+    ):
+        table(tmp_path, ["x;y", *(f"{i}.5;{'uv'[i % 2]}" for i in range(60))], dev_path=str(tmp_path / "dev.csv"))
+
+
+def test_columns_that_hold_nothing_are_left_out(tmp_path):
+    lines = [",x,blank,y,,", *(f"{(7 * i) % 61},{i / 2},,{'uv'[i % 2]},," for i in range(60))]
+    data = table(tmp_path, lines)
+    assert data.features["row"].kinds == [["x", "number"]] and data.target.column == "y"
+    assert "Unnamed: 0 (looks like an ID" in notes(data) and "blank (no values)" in notes(data)
+    made = make_preprocessor(None, data)
+    whole = data.with_parts({"train": np.arange(60)}).examples("train").only(data.inputs)
+    np.testing.assert_array_equal(matrix_from_file(data.path, data, made), made.encode(whole)["features"])
+    kept = table(tmp_path, lines, keep=["Unnamed: 0"])
+    assert matrix_from_file(kept.path, kept, make_preprocessor(None, kept)).shape == (60, 2)
+    with pytest.raises(DataError, match="the first line, 'sep=;', is a note for Excel; delete this line"):
+        table(tmp_path, ["sep=;", "x;y", "1;u"])
+
+
+def test_what_keeps_numbers_from_being_read_is_reported(tmp_path):
+    lines = ["x,share,rate,y", *(f"{i / 2},{i}%,{i % 9 if i % 7 else '-'},{'uv'[i % 2]}" for i in range(60))]
+    said = notes(table(tmp_path, lines))
+    assert "share (numbers with a unit such as 0%; write them without it to use them)" in said
+    assert (
+        "'rate' is read as categories: most values are numbers, but 9 of 60 values are not, such as '-' in line 2"
+        in said
+    )
+    with pytest.raises(DataError, match="'y' holds numbers, but 12 of 60 values are not, such as '-' in line 2"):
+        table(tmp_path, ["x,y", *(f"{i},{i * 1.5 if i % 5 else '-'}" for i in range(60))])
+
+
+def test_times_of_day_in_parquet(tmp_path):
+    raw = pd.DataFrame({"at": [time(i % 24, 30) for i in range(48)], "y": ["u", "v"] * 24})
+    raw.to_parquet(tmp_path / "a.parquet")
+    data = CsvFile(str(tmp_path / "a.parquet"), "auto", "csv", 1)
+    made = make_preprocessor(None, data)
+    (tmp_path / "b.csv").write_text("at\n06:30:00\n")
+    expected = made.encode(as_examples(pd.DataFrame({"at": [time(6, 30)]}), made.inputs))["features"]
+    np.testing.assert_array_equal(matrix_from_file(tmp_path / "b.csv", data, made), expected)
+    assert "(hour)" in notes(data)

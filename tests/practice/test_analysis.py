@@ -160,6 +160,7 @@ def test_wrong_labels_and_the_bad_slice_are_found(finished, capsys):
     assert (read["slices"][0]["column"], read["slices"][0]["values"]) == ("shop", "east") and float(
         read["slices"][0]["standard errors above all"]
     ) > 3
+    assert sum(" to " in row["values"] for row in read["slices"] if row["column"] == "size") == 4  # quartiles
     wrong = flipped ^ chance
     suspects = [int(row["row"]) for row in read["mislabelled"]]
     assert len(suspects) > 30 and np.mean(wrong[suspects]) > 0.9
@@ -178,5 +179,7 @@ def test_mislabelled_needs_confidence_in_another_class():
     shares = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8], [0.05, 0.95], [0.45, 0.55]])
     y = np.array([0, 0, 1, 1, 0, 0])
     assert likely_mislabelled(LabelPredictions([0, 1], shares.argmax(1), shares), y).tolist() == [4]
+    likelier = np.array([[0.99, 0.01], [0.52, 0.48], [0.6, 0.4]])  # the second counts as 1, but 0 is likelier
+    assert not len(likely_mislabelled(LabelPredictions([0, 1], np.zeros(3, int), likelier), np.array([0, 0, 1])))
     values = np.r_[np.sin(np.arange(99.0)), 50.0]
     assert likely_mislabelled(ValuePredictions(np.zeros(100)), values).tolist() == [99]

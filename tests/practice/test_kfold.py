@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -88,6 +89,47 @@ def test_text_networks_are_folded(monkeypatch, tmp_path):
     assert result.metrics["cv/accuracy"] > 3 / len(data.target.classes)
     with open(tmp_path / "out_of_fold.csv", newline="") as file:
         assert sorted(int(row["row"]) for row in csv.DictReader(file)) == list(range(len(data.content)))
+
+
+def folded(monkeypatch, tmp_path, lines, *overrides):
+    """The cross-validation of naive Bayes on a table."""
+    (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
+    given = ("model=naive_bayes", "dataset=csv", f"dataset.path={tmp_path / 'a.csv'}", *overrides)
+    return unrecorded(monkeypatch, tmp_path, *given)[2]
+
+
+def test_the_positive_class_is_the_same_in_all_folds(monkeypatch, tmp_path):
+    """50 and 51 rows: in one fold the classes are equally frequent among the training rows."""
+    from sklearn.metrics import average_precision_score
+    from sklearn.model_selection import StratifiedKFold
+    from sklearn.naive_bayes import GaussianNB
+
+    y = np.array(["a"] * 50 + ["b"] * 51)
+    x = np.random.default_rng(0).normal(size=101).round(3) + (y == "b")
+    result = folded(monkeypatch, tmp_path, ["x,y", *(f"{one:.3f},{label}" for one, label in zip(x, y))], "seed=1")
+    scores = []
+    for train, test in StratifiedKFold(5, shuffle=True, random_state=1).split(x, y):
+        chances = GaussianNB().fit(x[train, None], y[train]).predict_proba(x[test, None])
+        scores.append(average_precision_score(y[test] == "a", chances[:, 0]))
+    assert result.metrics["cv/average_precision"] == pytest.approx(np.mean(scores), abs=1e-6)
+
+
+def test_rows_have_the_numbers_of_the_file(monkeypatch, tmp_path):
+    lines = ["x,y", *(f"{i},{'' if i % 3 == 0 else 'ab'[i % 2]}" for i in range(60))]
+    folded(monkeypatch, tmp_path, lines, "dataset.drop_missing_target=true")
+    with open(tmp_path / "out_of_fold.csv", newline="") as file:
+        rows = {int(row["row"]): row["true"] for row in csv.DictReader(file)}
+    assert rows == {i: "ab"[i % 2] for i in range(60) if i % 3}
+
+
+def test_folds_that_lack_a_class_do_not_count_where_it_is_needed(monkeypatch, tmp_path, capsys):
+    lines = ["x,y", *(f"{i},{'rare' if i in (3, 30) else 'usual'}" for i in range(60))]
+    result = folded(monkeypatch, tmp_path, lines, "dataset.split.stratify=false", "trainer.folds=6")
+    with open(tmp_path / "folds.json") as file:
+        measured = np.array([fold["recall_rare"] for fold in json.load(file)])
+    assert 0 < np.isfinite(measured).sum() < 6
+    assert result.metrics["cv/recall_rare"] == np.nanmean(measured)
+    assert "cv/recall_rare: the mean over" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

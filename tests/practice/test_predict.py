@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -15,8 +16,11 @@ import pytest
 from mlrun.cli import dispatch, main
 from mlrun.data.datasets.tables import FEATURES, read_bundled
 from mlrun.data.inputs import as_examples
+from mlrun.data.predictions import LabelPredictions, ValuePredictions
+from mlrun.data.rows import Piece
 from mlrun.errors import DataError, UserError
 from mlrun.experiment.stored import open_run
+from mlrun.predictions.writer import Sink
 from tests.conftest import REPOSITORY
 from tests.practice.conftest import ESTIMATOR, IMAGES, NETWORK
 
@@ -158,11 +162,11 @@ def test_lines_that_end_and_break_in_other_ways(finished, tmp_path, name, text, 
 def test_a_label_is_no_formula_and_no_command_to_the_terminal(finished, tmp_path, monkeypatch, capsys):
     label = '=HYPERLINK("http://x")'
     source, out = tmp_path / "known.csv", tmp_path / "out.csv"
-    source.write_text("size,kind\n" + '1,"=HYPERLINK(""http://x"")"\n8,-5\n9,\x1b[31mred\n' * 20)
+    source.write_text("size,kind\n" + '1,"=HYPERLINK(""http://x"")"\n8,-5\n9,\x1b[31mred\n4,+\n' * 20)
     run = finished("model=decision_tree", "dataset=csv", f"dataset.path={source}", "dataset.target=kind")
     arguments = ["predict", str(run), str(source), "--output"]
     assert dispatch([*arguments, str(out)]) == 0
-    assert pd.read_csv(out)["prediction"].tolist()[:3] == [f"'{label}", "-5", "\x1b[31mred"]
+    assert pd.read_csv(out)["prediction"].tolist()[:4] == [f"'{label}", "-5", "\x1b[31mred", "+"]
     monkeypatch.setenv("MLRUN_CSV_FORMULAS", "1")
     assert dispatch([*arguments, str(out)]) == 0
     assert pd.read_csv(out)["prediction"].tolist()[:2] == [label, "-5"]
@@ -173,6 +177,29 @@ def test_a_label_is_no_formula_and_no_command_to_the_terminal(finished, tmp_path
         main()
     said = capsys.readouterr()
     assert "\\x1b[31mtest" in said.err and "\x1b" not in said.out + said.err
+
+
+def test_a_service_refuses_missing_numbers_as_the_command_does(finished):
+    """A network would answer with the first class."""
+    from mlrun import load
+
+    model, table = load(finished(*NETWORK)), flowers(3)
+    table.iloc[1, 2] = np.nan
+    for given in (table, table.to_numpy()):
+        with pytest.raises(DataError, match=f"row 2: '{re.escape(NAMES[2])}' is nan: missing, infinite or too large"):
+            model.predict(given)
+
+
+def test_json_lines_have_all_digits(tmp_path):
+    values = np.array([1.23456789012e-12, 1 / 3, 1e20, np.nan])
+    sink = Sink(str(tmp_path / "out.jsonl"), "jsonl", tmp_path / "rejected.csv")
+    sink.write(Piece(None, np.arange(2, 6)), ValuePredictions(values))
+    labels = LabelPredictions(['a "b"', "北京"], np.array([0, 1]), np.array([[0.5, 0.5], [1e-12, 1]]))
+    sink.write(Piece(None, np.arange(6, 8)), labels)
+    sink.finish()
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["prediction"] for row in rows] == [*values[:3], None, 'a "b"', "北京"]
+    assert rows[-1]['probability_a "b"'] == pytest.approx(1e-12)
 
 
 def test_the_input_is_not_overwritten(finished, tmp_path):

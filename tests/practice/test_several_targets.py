@@ -84,6 +84,23 @@ def test_several_targets_are_errors_and_folds(experiment, table, capsys):
     assert head == "row,repeat,fold,true,prediction_sum,prediction_difference"
 
 
+@pytest.mark.parametrize("model", ["logistic_regression", "random_forest"])
+def test_a_label_that_no_training_row_has(experiment, tmp_path, model):
+    path = tmp_path / "labels.csv"
+    path.write_text("x,even,never\n" + "\n".join(f"{i % 4},{int(i % 4 > 1)},0" for i in range(60)))
+    result = experiment(f"model={model}", "dataset=csv", f"dataset.path={path}", "dataset.target=[even,never]")
+    assert result.metrics["test/exact_match"] == 1
+
+
+def test_targets_whose_names_differ_in_a_sign_are_measured_one_by_one():
+    from mlrun.data.features import Values
+    from mlrun.evaluation.several_values import SeveralValues
+
+    evaluator = SeveralValues()
+    evaluator.prepare(Values(["size (cm)", "size [cm]"]))
+    assert len(evaluator.metrics) == 5
+
+
 def test_what_cannot_be_several_targets(experiment, tmp_path):
     path = tmp_path / "mixed.csv"
     path.write_text("x,colour,size\n" + "\n".join(f"{i},{'rgb'[i % 3]},{i % 7}.5" for i in range(60)))

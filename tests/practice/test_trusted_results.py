@@ -97,6 +97,11 @@ def test_class_weights_where_there_is_nothing_to_weigh(experiment):
         (["model=knn", "dataset=iris"], "KNeighborsClassifier takes no weights"),
         (["model=ridge", "dataset=diabetes"], "the target of diabetes is a value"),
         (["model=vae", "dataset=digits"], "VAE does not minimize a loss of classes"),
+        (["model=kmeans", "dataset=iris"], "only a classifier weighs classes; model kmeans is a clusterer"),
+        (
+            ["model=one_class_svm", "dataset=iris"],
+            "only a classifier weighs classes; model one_class_svm is a detector",
+        ),
     ):
         with pytest.raises(ConfigError, match=f"model.class_weight.*{said}"):
             experiment(*given, "model.class_weight=balanced")

@@ -115,6 +115,16 @@ def test_folders_of_strangers(tmp_path):
         labelled(tmp_path / "lines")
 
 
+def test_white_space_makes_no_further_class(tmp_path):
+    from mlrun.data.datasets.text_pairs import TextPairs
+
+    rows = [f"text {i},other {i},{['good', 'good ', 'bad', ' bad'][i % 4]}" for i in range(40)]
+    (tmp_path / "t.csv").write_text("text,text_pair,label\n" + "\n".join(rows))
+    pairs = TextPairs(str(tmp_path / "t.csv"), "text_pairs", "text_pairs", 1)
+    for data in (labelled(tmp_path / "t.csv", text="text", target="label"), pairs):
+        assert data.target.classes == ["bad", "good"]
+
+
 def test_texts_without_content(tmp_path):
     (tmp_path / "t.csv").write_text("text,label\n" + "?,a\n,b\n" * 20)
     data = labelled(tmp_path / "t.csv")

@@ -19,21 +19,22 @@ from mlrun.data.datasets.table_columns import (
     decimal_mark,
     describe_columns,
     longest,
+    not_numbers,
     number_format,
     texts_of,
 )
 from mlrun.data.features import BOOLEAN, CATEGORY, DATE, NUMBER, Feature, Label, Labels, Row, Value, Values
 from mlrun.data.module import ArrayData, Content
 from mlrun.data.preprocess.columns import date_parts
-from mlrun.data.readers.cells import GROUPING, MARKS
-from mlrun.data.readers.columns import as_columns, as_numbers
+from mlrun.data.readers.cells import GROUPING, MARKS, Format
+from mlrun.data.readers.columns import LARGEST, are_codes, as_columns, as_numbers, as_read
 from mlrun.data.readers.table import check_path, is_text_file, line_numbers, read_table, separator_of
 from mlrun.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LARGEST = float(np.finfo(np.float32).max)  # trees and networks work in float32
+OTHER_MARK = {".": ",", ",": "."}  # thousands separator -> decimal mark of the same numbers
 PLURALS = {NUMBER: "numbers", BOOLEAN: "booleans", DATE: "dates", CATEGORY: "categories"}
 
 
@@ -88,12 +89,15 @@ class CsvFile(ArrayData):
         self.wanted = None if target is None else _names(target)
         self.categorical, self.drop, self.keep = _names(categorical), _names(drop), _names(keep)
         self.encoding, self.separator = encoding, separator
-        self.decimal, self.thousands, self.date_format = decimal, thousands, date_format
+        self.decimal = decimal or (OTHER_MARK.get(thousands) if thousands else None)
+        self.thousands, self.date_format = thousands, date_format
         self.drop_missing_target = drop_missing_target
         self.found = Columns()  # set by `prepare`
         self._learned: Row | None = None  # the columns of a stored model
+        self._learned_formats: Mapping[str, Format] = {}  # of its targets
         self._kept: np.ndarray | None = None  # rows of the file that are used; None: all
         self._file_rows = 0
+        self._first_rows: int | None = None  # those of `path`, if others of `dev_path` follow
         self._text_separator: str | None = None  # of a text file
         self._target_notes: list[str] = []
 
@@ -104,6 +108,10 @@ class CsvFile(ArrayData):
         if isinstance(target, (Label, Value)):
             self.wanted = self.wanted or [target.column]
             self.problem = "classification" if isinstance(target, Label) else "regression"
+            if isinstance(target, Value) and target.written:
+                self._learned_formats = {target.column: target.written}
+        if isinstance(target, Values):
+            self._learned_formats = target.formats or {}
         if isinstance(target, (Labels, Values)):
             self.wanted = self.wanted or list(target.classes if isinstance(target, Labels) else target.names)
             self.problem = "multi_label" if isinstance(target, Labels) else "regression"
@@ -114,7 +122,7 @@ class CsvFile(ArrayData):
         frame = self._table(self.path)
         if self.dev_path is None:
             return self.content_of(frame)
-        first = len(frame)
+        first = self._first_rows = len(frame)
         frame = self._with_dev(frame)
         return self.content_of(frame, [(0, first, ("train", "train_dev")), (first, len(frame), ("val", "test"))])
 
@@ -123,15 +131,20 @@ class CsvFile(ArrayData):
         as_texts = self.categorical
         if self._learned is not None:
             as_texts = [name for name, kind in self._learned.kinds if kind != NUMBER or name in self._learned.written]
-        frame = read_table(path, self.encoding, self.separator, texts=as_texts)
+        frame = read_table(
+            path, self.encoding, self.separator, texts=lambda names: [*as_texts, *(self.wanted or names[-1:])]
+        )
         if not is_text_file(path):
             return frame
+        for name in self.wanted or list(frame.columns[-1:]):
+            if name in frame and name not in (*self.categorical, *self._learned_formats):
+                frame[name] = as_read(frame[name])
         self._text_separator = separator_of(path, self.encoding, self.separator)
         self.decimal = self.decimal or decimal_mark(frame)
         if self.decimal == "," and self._learned is None:
             floats = [name for name, dtype in frame.dtypes.items() if dtype.kind == "f"]
             if floats:
-                frame[floats] = read_table(path, self.encoding, self.separator, texts=floats)[floats]
+                frame[floats] = read_table(path, self.encoding, self.separator, texts=lambda _: floats)[floats]
         return frame
 
     @property
@@ -151,7 +164,9 @@ class CsvFile(ArrayData):
         """A frame as `Content`, after determining the target, the problem and the kinds of the columns."""
         columns = list(frame.columns)
         targets = [columns[-1]] if self.wanted is None else self.wanted
-        options = {"target": targets, "drop": self.drop, "categorical": self.categorical, "keep": self.keep}
+        options = {"target": targets}
+        if self._learned is None:  # a stored model needs its own columns only
+            options |= {"drop": self.drop, "categorical": self.categorical, "keep": self.keep}
         for option, names in options.items():
             for name in names:
                 if name not in columns:
@@ -238,6 +253,9 @@ class CsvFile(ArrayData):
             )
         return pd.concat([frame, other.reindex(columns=frame.columns)], ignore_index=True)
 
+    def source_rows(self, rows: np.ndarray) -> np.ndarray:
+        return rows if self._kept is None else self._kept[rows]
+
     def _no_column(self, name: str, columns: Sequence[str], option: str = "") -> DataError:
         near = get_close_matches(name, columns, 3, 0.5)
         shown = ", ".join(columns[:20]) + (f", ... ({len(columns)} columns)" if len(columns) > 20 else "")
@@ -248,16 +266,21 @@ class CsvFile(ArrayData):
         )
 
     def _places(self, mask: np.ndarray) -> str:
-        """Lines of the file that hold the first rows of a mask."""
-        rows = np.flatnonzero(mask)
-        rows = rows if self._kept is None else self._kept[rows]
-        return line_numbers(self.path, rows[:5], self.encoding, self.separator) + (", ..." if len(rows) > 5 else "")
+        """Lines of the file, or of both, that hold the first rows of a mask."""
+        rows = self.source_rows(np.flatnonzero(mask))
+        count = len(rows) if self._first_rows is None else int(np.searchsorted(rows, self._first_rows))
+        found = [line_numbers(self.path, rows[:count][:5], self.encoding, self.separator)] if count else []
+        if count < min(5, len(rows)):
+            others = rows[count:5] - (self._first_rows or 0)
+            found.append(f"{line_numbers(self.dev_path, others, self.encoding, self.separator)} of {self.dev_path}")
+        return " and ".join(found) + (", ..." if len(rows) > 5 else "")
 
     def _targets(self, frame: pd.DataFrame, names: Sequence[str]) -> tuple[np.ndarray, Feature]:
         """((rows, targets) bool of binary columns, or numbers of others, their feature), after determining `problem`. Raises DataError."""
         held = np.zeros((len(frame), len(names)))
+        formats: dict[str, dict[str, str]] = {}
         for at, name in enumerate(names):
-            written = number_format(frame[name], self._rules)
+            written = self._target_format(frame[name])
             values = None if written is None else as_numbers(frame[name], written)
             if values is None or not (np.abs(values) <= LARGEST).all():
                 raise DataError(
@@ -265,6 +288,8 @@ class CsvFile(ArrayData):
                     f"all of them for several labels, any numbers for several values"
                 )
             held[:, at] = values
+            if written:
+                formats[name] = dict(written)
         if self.problem != "regression" and np.isin(held, (0.0, 1.0)).all():
             self.problem = "multi_label"
             return held.astype(bool), Labels(list(names))
@@ -273,7 +298,14 @@ class CsvFile(ArrayData):
                 f"{self.path}: several targets of classes must hold 0 and 1 (or true and false) in every row"
             )
         self.problem = "regression"
-        return held, Values(list(names))
+        return held, Values(list(names), formats or None)
+
+    def _target_format(self, column: pd.Series) -> Format | None:
+        """How a target writes numbers, see `number_format`: as in training, if it can be read so."""
+        learned = self._learned_formats.get(str(column.name))
+        if learned and texts_of(column) is not None and as_numbers(column.dropna(), learned) is not None:
+            return learned
+        return number_format(column, self._rules)
 
     def _target(self, column: pd.Series, name: str) -> tuple[np.ndarray, Feature]:
         """(values or class indices, their feature), after determining `problem`."""
@@ -285,7 +317,7 @@ class CsvFile(ArrayData):
         if column.dtype == object and all(isinstance(value, (bool, np.bool_)) for value in column):
             column = column.astype(bool)  # there were gaps
         boolean = types.is_bool_dtype(column.dtype)
-        written = None if boolean else number_format(column, self._rules)
+        written = None if boolean else self._target_format(column)
         values = None if written is None else as_numbers(column, written)
         if written and (texts := texts_of(column)) is not None:
             self._target_notes = [
@@ -313,14 +345,21 @@ class CsvFile(ArrayData):
                 f"{self.path}: the target {name!r} has one value only ({column.iloc[0]}): there is nothing to learn"
             )
         if self.problem == "regression":
-            return values, Value(name)
+            return values, Value(name, written=dict(written) if written else None)
         if values is None and not boolean:
             if distinct > MANY and distinct > len(column) / 2:
+                texts = texts_of(column)
+                if texts is not None and (wrong := not_numbers(texts, column, self._rules)):
+                    raise DataError(
+                        f"{self.path}: the target {name!r} holds numbers, but {wrong}; correct these values"
+                    )
                 raise DataError(
                     f"{self.path}: the target {name!r} has {distinct} different texts in {len(column)} rows, "
                     f"too many to be classes; choose another dataset.target"
                 )
             column = column.astype(str)
+        elif (texts := texts_of(column)) is not None and (name in self.categorical or are_codes(texts)):
+            column = texts.astype(str)
         elif whole and np.abs(values).max() < 2**53:
             column = pd.Series(values.astype(np.int64))
         elif written:

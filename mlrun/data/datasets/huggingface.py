@@ -13,6 +13,7 @@ from mlrun.data.datasets.image_data import ImageData, labelled_images
 from mlrun.data.features import Label
 from mlrun.data.module import Content, RowData
 from mlrun.data.readers.images import fit_image
+from mlrun.data.readers.table import with_clean_texts
 from mlrun.errors import DataError
 
 
@@ -166,7 +167,7 @@ class HubTable(CsvFile):
         import pandas as pd
 
         datasets, sources = _sources(self.parts)
-        frame = pd.concat([part.to_pandas() for part in datasets], ignore_index=True)
+        frame = with_clean_texts(pd.concat([part.to_pandas() for part in datasets], ignore_index=True))
         (target,) = self.wanted
         names = _names(datasets[0], target)
         if names:

@@ -166,8 +166,8 @@ class LabelledText(TextData):
         texts, feature = as_texts(frame[text]), Text(text, self.encoding, self.separator)
         if self.label_separator is not None:
             return self._several(path, texts, [str(value) for value in as_text(frame[target]).fillna("")], feature)
-        classes = as_text(frame[target])
-        missing = np.flatnonzero(classes.isna() | (classes == ""))
+        classes = as_text(frame[target]).fillna("").str.strip()
+        missing = np.flatnonzero(classes == "")
         if len(missing):
             raise DataError(
                 f"{path}: the class {target!r} is missing in {len(missing)} rows, the first is row {missing[0] + 1}"

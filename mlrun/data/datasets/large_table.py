@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlrun.data.datasets.csv_file import LARGEST, CsvFile
+from mlrun.data.datasets.csv_file import CsvFile
 from mlrun.data.datasets.table_columns import decimal_mark
 from mlrun.data.examples import Examples
 from mlrun.data.features import Feature, Label, Row
 from mlrun.data.module import Content, DataModule
-from mlrun.data.readers.columns import as_columns, as_numbers
+from mlrun.data.readers.columns import LARGEST, as_columns, as_numbers, as_read, cleaned
 from mlrun.data.readers.row_groups import LARGEST_BLOCK, Blocks, converted, csv_pieces, parquet_pieces
-from mlrun.data.readers.table import check_path, is_text_file, read_table, separator_of
+from mlrun.data.readers.table import check_path, is_text_file, read_table, separator_of, with_clean_texts
 from mlrun.errors import DataError
 
 if TYPE_CHECKING:
@@ -87,7 +87,16 @@ class LargeTable(CsvFile):
                 path if blocks.largest <= LARGEST_BLOCK else converted(path, folder, "", lambda: parquet_pieces(path))
             )
         separator = separator_of(path, self.encoding, self.separator)
-        first = read_table(path, self.encoding, separator, texts=self.categorical, rows=FIRST_ROWS)
+        first = read_table(
+            path,
+            self.encoding,
+            separator,
+            texts=lambda names: [*self.categorical, *(self.wanted or names[-1:])],
+            rows=FIRST_ROWS,
+        )
+        target = self.wanted[0] if self.wanted else first.columns[-1]
+        if target in first and target not in self.categorical:
+            first[target] = as_read(first[target])
         decimal = self.decimal or decimal_mark(first) or "."
         types = {name: _arrow_type(first[name]) for name in first}
         key = f"{self.encoding}\0{separator}\0{decimal}\0{sorted((name, str(kind)) for name, kind in types.items())}"
@@ -102,7 +111,7 @@ class LargeTable(CsvFile):
         for block in chosen:
             rows = self.blocks.read(int(block))
             parts.append(rows.take(np.sort(random.permutation(len(rows))[:SAMPLE_ROWS])))
-        sample = pd.concat(parts, ignore_index=True)
+        sample = with_clean_texts(pd.concat(parts, ignore_index=True))
         target = self.wanted[0] if self.wanted else sample.columns[-1]
         return sample[sample[target].notna()] if self.drop_missing_target and target in sample else sample
 
@@ -113,7 +122,7 @@ class LargeTable(CsvFile):
         places: dict[Any, int] = {}  # class -> index, in the order of their appearance
         kind = type(feature.classes[0]) if isinstance(feature, Label) else float
         for block in range(self.blocks.count):
-            column, first = self.blocks.read(block, [name])[name], int(self.blocks.starts[block])
+            column, first = cleaned(self.blocks.read(block, [name])[name]), int(self.blocks.starts[block])
             gaps = column.isna().to_numpy()
             missing[first : first + len(column)] = gaps
             present = column[~gaps]
@@ -139,6 +148,9 @@ class LargeTable(CsvFile):
 
     def _places(self, mask: np.ndarray) -> str:
         return f"{int(mask.sum())} of {len(mask)} rows examined"
+
+    def source_rows(self, rows: np.ndarray) -> np.ndarray:
+        return rows  # those without a target keep their numbers
 
     def _leave_out(self, missing: np.ndarray, name: str) -> None:
         count = int(missing.sum())
@@ -297,10 +309,11 @@ def _labels(column: pd.Series, kind: type) -> pd.Series:
 
 def _arrow_type(column: pd.Series) -> Any:
     import pyarrow
+    from pandas.api.types import infer_dtype
 
     if column.dtype.kind in "iuf":
         return pyarrow.float64()
-    return pyarrow.bool_() if column.dtype.kind == "b" else pyarrow.string()
+    return pyarrow.bool_() if infer_dtype(column, skipna=True) == "boolean" else pyarrow.string()
 
 
 def _cache() -> Path:

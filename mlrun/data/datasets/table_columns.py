@@ -14,6 +14,7 @@ from mlrun.data.features import BOOLEAN, CATEGORY, DATE, NUMBER
 from mlrun.data.readers.cells import (
     GROUPING,
     ISO,
+    TIME,
     are_booleans,
     as_format,
     closest_number_format,
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MANY = 20  # distinct values beyond which whole numbers are a quantity, and texts may be names
-_ID = re.compile(r"(.*[\W_])?(id|uuid|guid|idx|index|rowid|编号|序号)", re.IGNORECASE)
+# "unnamed: 0" is how pandas names the index of the rows that `DataFrame.to_csv` has written
+_ID = re.compile(r"(.*[\W_])?(id|uuid|guid|idx|index|rowid|编号|序号)|unnamed: \d+", re.IGNORECASE)
+_UNIT = re.compile(r"[€$£¥]\s?[+-]?\d[\d.,]*|[+-]?\d[\d.,]*\s?[€$£¥%]")
 _CAMEL_ID = re.compile(r".*[a-z](Id|ID)")
 
 Places = Callable[[np.ndarray], str]  # (rows,) bool -> where they are in the file
@@ -155,10 +158,15 @@ def _kind(name: str, column: pd.Series, rules: Rules, found: Columns) -> tuple[s
     from pandas.api import types
 
     present = column.dropna()
+    if not len(present) and name not in rules.keep:
+        found.left_out[name] = "no values"
+        return None, {}
     if types.is_timedelta64_dtype(column.dtype):
         raise _Refused(f"durations such as {present.iloc[0]}")
-    if types.is_datetime64_any_dtype(column.dtype) or len(present) and hasattr(present.iloc[0], "isoformat"):
+    if types.is_datetime64_any_dtype(column.dtype):
         return DATE, {}
+    if len(present) and hasattr(present.iloc[0], "isoformat"):
+        return DATE, {} if hasattr(present.iloc[0], "year") else {"date": TIME}
     if types.is_bool_dtype(column.dtype) or len(present) and are_booleans(present):
         return BOOLEAN, {}
     if len(present) and isinstance(present.iloc[0], (list, dict, tuple, set, bytes, np.ndarray)):
@@ -179,17 +187,19 @@ def _kind(name: str, column: pd.Series, rules: Rules, found: Columns) -> tuple[s
     if _is_id_name(name) and _is_unique(column, present):
         found.left_out[name] = "looks like an ID: every value is unique"
         return None, {}
+    wrong = not_numbers(texts, column, rules)
+    if wrong and distinct <= MANY:
+        found.notes.append(f"{name!r} is read as categories: most values are numbers, but {wrong}")
     if distinct > MANY:
-        _, fits = closest_number_format(texts, rules.decimal, rules.thousands)
-        if fits.mean() > 0.5:
-            raise _Refused(f"numbers, but {_odd(texts, ~fits, column, rules)}")
+        if wrong:
+            raise _Refused(f"numbers, but {wrong}")
         if distinct > len(present) / 2:
-            unique = distinct == len(column)
-            found.left_out[name] = (
-                "looks like an ID: every value is unique"
-                if unique
-                else f"{distinct:,} different texts in {len(present):,} rows, too many for categories"
-            )
+            if all(_UNIT.fullmatch(text) for text in texts):
+                found.left_out[name] = f"numbers with a unit such as {texts.iloc[0]}; write them without it to use them"
+            elif distinct == len(column):
+                found.left_out[name] = "looks like an ID: every value is unique"
+            else:
+                found.left_out[name] = f"{distinct:,} different texts in {len(present):,} rows, too many for categories"
             return None, {}
     return CATEGORY, {}
 
@@ -207,6 +217,16 @@ def _is_id_name(name: str) -> bool:
 
 def _is_unique(column: pd.Series, present: pd.Series) -> bool:
     return len(present) == len(column) > 1 and present.is_unique
+
+
+def not_numbers(texts: pd.Series, column: pd.Series, rules: Rules) -> str | None:
+    """Of texts most of which are numbers, those that are not, in words; else None. texts: the present values of the column."""
+    values = column[texts.index].tolist()
+    are_texts = np.array([isinstance(value, str) for value in values])
+    if are_texts.any() and {type(value) for value in values} & {int, float}:  # of two files, one writes plain numbers
+        return _odd(texts, are_texts, column, rules)
+    _, fits = closest_number_format(texts, rules.decimal, rules.thousands)
+    return _odd(texts, ~fits, column, rules) if fits.mean() > 0.5 else None
 
 
 def _odd(texts: pd.Series, odd: np.ndarray, column: pd.Series, rules: Rules) -> str:

@@ -78,7 +78,8 @@ class PairData(RowData):
         """`Content` of pairs with one target each. Raises DataError for a target that is missing, or not a number where values are asked for."""
         import pandas as pd
 
-        missing = np.flatnonzero(target.isna() | (as_text(target) == ""))
+        words = as_text(target).fillna("").str.strip()
+        missing = np.flatnonzero(words == "")
         if len(missing):
             raise DataError(
                 f"{source}: {target.name!r} is missing in {len(missing)} rows, the first is row {missing[0] + 1}"
@@ -95,7 +96,7 @@ class PairData(RowData):
                 raise DataError(f"{source}: {target.name!r} is not a number in row {row + 1}: {target.iloc[row]!r}")
             name, feature, column = "value", Value(column=str(target.name)), numbers.to_numpy(dtype=np.float64)
         else:
-            labels, column = np.unique(as_text(target).astype(str), return_inverse=True)
+            labels, column = np.unique(words.astype(str), return_inverse=True)
             if len(labels) < 2 and not self._is_learned:
                 raise DataError(f"{source}: all rows are of the class {labels[0]}: there is nothing to learn")
             if self.target_kind == "auto" and len(labels) > max(2, len(column) / 2):

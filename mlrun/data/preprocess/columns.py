@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlrun.data.features import CATEGORY, DATE, NUMBER
-from mlrun.data.preprocess.scaling import check_kind, nonzero
+from mlrun.data.preprocess.scaling import check_kind, deviation, nonzero
 from mlrun.data.readers.columns import as_columns
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class ColumnEncoding:
         elif kind == "unit":
             shift, scale = x.min(axis=0), x.max(axis=0) - x.min(axis=0)
         else:
-            shift, scale = x.mean(axis=0), x.std(axis=0)
+            shift, scale = x.mean(axis=0), deviation(x)
         counts = {column: frame[column].value_counts() for column in categorical}
         return cls(
             numeric,

@@ -32,7 +32,7 @@ from mlrun.data.predictions import (
     ValuePredictions,
 )
 from mlrun.data.preprocess.columns import ColumnEncoding
-from mlrun.data.preprocess.scaling import ImageScaling, Scaling
+from mlrun.data.preprocess.scaling import ImageScaling, Scaling, deviation, nonzero
 from mlrun.data.readers.images import sizes_of
 from mlrun.errors import DataError
 
@@ -392,7 +392,7 @@ class ValueEncoder(Encoder):
     mean, std = 0.0, 1.0
 
     def fit(self, column: Any) -> None:
-        self.mean, self.std = float(np.mean(column)), float(np.std(column)) or 1.0
+        self.mean, self.std = float(np.mean(column)), float(nonzero(deviation(column)))
 
     def encode(self, column: Any, examples: Examples | None = None) -> dict[str, Any]:
         return {self.key: ((np.asarray(column) - self.mean) / self.std).astype(np.float32)}
@@ -421,8 +421,7 @@ class ValuesEncoder(Encoder):
     feature: Values
 
     def fit(self, column: Any) -> None:
-        spread = np.std(column, axis=0)
-        self.mean, self.std = np.mean(column, axis=0), np.where(spread > 0, spread, 1.0)
+        self.mean, self.std = np.mean(column, axis=0), nonzero(deviation(column))
 
     def encode(self, column: Any, examples: Examples | None = None) -> dict[str, Any]:
         return {self.key: ((np.asarray(column) - self.mean) / self.std).astype(np.float32)}

@@ -46,7 +46,7 @@ class Scaling:
             if kind == "symmetric":
                 shift, scale = shift + scale / 2, scale / 2
         else:
-            shift, scale = channel_moments(x) if x.ndim == 4 else (x.mean(axis=0), x.std(axis=0))
+            shift, scale = channel_moments(x) if x.ndim == 4 else (x.mean(axis=0), deviation(x))
         return cls(x.shape[1:], shift, nonzero(scale))
 
     def __call__(self, x: Any) -> np.ndarray:
@@ -131,6 +131,12 @@ def check_kind(kind: str | None) -> str:
     if kind not in NORMALIZATIONS:
         raise DataError(f"dataset.normalize={kind}: choose one of {', '.join(NORMALIZATIONS)}")
     return kind
+
+
+def deviation(x: Any) -> np.ndarray:
+    """Standard deviation of each column of (rows, ...); 0 for a constant one, of which rounding would leave a bit."""
+    x = np.asarray(x)
+    return np.where((x == x[:1]).all(axis=0), 0.0, x.std(axis=0))
 
 
 def nonzero(scale: Any) -> np.ndarray:

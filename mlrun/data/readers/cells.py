@@ -32,12 +32,13 @@ SAMPLE = 200  # values by which formats are ruled out before all values are comp
 NUMBER_FORMATS = ((".", ""), (",", "."), (".", ","), (",", ""), (".", " "), (",", " "), (".", "'"), (",", "'"))
 
 ISO = "iso"  # 2020-01-31, 2020-01-31T12:30:00Z
+TIME = "%H:%M:%S"
 _DAYS = (
     "%d.%m.%Y", "%Y/%m/%d", "%Y.%m.%d", "%m/%d/%Y", "%d/%m/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%y", "%m/%d/%y", "%d/%m/%y",
     "%b %d %Y", "%b %d, %Y", "%B %d %Y", "%B %d, %Y", "%d %b %Y", "%d. %b %Y", "%d %B %Y", "%d. %B %Y", "%d-%b-%Y", "%d-%b-%y",
     "%a, %d %b %Y", "%Y年%m月%d日",
 )  # fmt: skip
-_TIMES = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f")
+_TIMES = ("%H:%M", TIME, f"{TIME}.%f")
 DATE_FORMATS = (ISO, *_DAYS, *(f"{day}{gap}{time}" for day in _DAYS for time in _TIMES for gap in " T"), *_TIMES)
 
 _MONTH = r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"

@@ -5,19 +5,24 @@ Training, `evaluate`, `predict` and a served model all read a column with `read_
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mlrun.data.features import BOOLEAN, CATEGORY, DATE, NUMBER
-from mlrun.data.readers.cells import ISO, Format, boolean, dates, number, numbers
+from mlrun.data.readers.cells import ISO, Format, are_booleans, boolean, dates, number, numbers
 from mlrun.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MISSING = ["?"]  # in addition to those of pandas: "", NA, NaN, null, None ...
+# texts of missing values: those of pandas, and the question mark
+MISSING = [
+    "", "?", "NA", "N/A", "n/a", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None", "<NA>",
+    "#N/A", "#N/A N/A", "#NA", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN",
+]  # fmt: skip
+LARGEST = float(np.finfo(np.float32).max)  # trees and networks work in float32
 EXPECTED = {NUMBER: "a number", BOOLEAN: "true or false", DATE: "a date"}
 _ADJECTIVES = {NUMBER: "numeric", BOOLEAN: "boolean", DATE: "a date"}
 
@@ -48,7 +53,7 @@ def as_columns(
         )
     frame = frame[[name for name, _ in columns]]
     numeric = [isinstance(dtype, np.dtype) and dtype.kind in "iuf" for dtype in frame.dtypes]
-    if all(ready and kind in (NUMBER, BOOLEAN) for ready, (_, kind) in zip(numeric, columns)):
+    if all(ready and kind == NUMBER for ready, (_, kind) in zip(numeric, columns)):
         return frame  # rebuilding a frame of thousands of columns takes longer than most estimators
     read: dict[str, pd.Series] = {}
     for name, kind in columns:
@@ -67,11 +72,12 @@ def read_column(column: pd.Series, kind: str, written: Format | None = None) -> 
     written = written or {}
     nothing = np.zeros(len(column), dtype=bool)
     if kind == CATEGORY:
-        return as_text(column), nothing
+        return as_text(_mapped(column, _category)), nothing
     is_numeric = isinstance(column.dtype, np.dtype) and column.dtype.kind in "iuf"
     if kind == NUMBER and is_numeric or kind == DATE and pd.api.types.is_datetime64_dtype(column.dtype):
         return column, nothing
-    present = _present(column)
+    column = cleaned(column)
+    present = column.notna().to_numpy()
     some = column[present]
     if kind == DATE:
         read: Any = _as_dates(some, written.get("date", ISO))
@@ -141,14 +147,17 @@ def _as_dates(present: pd.Series, format: str) -> pd.Series:
 
 
 def _iso(value: Any) -> str:
-    return value.isoformat() if hasattr(value, "isoformat") else ""
+    """The ISO form of a date; of a time of day on the day that `dates` gives it."""
+    if not hasattr(value, "isoformat"):
+        return ""
+    return value.isoformat() if hasattr(value, "year") else f"1900-01-01T{value.isoformat()}"
 
 
 def as_text(column: pd.Series) -> pd.Series:
     """Categories as str objects: 3 and 3.0 are "3"; missing values stay NaN."""
     from pandas.api import types
 
-    values = column.astype(object).where(_present(column), np.nan)
+    values = column.astype(object).where(column.notna(), np.nan)
     if types.infer_dtype(values, skipna=True) == "string":
         return values
     return values.map(
@@ -157,7 +166,54 @@ def as_text(column: pd.Series) -> pd.Series:
     ).astype(object)
 
 
-def _present(column: pd.Series) -> np.ndarray:
-    """(rows,) bool: whether there is a value."""
-    present = column.notna().to_numpy()
-    return present if column.dtype.kind in "biufM" else present & ~column.isin(MISSING).to_numpy()
+def cleaned(column: pd.Series) -> pd.Series:
+    """Texts without white space around them, and NaN for those in MISSING; other values as they are."""
+    return _mapped(column, _cleaned)
+
+
+def _mapped(column: pd.Series, change: Callable[[Any], Any]) -> pd.Series:
+    """A column, with the values that are no numbers or dates changed."""
+    import pandas as pd
+
+    if column.dtype.kind in "biufcmM":
+        return column
+    values = column.astype(object)
+    if pd.api.types.infer_dtype(values, skipna=True) != "string":
+        return values.map(change).astype(object)
+    codes, texts = pd.factorize(values)  # most columns have few different texts
+    different = np.array([*map(change, texts), np.nan], dtype=object)
+    return pd.Series(different[codes], index=column.index, name=column.name)
+
+
+def as_read(texts: pd.Series) -> pd.Series:
+    """A column of texts as pandas reads it from a file: numbers, booleans, or texts if it holds others, or codes, see `are_codes`."""
+    import pandas as pd
+
+    present = texts.dropna()
+    if not len(present) or are_codes(present):
+        return texts
+    if are_booleans(present):
+        found = texts.map(lambda text: boolean(text) == 1, na_action="ignore")
+        return found.astype(bool if len(present) == len(texts) else object)
+    try:
+        return pd.to_numeric(texts)
+    except ValueError:
+        return texts
+
+
+def are_codes(texts: pd.Series) -> bool:
+    """Whether a number would not be the same as one of the texts: "007", or more digits than a float has."""
+    return bool(texts.str.fullmatch(r"[+-]?(0\d+|\d{16,})").any())
+
+
+def _cleaned(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    return np.nan if text in MISSING else text
+
+
+def _category(value: Any) -> Any:
+    """The category of a value: "3.0", as pandas writes whole numbers of a column with gaps, is "3"."""
+    value = _cleaned(value)
+    return value[:-2] if isinstance(value, str) and value.endswith(".0") and value[:-2].isdecimal() else value

@@ -22,18 +22,15 @@ import numpy as np
 
 from mlrun.data.features import BOOLEAN, NUMBER, TEXT
 from mlrun.data.readers.cells import Format
-from mlrun.data.readers.columns import EXPECTED, MISSING, read_column
+from mlrun.data.readers.columns import EXPECTED, LARGEST, MISSING, read_column
 from mlrun.data.readers.table import likely_separator
 from mlrun.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# texts of missing values in columns of numbers, dates and categories
-NOTHING = [*MISSING, "", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "n/a", "<NA>", "-nan", "#N/A"]
 BLOCK = 2 * 2**20  # bytes of a text file that are read at once
 ROWS, VALUES = 32768, 2**21  # rows of a Parquet file, and values in them, at most
-LARGEST = float(np.finfo(np.float32).max)
 TEXT_NAMES = ("text", "sentence", "review", "content", "message", "document", "title")
 
 
@@ -185,7 +182,8 @@ def _csv(source: str, reading: Reading, fields: Fields, separator: str | None) -
                 raise DataError(f"{source}: has no header line")
             separator = separator or likely_separator(head)
             lines = io.StringIO(head, newline="")
-            header = [name.strip() for name in next(csv.reader(lines, delimiter=separator, skipinitialspace=True))]
+            names = next(csv.reader(lines, delimiter=separator, skipinitialspace=True))
+            header = [name.strip() or f"Unnamed: {at}" for at, name in enumerate(names)]  # as pandas names them
             needed = _needed(source, header, fields)
         if block:
             yield partial(_csv_block, block, line, header, needed, separator, reading)
@@ -206,7 +204,7 @@ def _csv_block(block: bytes, line: int, header: list[str], needed: Fields, separ
             texts = {name: str for name, kind in needed if kind != NUMBER or name in written}
             # "null" is a word where texts are read; pandas has a faster way for columns that are all alike
             has_texts = any(kind == TEXT for _, kind in needed)
-            missing: Any = {name: [""] if kind == TEXT else NOTHING for name, kind in needed} if has_texts else MISSING
+            missing: Any = {name: [""] if kind == TEXT else MISSING for name, kind in needed} if has_texts else MISSING
             frame = pd.read_csv(
                 io.BytesIO(block), sep=separator, encoding=reading.encoding, decimal=decimal, header=None, names=header, usecols=names,
                 na_values=missing, keep_default_na=not has_texts, skipinitialspace=True, dtype=texts, low_memory=False, skip_blank_lines=False, index_col=False, on_bad_lines="error", engine="c",
@@ -285,7 +283,7 @@ def _row_by_row(block: bytes, line: int, header: list[str], needed: Fields, sepa
         [[fields[index] for index in at] for fields in rows], columns=[name for name, _ in needed], dtype=object
     )
     for name, kind in needed:
-        frame[name] = frame[name].where(~frame[name].isin([""] if kind == TEXT else NOTHING), np.nan)
+        frame[name] = frame[name].where(~frame[name].isin([""] if kind == TEXT else MISSING), np.nan)
     frame, kept, wrong = _checked(frame, needed, reading.written)
     rejected += [Rejected(places[row][0], reason, places[row][1]) for row, reason in wrong.items()]
     return frame, np.array([places[row][0] for row in kept], dtype=np.int64), sorted(rejected)

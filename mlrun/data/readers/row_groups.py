@@ -157,16 +157,21 @@ def csv_pieces(
     import pyarrow
     from pyarrow import csv
 
+    how = (
+        csv.ReadOptions(block_size=2**23, encoding=encoding, use_threads=False),
+        csv.ParseOptions(delimiter=separator),
+    )
     try:
-        yield from csv.open_csv(
+        with csv.open_csv(path, *how) as first:
+            names = first.schema.names
+        read = csv.open_csv(
             path,
-            csv.ReadOptions(block_size=2**23, encoding=encoding, use_threads=False),
-            csv.ParseOptions(delimiter=separator),
+            *how,
             csv.ConvertOptions(
-                column_types=dict(types), decimal_point=decimal, strings_can_be_null=True,
-                null_values=["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "<NA>", *MISSING],
+                column_types={name: types[name.strip()] for name in names if name.strip() in types}, decimal_point=decimal, strings_can_be_null=True, null_values=MISSING
             ),
         )  # fmt: skip
+        yield from (batch.rename_columns([name.strip() for name in names]) for batch in read)
     except pyarrow.ArrowInvalid as error:
         raise DataError(
             f"{path}: {str(error).splitlines()[0]}. The types of the columns are those of the first rows; "

@@ -8,12 +8,12 @@ import gzip
 import math
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from mlrun.data.readers.columns import MISSING
+from mlrun.data.readers.columns import MISSING, cleaned
 from mlrun.errors import DataError
 
 if TYPE_CHECKING:
@@ -34,15 +34,18 @@ def read_table(
     path: str | Path | None,
     encoding: str = "utf-8",
     separator: str | None = None,
-    texts: bool | Sequence[str] = False,
+    texts: bool | Callable[[list[str]], Sequence[str]] = False,
     rows: int | None = None,
 ) -> pd.DataFrame:
     """DataFrame of the file's columns, named by its first line. Blank lines are skipped; text files may be gzipped.
 
+    Texts lose the white space around them. Columns without name and values, which separators at the ends of lines make, are left out.
+
     Args:
         path: .csv, .tsv, .parquet and their usual variants.
         encoding, separator: format of a text file; separator None: the most frequent one in the header.
-        texts: columns of a text file that are read as texts. True: all, and "null" and "NA" are then words, not missing values.
+        texts: a function of the names of a text file's columns that gives those that are read as texts. True: all, as they are, and "null"
+            and "NA" are words, not missing values.
         rows: of a text file that are read; None: all.
 
     Raises:
@@ -68,9 +71,11 @@ def read_table(
         if not len(frame.columns) or not len(frame):
             raise DataError(f"{path}: has no rows")
         _check_names(path, list(frame.columns))
-        return frame.reset_index(drop=True)
+        frame = frame.reset_index(drop=True)
+        return frame if texts is True else with_clean_texts(frame)
     try:
         header, separator = _check_start(path, encoding, separator)
+        as_texts = texts(list(filter(None, header))) if callable(texts) else ()
         frame = pd.read_csv(
             path,
             sep=separator,
@@ -78,7 +83,7 @@ def read_table(
             low_memory=False,
             na_values=None if texts is True else MISSING,
             keep_default_na=texts is not True,
-            dtype=str if texts is True else {header.index(name): str for name in texts or () if name in header},
+            dtype=str if texts is True else {header.index(name): str for name in as_texts if name in header},
             skipinitialspace=True,
             nrows=rows,
         )
@@ -100,7 +105,16 @@ def read_table(
     frame = together(frame)
     frame.columns = [name or str(column) for name, column in zip(header, frame.columns)]
     if header[0] == "" and frame.iloc[:, 0].equals(pd.Series(range(len(frame)))):
-        frame = frame.iloc[:, 1:]  # the row index that DataFrame.to_csv writes
+        frame, header = frame.iloc[:, 1:].copy(), header[1:]  # the row index that DataFrame.to_csv writes
+    empty = [not name and bool(frame.iloc[:, at].isna().all()) for at, name in enumerate(header)]
+    frame = frame.loc[:, [not one for one in empty]].copy() if any(empty) else frame
+    return frame if texts is True else with_clean_texts(frame)
+
+
+def with_clean_texts(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame itself, with `cleaned` columns of texts."""
+    for name in [name for name, dtype in frame.dtypes.items() if dtype.kind == "O"]:
+        frame[name] = cleaned(frame[name])
     return frame
 
 
@@ -223,6 +237,8 @@ def _check_start(path: Path, encoding: str, separator: str | None) -> tuple[list
         raise DataError(f"{path}: has no header line")
     if any("\0" in name for name in header):
         raise DataError(f"{path}: holds zero bytes: not a text file, or one to be read with dataset.encoding=utf-16")
+    if header[0].lower().startswith("sep=") and len("".join(header)) <= len("sep=,"):
+        raise DataError(f"{path}: the first line, {separator.join(header)!r}, is a note for Excel; delete this line")
     numbers = [name for name in header if _is_number(name)]
     values = [name for name in numbers if not float(name).is_integer() or "." in name]
     numbered = header == ["", *map(str, range(len(header) - 1))]  # an array written by DataFrame.to_csv with its index
@@ -234,7 +250,7 @@ def _check_start(path: Path, encoding: str, separator: str | None) -> tuple[list
             f"({', '.join((values or numbers)[:3])}), not the names of the columns; "
             f"add a header line above it, such as {separator.join(names)}"
         )
-    _check_names(path, header)
+    _check_names(path, list(filter(None, header)))
     first = next(records, None)
     if first is None:
         raise DataError(f"{path}: has a header but no rows")

@@ -11,6 +11,7 @@ from mlrun.data.features import Image, Label
 from mlrun.data.module import DataModule
 from mlrun.data.predictions import LabelPredictions
 from mlrun.evaluation import metrics
+from mlrun.evaluation.classification import positive_of
 from mlrun.report.view import View
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Labels(View):
                 figures.confusion_matrix(metrics.confusion(truth, predictions.indices, count), names),
             )
         if count == 2 and predictions.probabilities is not None and len(np.unique(truth)) == 2:
-            positive = data.target.positive((learner.recipe.get("baseline") or {}).get("label"))
+            positive = positive_of(learner)
             both = [names[1 - positive], names[positive]]
             yield "roc_and_pr", figures.roc_and_pr(truth == positive, predictions.probabilities[:, positive], both)
         image = next((name for name in data.inputs if isinstance(data.features[name], Image)), None)
