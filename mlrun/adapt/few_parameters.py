@@ -44,10 +44,13 @@ class FewParameters(Step):
                 raise ConfigError(f"{self.key}.also: {no_such_part(pattern, target)}")
         trained = 0
         for name, parameter in parameters:
-            keep = self.trains(name) or any(matches(name, pattern) for pattern in self.also)
+            # what is fixed already stays so: a moving average, a feature extractor, the layers of an earlier step
+            keep = parameter.requires_grad and (
+                self.trains(name) or any(matches(name, pattern) for pattern in self.also)
+            )
             parameter.requires_grad_(keep)
             trained += parameter.numel() if keep else 0
-        whole = sum(parameter.numel() for _, parameter in parameters)
+        whole = sum(p.numel() for network in target.networks.values() for p in network.parameters())
         if not trained:
             raise ConfigError(f"{self.key}: nothing is left to train; name the parts to be trained in {self.key}.also")
         self._shown = f"{self.name}: {trained:,} of {whole:,} parameters are trained ({trained / whole:.2%})"

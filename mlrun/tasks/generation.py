@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from mlrun.data.batches import Batch
 from mlrun.networks.layers.torch_internals import lerp_each_
-from mlrun.tasks.task import Loss, Task
+from mlrun.tasks.task import Loss, Task, fixed_copy, same_tensors
 
 CHUNK = 500  # samples drawn at once
 
@@ -151,8 +150,12 @@ class Generation(Unsupervised):
         """Averages the weights of the network `self.<name>` during training, if there is an `ema_decay`; samples use the average."""
         if self.ema_decay is not None:
             self._averaged = name
-            self.ema: nn.Module = copy.deepcopy(getattr(self, name)).requires_grad_(False)
+            self.ema: nn.Module = fixed_copy(getattr(self, name))
             self.register_buffer("ema_steps", torch.zeros((), dtype=torch.int64))
+
+    def adapted(self) -> None:
+        if self._averaged is not None and not same_tensors(self.ema, getattr(self, self._averaged)):
+            self.ema = fixed_copy(getattr(self, self._averaged))
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from typing import Any, Literal
@@ -17,7 +16,7 @@ from mlrun.data.preprocess.tokenizer import BOS, PAD
 from mlrun.errors import ConfigError
 from mlrun.evaluation.evaluator import Better
 from mlrun.generation import decoding
-from mlrun.tasks.task import Loss
+from mlrun.tasks.task import Loss, fixed_copy, same_tensors
 from mlrun.tasks.translation import Translation, beginning
 
 ADVANTAGES = ("group", "self_critical", "mean")
@@ -72,10 +71,14 @@ class TextReinforcement(Translation):
             raise ConfigError(f"model.kl={kl}: must not be negative")
         self.reward, self.advantage, self.group, self.kl, self.temperature = reward, advantage, group, kl, temperature
         self.likelihood_epochs, self.reward_lr = likelihood_epochs, reward_lr
-        self.initial = copy.deepcopy(network).requires_grad_(False).eval()
+        self.initial = fixed_copy(network).eval()
         self.register_buffer("has_initial", torch.tensor(False))
 
     has_initial: Tensor
+
+    def adapted(self) -> None:
+        if not same_tensors(self.initial, self.network):
+            self.initial = fixed_copy(self.network).eval()
 
     def on_train_epoch_start(self) -> None:
         if self.current_epoch < self.likelihood_epochs:

@@ -29,7 +29,7 @@ from mlrun.data.readers.tensors import WEIGHTS, load_tensors, write_tensors
 from mlrun.errors import ConfigError, UserError
 from mlrun.evaluation.evaluator import Evaluator, Subject, configured_evaluators, directions
 from mlrun.evaluation.selection import Selection
-from mlrun.networks.layers.lora import adapter_state, merged_state
+from mlrun.networks.layers.lora import merged_state
 from mlrun.predictions.learner import Evaluation, Learner, Training, features_of
 from mlrun.predictions.query import Query, make_queries
 from mlrun.report.notify import notify
@@ -153,6 +153,7 @@ class NetworkLearner(Learner):
         ):
             notify(line)
         task.adaptation = adaptation
+        task.adapted()
         task.strict_loading = not adaptation.stores_adapter
         recipe["adaptation"] = adaptation.record()
         penalties = {key: settings[key] for key in ("l1", "l2", "penalize_bias_and_norm")}
@@ -389,7 +390,7 @@ class NetworkLearner(Learner):
     def _write(self, directory: Path) -> None:
         write_tensors(merged_state(self.task), directory / WEIGHTS)
         if self.task.adaptation.stores_adapter:
-            write_tensors(adapter_state(self.task), directory / ADAPTER)
+            write_tensors(self.task.adaptation.adapter_state(self.task), directory / ADAPTER)
 
     @classmethod
     def load(cls, directory: Path, recipe: dict[str, Any], trust: bool = False) -> NetworkLearner:

@@ -92,3 +92,19 @@ def test_faulty_settings_are_refused():
         with pytest.raises(ConfigError, match=message):
             make_learner(*prepared(*ONE_DIGIT, setting))
     assert compose(ONE_DIGIT).model.likelihood_epochs > 0
+
+
+def test_rewards_train_few_parameters_of_a_run(tmp_path):
+    """The divergence is from the model of the run: at first none, and its tensors are in every checkpoint."""
+    learner = make_learner(*(made := prepared(*ONE_DIGIT, "trainer.max_epochs=1", "model.likelihood_epochs=1")))
+    learner.fit(made[1], Nobody(), tmp_path / "source", silent.Progress())
+    learner.save(tmp_path / "source" / "model")
+    cfg, data = prepared(
+        *ONE_DIGIT, f"model.init_from={tmp_path / 'source'}", "model.init_only=[encoder, decoder]", "model.adapt=[{lora: 2}]",
+        "model.likelihood_epochs=0", "model.reward_lr=0.01", "trainer.max_epochs=2", "trainer.keep=last",
+    )  # fmt: skip
+    learner = make_learner(cfg, data)
+    learner.fit(data, Nobody(), tmp_path / "rewarded", silent.Progress())
+    assert learner.training.history["train/kl"][0][1] == 0
+    kept = torch.load(tmp_path / "rewarded" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(kept[f"initial.{name}"], value) for name, value in learner.task.initial.state_dict().items())
