@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mlrun.data.environments.replay import Replay
+from mlrun.errors import ConfigError
 from mlrun.tasks.control import Control
 
 
@@ -65,6 +67,18 @@ class DQN(Control):
 
     def begin(self) -> None:
         stream = self.stream
+        kept = self.replay_size // stream.num_envs
+        if kept < self.n_step:
+            raise ConfigError(
+                f"model.replay_size={self.replay_size}: for {stream.num_envs} environments (dataset.num_envs) that is {kept} steps of each, "
+                f"fewer than model.n_step={self.n_step}; set model.replay_size={self.n_step * stream.num_envs} or more"
+            )
+        total = self.steps_per_epoch * self.trainer.max_epochs
+        if self.learning_starts > total:
+            warnings.warn(
+                f"model.learning_starts={self.learning_starts}: the run ends after {total} environment steps, so that nothing is learned",
+                stacklevel=2,
+            )
         self.replay = Replay(self.replay_size, stream.num_envs, stream.observations.shape[1:], self.device)
         self.replay.begin(stream.observations)
         # in a list, so that Lightning does not see it: the copy is neither trained nor part of the model
@@ -79,7 +93,7 @@ class DQN(Control):
     @torch.inference_mode()
     def act(self) -> None:
         stream, count, num_actions = self.stream, self.stream.num_envs, self.data.spec["num_actions"]
-        for _ in range(max(1, self.steps_per_round // count)):
+        for _ in range(self.steps_together(count)):
             epsilon = self.epsilon(self.progress)
             actions = self.random.integers(0, num_actions, size=count)
             greedy = self.random.random(count) >= epsilon
@@ -92,7 +106,7 @@ class DQN(Control):
             self._target_age += count
 
     def learn(self) -> dict[str, Tensor]:
-        if self.steps < self.learning_starts or self.replay.size < self.n_step:
+        if self.steps < self.learning_starts or not self.replay.holds(self.n_step):
             return {}
         if self.target_period is not None and self._target_age >= self.target_period:
             self.target.load_state_dict(self.network.state_dict())

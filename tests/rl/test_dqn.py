@@ -209,3 +209,29 @@ def test_what_lightning_cannot_do_here_is_refused(tmp_path, setting):
     learner, data = learner_of(*QUICK, setting)
     with pytest.raises(ConfigError, match=setting.split("=")[0]):
         learner.fit(data, Nobody(), tmp_path, silent.Progress())
+
+
+def test_a_replay_without_any_transition_is_not_drawn_from():
+    """Both environments have just begun an episode, and the row before is forgotten."""
+    replay, none = Replay(2, 2, [1]), np.zeros(2, dtype=bool)
+    replay.begin(np.zeros((2, 1), dtype=np.float32))
+    assert not replay.holds(1)
+    replay.append(np.zeros(2), np.ones(2), none, ~none, ~none, np.ones((2, 1), dtype=np.float32))
+    assert replay.holds(1) and not replay.holds(2)
+    replay.append(np.zeros(2), np.zeros(2), none, none, none, np.zeros((2, 1), dtype=np.float32))
+    assert not replay.holds(1)
+
+
+def test_a_replay_too_small_for_its_steps_is_refused_and_a_late_start_is_told(tmp_path):
+    def fit(*overrides):
+        learner, data = learner_of(
+            "model=dqn", "model.steps_per_epoch=256", "dataset.val_episodes=1", "trainer.max_epochs=1", *overrides
+        )
+        learner.fit(data, Nobody(), tmp_path, silent.Progress())
+
+    with pytest.raises(
+        ConfigError, match=r"replay_size=100: for 8 .* 12 steps of each, fewer than model.n_step=50; set .*=400"
+    ):
+        fit("model.n_step=50", "model.replay_size=100")
+    with pytest.warns(UserWarning, match="learning_starts=1000: the run ends after 256 environment steps"):
+        fit()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -177,6 +178,18 @@ def test_state_of_an_environment_is_plain(tmp_path):
     restore(other, torch.load(tmp_path / "state.pt", weights_only=True))
     assert other.count == 1 and other.where.tolist() == [1, 2, 3] and other.nested == one.nested
     assert other.draw.random() == one.draw.random()
+
+
+def test_a_wrapped_environment_has_no_table(environment):
+    """Its reward is not that of the table within."""
+
+    def doubled():
+        return gymnasium.wrappers.TransformReward(gymnasium.make("FrozenLake-v1"), lambda reward: 2 * reward)
+
+    if "test/Doubled-v0" not in gymnasium.registry:
+        gymnasium.register("test/Doubled-v0", entry_point=doubled)
+    assert environment("FrozenLake-v1").table is not None
+    assert environment("test/Doubled-v0").table is None
 
 
 def test_transition_table_with_unequal_outcomes():

@@ -213,7 +213,8 @@ class Environment(DataModule):
         """The environment's transition probabilities, where it publishes all of them."""
         environment = self.make()
         inner: Any = environment.unwrapped
-        known = hasattr(inner, "P") and hasattr(inner, "initial_state_distrib")
+        # a wrapper of the user's own may change rewards or states, of which the table knows nothing
+        known = not _own_wrappers(environment) and hasattr(inner, "P") and hasattr(inner, "initial_state_distrib")
         fickle = getattr(inner, "fickle_passenger", False)  # Taxi's fickle passenger is not in its table
         if not known or fickle or self.observation.num_states is None:
             return None
@@ -363,6 +364,15 @@ class TransitionTable:
                     table.probability[s, a, k], table.next_state[s, a, k] = probability, next_state
                     table.reward[s, a, k], table.terminated[s, a, k] = reward, terminated
         return table
+
+
+def _own_wrappers(environment: gymnasium.Env) -> list[str]:
+    """Wrappers of an environment besides those that `gymnasium.make` adds to every one."""
+    found = []
+    while environment is not environment.unwrapped:
+        found.append(type(environment).__name__)
+        environment = environment.env  # type: ignore[attr-defined]  # of a wrapper
+    return [name for name in found if name not in ("TimeLimit", "OrderEnforcing", "PassiveEnvChecker")]
 
 
 def _described(space: gymnasium.Space) -> str:
