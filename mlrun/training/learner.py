@@ -44,6 +44,7 @@ from mlrun.training.faults import (
     Divergence,
     OutOfMemory,
     advice_for_divergence,
+    advice_for_normalization,
     is_out_of_memory,
     release_memory,
 )
@@ -216,8 +217,12 @@ class NetworkLearner(Learner):
             )
         except Diverged as error:
             kept = checkpoints.folder / LAST
-            raise UserError(f"{error}. {advice_for_divergence(self.cfg, kept if kept.exists() else None)}") from None
+            starts = kept.exists() and not self.task.adaptation.stores_adapter  # which holds a part of the network only
+            raise UserError(f"{error}. {advice_for_divergence(self.cfg, kept if starts else None)}") from None
         except Exception as error:
+            advice = advice_for_normalization(error)
+            if advice is not None:
+                raise UserError(advice) from None
             if not is_out_of_memory(error):
                 raise
             raise OutOfMemory(

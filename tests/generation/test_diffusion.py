@@ -12,6 +12,7 @@ from torch import nn
 from mlrun.errors import UserError
 from mlrun.evaluation import fidelity
 from mlrun.predictions.learner import load_learner, make_learner
+from mlrun.predictions.samples import listed
 from mlrun.report import silent
 from mlrun.report.view import figures
 from mlrun.tasks.diffusion import Diffusion
@@ -227,6 +228,13 @@ def test_samples_are_written(digits, ask, tmp_path):
     ]:
         with pytest.raises(UserError, match=message):
             ask(learner, cfg, *options)
+
+
+def test_names_of_classes_may_have_commas():
+    assert listed('3, 7,"a, b"') == ["3", "7", "a, b"]
+    for empty in ("", "3,,7"):
+        with pytest.raises(UserError, match="a name is empty"):
+            listed(empty)
 
 
 def test_an_unconditional_model_has_no_labels(moons, ask, tmp_path):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from mlrun.errors import UserError
 from mlrun.tasks.gan import GAN, discriminator_loss, generator_loss
 from tests.test_models import trained
 
@@ -127,3 +128,17 @@ def test_the_average_is_an_exponential_one(tmp_path):
 def test_conditional_means_both_networks(tmp_path):
     with pytest.raises(Exception, match="num_classes"):
         trained(tmp_path, "model=gan", "model.generator.num_classes=8")
+
+
+def test_a_batch_of_one_row_cannot_be_normalized(tmp_path):
+    with pytest.raises(
+        UserError, match="batch normalization cannot train on a batch of a single row: .*dataset.batch_size=2"
+    ):
+        trained(
+            tmp_path,
+            "model=gan",
+            "dataset.rows=20",
+            "dataset.batch_size=1",
+            "model.generator.norm=true",
+            "trainer.max_epochs=1",
+        )
