@@ -84,6 +84,7 @@ class Environment(DataModule):
             return
         environment = self.make()
         self._num_actions, observation = self._check(environment)
+        self._try(environment, observation)
         self._registered = environment.spec
         self.limit = self._registered.max_episode_steps
         environment.close()
@@ -103,16 +104,38 @@ class Environment(DataModule):
                 f"dataset.id={self.id}: its actions are {_described(actions)}, and the methods here choose one of finitely many. "
                 f"Environments that fit: {', '.join(_fitting(self.name))}"
             )
-        if actions.start != 0 or getattr(observations, "start", 0) != 0:
-            raise DataError(f"dataset.id={self.id}: actions and states must be numbered from 0")
+        if actions.start != 0 or isinstance(observations, spaces.Discrete) and observations.start != 0:
+            raise DataError(
+                f"dataset.id={self.id}: its actions and states must be numbered from 0; wrap the environment "
+                f"(gymnasium.wrappers.TransformAction, TransformObservation) and register it"
+            )
         if isinstance(observations, spaces.Discrete):
             return int(actions.n), Observation([], int(observations.n))
         if isinstance(observations, spaces.Box):
-            return int(actions.n), Observation([int(size) for size in observations.shape])
+            return int(actions.n), Observation([int(size) for size in observations.shape] or [1])
         raise DataError(
             f"dataset.id={self.id}: its observations are {_described(observations)}; arrays of numbers and numbered "
             f"states can be learned from. Wrap the environment (gymnasium.wrappers.FlattenObservation) and register it."
         )
+
+    def _try(self, environment: gymnasium.Env, expected: Observation) -> None:
+        """Takes a step, which shows most mistakes in an environment of one's own. Raises DataError."""
+        try:
+            first = environment.reset(seed=0)[0]
+            second, reward, *_ = environment.step(0)
+        except Exception as error:
+            message = " ".join(str(error).split())
+            raise DataError(
+                f"dataset.id={self.id}: its first step failed: {type(error).__name__}: {message}"
+            ) from error
+        for observation in (first, second):
+            wrong = _mistake(np.asarray(observation), expected, environment.observation_space)
+            if wrong:
+                raise DataError(f"dataset.id={self.id}: {wrong}")
+        if np.ndim(reward) or not np.isfinite(reward):
+            raise DataError(
+                f"dataset.id={self.id}: the reward of its first step is {reward!r}; it must be a finite number"
+            )
 
     @property
     def observation(self) -> Observation:
@@ -364,6 +387,18 @@ class TransitionTable:
                     table.probability[s, a, k], table.next_state[s, a, k] = probability, next_state
                     table.reward[s, a, k], table.terminated[s, a, k] = reward, terminated
         return table
+
+
+def _mistake(observation: np.ndarray, expected: Observation, space: gymnasium.Space) -> str:
+    """What is wrong with an observation; empty if it is as its space says."""
+    if expected.num_states is not None:
+        fits = observation.size == 1 and observation.item() in range(expected.num_states)
+        return "" if fits else f"it observes the state {observation.tolist()}, and its observation_space is {space}"
+    if observation.shape != space.shape:
+        return f"it observes an array of shape {list(observation.shape)}, and its observation_space is {space}"
+    if not np.isfinite(observation).all():
+        return "it observes values that are not finite numbers"
+    return ""
 
 
 def _own_wrappers(environment: gymnasium.Env) -> list[str]:
