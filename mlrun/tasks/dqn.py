@@ -152,5 +152,7 @@ class DQN(Control):
         self._target_age = state["target_age"]
         if "replay" in state:
             self.replay.restore(state["replay"])
+            if not self.stream.continues:
+                self.replay.cut(self.stream.observations)
         else:
             self.replay.begin(self.stream.observations)

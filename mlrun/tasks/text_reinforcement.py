@@ -40,7 +40,7 @@ class TextReinforcement(Translation):
         advantage: see above.
         group: texts that are sampled for a source.
         kl: weight of the divergence.
-        temperature: of sampling.
+        temperature: of sampling, and so of the policy.
         likelihood_epochs: epochs of maximum likelihood before; 0 for a model that starts from a run.
         reward_lr: learning rate from then on.
     """
@@ -67,6 +67,10 @@ class TextReinforcement(Translation):
             raise ConfigError(f"model.advantage={advantage}: choose one of {', '.join(ADVANTAGES)}")
         if advantage == "group" and group < 2:
             raise ConfigError(f"model.group={group}: an advantage within the group needs at least 2 texts")
+        if temperature <= 0:
+            raise ConfigError(
+                f"model.temperature={temperature}: must be positive, so that the texts of a source differ"
+            )
         if kl < 0:
             raise ConfigError(f"model.kl={kl}: must not be negative")
         self.reward, self.advantage, self.group, self.kl, self.temperature = reward, advantage, group, kl, temperature
@@ -100,9 +104,9 @@ class TextReinforcement(Translation):
             tokens = self._sampled(source)
             rewards = self.rewards(source, tokens, labels)
             advantages = self._advantages(batch, rewards)
-            own = token_log_probabilities(self.network, source, tokens)
+            own = token_log_probabilities(self.network, source, tokens, self.temperature)
             with torch.no_grad():
-                initial = token_log_probabilities(self.initial, source, tokens)
+                initial = token_log_probabilities(self.initial, source, tokens, self.temperature)
         finally:
             self.network.train()
         present = tokens != PAD
@@ -138,11 +142,11 @@ class TextReinforcement(Translation):
         return rewards - self.rewards(batch["input_ids"], best, batch["labels"]).repeat_interleave(self.group)
 
 
-def token_log_probabilities(network: Any, source: Tensor, tokens: Tensor) -> Tensor:
-    """(rows, tokens) log-probabilities of the tokens of given texts, as `mlrun.generation.decoding` counts them; undefined at padding."""
+def token_log_probabilities(network: Any, source: Tensor, tokens: Tensor, temperature: float = 1.0) -> Tensor:
+    """(rows, tokens) log-probabilities of the tokens of given texts where they are sampled at a temperature; undefined at padding."""
     given = torch.cat([beginning(source), tokens[:, :-1]], 1)
     scores = network(source, given).float()
     never = torch.zeros(scores.shape[-1], device=scores.device)
     never[[PAD, BOS]] = -math.inf
-    found = (scores + never).log_softmax(-1)
+    found = ((scores + never) / temperature).log_softmax(-1)
     return found.gather(-1, tokens.masked_fill(tokens == PAD, BOS + 1)[..., None]).squeeze(-1)

@@ -235,3 +235,18 @@ def test_a_replay_too_small_for_its_steps_is_refused_and_a_late_start_is_told(tm
         fit("model.n_step=50", "model.replay_size=100")
     with pytest.warns(UserWarning, match="learning_starts=1000: the run ends after 256 environment steps"):
         fit()
+
+
+def test_a_replay_that_is_cut_sums_no_rewards_over_the_gap():
+    replay, no, yes = Replay(10, 1, [1]), np.array([False]), np.array([True])
+    replay.begin(np.array([[0.0]], dtype=np.float32))
+    for time in range(2):
+        replay.append(np.zeros(1), np.ones(1), no, no, yes, np.array([[time + 1.0]], dtype=np.float32))
+    replay.cut(np.array([[10.0]], dtype=np.float32))
+    for time in range(3):
+        replay.append(np.zeros(1), np.full(1, 100.0), no, no, yes, np.array([[time + 11.0]], dtype=np.float32))
+    drawn = replay.sample(200, 3, 1.0, np.random.default_rng(0))
+    found = set(
+        zip(*(part.flatten().tolist() for part in (drawn.observations, drawn.returns, drawn.next_observations)))
+    )
+    assert found == {(0.0, 2.0, 2.0), (1.0, 1.0, 2.0), (10.0, 300.0, 13.0)}

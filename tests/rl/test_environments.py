@@ -218,6 +218,23 @@ def test_a_restored_stream_resumes_exactly(environment, preprocessor, tmp_path, 
     assert stream.finished == other.finished
 
 
+def test_environments_of_other_processes_begin_new_episodes(environment, preprocessor):
+    """Their state is not known: what was observed before belongs to no step that follows."""
+    data = environment("test/Corridor-v0", num_envs=2, vectorization="async")
+    stream, other = data.stream(preprocessor(data)), data.stream(preprocessor(data))
+    try:
+        for _ in range(3):
+            stream.step(np.ones(2, dtype=np.int64))
+        assert stream.observations.argmax(1).tolist() == [3, 3]
+        other.restore(stream.state())
+        assert other.observations.argmax(1).tolist() == [0, 0] and not other.continues
+        other.step(np.ones(2, dtype=np.int64))
+        assert other.observations.argmax(1).tolist() == [1, 1]
+    finally:
+        stream.vector.close()
+        other.vector.close()
+
+
 def test_state_of_an_environment_is_plain(tmp_path):
     class Odd:
         def __init__(self, start):

@@ -45,6 +45,16 @@ def test_log_probabilities_are_those_of_decoding():
     torch.testing.assert_close(total, made.log_probability, atol=1e-5, rtol=0)
 
 
+def test_the_policy_is_what_texts_are_sampled_from():
+    """A network whose first token has probabilities 1/4, 3/4: at temperature 1/2 these are 1/10 and 9/10."""
+    scores = torch.full((1, 1, 9), -math.inf)
+    scores[0, 0, 4:6] = torch.tensor([0.25, 0.75]).log()
+    found = [
+        token_log_probabilities(lambda *_: scores, torch.tensor([[4]]), torch.tensor([[4]]), at) for at in (1.0, 0.5)
+    ]
+    assert [float(one.exp()) for one in found] == pytest.approx([0.25, 0.1])
+
+
 class Starts:
     """A reward of texts that begin with a digit."""
 
@@ -88,6 +98,7 @@ def test_faulty_settings_are_refused():
         ("model.advantage=best", "choose one of"),
         ("model.group=1", "at least 2"),
         ("model.kl=-1", "must not be negative"),
+        ("model.temperature=0", "must be positive"),
     ):
         with pytest.raises(ConfigError, match=message):
             make_learner(*prepared(*ONE_DIGIT, setting))

@@ -122,7 +122,8 @@ class Environment(DataModule):
         """Takes a step, which shows most mistakes in an environment of one's own. Raises DataError."""
         try:
             first = environment.reset(seed=0)[0]
-            second, reward, *_ = environment.step(0)
+            step: Any = environment.step(0)
+            second, reward, *_ = step
         except Exception as error:
             message = " ".join(str(error).split())
             raise DataError(
@@ -302,11 +303,15 @@ class Stream:
             begins a new episode: such a row is not a transition. (gymnasium's NEXT_STEP mode: the last observation of a truncated
             episode is there to bootstrap from.)
         finished: (return, length) of episodes that ended since the list was last cleared.
+        continues: whether `restore` resumes the episodes under way. The state of environments in other processes is not known
+            (`vectorization: async`): they begin new episodes, other ones than at the start of the training.
     """
 
     def __init__(self, data: Environment, preprocessor: Preprocessor):
         self.data, self.preprocessor, self.num_envs = data, preprocessor, data.num_envs
         self.vector = data.make_vector()
+        self.continues = data.vectorization != "async"
+        self.taken = 0  # steps of each environment since training began
         self.returns, self.lengths = np.zeros(self.num_envs), np.zeros(self.num_envs, dtype=np.int64)
         self.finished: list[tuple[float, int]] = []
         self.begin(seed=data.seeds("train", 1)[0])
@@ -324,6 +329,7 @@ class Stream:
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """actions (num_envs,) -> rewards float32, terminated, truncated (num_envs,); all zero in a row that reset."""
         observations, rewards, terminated, truncated, _ = self.vector.step(actions)
+        self.taken += 1
         self._see(observations)
         self.returns += rewards
         self.lengths += ~self.resets
@@ -335,21 +341,28 @@ class Stream:
         return np.asarray(rewards, dtype=np.float32), terminated, truncated
 
     def state(self) -> dict[str, Any]:
-        """Plain containers and tensors, from which `restore` resumes exactly."""
+        """Plain containers and tensors, from which `restore` resumes exactly, where it `continues`."""
+        finished = [list(pair) for pair in self.finished]
+        if not self.continues:
+            return {"taken": self.taken, "finished": finished}
         from mlrun.data.environments.state import capture, encode  # imports torch, which tables do without
 
         own = {name: encode(np.asarray(getattr(self, name))) for name in ("raw", "resets", "returns", "lengths")}
-        return {"vector": capture(self.vector), "own": own, "finished": [list(pair) for pair in self.finished]}
+        return {"vector": capture(self.vector), "own": own, "taken": self.taken, "finished": finished}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Resumes where `state` was taken."""
+        self.finished = [(earned, length) for earned, length in state["finished"]]
+        self.taken = state.get("taken", 0)
+        if not self.continues:
+            self.begin(seed=self.data.seeds("train", 1)[0] + self.taken)
+            return
         from mlrun.data.environments.state import decode, restore
 
         restore(self.vector, state["vector"])
         self._see(decode(state["own"]["raw"], None))
         for name in ("resets", "returns", "lengths"):
             setattr(self, name, decode(state["own"][name], None))
-        self.finished = [(earned, length) for earned, length in state["finished"]]
 
 
 @dataclass(frozen=True)
