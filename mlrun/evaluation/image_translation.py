@@ -76,11 +76,10 @@ class ImageTranslation(Evaluator):
         data = self.subject.data
         domains, train = data.domains(self.subject.part), data.domains("train")
         of_real = [classifier.classify(self.images[letter][0]) for letter in "AB"]
-        count = len(domains[0].x)
         found: dict[str, list[float]] = {name: [] for name in ("class_kept", "frechet", "frechet_real")}
         for here, there in ((0, 1), (1, 0)):
             features, predicted = classifier.classify(self.images["AB"[here]][1])
-            pixels = train[there].x[:count] / np.float32(data.value_range)
+            pixels = train[there].x[: len(features)] / np.float32(data.value_range)
             found["class_kept"].append((predicted == domains[here].y).mean())
             found["frechet"].append(fidelity.frechet(of_real[there][0], features))
             found["frechet_real"].append(fidelity.frechet(of_real[there][0], classifier.classify(pixels)[0]))

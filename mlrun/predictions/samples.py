@@ -14,7 +14,7 @@ from mlrun.data.features import Label
 from mlrun.data.module import DataModule
 from mlrun.errors import UserError
 from mlrun.predictions.learner import Learner
-from mlrun.predictions.query import Query
+from mlrun.predictions.query import Query, seed, writing
 
 FORMATS = (".png", ".npz")
 OUTPUT = "samples.png"  # default of --output
@@ -36,7 +36,7 @@ class Samples(Query):
             "--labels",
             help="classes of a conditional model's samples, such as 3,7 (default: all in turn); quote a name with a comma: '\"a, b\",c'",
         )
-        parser.add_argument("--seed", type=int, default=0, help="seed of the noise (default: 0)")
+        parser.add_argument("--seed", type=seed, default=0, help="seed of the noise (default: 0)")
 
     def answer(
         self, learner: Learner, cfg: dict[str, Any], arguments: Namespace, open_data: Callable[..., DataModule]
@@ -109,14 +109,14 @@ def checked(arguments: Namespace) -> tuple[int, Path]:
 
 def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
     """Writes named arrays as an .npz file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, **arrays)
+    with writing("--output", path):
+        np.savez_compressed(path, **arrays)
 
 
 def write_picture(path: Path, picture: Any) -> None:
     """Saves a PIL image."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path)
+    with writing("--output", path):
+        picture.save(path)
 
 
 def listed(text: str) -> list[str]:

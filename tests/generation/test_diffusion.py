@@ -230,6 +230,17 @@ def test_samples_are_written(digits, ask, tmp_path):
             ask(learner, cfg, *options)
 
 
+def test_what_cannot_be_asked_or_written(moons, ask, tmp_path, capsys):
+    learner, _, cfg = moons
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="--output .*x.npz: cannot be written"):
+        ask(learner, cfg, "--samples", 2, "--output", tmp_path / "file" / "x.npz")
+    for number in ("-1", 2**70, "one"):
+        with pytest.raises(SystemExit):
+            ask(learner, cfg, "--samples", 2, "--seed", number)
+        assert f"argument --seed: {number}: must be a whole number from 0 to 4294967295" in capsys.readouterr().err
+
+
 def test_names_of_classes_may_have_commas():
     assert listed('3, 7,"a, b"') == ["3", "7", "a, b"]
     for empty in ("", "3,,7"):

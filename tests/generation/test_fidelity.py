@@ -109,6 +109,12 @@ def test_points():
     assert radius.mean() == pytest.approx(1, abs=0.01) and radius.std() == pytest.approx(0.05, abs=0.005)
 
 
+def test_one_row_tells_nothing_about_a_distribution(random):
+    one, more = random.normal(size=(1, 3)), random.normal(size=(9, 3))
+    assert np.isnan([fidelity.frechet(one, more), fidelity.frechet(more, one), fidelity.mmd(one, more)["mmd"]]).all()
+    assert np.isnan(list(fidelity.neighbourhoods(one, more).values())).all()
+
+
 def test_a_conditional_model_is_asked_for_the_classes_of_the_rows_it_is_compared_with():
     """With all classes in turn, a perfect model of data with a rare class would be told apart from them."""
     asked = []
