@@ -82,6 +82,11 @@ class Unsupervised(Task):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._restored = checkpoint.get("unsupervised")  # applied in `on_fit_start`
 
+    def first_range(self) -> tuple[float, float]:
+        """Smallest and largest value that the network sees in the first training batch."""
+        x = rows_of(next(iter(self.data.loader("train", self.preprocessor, self.device))))
+        return float(x.min()), float(x.max())
+
     # --- rows in the unit of the data -----------------------------------------------------------------------------
 
     @property
@@ -200,6 +205,11 @@ class Generation(Unsupervised):
 
     # --- training -------------------------------------------------------------------------------------------------
 
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        if self._averaged is not None:
+            self._updates = int(self.ema_steps)  # counted here too, so that no update waits for the GPU
+
     def optimizer_step(self, *arguments: Any, **options: Any) -> None:
         super().optimizer_step(*arguments, **options)
         # not in `on_train_batch_end`, which comes after a checkpoint in the middle of an epoch
@@ -211,8 +221,8 @@ class Generation(Unsupervised):
         if self._averaged is None:
             return
         self.ema_steps += 1
-        steps = int(self.ema_steps) if self.device.type == "cpu" else self.global_step + 1  # does not wait for the GPU
-        weight = 1 - min(self.ema_decay, steps / (steps + 10))
+        self._updates += 1
+        weight = 1 - min(self.ema_decay, self._updates / (self._updates + 10))
         averages = list(self.ema.state_dict().values())
         currents = list(getattr(self, self._averaged).state_dict().values())
         smooth = [(average, current) for average, current in zip(averages, currents) if average.is_floating_point()]

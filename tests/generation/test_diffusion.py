@@ -230,6 +230,14 @@ def test_samples_are_written(digits, ask, tmp_path):
             ask(learner, cfg, *options)
 
 
+def test_data_outside_the_range_of_samples_are_refused(tmp_path):
+    cfg, data = prepared("model=diffusion", "dataset.normalize=standardize")
+    with pytest.raises(
+        UserError, match=r"model.clip=1: would cut what is sampled, and digits has -.* to .*normalize=symmetric"
+    ):
+        make_learner(cfg, data).fit(data, Nobody(), tmp_path, silent.Progress())
+
+
 def test_what_cannot_be_asked_or_written(moons, ask, tmp_path, capsys):
     learner, _, cfg = moons
     (tmp_path / "file").touch()
