@@ -97,7 +97,7 @@ class Lora(FewParameters):
         """Puts the matrices beside the layers.
 
         Raises:
-            ConfigError: a pattern names no linear layer.
+            ConfigError: a pattern names no linear layer, or one that shares its weight.
         """
         chosen: dict[str, nn.Linear] = {}
         linear = {name: module for name, module in target.named_modules() if type(module) is nn.Linear}
@@ -105,6 +105,13 @@ class Lora(FewParameters):
             found = {name: module for name, module in linear.items() if matches(name, pattern)}
             if not found:
                 raise ConfigError(f"{self.key}.layers={pattern}: names no linear layer; they are {some(list(linear))}")
+            for name, layer in found.items():
+                other = _sharing(target, name, layer.weight)
+                if other:  # merged, the product would change that layer too
+                    raise ConfigError(
+                        f"{self.key}.layers={pattern}: {name} shares its weight with {other}; leave it out, or train with weights of their "
+                        f"own (tied: false)"
+                    )
             chosen |= found
         alpha = 2 * self.rank if self.alpha is None else self.alpha
         for parent in target.task.modules():
@@ -114,6 +121,16 @@ class Lora(FewParameters):
                     setattr(parent, name, LoRALinear(child, self.rank, alpha, self.dropout))
         super().apply(target, context)
         self._shown += f"; in {len(chosen)} layers of rank {self.rank}"
+
+
+def _sharing(target: Target, name: str, weight: nn.Parameter) -> str | None:
+    """Another module that has the weight of the layer `name`."""
+    owners = (
+        target.name_of(full).rpartition(".")[0]
+        for full, parameter in target.task.named_parameters(remove_duplicate=False)
+        if parameter is weight
+    )
+    return next((owner for owner in owners if owner != name), None)
 
 
 @dataclass

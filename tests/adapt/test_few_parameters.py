@@ -91,6 +91,10 @@ def test_faulty_settings_are_refused():
             "names no linear layer; they are encoder.blocks.0.attention.project",
         ),
         ({"lora": {"rank": 2, "dropout": 1}}, "dropout=1: must be"),
+        (
+            {"lora": {"rank": 2, "layers": ["decoder.*"]}},  # the stored model would have another embedding
+            "decoder.output shares its weight with decoder.embedding.*tied: false",
+        ),
         ({"last_layer": {"also": ["haed"]}}, "no part is named haed"),
         ({"last_layer": True}, "nothing is left to train"),
     ):
