@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from mlrun.adapt.names import names_of, no_such_part, some
 from mlrun.adapt.step import Context, Step
@@ -123,7 +123,7 @@ class Lora(FewParameters):
         self._shown += f"; in {len(chosen)} layers of rank {self.rank}"
 
 
-def _sharing(target: Target, name: str, weight: nn.Parameter) -> str | None:
+def _sharing(target: Target, name: str, weight: Tensor) -> str | None:
     """Another module that has the weight of the layer `name`."""
     owners = (
         target.name_of(full).rpartition(".")[0]
