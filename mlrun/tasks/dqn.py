@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -65,6 +64,14 @@ class DQN(Control):
         self.target_period, self.n_step, self.save_replay = target_period, n_step, save_replay
         self.is_double = double  # `double` is a method of every module
 
+    def doubts(self, max_epochs: int) -> list[str]:
+        total = self.steps_per_epoch * max_epochs
+        if self.learning_starts <= total:
+            return []
+        return [
+            f"model.learning_starts={self.learning_starts}: the run ends after {total} environment steps, so that nothing is learned"
+        ]
+
     def begin(self) -> None:
         stream = self.stream
         kept = self.replay_size // stream.num_envs
@@ -72,12 +79,6 @@ class DQN(Control):
             raise ConfigError(
                 f"model.replay_size={self.replay_size}: for {stream.num_envs} environments (dataset.num_envs) that is {kept} steps of each, "
                 f"fewer than model.n_step={self.n_step}; set model.replay_size={self.n_step * stream.num_envs} or more"
-            )
-        total = self.steps_per_epoch * self.trainer.max_epochs
-        if self.learning_starts > total:
-            warnings.warn(
-                f"model.learning_starts={self.learning_starts}: the run ends after {total} environment steps, so that nothing is learned",
-                stacklevel=2,
             )
         self.replay = Replay(self.replay_size, stream.num_envs, stream.observations.shape[1:], self.device)
         self.replay.begin(stream.observations)

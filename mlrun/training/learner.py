@@ -167,6 +167,8 @@ class NetworkLearner(Learner):
         settings = self.cfg["trainer"]
         if not self.task.automatic_optimization:
             refuse_automatic(settings, type(self.task).__name__)
+        for line in self.task.doubts(settings["max_epochs"]):
+            notify(line, logging.WARNING)
         keep_freed_memory()
         torch.set_float32_matmul_precision(settings.get("matmul_precision", "high"))
         self.task.data = data

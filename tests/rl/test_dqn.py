@@ -222,7 +222,7 @@ def test_a_replay_without_any_transition_is_not_drawn_from():
     assert not replay.holds(1)
 
 
-def test_a_replay_too_small_for_its_steps_is_refused_and_a_late_start_is_told(tmp_path):
+def test_a_replay_too_small_for_its_steps_is_refused_and_a_late_start_is_told(tmp_path, capsys):
     def fit(*overrides):
         learner, data = learner_of(
             "model=dqn", "model.steps_per_epoch=256", "dataset.val_episodes=1", "trainer.max_epochs=1", *overrides
@@ -233,8 +233,9 @@ def test_a_replay_too_small_for_its_steps_is_refused_and_a_late_start_is_told(tm
         ConfigError, match=r"replay_size=100: for 8 .* 12 steps of each, fewer than model.n_step=50; set .*=400"
     ):
         fit("model.n_step=50", "model.replay_size=100")
-    with pytest.warns(UserWarning, match="learning_starts=1000: the run ends after 256 environment steps"):
-        fit()
+    capsys.readouterr()
+    fit()
+    assert "learning_starts=1000: the run ends after 256 environment steps" in capsys.readouterr().err
 
 
 def test_a_replay_that_is_cut_sums_no_rewards_over_the_gap():
