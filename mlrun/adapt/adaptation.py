@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from mlrun.adapt.few_parameters import FewParameters
 from mlrun.adapt.sources import Find
@@ -15,6 +15,7 @@ from mlrun.adapt.steps import STEPS, Freeze, LearningRates
 from mlrun.adapt.target import Target
 from mlrun.config.validate import nearest
 from mlrun.errors import ConfigError
+from mlrun.networks.layers.lora import adapter_state
 
 
 class Adaptation:
@@ -77,6 +78,10 @@ class Adaptation:
     def stores_adapter(self) -> bool:
         """Whether checkpoints hold the trained parameters alone, because the others come from a source and stay as they are."""
         return bool(self.sources) and any(isinstance(step, FewParameters) for step in self.steps)
+
+    def adapter_state(self, task: nn.Module) -> dict[str, Tensor]:
+        """The tensors of a task that differ from those of its source, where `stores_adapter`. Call it after `apply`."""
+        return adapter_state(task, self._networks or ())
 
     def apply(
         self,

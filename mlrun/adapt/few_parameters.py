@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from mlrun.adapt.names import names_of, no_such_part, some
 from mlrun.adapt.step import Context, Step
@@ -44,10 +44,13 @@ class FewParameters(Step):
                 raise ConfigError(f"{self.key}.also: {no_such_part(pattern, target)}")
         trained = 0
         for name, parameter in parameters:
-            keep = self.trains(name) or any(matches(name, pattern) for pattern in self.also)
+            # what is fixed already stays so: a moving average, a feature extractor, the layers of an earlier step
+            keep = parameter.requires_grad and (
+                self.trains(name) or any(matches(name, pattern) for pattern in self.also)
+            )
             parameter.requires_grad_(keep)
             trained += parameter.numel() if keep else 0
-        whole = sum(parameter.numel() for _, parameter in parameters)
+        whole = sum(p.numel() for network in target.networks.values() for p in network.parameters())
         if not trained:
             raise ConfigError(f"{self.key}: nothing is left to train; name the parts to be trained in {self.key}.also")
         self._shown = f"{self.name}: {trained:,} of {whole:,} parameters are trained ({trained / whole:.2%})"
@@ -94,7 +97,7 @@ class Lora(FewParameters):
         """Puts the matrices beside the layers.
 
         Raises:
-            ConfigError: a pattern names no linear layer.
+            ConfigError: a pattern names no linear layer, or one that shares its weight.
         """
         chosen: dict[str, nn.Linear] = {}
         linear = {name: module for name, module in target.named_modules() if type(module) is nn.Linear}
@@ -102,6 +105,13 @@ class Lora(FewParameters):
             found = {name: module for name, module in linear.items() if matches(name, pattern)}
             if not found:
                 raise ConfigError(f"{self.key}.layers={pattern}: names no linear layer; they are {some(list(linear))}")
+            for name, layer in found.items():
+                other = _sharing(target, name, layer.weight)
+                if other:  # merged, the product would change that layer too
+                    raise ConfigError(
+                        f"{self.key}.layers={pattern}: {name} shares its weight with {other}; leave it out, or train with weights of their "
+                        f"own (tied: false)"
+                    )
             chosen |= found
         alpha = 2 * self.rank if self.alpha is None else self.alpha
         for parent in target.task.modules():
@@ -111,6 +121,16 @@ class Lora(FewParameters):
                     setattr(parent, name, LoRALinear(child, self.rank, alpha, self.dropout))
         super().apply(target, context)
         self._shown += f"; in {len(chosen)} layers of rank {self.rank}"
+
+
+def _sharing(target: Target, name: str, weight: Tensor) -> str | None:
+    """Another module that has the weight of the layer `name`."""
+    owners = (
+        target.name_of(full).rpartition(".")[0]
+        for full, parameter in target.task.named_parameters(remove_duplicate=False)
+        if parameter is weight
+    )
+    return next((owner for owner in owners if owner != name), None)
 
 
 @dataclass

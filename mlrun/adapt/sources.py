@@ -17,6 +17,7 @@ from mlrun.errors import ConfigError, UserError
 Find = Callable[[str], "Path | None"]  # MLflow run id -> directory of its model or file with its weights; None: unknown
 TORCHVISION = "torchvision:"
 RECIPE = "recipe.json"
+ADAPTER_OF = "adapter_of"  # key of a checkpoint that holds the trained parameters alone: the sources of the others
 
 
 def find_weights(source: str, find: Find | None = None, key: str = "model.init_from") -> Path:
@@ -78,9 +79,14 @@ def stored_tensors(weights: Path, target: Target, trust: bool = False) -> dict[s
     """The tensors by name of a Lightning checkpoint, of a task's state, or of the state of a bare network.
 
     Raises:
-        UserError: if the file is damaged, or can run code and is not trusted.
+        UserError: if the file is damaged, can run code and is not trusted, or holds a part of a network only.
     """
     content = load_tensors(weights, trust)
+    if isinstance(content, dict) and ADAPTER_OF in content:
+        raise UserError(
+            f"{weights} holds only what a run that starts from {', '.join(content[ADAPTER_OF])} has trained. Its model holds the whole "
+            f"network: let that run end (mlrun resume), then give its directory"
+        )
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise UserError(f"{weights} holds no tensors by name: neither a checkpoint nor the state of a network")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mlrun.commands import RunParser
 from mlrun.errors import UserError
+from mlrun.predictions.query import seed
 
 SUMMARY = "evaluate a stored model on any split of its data, or on other data"
 
@@ -27,7 +28,7 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--episodes", type=int, help="greedy episodes to play (environments)")
     parser.add_argument(
         "--seed",
-        type=int,
+        type=seed,
         help="seed of the episodes (default: the episodes of the run's own evaluation)",
     )
     arguments = parser.parse_args(argv)

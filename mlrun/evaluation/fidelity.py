@@ -78,13 +78,15 @@ def neighbourhoods(real: np.ndarray, samples: np.ndarray, neighbours: int = 5) -
 
     The ball of a row reaches to its k-th nearest neighbour in its own set. precision: fraction of samples in a ball of a real row; recall:
     fraction of real rows in a ball of a sample; density: mean number of balls of real rows that contain a sample, divided by k; coverage:
-    fraction of balls of real rows that contain a sample.
+    fraction of balls of real rows that contain a sample. NaN for fewer than two rows.
 
     Args:
         real, samples: (rows, features) each.
         neighbours: k.
     """
     neighbours = min(neighbours, len(real) - 1, len(samples) - 1)
+    if neighbours < 1:
+        return dict.fromkeys(("precision", "recall", "density", "coverage"), float("nan"))
 
     def radii(x: np.ndarray) -> np.ndarray:
         return np.partition(squared_distances(x, x), neighbours, axis=1)[:, neighbours]  # the nearest is the row itself
@@ -103,10 +105,10 @@ def frechet(x: np.ndarray, y: np.ndarray) -> float:
     """Squared Fréchet distance of Gaussians with the means and covariances of x and y, (rows, features) each (Heusel et al. 2017).
 
     |m_x - m_y|^2 + tr(C_x + C_y - 2 (C_x C_y)^(1/2)). It depends on the number of rows: compare only distances of equally many rows. NaN if
-    a value is not finite.
+    a value is not finite, or for fewer than two rows.
     """
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+    if min(len(x), len(y)) < 2 or not (np.isfinite(x).all() and np.isfinite(y).all()):
         return float("nan")
     covariances = [np.atleast_2d(np.cov(values, rowvar=False)) for values in (x, y)]
     values, vectors = np.linalg.eigh(covariances[0])

@@ -24,7 +24,7 @@ SHOWN = 10  # rows kept for figures
 class Reconstruction(Evaluator):
     """Of an `Autoencoder` task. Errors are mean squares in the unit of the data (pixels from 0 to 1), not clipped to its range.
 
-    `mse`; `pca_mse` of as many principal components of the training rows; `against_pca`, their ratio. For a denoising task also
+    `mse`; for codes shorter than a row `pca_mse` of as many principal components of the training rows, and `against_pca`, their ratio. For a denoising task also
     `noisy_mse` of corrupted rows and `denoised_mse` of their reconstructions. For data with classes `search_accuracy`: the fraction of
     rows whose nearest training row by code has their class.
     """
@@ -58,8 +58,10 @@ class Reconstruction(Evaluator):
         codes, known_codes = task.encoder(x), task.encoder(known)
         restored, original, train = (task.natural(rows, clip=False) for rows in (task.decoder(codes), x, known))
         error = mean_square(restored - original)
-        pca = fidelity.pca_error(train, original, codes.shape[1])
-        found = {"mse": error, "pca_mse": pca, "against_pca": error / pca}
+        found = {"mse": error}
+        if codes.shape[1] < original[0].size:  # else the components restore every row, up to rounding
+            pca = fidelity.pca_error(train, original, codes.shape[1])
+            found |= {"pca_mse": pca, "against_pca": error / max(pca, 1e-12)}
         if task.denoises:
             noisy = task.corrupted(x, task.seeded(SEED))
             found["noisy_mse"] = mean_square(task.natural(noisy, clip=False) - original)

@@ -27,8 +27,10 @@ class Resemblance(Evaluator):
 
     Always: `mmd` and `mmd_p`, the p-value of its test; `novelty`: median distance to the nearest training row, relative to that of fresh
     rows. For mixtures of points: `modes`, `good`. For images with classes: `precision`, `recall`, `density`, `coverage`, `frechet` (and
-    `frechet_real` of as many training rows), `reference_accuracy` of the classifier on the same rows; for a conditional model also
+    `frechet_real` of as many training rows), `reference_accuracy` of the classifier on its own test part; for a conditional model also
     `classified_as_asked` and `diversity` (of features within a class, relative to that of the real data). See `fidelity`.
+
+    A conditional model is asked for the classes of the rows that its samples are compared with, so that a rare class is rare in both.
 
     After an epoch only `mmd`, in the scale of the network.
 
@@ -77,9 +79,10 @@ class Resemblance(Evaluator):
         task, real = self.subject.model.task, torch.cat(self._rows)
         if self.subject.in_training:
             real = real[:IN_TRAINING]
-            samples, _ = task.draw(len(real), SEED)
+            samples, _ = task.draw(len(real), SEED, self._classes(len(real)))
             return fidelity.mmd(samples.cpu().numpy(), real.cpu().numpy())
-        samples, labels = task.draw(min(len(real), MEASURED), SEED)
+        count = min(len(real), MEASURED)
+        samples, labels = task.draw(count, SEED, self._classes(count))
         made, fresh, known = (task.natural(rows) for rows in (samples, real, self._training_rows()))
         self.samples, self.training_rows = made, known
         made_flat, fresh_flat, known_flat = (rows.reshape(len(rows), -1) for rows in (made, fresh, known))
@@ -100,17 +103,24 @@ class Resemblance(Evaluator):
         """Metrics on the features and predictions of the reference classifier. made, fresh, known: samples, fresh and training images; labels:
         of the samples; classes: of the fresh images."""
         features, predicted = self.reference.classify(made)
-        fresh_features, fresh_predicted = self.reference.classify(fresh)
+        fresh_features, _ = self.reference.classify(fresh)
         known_features, _ = self.reference.classify(known)
         found = fidelity.neighbourhoods(fresh_features[: len(features)], features)
         found["frechet"] = fidelity.frechet(fresh_features, features)
         found["frechet_real"] = fidelity.frechet(fresh_features, known_features[: len(features)])
-        found["reference_accuracy"] = float((fresh_predicted == classes).mean())
+        # not on these rows: its own split differs from that of the evaluated run, so it may have been trained on them
+        found["reference_accuracy"] = self.reference.accuracy
         if labels is not None:
             wanted = labels.cpu().numpy()
             found["classified_as_asked"] = float((predicted == wanted).mean())
             found["diversity"] = fidelity.diversity(features, wanted, fresh_features, classes)
         return found
+
+    def _classes(self, count: int) -> Tensor | None:
+        """Classes of the first rows; None without classes."""
+        import torch
+
+        return torch.cat(self._labels)[:count] if self._labels else None
 
     def _training_rows(self) -> Tensor:
         return first_training_rows(self.subject, COMPARED)[0]

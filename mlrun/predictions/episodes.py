@@ -12,7 +12,7 @@ import numpy as np
 
 from mlrun.data.environments.environment import OBSERVATION
 from mlrun.errors import UserError
-from mlrun.predictions.query import Query
+from mlrun.predictions.query import Query, seed, writing
 
 if TYPE_CHECKING:
     from mlrun.data.environments.environment import Environment, Policy
@@ -31,7 +31,7 @@ class Episodes(Query):
             "--episodes", type=int, help="how many to play (default: 1); --output is the directory for the files"
         )
         parser.add_argument(
-            "--seed", type=int, help="seed of the episodes (default: the episodes of the run's own evaluation)"
+            "--seed", type=seed, help="seed of the episodes (default: the episodes of the run's own evaluation)"
         )
 
     def answer(
@@ -43,18 +43,19 @@ class Episodes(Query):
         count = 1 if arguments.episodes is None else arguments.episodes
         if count < 1:
             raise UserError(f"--episodes {count}: give at least 1")
-        seed = cfg["seed"] if arguments.seed is None else arguments.seed
-        data: Any = open_data({**cfg, "seed": seed}, test_episodes=count)
+        chosen = cfg["seed"] if arguments.seed is None else arguments.seed
+        data: Any = open_data({**cfg, "seed": chosen}, test_episodes=count)
         policy = data.policy(learner.predict)
         folder = Path(arguments.output or ".")
-        folder.mkdir(parents=True, exist_ok=True)
         table, picture = folder / "transitions.csv", folder / "episode.gif"
-        returns = write_transitions(table, data, policy)
+        with writing("--output", table):
+            returns = write_transitions(table, data, policy)
         print(f"{table}: {len(returns)} episodes, mean return {number(sum(returns) / len(returns))}")
         film = record(data, policy)
         if film is None:
             raise UserError("this environment cannot be rendered here (is pygame-ce installed?)")
-        film.save(picture)
+        with writing("--output", picture):
+            film.save(picture)
         print(f"{picture}: {film.caption}")
         return 0
 

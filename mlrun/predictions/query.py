@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Mapping, Sequence
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlrun.errors import UserError
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from mlrun.data.module import DataModule
     from mlrun.data.rows import Piece
     from mlrun.predictions.learner import Learner
+
+LARGEST_SEED = 2**32 - 1
 
 
 class Query(ABC):
@@ -53,6 +57,26 @@ class Query(ABC):
         Raises:
             UserError: the model cannot answer the query.
         """
+
+
+def seed(text: str) -> int:
+    """A seed on the command line, as argparse takes a type."""
+    try:
+        if 0 <= int(text) <= LARGEST_SEED:
+            return int(text)
+    except ValueError:
+        pass
+    raise ArgumentTypeError(f"{text}: must be a whole number from 0 to {LARGEST_SEED}")
+
+
+@contextmanager
+def writing(option: str, path: Path) -> Iterator[None]:
+    """Within it a file is written, whose folder is made. Raises UserError where that is not possible. option: that names the file."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise UserError(f"{option} {path}: cannot be written ({error.strerror or error})") from None
 
 
 def check_usable(source: str, piece: Piece) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from mlrun.data.features import Label
 from mlrun.data.module import DataModule
 from mlrun.errors import UserError
 from mlrun.predictions.learner import Learner
-from mlrun.predictions.query import Query
+from mlrun.predictions.query import Query, seed, writing
 
 FORMATS = (".png", ".npz")
 OUTPUT = "samples.png"  # default of --output
@@ -32,9 +33,10 @@ class Samples(Query):
             help=f"number of samples to draw, written to --output (default: {OUTPUT}; FILE.npz for arrays)",
         )
         parser.add_argument(
-            "--labels", help="classes of a conditional model's samples, such as 3,7 (default: all in turn)"
+            "--labels",
+            help="classes of a conditional model's samples, such as 3,7 (default: all in turn); quote a name with a comma: '\"a, b\",c'",
         )
-        parser.add_argument("--seed", type=int, default=0, help="seed of the noise (default: 0)")
+        parser.add_argument("--seed", type=seed, default=0, help="seed of the noise (default: 0)")
 
     def answer(
         self, learner: Learner, cfg: dict[str, Any], arguments: Namespace, open_data: Callable[..., DataModule]
@@ -44,9 +46,9 @@ class Samples(Query):
         from mlrun.report.samples import picture
 
         count, output = checked(arguments)
-        task, names = learner.task, arguments.labels and arguments.labels.split(",")
+        task = learner.task
         known = _classes(learner, task.num_classes)
-        wanted = _places(known, names)
+        wanted = _places(known, None if arguments.labels is None else listed(arguments.labels))
         labels = None if wanted is None else torch.tensor(wanted)[torch.arange(count) % len(wanted)]
         samples, labels = task.draw(count, arguments.seed, labels)
         if output.suffix.lower() == ".npz":
@@ -107,14 +109,22 @@ def checked(arguments: Namespace) -> tuple[int, Path]:
 
 def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
     """Writes named arrays as an .npz file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, **arrays)
+    with writing("--output", path):
+        np.savez_compressed(path, **arrays)
 
 
 def write_picture(path: Path, picture: Any) -> None:
     """Saves a PIL image."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path)
+    with writing("--output", path):
+        picture.save(path)
+
+
+def listed(text: str) -> list[str]:
+    """The names in a list with commas, where quotes hold together a name that has some itself. Raises UserError for an empty name."""
+    names = [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
+    if not all(names) or not names:
+        raise UserError(f"--labels {text!r}: a name is empty; give classes such as 3,7")
+    return names
 
 
 def _classes(learner: Learner, count: int) -> list[Any]:
@@ -126,13 +136,13 @@ def _classes(learner: Learner, count: int) -> list[Any]:
 def _places(classes: list[Any], wanted: list[str] | None) -> list[int] | None:
     """Indices of the requested classes, or of all classes if none are requested; None for an unconditional model."""
     if not classes:
-        if wanted:
+        if wanted is not None:
             raise UserError("--labels: this model does not know classes; its samples come from the whole distribution")
         return None
     known = [str(label) for label in classes]
     unknown = [label for label in wanted or () if label not in known]
     if unknown:
         raise UserError(
-            f"--labels {','.join(wanted)}: there is no class {unknown[0]}; the classes are {', '.join(known)}"
+            f"--labels {','.join(wanted or ())}: there is no class {unknown[0]}; the classes are {', '.join(known)}"
         )
     return [known.index(label) for label in wanted] if wanted else list(range(len(known)))

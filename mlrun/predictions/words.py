@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mlrun.config.validate import nearest
 from mlrun.data.word_vectors import SUFFIXES, WordVectors, vectors_of
 from mlrun.errors import UserError
-from mlrun.predictions.query import Query
+from mlrun.predictions.query import Query, writing
 
 if TYPE_CHECKING:
     from mlrun.data.module import DataModule
@@ -37,14 +37,11 @@ class WordQuery(Query):
             for asked, words in found:
                 print(f"{asked}: {', '.join(f'{word} {score:.3f}' for word, score in words)}")
             return 0
-        try:
-            Path(arguments.output).parent.mkdir(parents=True, exist_ok=True)
+        with writing("--output", Path(arguments.output)):
             with open(arguments.output, "w", newline="", encoding="utf-8") as file:
                 writer = csv.writer(file)
                 writer.writerow(self.header)
                 writer.writerows((asked, word, f"{score:.6g}") for asked, words in found for word, score in words)
-        except OSError as error:
-            raise UserError(f"--output {arguments.output}: cannot be written ({error.strerror or error})") from None
         print(f"{arguments.output}: {sum(len(words) for _, words in found)} words")
         return 0
 
@@ -121,11 +118,8 @@ class Vectors(Query):
         if path.suffix.lower() not in SUFFIXES:
             raise UserError(f"--vectors {path}: give a file ending in {', '.join(SUFFIXES)}")
         vectors = vectors_of(learner)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with writing("--vectors", path):
             vectors.write(path)
-        except OSError as error:
-            raise UserError(f"--vectors {path}: cannot be written ({error.strerror or error})") from None
         print(f"{path}: {len(vectors.words):,} vectors of {vectors.matrix.shape[1]} dimensions")
         return 0
 

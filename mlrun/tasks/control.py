@@ -91,7 +91,11 @@ class Control(Task):
     def train_loader(self, data: Environment, device: torch.device, shard: tuple[int, int]) -> Rounds:  # type: ignore[override]
         if shard[1] > 1:
             raise ConfigError("trainer: reinforcement learning runs in one process; set trainer.devices=1")
-        return Rounds(max(1, self.steps_per_epoch // self.steps_per_round))
+        return Rounds(max(1, self.steps_per_epoch // (data.num_envs * self.steps_together(data.num_envs))))
+
+    def steps_together(self, num_envs: int) -> int:
+        """Steps that the environments take together in a round, so that these are about `steps_per_round`, and at least one."""
+        return max(1, self.steps_per_round // num_envs)
 
     def on_fit_start(self) -> None:
         self.stream = self.data.stream(self.preprocessor)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mlrun.data.batches import Batch
+from mlrun.errors import ConfigError
 from mlrun.generation.diffusion import (
     alpha_bars,
     ddim_step,
@@ -74,6 +75,17 @@ class Diffusion(Generation):
         self.average("network")
 
     # --- training -------------------------------------------------------------------------------------------------
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        if self.clip is None:
+            return
+        low, high = self.first_range()
+        if max(-low, high) > 1.001 * self.clip:
+            raise ConfigError(
+                f"model.clip={self.clip:g}: would cut what is sampled, and {self.data.name} has {low:.3g} to {high:.3g}. Set "
+                f"dataset.normalize=symmetric for images, or model.clip={max(-low, high):.2g}, or null"
+            )
 
     def noisy_loss(self, batch: Batch, generator: torch.Generator) -> Loss:
         """Of one time and one noise for each row."""

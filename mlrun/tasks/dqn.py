@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mlrun.data.environments.replay import Replay
+from mlrun.errors import ConfigError
 from mlrun.tasks.control import Control
 
 
@@ -63,8 +64,22 @@ class DQN(Control):
         self.target_period, self.n_step, self.save_replay = target_period, n_step, save_replay
         self.is_double = double  # `double` is a method of every module
 
+    def doubts(self, max_epochs: int) -> list[str]:
+        total = self.steps_per_epoch * max_epochs
+        if self.learning_starts <= total:
+            return []
+        return [
+            f"model.learning_starts={self.learning_starts}: the run ends after {total} environment steps, so that nothing is learned"
+        ]
+
     def begin(self) -> None:
         stream = self.stream
+        kept = self.replay_size // stream.num_envs
+        if kept < self.n_step:
+            raise ConfigError(
+                f"model.replay_size={self.replay_size}: for {stream.num_envs} environments (dataset.num_envs) that is {kept} steps of each, "
+                f"fewer than model.n_step={self.n_step}; set model.replay_size={self.n_step * stream.num_envs} or more"
+            )
         self.replay = Replay(self.replay_size, stream.num_envs, stream.observations.shape[1:], self.device)
         self.replay.begin(stream.observations)
         # in a list, so that Lightning does not see it: the copy is neither trained nor part of the model
@@ -79,7 +94,7 @@ class DQN(Control):
     @torch.inference_mode()
     def act(self) -> None:
         stream, count, num_actions = self.stream, self.stream.num_envs, self.data.spec["num_actions"]
-        for _ in range(max(1, self.steps_per_round // count)):
+        for _ in range(self.steps_together(count)):
             epsilon = self.epsilon(self.progress)
             actions = self.random.integers(0, num_actions, size=count)
             greedy = self.random.random(count) >= epsilon
@@ -92,7 +107,7 @@ class DQN(Control):
             self._target_age += count
 
     def learn(self) -> dict[str, Tensor]:
-        if self.steps < self.learning_starts or self.replay.size < self.n_step:
+        if self.steps < self.learning_starts or not self.replay.holds(self.n_step):
             return {}
         if self.target_period is not None and self._target_age >= self.target_period:
             self.target.load_state_dict(self.network.state_dict())
@@ -138,5 +153,7 @@ class DQN(Control):
         self._target_age = state["target_age"]
         if "replay" in state:
             self.replay.restore(state["replay"])
+            if not self.stream.continues:
+                self.replay.cut(self.stream.observations)
         else:
             self.replay.begin(self.stream.observations)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from mlrun.data.batches import Batch
 from mlrun.networks.layers.torch_internals import lerp_each_
-from mlrun.tasks.task import Loss, Task
+from mlrun.tasks.task import Loss, Task, fixed_copy, same_tensors
 
 CHUNK = 500  # samples drawn at once
 
@@ -83,6 +82,11 @@ class Unsupervised(Task):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._restored = checkpoint.get("unsupervised")  # applied in `on_fit_start`
 
+    def first_range(self) -> tuple[float, float]:
+        """Smallest and largest value that the network sees in the first training batch."""
+        x = rows_of(next(iter(self.data.loader("train", self.preprocessor, self.device))))
+        return float(x.min()), float(x.max())
+
     # --- rows in the unit of the data -----------------------------------------------------------------------------
 
     @property
@@ -151,8 +155,12 @@ class Generation(Unsupervised):
         """Averages the weights of the network `self.<name>` during training, if there is an `ema_decay`; samples use the average."""
         if self.ema_decay is not None:
             self._averaged = name
-            self.ema: nn.Module = copy.deepcopy(getattr(self, name)).requires_grad_(False)
+            self.ema: nn.Module = fixed_copy(getattr(self, name))
             self.register_buffer("ema_steps", torch.zeros((), dtype=torch.int64))
+
+    def adapted(self) -> None:
+        if self._averaged is not None and not same_tensors(self.ema, getattr(self, self._averaged)):
+            self.ema = fixed_copy(getattr(self, self._averaged))
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -197,6 +205,11 @@ class Generation(Unsupervised):
 
     # --- training -------------------------------------------------------------------------------------------------
 
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        if self._averaged is not None:
+            self._updates = int(self.ema_steps)  # counted here too, so that no update waits for the GPU
+
     def optimizer_step(self, *arguments: Any, **options: Any) -> None:
         super().optimizer_step(*arguments, **options)
         # not in `on_train_batch_end`, which comes after a checkpoint in the middle of an epoch
@@ -208,8 +221,8 @@ class Generation(Unsupervised):
         if self._averaged is None:
             return
         self.ema_steps += 1
-        steps = int(self.ema_steps) if self.device.type == "cpu" else self.global_step + 1  # does not wait for the GPU
-        weight = 1 - min(self.ema_decay, steps / (steps + 10))
+        self._updates += 1
+        weight = 1 - min(self.ema_decay, self._updates / (self._updates + 10))
         averages = list(self.ema.state_dict().values())
         currents = list(getattr(self, self._averaged).state_dict().values())
         smooth = [(average, current) for average, current in zip(averages, currents) if average.is_floating_point()]

@@ -65,7 +65,7 @@ class PolicyGradient(Control):
     @torch.inference_mode()
     def act(self) -> None:
         self.rollout = rollout = Rollout(self.stream.observations)
-        for _ in range(max(1, self.steps_per_round // self.stream.num_envs)):
+        for _ in range(self.steps_together(self.stream.num_envs)):
             self.step(rollout)
         self.steps += rollout.count
 
@@ -178,8 +178,11 @@ class Reinforce(PolicyGradient):
             self.step(rollout)
             rollout.valid[-1] = playing.copy()
             playing &= ~stream.resets
-        del stream.finished[finished + stream.num_envs :]  # second episodes of those that waited
-        self.steps += int(np.sum(rollout.valid))
+        valid = np.stack(rollout.valid)
+        # the episodes of the round alone: those that wait for the longest one play further, short ones
+        earned, lengths = (np.stack(rollout.rewards) * valid).sum(0), valid.sum(0)
+        stream.finished[finished:] = zip(earned.tolist(), lengths.tolist())
+        self.steps += int(valid.sum())
 
     def update(self, observations: Tensor, actions: Tensor, advantages: Tensor, returns: Tensor) -> dict[str, Tensor]:
         means = super().update(observations, actions, advantages, returns)

@@ -49,6 +49,9 @@ class SeqGan(Unsupervised):
         discriminator_lr: float = 1e-3,
     ):
         super().__init__([length])
+        for name, value in {"rollouts": rollouts, "discriminator_steps": discriminator_steps}.items():
+            if value < 1:
+                raise ValueError(f"{name}={value}: must be at least 1")
         self.automatic_optimization = False
         self.generator, self.discriminator, self.length = generator, discriminator, length
         self.likelihood_epochs, self.discriminator_epochs = likelihood_epochs, discriminator_epochs

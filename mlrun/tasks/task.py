@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
@@ -89,6 +90,13 @@ class Task(LightningModule):
             ConfigError: the task has no classes to weigh.
         """
         raise ConfigError(f"model.class_weight: {type(self).__name__} does not minimize a loss of classes")
+
+    def doubts(self, max_epochs: int) -> list[str]:
+        """What the user is told before the training: settings that are valid, but probably not meant. max_epochs: of the training."""
+        return []
+
+    def adapted(self) -> None:
+        """Called once the adaptation has changed the networks. A task that holds copies of them overrides this."""
 
     def train_loader(self, data: DataModule, device: torch.device, shard: tuple[int, int]) -> Batches:
         """The training batches. shard: (rank, ranks). A task that generates its own training data overrides this."""
@@ -220,6 +228,16 @@ class Task(LightningModule):
         if stage == "val" and self.validation is not None:
             metrics = {**metrics, **self.validation.compute()}
         return {f"{stage}/{name}": value for name, value in metrics.items()}
+
+
+def fixed_copy(network: nn.Module) -> nn.Module:
+    """A copy that is not trained."""
+    return copy.deepcopy(network).requires_grad_(False)
+
+
+def same_tensors(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two networks have tensors of the same names, so that one can take the values of the other; LoRA adds some."""
+    return one.state_dict().keys() == other.state_dict().keys()
 
 
 def input_names(network: nn.Module, batch: Batch, preprocessor: Preprocessor | None) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from typing import Any, Literal
@@ -17,7 +16,7 @@ from mlrun.data.preprocess.tokenizer import BOS, PAD
 from mlrun.errors import ConfigError
 from mlrun.evaluation.evaluator import Better
 from mlrun.generation import decoding
-from mlrun.tasks.task import Loss
+from mlrun.tasks.task import Loss, fixed_copy, same_tensors
 from mlrun.tasks.translation import Translation, beginning
 
 ADVANTAGES = ("group", "self_critical", "mean")
@@ -41,7 +40,7 @@ class TextReinforcement(Translation):
         advantage: see above.
         group: texts that are sampled for a source.
         kl: weight of the divergence.
-        temperature: of sampling.
+        temperature: of sampling, and so of the policy.
         likelihood_epochs: epochs of maximum likelihood before; 0 for a model that starts from a run.
         reward_lr: learning rate from then on.
     """
@@ -68,14 +67,22 @@ class TextReinforcement(Translation):
             raise ConfigError(f"model.advantage={advantage}: choose one of {', '.join(ADVANTAGES)}")
         if advantage == "group" and group < 2:
             raise ConfigError(f"model.group={group}: an advantage within the group needs at least 2 texts")
+        if temperature <= 0:
+            raise ConfigError(
+                f"model.temperature={temperature}: must be positive, so that the texts of a source differ"
+            )
         if kl < 0:
             raise ConfigError(f"model.kl={kl}: must not be negative")
         self.reward, self.advantage, self.group, self.kl, self.temperature = reward, advantage, group, kl, temperature
         self.likelihood_epochs, self.reward_lr = likelihood_epochs, reward_lr
-        self.initial = copy.deepcopy(network).requires_grad_(False).eval()
+        self.initial = fixed_copy(network).eval()
         self.register_buffer("has_initial", torch.tensor(False))
 
     has_initial: Tensor
+
+    def adapted(self) -> None:
+        if not same_tensors(self.initial, self.network):
+            self.initial = fixed_copy(self.network).eval()
 
     def on_train_epoch_start(self) -> None:
         if self.current_epoch < self.likelihood_epochs:
@@ -97,9 +104,9 @@ class TextReinforcement(Translation):
             tokens = self._sampled(source)
             rewards = self.rewards(source, tokens, labels)
             advantages = self._advantages(batch, rewards)
-            own = token_log_probabilities(self.network, source, tokens)
+            own = token_log_probabilities(self.network, source, tokens, self.temperature)
             with torch.no_grad():
-                initial = token_log_probabilities(self.initial, source, tokens)
+                initial = token_log_probabilities(self.initial, source, tokens, self.temperature)
         finally:
             self.network.train()
         present = tokens != PAD
@@ -135,11 +142,11 @@ class TextReinforcement(Translation):
         return rewards - self.rewards(batch["input_ids"], best, batch["labels"]).repeat_interleave(self.group)
 
 
-def token_log_probabilities(network: Any, source: Tensor, tokens: Tensor) -> Tensor:
-    """(rows, tokens) log-probabilities of the tokens of given texts, as `mlrun.generation.decoding` counts them; undefined at padding."""
+def token_log_probabilities(network: Any, source: Tensor, tokens: Tensor, temperature: float = 1.0) -> Tensor:
+    """(rows, tokens) log-probabilities of the tokens of given texts where they are sampled at a temperature; undefined at padding."""
     given = torch.cat([beginning(source), tokens[:, :-1]], 1)
     scores = network(source, given).float()
     never = torch.zeros(scores.shape[-1], device=scores.device)
     never[[PAD, BOS]] = -math.inf
-    found = (scores + never).log_softmax(-1)
+    found = ((scores + never) / temperature).log_softmax(-1)
     return found.gather(-1, tokens.masked_fill(tokens == PAD, BOS + 1)[..., None]).squeeze(-1)

@@ -117,8 +117,7 @@ class VAE(Generation):
     def on_fit_start(self) -> None:
         super().on_fit_start()
         if self.likelihood == "bernoulli":
-            x = rows_of(next(iter(self.data.loader("train", self.preprocessor, self.device))))
-            low, high = float(x.min()), float(x.max())
+            low, high = self.first_range()
             if low < 0 or high > 1:
                 raise ConfigError(
                     f"model.likelihood=bernoulli: needs values from 0 to 1, and {self.data.name} has {low:.3g} to {high:.3g}. "

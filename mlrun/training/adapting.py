@@ -9,8 +9,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from mlrun.adapt.adaptation import Adaptation
+from mlrun.adapt.sources import ADAPTER_OF
 from mlrun.data.readers.tensors import WEIGHTS
-from mlrun.networks.layers.lora import adapter_state
 from mlrun.tracking.artifacts import checkpoint_of, stored_model
 
 
@@ -25,7 +25,8 @@ class Adapting(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if self.adaptation.stores_adapter:
-            checkpoint["state_dict"] = adapter_state(pl_module)
+            checkpoint["state_dict"] = self.adaptation.adapter_state(pl_module)
+            checkpoint[ADAPTER_OF] = self.adaptation.sources
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.adaptation.epoch(trainer.current_epoch)

@@ -136,6 +136,18 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
+def advice_for_normalization(error: BaseException) -> str | None:
+    """What to do where a normalization layer got a single value to normalize; None for another error."""
+    if "Expected more than 1 value per channel" in str(error):
+        return (
+            "batch normalization cannot train on a batch of a single row: use more training rows, dataset.batch_size=2 or more, or a "
+            "network without it"
+        )
+    if "Expected more than 1 spatial element" in str(error):
+        return "instance normalization got a map of a single pixel: use larger images, fewer layers that halve them, or a network without it"
+    return None
+
+
 def requested(error: BaseException) -> tuple[str, str]:
     """(size, device) of a failed allocation, such as ("2.00 GiB", "GPU 0"); "" for what the message does not contain."""
     text = str(error)

@@ -29,7 +29,7 @@ from mlrun.data.readers.tensors import WEIGHTS, load_tensors, write_tensors
 from mlrun.errors import ConfigError, UserError
 from mlrun.evaluation.evaluator import Evaluator, Subject, configured_evaluators, directions
 from mlrun.evaluation.selection import Selection
-from mlrun.networks.layers.lora import adapter_state, merged_state
+from mlrun.networks.layers.lora import merged_state
 from mlrun.predictions.learner import Evaluation, Learner, Training, features_of
 from mlrun.predictions.query import Query, make_queries
 from mlrun.report.notify import notify
@@ -44,6 +44,7 @@ from mlrun.training.faults import (
     Divergence,
     OutOfMemory,
     advice_for_divergence,
+    advice_for_normalization,
     is_out_of_memory,
     release_memory,
 )
@@ -153,6 +154,7 @@ class NetworkLearner(Learner):
         ):
             notify(line)
         task.adaptation = adaptation
+        task.adapted()
         task.strict_loading = not adaptation.stores_adapter
         recipe["adaptation"] = adaptation.record()
         penalties = {key: settings[key] for key in ("l1", "l2", "penalize_bias_and_norm")}
@@ -165,6 +167,8 @@ class NetworkLearner(Learner):
         settings = self.cfg["trainer"]
         if not self.task.automatic_optimization:
             refuse_automatic(settings, type(self.task).__name__)
+        for line in self.task.doubts(settings["max_epochs"]):
+            notify(line, logging.WARNING)
         keep_freed_memory()
         torch.set_float32_matmul_precision(settings.get("matmul_precision", "high"))
         self.task.data = data
@@ -215,8 +219,12 @@ class NetworkLearner(Learner):
             )
         except Diverged as error:
             kept = checkpoints.folder / LAST
-            raise UserError(f"{error}. {advice_for_divergence(self.cfg, kept if kept.exists() else None)}") from None
+            starts = kept.exists() and not self.task.adaptation.stores_adapter  # which holds a part of the network only
+            raise UserError(f"{error}. {advice_for_divergence(self.cfg, kept if starts else None)}") from None
         except Exception as error:
+            advice = advice_for_normalization(error)
+            if advice is not None:
+                raise UserError(advice) from None
             if not is_out_of_memory(error):
                 raise
             raise OutOfMemory(
@@ -389,7 +397,7 @@ class NetworkLearner(Learner):
     def _write(self, directory: Path) -> None:
         write_tensors(merged_state(self.task), directory / WEIGHTS)
         if self.task.adaptation.stores_adapter:
-            write_tensors(adapter_state(self.task), directory / ADAPTER)
+            write_tensors(self.task.adaptation.adapter_state(self.task), directory / ADAPTER)
 
     @classmethod
     def load(cls, directory: Path, recipe: dict[str, Any], trust: bool = False) -> NetworkLearner:

@@ -12,7 +12,7 @@ from torch import nn
 from mlrun.adapt.adaptation import Adaptation
 from mlrun.config.compose import compose
 from mlrun.data.readers.tensors import load_tensors
-from mlrun.errors import ConfigError
+from mlrun.errors import ConfigError, UserError
 from mlrun.experiment.run import run
 from mlrun.networks.layers.lora import LoRALinear, merged_state
 from mlrun.networks.text.transformer import Transformer
@@ -91,6 +91,10 @@ def test_faulty_settings_are_refused():
             "names no linear layer; they are encoder.blocks.0.attention.project",
         ),
         ({"lora": {"rank": 2, "dropout": 1}}, "dropout=1: must be"),
+        (
+            {"lora": {"rank": 2, "layers": ["decoder.*"]}},  # the stored model would have another embedding
+            "decoder.output shares its weight with decoder.embedding.*tied: false",
+        ),
         ({"last_layer": {"also": ["haed"]}}, "no part is named haed"),
         ({"last_layer": True}, "nothing is left to train"),
     ):
@@ -154,3 +158,42 @@ def test_only_the_adapter_changes(base):
     changed = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
     assert changed == {"network.head.weight", "network.head.bias"}
     assert all(bool(after[name].any()) for name in after if name.endswith("lora_B"))
+
+
+def test_a_checkpoint_of_the_adapter_alone_is_no_source(base):
+    folder, overrides = base
+    fitted(folder / "unfinished", [*overrides, "trainer.max_epochs=1"])
+    others = [one for one in overrides if not one.startswith(("model.init_from", "model.adapt"))]
+    with pytest.raises(UserError, match="holds only what a run that starts from .*base has trained.*mlrun resume"):
+        make_learner(*prepared(*others, f"model.init_from={folder / 'unfinished'}"))
+
+
+POINTS = ["model=diffusion_2d", "dataset.rows=200", "model.network.width=16", "scheduler=none", "trainer.threads=1"]
+
+
+@pytest.mark.parametrize("step", ["bitfit: true", "lora: {rank: 2, layers: [blocks]}"])
+def test_a_moving_average_of_few_parameters_follows_them_and_resumes_exactly(tmp_path, step):
+    source, _ = fitted(tmp_path / "source", [*POINTS, "trainer.max_epochs=1"])
+    source.save(tmp_path / "source" / "model")
+    own = [*POINTS, f"model.init_from={tmp_path / 'source'}", f"model.adapt=[{{{step}}}]"]
+    whole, _ = fitted(tmp_path / "whole", [*own, "trainer.max_epochs=3"])
+    network, average = whole.task.network.state_dict(), whole.task.ema.state_dict()
+    assert network.keys() == average.keys() and not any(p.requires_grad for p in whole.task.ema.parameters())
+    assert not torch.equal(average["last.bias"], source.task.ema.state_dict()["last.bias"]) or "lora" in step
+    assert all(average[name].any() for name in average if name.endswith("lora_B"))
+    fitted(tmp_path / "parts", [*own, "trainer.max_epochs=1"])
+    last = tmp_path / "parts" / "checkpoints" / "last.ckpt"
+    resumed, _ = fitted(tmp_path / "parts", [*own, "trainer.max_epochs=3"], last)
+    for (name, one), other in zip(whole.task.state_dict().items(), resumed.task.state_dict().values(), strict=True):
+        assert torch.equal(one, other), name
+    whole.save(tmp_path / "whole" / "model")
+    stored = load_learner(tmp_path / "whole" / "model")
+    torch.testing.assert_close(stored.task.draw(5, 0)[0], whole.task.draw(5, 0)[0], atol=1e-4, rtol=0)
+
+
+def test_what_an_earlier_step_has_fixed_stays_fixed():
+    task = holder(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)))
+    task.average = nn.Linear(3, 4).requires_grad_(False)
+    line = Adaptation.from_steps([{"freeze": "first_1"}, {"bitfit": True}]).apply(task)[1]
+    assert [name for name, p in task.named_parameters() if p.requires_grad] == ["network.1.bias"]
+    assert "2 of 26 parameters" in line

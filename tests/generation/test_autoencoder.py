@@ -37,6 +37,15 @@ def test_without_nonlinearity_it_is_no_better_than_pca(tmp_path):
     assert 0.98 <= learner.evaluate(data, "test").metrics["against_pca"] < 1.1  # the best linear code is PCA's
 
 
+def test_a_code_as_long_as_a_row_is_not_compared_with_pca(tmp_path):
+    """Two components of points in the plane restore all but the rounding."""
+    options = ["dataset=moons", "dataset.rows=200", "trainer.max_epochs=1", "model.decoder.latent_size=2"]
+    learner, data = trained(tmp_path, "model=autoencoder", *options)
+    assert (
+        "mse" in (metrics := learner.evaluate(data, "test").metrics) and not {"pca_mse", "against_pca"} & metrics.keys()
+    )
+
+
 def test_noise_is_removed(tmp_path):
     learner, data = trained(
         tmp_path, "model=autoencoder", "model.noise=0.3", "model.masked=0.1", "trainer.max_epochs=30"

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from mlrun.errors import UserError
 from mlrun.predictions.learner import load_learner, make_learner
 from mlrun.predictions.serving import Served
 from mlrun.report import silent
@@ -86,6 +87,12 @@ def test_without_the_cycle_they_do_not_come_back(tmp_path):
     learner.fit(data, Nobody(), tmp_path, silent.Progress())
     measured = learner.evaluate(data, "test").metrics
     assert measured["cycle_l1"] > CYCLE_LIMIT and measured["l1"] > LIMIT
+
+
+def test_a_map_of_one_pixel_cannot_be_normalized(tmp_path):
+    learner, data = learner_of("model.discriminator.halvings=3")
+    with pytest.raises(UserError, match="instance normalization got a map of a single pixel"):
+        learner.fit(data, Nobody(), tmp_path, silent.Progress())
 
 
 def test_a_resumed_training_translates_the_same(whole_and_resumed):

@@ -12,6 +12,7 @@ from torch import nn
 from mlrun.errors import UserError
 from mlrun.evaluation import fidelity
 from mlrun.predictions.learner import load_learner, make_learner
+from mlrun.predictions.samples import listed
 from mlrun.report import silent
 from mlrun.report.view import figures
 from mlrun.tasks.diffusion import Diffusion
@@ -227,6 +228,32 @@ def test_samples_are_written(digits, ask, tmp_path):
     ]:
         with pytest.raises(UserError, match=message):
             ask(learner, cfg, *options)
+
+
+def test_data_outside_the_range_of_samples_are_refused(tmp_path):
+    cfg, data = prepared("model=diffusion", "dataset.normalize=standardize")
+    with pytest.raises(
+        UserError, match=r"model.clip=1: would cut what is sampled, and digits has -.* to .*normalize=symmetric"
+    ):
+        make_learner(cfg, data).fit(data, Nobody(), tmp_path, silent.Progress())
+
+
+def test_what_cannot_be_asked_or_written(moons, ask, tmp_path, capsys):
+    learner, _, cfg = moons
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="--output .*x.npz: cannot be written"):
+        ask(learner, cfg, "--samples", 2, "--output", tmp_path / "file" / "x.npz")
+    for number in ("-1", 2**70, "one"):
+        with pytest.raises(SystemExit):
+            ask(learner, cfg, "--samples", 2, "--seed", number)
+        assert f"argument --seed: {number}: must be a whole number from 0 to 4294967295" in capsys.readouterr().err
+
+
+def test_names_of_classes_may_have_commas():
+    assert listed('3, 7,"a, b"') == ["3", "7", "a, b"]
+    for empty in ("", "3,,7"):
+        with pytest.raises(UserError, match="a name is empty"):
+            listed(empty)
 
 
 def test_an_unconditional_model_has_no_labels(moons, ask, tmp_path):

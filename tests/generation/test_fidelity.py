@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 from sklearn.decomposition import PCA
 
 from mlrun.data.datasets.points import Grid, Moons, Ring
 from mlrun.evaluation import fidelity
+from mlrun.evaluation.evaluator import Subject
+from mlrun.evaluation.resemblance import Resemblance
 
 
 @pytest.fixture
@@ -102,3 +107,26 @@ def test_points():
     assert np.abs(x.mean(axis=0)).max() < 0.05
     radius = np.hypot(*(x[y == 0] + [0.5, 0.25]).T)
     assert radius.mean() == pytest.approx(1, abs=0.01) and radius.std() == pytest.approx(0.05, abs=0.005)
+
+
+def test_one_row_tells_nothing_about_a_distribution(random):
+    one, more = random.normal(size=(1, 3)), random.normal(size=(9, 3))
+    assert np.isnan([fidelity.frechet(one, more), fidelity.frechet(more, one), fidelity.mmd(one, more)["mmd"]]).all()
+    assert np.isnan(list(fidelity.neighbourhoods(one, more).values())).all()
+
+
+def test_a_conditional_model_is_asked_for_the_classes_of_the_rows_it_is_compared_with():
+    """With all classes in turn, a perfect model of data with a rare class would be told apart from them."""
+    asked = []
+
+    class Perfect:
+        def draw(self, count, seed, labels=None):
+            asked.append(labels)
+            return labels[:, None] + 0.01 * torch.randn(count, 1, generator=torch.Generator().manual_seed(seed)), labels
+
+    evaluator = Resemblance(every_epoch=True)
+    evaluator.begin(Subject(SimpleNamespace(task=Perfect()), None, "val", in_training=True))
+    classes = torch.tensor([0] * 18 + [1] * 2)
+    rows = classes[:, None] + 0.01 * torch.randn(20, 1, generator=torch.Generator().manual_seed(9))
+    evaluator.update({"x": rows, "labels": classes}, None, None)
+    assert evaluator.compute()["mmd"] < 0.05 and torch.equal(asked[0], classes)

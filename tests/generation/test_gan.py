@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from mlrun.errors import UserError
 from mlrun.tasks.gan import GAN, discriminator_loss, generator_loss
 from tests.test_models import trained
 
@@ -124,6 +125,33 @@ def test_the_average_is_an_exponential_one(tmp_path):
     torch.testing.assert_close(average, (before + current) / 2)  # 0.5 is less than step / (step + 10) from step 10 on
 
 
+def test_the_average_is_the_same_on_every_device(tmp_path, monkeypatch):
+    """Updates are counted, not Lightning's steps, of which a GAN makes two in a batch."""
+    learner, _ = trained(tmp_path, "model=gan", "dataset.rows=100", "dataset.batch_size=20", "trainer.max_epochs=1")
+    task, updates = learner.task, len(range(0, 60, 20))
+    average, current = task.ema.layers[0].weight, task.generator.layers[0].weight
+    with torch.no_grad():
+        current += 1
+    expected = torch.lerp(average, current, 1 - (updates + 1) / (updates + 11))
+    monkeypatch.setattr(GAN, "device", torch.device("cuda"))
+    task.update_average()
+    torch.testing.assert_close(average, expected)
+
+
 def test_conditional_means_both_networks(tmp_path):
     with pytest.raises(Exception, match="num_classes"):
         trained(tmp_path, "model=gan", "model.generator.num_classes=8")
+
+
+def test_a_batch_of_one_row_cannot_be_normalized(tmp_path):
+    with pytest.raises(
+        UserError, match="batch normalization cannot train on a batch of a single row: .*dataset.batch_size=2"
+    ):
+        trained(
+            tmp_path,
+            "model=gan",
+            "dataset.rows=20",
+            "dataset.batch_size=1",
+            "model.generator.norm=true",
+            "trainer.max_epochs=1",
+        )

@@ -209,3 +209,45 @@ def test_what_lightning_cannot_do_here_is_refused(tmp_path, setting):
     learner, data = learner_of(*QUICK, setting)
     with pytest.raises(ConfigError, match=setting.split("=")[0]):
         learner.fit(data, Nobody(), tmp_path, silent.Progress())
+
+
+def test_a_replay_without_any_transition_is_not_drawn_from():
+    """Both environments have just begun an episode, and the row before is forgotten."""
+    replay, none = Replay(2, 2, [1]), np.zeros(2, dtype=bool)
+    replay.begin(np.zeros((2, 1), dtype=np.float32))
+    assert not replay.holds(1)
+    replay.append(np.zeros(2), np.ones(2), none, ~none, ~none, np.ones((2, 1), dtype=np.float32))
+    assert replay.holds(1) and not replay.holds(2)
+    replay.append(np.zeros(2), np.zeros(2), none, none, none, np.zeros((2, 1), dtype=np.float32))
+    assert not replay.holds(1)
+
+
+def test_a_replay_too_small_for_its_steps_is_refused_and_a_late_start_is_told(tmp_path, capsys):
+    def fit(*overrides):
+        learner, data = learner_of(
+            "model=dqn", "model.steps_per_epoch=256", "dataset.val_episodes=1", "trainer.max_epochs=1", *overrides
+        )
+        learner.fit(data, Nobody(), tmp_path, silent.Progress())
+
+    with pytest.raises(
+        ConfigError, match=r"replay_size=100: for 8 .* 12 steps of each, fewer than model.n_step=50; set .*=400"
+    ):
+        fit("model.n_step=50", "model.replay_size=100")
+    capsys.readouterr()
+    fit()
+    assert "learning_starts=1000: the run ends after 256 environment steps" in capsys.readouterr().err
+
+
+def test_a_replay_that_is_cut_sums_no_rewards_over_the_gap():
+    replay, no, yes = Replay(10, 1, [1]), np.array([False]), np.array([True])
+    replay.begin(np.array([[0.0]], dtype=np.float32))
+    for time in range(2):
+        replay.append(np.zeros(1), np.ones(1), no, no, yes, np.array([[time + 1.0]], dtype=np.float32))
+    replay.cut(np.array([[10.0]], dtype=np.float32))
+    for time in range(3):
+        replay.append(np.zeros(1), np.full(1, 100.0), no, no, yes, np.array([[time + 11.0]], dtype=np.float32))
+    drawn = replay.sample(200, 3, 1.0, np.random.default_rng(0))
+    found = set(
+        zip(*(part.flatten().tolist() for part in (drawn.observations, drawn.returns, drawn.next_observations)))
+    )
+    assert found == {(0.0, 2.0, 2.0), (1.0, 1.0, 2.0), (10.0, 300.0, 13.0)}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 
 from mlrun.data.environments.environment import Environment, TransitionTable
 from mlrun.data.environments.state import capture, restore
@@ -64,6 +66,58 @@ def test_refusals(environment, options, words):
         environment(**options)
     for word in words:
         assert word in str(refused.value)
+
+
+class Mistaken(gymnasium.Env):
+    """Observes, rewards and acts as its arguments say."""
+
+    def __init__(self, observations, sees=0.0, reward=1.0):
+        self.observation_space, self.action_space = observations, spaces.Discrete(2)
+        self.sees, self.reward = sees, reward
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.sees, {}
+
+    def step(self, action):
+        return self.sees, self.reward() if callable(self.reward) else self.reward, True, False, {}
+
+
+gymnasium.register("test/Mistaken-v0", entry_point=Mistaken, max_episode_steps=5)
+ONE_NUMBER = spaces.Box(-1, 1, (1,))
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"observations": spaces.MultiDiscrete([2, 3])}, "observations are of the kind MultiDiscrete"),
+        ({"observations": spaces.Discrete(3, start=1), "sees": 1}, "must be numbered from 0; wrap"),
+        (
+            {"observations": spaces.Discrete(4), "sees": 7},
+            r"observes the state 7, and its observation_space is Discrete\(4\)",
+        ),
+        (
+            {"observations": ONE_NUMBER, "sees": np.zeros(5)},
+            r"observes an array of shape \[5\], and its observation_space is Box",
+        ),
+        ({"observations": ONE_NUMBER, "sees": np.array([np.nan])}, "observes values that are not finite"),
+        ({"observations": ONE_NUMBER, "sees": np.zeros(1), "reward": np.zeros(1)}, "reward of its first step is array"),
+        ({"observations": ONE_NUMBER, "sees": np.zeros(1), "reward": float("nan")}, "reward of its first step is nan"),
+        (
+            {"observations": ONE_NUMBER, "sees": np.zeros(1), "reward": lambda: 1 / 0},
+            "first step failed: ZeroDivisionError: division",
+        ),
+    ],
+)
+def test_mistakes_of_an_environment_are_found_before_training(environment, options, words):
+    with pytest.raises(DataError, match=f"dataset.id=test/Mistaken-v0: .*{words}"):
+        environment("test/Mistaken-v0", options=options)
+
+
+def test_a_single_number_is_observed(environment, preprocessor):
+    data = environment("test/Mistaken-v0", options={"observations": spaces.Box(-1, 1, ()), "sees": np.float32(0.5)})
+    assert data.stream(preprocessor(data)).observations.tolist() == [[0.5]] * 8
+    assert data.episodes("test").play(lambda x: np.zeros(len(x))).returns.mean() == 1
 
 
 def test_an_environment_of_ones_own(tmp_path, monkeypatch, environment, preprocessor):
@@ -164,6 +218,23 @@ def test_a_restored_stream_resumes_exactly(environment, preprocessor, tmp_path, 
     assert stream.finished == other.finished
 
 
+def test_environments_of_other_processes_begin_new_episodes(environment, preprocessor):
+    """Their state is not known: what was observed before belongs to no step that follows."""
+    data = environment("test/Corridor-v0", num_envs=2, vectorization="async")
+    stream, other = data.stream(preprocessor(data)), data.stream(preprocessor(data))
+    try:
+        for _ in range(3):
+            stream.step(np.ones(2, dtype=np.int64))
+        assert stream.observations.argmax(1).tolist() == [3, 3]
+        other.restore(stream.state())
+        assert other.observations.argmax(1).tolist() == [0, 0] and not other.continues
+        other.step(np.ones(2, dtype=np.int64))
+        assert other.observations.argmax(1).tolist() == [1, 1]
+    finally:
+        stream.vector.close()
+        other.vector.close()
+
+
 def test_state_of_an_environment_is_plain(tmp_path):
     class Odd:
         def __init__(self, start):
@@ -177,6 +248,18 @@ def test_state_of_an_environment_is_plain(tmp_path):
     restore(other, torch.load(tmp_path / "state.pt", weights_only=True))
     assert other.count == 1 and other.where.tolist() == [1, 2, 3] and other.nested == one.nested
     assert other.draw.random() == one.draw.random()
+
+
+def test_a_wrapped_environment_has_no_table(environment):
+    """Its reward is not that of the table within."""
+
+    def doubled():
+        return gymnasium.wrappers.TransformReward(gymnasium.make("FrozenLake-v1"), lambda reward: 2 * reward)
+
+    if "test/Doubled-v0" not in gymnasium.registry:
+        gymnasium.register("test/Doubled-v0", entry_point=doubled)
+    assert environment("FrozenLake-v1").table is not None
+    assert environment("test/Doubled-v0").table is None
 
 
 def test_transition_table_with_unequal_outcomes():

@@ -137,3 +137,30 @@ def test_steps_that_only_begin_an_episode_are_not_learned_from(tmp_path, monkeyp
     monkeypatch.setattr(type(learner.task), "update", recorded)
     learner.fit(data, Nobody(), tmp_path, silent.Progress())
     assert set(torch.cat(rows).tolist()) == {0, 1, 2, 3}
+
+
+def test_the_return_in_training_is_that_of_the_episodes_learned_from(tmp_path):
+    """In CartPole a step earns 1: all returns together are the steps. Short second episodes of environments that wait do not count."""
+    learner, data = learner_of(
+        "model=reinforce",
+        "dataset.num_envs=4",
+        "dataset.val_episodes=1",
+        "model.steps_per_epoch=500",
+        "trainer.max_epochs=1",
+    )
+    learner.fit(data, Nobody(), tmp_path, silent.Progress())
+    (steps,), (earned,) = (
+        [value for _, value in learner.training.history[f"train/{name}"]] for name in ("steps", "return")
+    )
+    episodes = steps / earned
+    assert episodes == pytest.approx(4 * round(episodes / 4), abs=1e-4)
+
+
+@pytest.mark.parametrize("model", ["a2c", "dqn"])
+def test_an_epoch_has_its_steps_whatever_a_round_is(tmp_path, model):
+    """A round is at least one step of each environment."""
+    learner, data = learner_of(
+        f"model={model}", "dataset.num_envs=8", "dataset.val_episodes=1", "model.steps_per_epoch=64", "model.steps_per_round=1", "trainer.max_epochs=1",
+    )  # fmt: skip
+    learner.fit(data, Nobody(), tmp_path, silent.Progress())
+    assert learner.training.history["train/steps"] == [(1, 64)]

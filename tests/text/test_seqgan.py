@@ -78,3 +78,9 @@ def test_likelihood_then_rewards_bring_the_samples_nearer_to_the_oracle(tmp_path
     assert [epoch for epoch, _ in history["train/reward"]] == [4, 5]
     scores = learner.predict(data.examples("test")).scores
     assert scores.shape == (60,) and (scores < 0).all()
+
+
+@pytest.mark.parametrize("option", ["rollouts", "discriminator_steps"])
+def test_at_least_one_completion_and_one_step(option):
+    with pytest.raises(ValueError, match=f"{option}=0: must be at least 1"):
+        SeqGan(torch.nn.Linear(1, 1), torch.nn.Linear(1, 1), 4, **{option: 0})

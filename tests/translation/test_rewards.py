@@ -45,6 +45,16 @@ def test_log_probabilities_are_those_of_decoding():
     torch.testing.assert_close(total, made.log_probability, atol=1e-5, rtol=0)
 
 
+def test_the_policy_is_what_texts_are_sampled_from():
+    """A network whose first token has probabilities 1/4, 3/4: at temperature 1/2 these are 1/10 and 9/10."""
+    scores = torch.full((1, 1, 9), -math.inf)
+    scores[0, 0, 4:6] = torch.tensor([0.25, 0.75]).log()
+    found = [
+        token_log_probabilities(lambda *_: scores, torch.tensor([[4]]), torch.tensor([[4]]), at) for at in (1.0, 0.5)
+    ]
+    assert [float(one.exp()) for one in found] == pytest.approx([0.25, 0.1])
+
+
 class Starts:
     """A reward of texts that begin with a digit."""
 
@@ -88,7 +98,24 @@ def test_faulty_settings_are_refused():
         ("model.advantage=best", "choose one of"),
         ("model.group=1", "at least 2"),
         ("model.kl=-1", "must not be negative"),
+        ("model.temperature=0", "must be positive"),
     ):
         with pytest.raises(ConfigError, match=message):
             make_learner(*prepared(*ONE_DIGIT, setting))
     assert compose(ONE_DIGIT).model.likelihood_epochs > 0
+
+
+def test_rewards_train_few_parameters_of_a_run(tmp_path):
+    """The divergence is from the model of the run: at first none, and its tensors are in every checkpoint."""
+    learner = make_learner(*(made := prepared(*ONE_DIGIT, "trainer.max_epochs=1", "model.likelihood_epochs=1")))
+    learner.fit(made[1], Nobody(), tmp_path / "source", silent.Progress())
+    learner.save(tmp_path / "source" / "model")
+    cfg, data = prepared(
+        *ONE_DIGIT, f"model.init_from={tmp_path / 'source'}", "model.init_only=[encoder, decoder]", "model.adapt=[{lora: 2}]",
+        "model.likelihood_epochs=0", "model.reward_lr=0.01", "trainer.max_epochs=2", "trainer.keep=last",
+    )  # fmt: skip
+    learner = make_learner(cfg, data)
+    learner.fit(data, Nobody(), tmp_path / "rewarded", silent.Progress())
+    assert learner.training.history["train/kl"][0][1] == 0
+    kept = torch.load(tmp_path / "rewarded" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(kept[f"initial.{name}"], value) for name, value in learner.task.initial.state_dict().items())

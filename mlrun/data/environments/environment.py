@@ -84,6 +84,7 @@ class Environment(DataModule):
             return
         environment = self.make()
         self._num_actions, observation = self._check(environment)
+        self._try(environment, observation)
         self._registered = environment.spec
         self.limit = self._registered.max_episode_steps
         environment.close()
@@ -103,16 +104,39 @@ class Environment(DataModule):
                 f"dataset.id={self.id}: its actions are {_described(actions)}, and the methods here choose one of finitely many. "
                 f"Environments that fit: {', '.join(_fitting(self.name))}"
             )
-        if actions.start != 0 or getattr(observations, "start", 0) != 0:
-            raise DataError(f"dataset.id={self.id}: actions and states must be numbered from 0")
+        if actions.start != 0 or isinstance(observations, spaces.Discrete) and observations.start != 0:
+            raise DataError(
+                f"dataset.id={self.id}: its actions and states must be numbered from 0; wrap the environment "
+                f"(gymnasium.wrappers.TransformAction, TransformObservation) and register it"
+            )
         if isinstance(observations, spaces.Discrete):
             return int(actions.n), Observation([], int(observations.n))
         if isinstance(observations, spaces.Box):
-            return int(actions.n), Observation([int(size) for size in observations.shape])
+            return int(actions.n), Observation([int(size) for size in observations.shape] or [1])
         raise DataError(
             f"dataset.id={self.id}: its observations are {_described(observations)}; arrays of numbers and numbered "
             f"states can be learned from. Wrap the environment (gymnasium.wrappers.FlattenObservation) and register it."
         )
+
+    def _try(self, environment: gymnasium.Env, expected: Observation) -> None:
+        """Takes a step, which shows most mistakes in an environment of one's own. Raises DataError."""
+        try:
+            first = environment.reset(seed=0)[0]
+            step: Any = environment.step(0)
+            second, reward, *_ = step
+        except Exception as error:
+            message = " ".join(str(error).split())
+            raise DataError(
+                f"dataset.id={self.id}: its first step failed: {type(error).__name__}: {message}"
+            ) from error
+        for observation in (first, second):
+            wrong = _mistake(np.asarray(observation), expected, environment.observation_space)
+            if wrong:
+                raise DataError(f"dataset.id={self.id}: {wrong}")
+        if np.ndim(reward) or not np.isfinite(reward):
+            raise DataError(
+                f"dataset.id={self.id}: the reward of its first step is {reward!r}; it must be a finite number"
+            )
 
     @property
     def observation(self) -> Observation:
@@ -213,7 +237,8 @@ class Environment(DataModule):
         """The environment's transition probabilities, where it publishes all of them."""
         environment = self.make()
         inner: Any = environment.unwrapped
-        known = hasattr(inner, "P") and hasattr(inner, "initial_state_distrib")
+        # a wrapper of the user's own may change rewards or states, of which the table knows nothing
+        known = not _own_wrappers(environment) and hasattr(inner, "P") and hasattr(inner, "initial_state_distrib")
         fickle = getattr(inner, "fickle_passenger", False)  # Taxi's fickle passenger is not in its table
         if not known or fickle or self.observation.num_states is None:
             return None
@@ -278,11 +303,15 @@ class Stream:
             begins a new episode: such a row is not a transition. (gymnasium's NEXT_STEP mode: the last observation of a truncated
             episode is there to bootstrap from.)
         finished: (return, length) of episodes that ended since the list was last cleared.
+        continues: whether `restore` resumes the episodes under way. The state of environments in other processes is not known
+            (`vectorization: async`): they begin new episodes, other ones than at the start of the training.
     """
 
     def __init__(self, data: Environment, preprocessor: Preprocessor):
         self.data, self.preprocessor, self.num_envs = data, preprocessor, data.num_envs
         self.vector = data.make_vector()
+        self.continues = data.vectorization != "async"
+        self.taken = 0  # steps of each environment since training began
         self.returns, self.lengths = np.zeros(self.num_envs), np.zeros(self.num_envs, dtype=np.int64)
         self.finished: list[tuple[float, int]] = []
         self.begin(seed=data.seeds("train", 1)[0])
@@ -300,6 +329,7 @@ class Stream:
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """actions (num_envs,) -> rewards float32, terminated, truncated (num_envs,); all zero in a row that reset."""
         observations, rewards, terminated, truncated, _ = self.vector.step(actions)
+        self.taken += 1
         self._see(observations)
         self.returns += rewards
         self.lengths += ~self.resets
@@ -311,21 +341,28 @@ class Stream:
         return np.asarray(rewards, dtype=np.float32), terminated, truncated
 
     def state(self) -> dict[str, Any]:
-        """Plain containers and tensors, from which `restore` resumes exactly."""
+        """Plain containers and tensors, from which `restore` resumes exactly, where it `continues`."""
+        finished = [list(pair) for pair in self.finished]
+        if not self.continues:
+            return {"taken": self.taken, "finished": finished}
         from mlrun.data.environments.state import capture, encode  # imports torch, which tables do without
 
         own = {name: encode(np.asarray(getattr(self, name))) for name in ("raw", "resets", "returns", "lengths")}
-        return {"vector": capture(self.vector), "own": own, "finished": [list(pair) for pair in self.finished]}
+        return {"vector": capture(self.vector), "own": own, "taken": self.taken, "finished": finished}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Resumes where `state` was taken."""
+        self.finished = [(earned, length) for earned, length in state["finished"]]
+        self.taken = state.get("taken", 0)
+        if not self.continues:
+            self.begin(seed=self.data.seeds("train", 1)[0] + self.taken)
+            return
         from mlrun.data.environments.state import decode, restore
 
         restore(self.vector, state["vector"])
         self._see(decode(state["own"]["raw"], None))
         for name in ("resets", "returns", "lengths"):
             setattr(self, name, decode(state["own"][name], None))
-        self.finished = [(earned, length) for earned, length in state["finished"]]
 
 
 @dataclass(frozen=True)
@@ -363,6 +400,27 @@ class TransitionTable:
                     table.probability[s, a, k], table.next_state[s, a, k] = probability, next_state
                     table.reward[s, a, k], table.terminated[s, a, k] = reward, terminated
         return table
+
+
+def _mistake(observation: np.ndarray, expected: Observation, space: gymnasium.Space) -> str:
+    """What is wrong with an observation; empty if it is as its space says."""
+    if expected.num_states is not None:
+        fits = observation.size == 1 and observation.item() in range(expected.num_states)
+        return "" if fits else f"it observes the state {observation.tolist()}, and its observation_space is {space}"
+    if observation.shape != space.shape:
+        return f"it observes an array of shape {list(observation.shape)}, and its observation_space is {space}"
+    if not np.isfinite(observation).all():
+        return "it observes values that are not finite numbers"
+    return ""
+
+
+def _own_wrappers(environment: gymnasium.Env) -> list[str]:
+    """Wrappers of an environment besides those that `gymnasium.make` adds to every one."""
+    found = []
+    while environment is not environment.unwrapped:
+        found.append(type(environment).__name__)
+        environment = environment.env  # type: ignore[attr-defined]  # of a wrapper
+    return [name for name in found if name not in ("TimeLimit", "OrderEnforcing", "PassiveEnvChecker")]
 
 
 def _described(space: gymnasium.Space) -> str:

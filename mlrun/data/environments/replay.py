@@ -74,6 +74,17 @@ class Replay:
         self.size = min(self.size + 1, len(self.actions) - 1)
         self.begin(next_observations)
 
+    def cut(self, observations: np.ndarray) -> None:
+        """All environments have left their episodes and begun new ones with these observations, (num_envs, *shape) float32."""
+        last = (self.head - 1) % len(self.valid)
+        self.truncated[last] |= ~self.terminated[last]
+        none = np.zeros(len(observations), dtype=bool)
+        self.append(np.zeros(len(observations)), np.zeros(len(observations)), none, none, none, observations)
+
+    def holds(self, steps: int) -> bool:
+        """Whether there is a transition of `steps` complete steps to draw: all environments may just have begun an episode."""
+        return bool(self.valid[(self.head - np.arange(steps, self.size + 1)) % len(self.valid)].any())
+
     def sample(self, count: int, steps: int, discount: float, random: np.random.Generator) -> Transitions:
         """Draws `count` transitions of up to `steps` steps each, uniformly and with replacement from all that are complete."""
         times, envs = self._draw(count, steps, random)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -63,10 +63,21 @@ def merged_state(module: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def adapter_state(module: nn.Module) -> dict[str, Tensor]:
-    """The tensors of a module's state that are trained: what differs from the weights that training started from."""
+def adapter_state(module: nn.Module, networks: Iterable[str]) -> dict[str, Tensor]:
+    """The tensors of a module's state that differ from the weights that training started from.
+
+    Args:
+        module: a task.
+        networks: names of its children that are trained, in part. Other children, such as the moving average of one, have no gradient, and
+            change all the same.
+    """
     state: Mapping[str, Tensor] = module.state_dict()
-    fixed = {name for name, parameter in module.named_parameters(remove_duplicate=False) if not parameter.requires_grad}
+    inside = set(networks)
+    fixed = {
+        name
+        for name, parameter in module.named_parameters(remove_duplicate=False)
+        if not parameter.requires_grad and name.partition(".")[0] in inside
+    }
     return {name: tensor for name, tensor in state.items() if name not in fixed}
 
 
