@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from mlrun.data.augment.images import Affine, Crop, Flip, Mixup
+from mlrun.data.augment.images import Affine, Blur, ColourJitter, Crop, FancyPCA, Flip, Mixup, Noise
 from mlrun.data.augment.mosaic import Mosaic
 from mlrun.data.examples import Examples
-from mlrun.data.features import Boxes, Mask, Photo, Points
+from mlrun.data.features import Boxes, Mask, Photo, Points, Value
 from mlrun.data.preprocess.boxes import BoxesEncoder
 from mlrun.data.preprocess.masks import IGNORED
 from mlrun.data.preprocess.preprocessor import FeaturePreprocessor
@@ -145,6 +145,12 @@ def test_steps_that_would_make_targets_wrong_are_refused():
         augmented([Mixup()], scenes()[1], Boxes(["a", "b", "c"]))
     with pytest.raises(ConfigError, match="Mosaic joins images; this dataset's target is points"):
         augmented([Mosaic()], scenes()[3], Points(NAMES))
+    values = np.arange(float(len(scenes()[1])))
+    with pytest.raises(ConfigError, match="Flip moves or hides pixels, and the target is a value"):
+        augmented([Noise(), Flip()], values, Value())
+    coloured = augmented([ColourJitter(hue=0.5), Noise(), Blur(), FancyPCA()], values, Value())
+    plain = augmented([Noise(std=0.0)], values, Value())
+    assert coloured["labels"].equal(plain["labels"]) and not coloured["pixel_values"].equal(plain["pixel_values"])
 
 
 def test_turned_boxes_contain_the_objects():

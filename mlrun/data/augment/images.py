@@ -2,6 +2,7 @@
 
 A step takes x (batch, channels, height, width) float32 in [0, 1] and a generator on the CPU, from which it draws one
 setting per image, so that a seed has the same effect on every device. It returns x in the same shape.
+Steps that change colours alone say so by `keeps_places`: they suit every target.
 This is our own code because kornia draws only from torch's global generator, and its crop and rotation of 64 images of
 28x28 took 2.6 and 3.1 ms where these take 0.3 and 0.8 (one core).
 """
@@ -155,6 +156,8 @@ class ColourJitter:
     Saturation and hue need three channels and leave grey images unchanged. Hue rotates in YIQ space, about the grey axis.
     """
 
+    keeps_places = True
+
     def __init__(self, brightness: float = 0.2, contrast: float = 0.2, saturation: float = 0.2, hue: float = 0.0):
         self.brightness, self.contrast, self.saturation, self.hue = brightness, contrast, saturation, hue
 
@@ -193,6 +196,8 @@ def _hue_rotation(angle: Tensor) -> Tensor:
 class Noise:
     """Adds Gaussian noise of a standard deviation up to `std`."""
 
+    keeps_places = True
+
     def __init__(self, std: float = 0.1):
         self.std = std
 
@@ -204,6 +209,8 @@ class Noise:
 
 class Blur:
     """Applies a Gaussian blur whose standard deviation in pixels is uniform in the interval `sigma`."""
+
+    keeps_places = True
 
     def __init__(self, sigma: Sequence[float] = (0.1, 1.0)):
         self.sigma = sigma
@@ -264,6 +271,8 @@ class FancyPCA:
 
     p_i and l_i are eigenvectors and eigenvalues of the covariance matrix of the pixels' channels over the training images.
     """
+
+    keeps_places = True
 
     def __init__(self, std: float = 0.1):
         self.std = std

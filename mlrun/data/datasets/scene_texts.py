@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 NAMES = "zero one two three four five six seven eight nine".split()
-SMALL, LARGE = 0.28, 0.4  # heights of digits, as shares of the scene's, below and above which a caption says so
+SMALL, LARGE = 0.3, 0.4  # heights of digits, as shares of the scene's, below and above which a caption says so
 LARGER = 1.25  # least ratio of the heights of the two largest, or smallest, digits for a question about them
 KINDS = ("how many", "is there", "what is", "which digit", "what does")  # first words of `questions`
 

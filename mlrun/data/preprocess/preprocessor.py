@@ -296,12 +296,13 @@ class FeaturePreprocessor(Preprocessor):
         if not images:
             raise ConfigError("augment: changes images, and this dataset has none")
         for name, feature in self.targets.items():
-            if not self.encoders[name].follows:
-                raise ConfigError(
-                    f"augment: the target is a {feature.kind}, which would not change together with its image"
-                )
             for step in self.augment:
                 kind = type(step).__name__
+                if not (self.encoders[name].follows or getattr(step, "keeps_places", False)):
+                    raise ConfigError(
+                        f"augment: {kind} moves or hides pixels, and the target is a {feature.kind}, which would not change together "
+                        f"with its image; choose steps that change colours alone"
+                    )
                 if getattr(step, "mixes", False) and not isinstance(feature, Label):
                     raise ConfigError(f"augment: {kind} mixes classes; this dataset's target is {feature.kind}")
                 if getattr(step, "joins", False) and not self.encoders[name].follows_joined:
