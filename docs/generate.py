@@ -81,6 +81,7 @@ PRACTICE = (  # topic, command, what to look at, page
     ("initialization", "mlrun -m model=mlp model.network.init=zeros,small,xavier,he", "first epochs of the loss", "sweeps.md"),
     ("normalization layers", "mlrun -m model=mlp model.network.norm=null,batch,layer", "learning curves", "sweeps.md"),
     ("data augmentation", "mlrun model=cnn augment=affine", "augmented images", "convolution.md"),
+    ("generated training data", "mlrun model=cnn augment=generated augment.run=RUN", "the test metrics, against augment=none", "convolution.md"),
     ("transfer learning", "mlrun experiment=transfer_source", "accuracy after few epochs", "convolution.md"),
     ("class imbalance", "mlrun model=logistic_regression model.class_weight=balanced", "recall per class", "practice.md"),
     ("cross-validation", "mlrun model=svm trainer=kfold trainer.folds=10", "`cv/…` and `cv_std/…`", "practice.md"),

@@ -188,14 +188,29 @@ def _choices(one: _Given, config_dir: str | None) -> Iterator[str]:
     valid = []
     for text in one.alternatives:
         choice = text.partition("=")[2]
-        if choice.strip("'\"") in names or choice in ("null", ""):
-            if choice == "":
-                yield f"{text}: which {group}? ({_listed(group, names)})"
-            else:
-                valid.append(text)
-            continue
-        yield f"{text}: there is no {group} of that name{nearest_choice(choice, names)} ({_listed(group, names)})"
+        several = [name.strip(" '\"") for name in choice.strip("[]").split(",")]
+        unknown = [name for name in several if name not in names and choice != "null"]
+        if choice == "":
+            yield f"{text}: which {group}? ({_listed(group, names)})"
+        elif unknown:
+            near = nearest_choice(unknown[0], names)
+            yield f"{text}: there is no {group} of that name{near} ({_listed(group, names)})"
+        elif same := _set_twice(group, several, config_dir):
+            yield f"{text}: {same}; choose one of them"
+        else:
+            valid.append(text)
     one.alternatives = valid
+
+
+def _set_twice(group: str, names: list[str], config_dir: str | None) -> str | None:
+    """Which two of several choices set the same key, of which Hydra would take the last and say nothing; None if no two do."""
+    first: dict[str, str] = {}
+    for name in names if len(names) > 1 else ():
+        for key in catalogue.find(group, name, config_dir).body:
+            if key in first:
+                return f"{first[key]} and {name} both set '{key}'"
+            first[key] = name
+    return None
 
 
 def _listed(group: str, names: list[str]) -> str:
@@ -300,6 +315,9 @@ def _no_such_key(key: str, text: str, cfg: DictConfig, groups: list[str]) -> str
         near = nearest(last, node.keys())
         near = near.replace("'", f"'{parent}.", 1) if near else nearest(key, _keys(cfg))
         return f"{key}: there is no such key{near}"
+    owners = [f"{parent}={entry.name}" for entry in catalogue.entries(parent) if last in entry.body] if parent else []
+    if owners and parent in groups:
+        return f"{key}: only {' and '.join(owners)} has this key; choose it, too"
     near = did_you_mean(aliases.key(key, _keys(cfg), groups)) if not parent else ""
     near = near or nearest(key, [*groups, *cfg.keys()] if not parent else _keys(cfg)) or nearest(key, _keys(cfg))
     hint = "" if near or parent else f" (groups are {', '.join(groups)})"

@@ -27,6 +27,7 @@ KEYS: dict[str, tuple[Kind, ...]] = {
     "data_dir": (Text(), Null()),
     "trust": (Flag(),),
     "tracking": (Mapping(),),
+    "augment": (Mapping(), Null()),
     "dataset": (Mapping(),),
     "optim": (Mapping(), Null()),
     "scheduler": (Mapping(), Null()),
@@ -34,6 +35,8 @@ KEYS: dict[str, tuple[Kind, ...]] = {
     "model": (Mapping(),),
     "tracking.experiment": (Text(longest=250),),  # MLflow's tables have room for 256
     "tracking.run_name": (Text(), Null()),
+    "augment.run": (Text(),),
+    "augment.share": (NOT_NEGATIVE,),
     "trainer.max_epochs": (COUNT,),
     "trainer.min_steps": (COUNT, Null()),
     "trainer.max_steps": (COUNT, Null()),
@@ -155,7 +158,7 @@ METADATA = frozenset(
 )  # fmt: skip
 SPLITS, SPLIT_SETTINGS = ("train", "val", "test"), ("seed", "stratify", "train_dev")
 TOP = tuple(key for key in KEYS if "." not in key)
-CLOSED = ("tracking", "trainer")  # groups that have no other keys
+CLOSED = ("tracking", "augment", "trainer")  # groups that have no other keys
 # Parts of a model without `_target_`.
 PARTS = (
     "preprocessing",

@@ -125,9 +125,9 @@ def _top_level(plain: dict) -> Iterator[str]:
             yield f"{key}: must be given, e.g. {key}=..."
         elif value is not UNRESOLVED and (problem := schema.key_problem(key, value)):
             yield f"{key}={shown(value)}: {problem}"
-    tracking = plain.get("tracking")
-    if isinstance(tracking, dict):
-        yield from _known_keys("tracking", tracking)
+    for group in ("tracking", "augment"):
+        if isinstance(node := plain.get(group), dict):
+            yield from _known_keys(group, node)
 
 
 def _known_keys(group: str, node: dict) -> Iterator[str]:

@@ -80,9 +80,14 @@ class OnDisk:
         return np.asarray(self.array[self.rows], dtype=dtype)
 
 
+def is_on_disk(column: Any) -> bool:
+    """Whether a column is read from disk on access."""
+    return getattr(column, "is_on_disk", isinstance(column, np.memmap))
+
+
 def take_rows(column: Any, rows: np.ndarray) -> Any:
     """Rows of a column; those of a column on disk stay there."""
-    if getattr(column, "is_on_disk", isinstance(column, np.memmap)):
+    if is_on_disk(column):
         return OnDisk(column, rows)
     if hasattr(column, "iloc"):
         return column.iloc[rows]

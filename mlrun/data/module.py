@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from mlrun.data.digest import add_to_digest
-from mlrun.data.examples import Examples
+from mlrun.data.examples import Examples, is_on_disk
 from mlrun.data.features import Feature, Label, Labels, Value, Values
 from mlrun.data.splits import (
     PARTS,
@@ -326,6 +326,29 @@ class RowData(DataModule):
             part: np.asarray(rows, dtype=np.int64) for part, rows in parts.items()
         }
         return view
+
+    def extend(self, columns: Mapping[str, np.ndarray]) -> None:
+        """Appends rows to the part train, such as generated ones. The other parts and `digest` stay those of the data as they were read.
+
+        Args:
+            columns: the new rows, in the columns of `content`.
+
+        Raises:
+            DataError: the data are too large to be held in memory.
+        """
+        content, _ = self.content, self.digest  # cached before the rows change
+        if any(map(is_on_disk, content.columns.values())):
+            raise DataError(
+                f"{self.title}: further training rows are held in memory with the others, which are too large for it; "
+                "raise dataset.resident_limit, or make the images smaller (dataset.side)"
+            )
+        joined = {
+            name: np.concatenate([column, columns[name].astype(column.dtype)])
+            for name, column in content.columns.items()
+        }
+        self._content = replace(content, columns=joined)
+        rows = np.arange(len(content), len(self._content))
+        self._rows = {**self._rows, "train": np.append(self._rows["train"], rows)}
 
     def column(self, name: str) -> np.ndarray:
         for at, feature in self.content.features.items():

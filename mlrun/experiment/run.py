@@ -170,8 +170,15 @@ def _run(
             tracked.tags({"problem": data.problem})
             known = parameters(cfg, cfg["dataset"].get("problem"))  # a resumed run may not change them
             tracked.params({key: value for key, value in parameters(cfg, data.problem).items() if key not in known})
-        result.about = list(data.summary)
-        tracked.dataset(data.display_name, data.digest, data.source, json.dumps(data.sizes))
+        result.about, sizes = list(data.summary), data.sizes
+        tracked.dataset(data.display_name, data.digest, data.source, json.dumps(sizes))
+        if cfg.get("augment"):
+            from mlrun.experiment.generated import extend
+
+            report.doing("generating images …")
+            added, line = extend(data, cfg, directory, tracked, resumes=resume is not None)
+            sizes = {f"train + {added:,} generated" if part == "train" else part: rows for part, rows in sizes.items()}
+            result.about.append(line)
     if cfg["trainer"].get("folds"):
         from mlrun.experiment.crossvalidation import cross_validate
 
@@ -192,11 +199,11 @@ def _run(
     report.config_summary(
         cfg,
         overrides,
-        sizes=data.sizes,
+        sizes=sizes,
         problem=data.problem,
         directory=directory,
         dataset=data.display_name,
-        about=data.summary,
+        about=result.about,
     )
     tracked.tags(as_tag(learner.directions))
     result.began = True

@@ -22,7 +22,7 @@ from mlrun.data.inputs import same_form
 from mlrun.data.module import DataModule, RowData
 from mlrun.data.readers.trust import check_code, has_signature, has_signature_line
 from mlrun.errors import UserError
-from mlrun.tracking.run_directory import RECORD
+from mlrun.tracking.run_directory import RECORD, read_record
 
 if TYPE_CHECKING:
     from mlrun.predictions.learner import Learner
@@ -56,6 +56,11 @@ def open_run(run: str, trust: bool = False) -> tuple[dict[str, Any], Learner]:
     from mlrun.predictions.learner import load_learner
 
     return read_config(config, trust), load_learner(model, trust)
+
+
+def run_id_of(run: str) -> str | None:
+    """The MLflow id of a run that is given by its directory or by this id; None if MLflow never gave it one."""
+    return read_record(run).get("run_id") if os.path.isdir(run) else run
 
 
 def changed_files(run: str) -> list[Path]:
@@ -248,10 +253,8 @@ class Record:
     def __init__(self, run: str, cfg: dict[str, Any], kind: str, name: str, params: dict[str, Any]):
         from mlrun.tracking.directions import KIND
         from mlrun.tracking.run import NullRun, Run
-        from mlrun.tracking.run_directory import read_record
 
-        directory = Path(run)
-        parent = read_record(directory).get("run_id") if directory.is_dir() else run
+        parent = run_id_of(run)
         tags = {KIND: kind, "model": cfg["model"]["name"], "dataset": cfg["dataset"]["name"]}
         tags["mlflow.note.content"] = f"`mlrun {name.split()[0]} {run}`: an analysis of the model of the run above."
         self.run = Run(cfg["tracking"]["experiment"], name, tags, params, parent=parent) if parent else NullRun()

@@ -47,7 +47,7 @@ class Samples(Query):
 
         count, output = checked(arguments)
         task = learner.task
-        known = _classes(learner, task.num_classes)
+        known = known_classes(learner)
         wanted = _places(known, None if arguments.labels is None else listed(arguments.labels))
         labels = None if wanted is None else torch.tensor(wanted)[torch.arange(count) % len(wanted)]
         samples, labels = task.draw(count, arguments.seed, labels)
@@ -127,8 +127,9 @@ def listed(text: str) -> list[str]:
     return names
 
 
-def _classes(learner: Learner, count: int) -> list[Any]:
-    """The model's classes as the data name them, or their indices if the data have other classes."""
+def known_classes(learner: Learner) -> list[Any]:
+    """The classes of a conditional model as the data name them, or their indices if the data have other classes; empty for other models."""
+    count = learner.task.num_classes
     label = next((feature for feature in learner.targets.values() if isinstance(feature, Label)), None)
     return label.classes if label is not None and len(label.classes) == count else list(range(count))
 

@@ -136,6 +136,7 @@ class NetworkLearner(Learner):
         recipe = {
             "model": model | {key: own[key] for key in KEPT if own.get(key) is not None},
             "dataset": cfg["dataset"],
+            "digest": data.digest,
             "preprocessor": preprocessor.state,
             **features_of(data),
             "channels_last": settings.get("channels_last", True),

@@ -40,6 +40,11 @@ def explained(*overrides, config_dir=None):
         ("+optim.lr=1", "optim.lr already exists: write optim.lr=1"),
         ("+model=mlp", "model is already chosen: write model=mlp"),
         ("~optim.lrr", "there is no optim.lrr to delete — did you mean 'optim.lr'?"),
+        ("augment.run=RUN", "augment.run: only augment=generated has this key; choose it, too"),
+        ("augment=generated", "augment.run: must be given, e.g. augment.run=..."),
+        ("augment=[mixup,affin]", "augment=[mixup,affin]: there is no augment of that name — did you mean 'affine'?"),
+        ("augment=[mixup,affine]", "augment=[mixup,affine]: mixup and affine both set 'augment'; choose one of them"),
+        ("model=[mlp,cnn]", "model=[mlp,cnn]: mlp and cnn both set"),
         ("+optim.lrr=1", "torch.optim.Adam does not accept 'lrr' — did you mean 'lr'?"),
     ],
 )
@@ -61,6 +66,15 @@ def test_alternatives_of_a_sweep_are_judged_one_by_one():
 def test_good_sweep_has_no_problems():
     assert explain(["optim=sgd,adam", "optim.lr=1e-3,1e-2", "seed=1,2,3"]) == []
     assert explain(["optim.lr=tag(log, interval(1e-5, 1e-1))"]) == []
+
+
+def test_choices_of_a_group_that_set_different_keys_are_combined():
+    assert explained("augment=[generated,affine]", "augment.run=RUN", "augment.share=2") == []
+    cfg = compose(["augment=[generated,affine]", "augment.run=RUN"])
+    assert cfg.augment.run == "RUN" and len(cfg.dataset.augment) == 1
+    assert explained("augment=generated", "augment.run=RUN", "augment.share=-1") == [
+        "augment.share=-1: must be a number >= 0"
+    ]
 
 
 def test_several_values_without_multirun():
