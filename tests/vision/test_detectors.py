@@ -92,7 +92,9 @@ def test_a_few_images_are_learned_by_heart(name):
     with torch.no_grad():  # in training mode: batch norm of this batch
         found = network.detect(x, 0.5, 0.5, 10)
     for kept, own, true, label in zip(*found[:2], boxes, labels):
-        assert len(true) <= len(kept) <= 2 * len(true)  # two refined proposals of an object may overlap too little for NMS
+        assert (
+            len(true) <= len(kept) <= 2 * len(true)
+        )  # two refined proposals of an object may overlap too little for NMS
         if len(true):
             best, match = ops.iou(true, kept).max(1)
             assert best.min() > 0.5 and torch.equal(own[match], label)  # .69 to .94 and .99 with four seeds
