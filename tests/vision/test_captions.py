@@ -30,6 +30,7 @@ from tests.test_models import Nobody, prepared
 
 TOY = (
     "dataset.scenes=150",
+    "dataset.side=64",
     "dataset.count=[1,2]",
     "dataset.size=[26,36]",
     "dataset.clutter=0",
@@ -43,6 +44,9 @@ CAPTIONING = (
     "model=captioning",
     "optim.lr=0.003",
     "model.network.encoder.channels=[8,16,32,32]",
+    "model.network.decoder._target_=mlrun.networks.text.transformer.TransformerDecoder",
+    "+model.network.decoder.heads=4",
+    "+model.network.decoder.layers=2",
     "model.network.decoder.width=32",
     *TOY,
 )
