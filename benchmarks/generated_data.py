@@ -1,4 +1,4 @@
-"""Whether generated images help a classifier with 20 labelled images per class, of which the generative models learned too.
+"""Do generated images help a classifier that has 20 labelled images per class? The generative models are trained on the same images.
 
     python -m benchmarks.generated_data --output FILE.csv [--seeds 1 2 3] [--generators conditional_gan ...] [--shares 1 ...]
 

@@ -22,7 +22,7 @@ def test_dbscan_that_finds_no_cluster(experiment, capsys):
     result = experiment("model=dbscan", "dataset=moons", "dataset.rows=60", "model.clusterer.eps=0.001")
     assert result.metrics["test/clusters"] == 0 and result.metrics["test/noise"] == 1
     said = capsys.readouterr().err
-    assert "val/silhouette is nan: the validation part does not allow to measure it" in said and "optim.lr" not in said
+    assert "val/silhouette is nan: it cannot be measured on the validation part" in said and "optim.lr" not in said
     assert (result.directory / "figures" / "clusters.png").is_file()
 
 

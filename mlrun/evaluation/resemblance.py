@@ -30,7 +30,7 @@ class Resemblance(Evaluator):
     `frechet_real` of as many training rows), `reference_accuracy` of the classifier on its own test part; for a conditional model also
     `classified_as_asked` and `diversity` (of features within a class, relative to that of the real data). See `fidelity`.
 
-    A conditional model is asked for the classes of the rows that its samples are compared with, so that a rare class is rare in both.
+    A conditional model draws samples of the same classes as the rows they are compared with, so that a rare class is rare in both.
 
     After an epoch only `mmd`, in the scale of the network.
 

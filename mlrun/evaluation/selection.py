@@ -16,7 +16,7 @@ class Selection:
 
     The monitored metric decides. On a tie the smaller validation loss wins, then the later epoch, because a small validation split
     reaches an accuracy of 1.0 by chance long before training ends. NaN is worse than any number; while the metric has only been NaN, because the
-    validation part does not allow to measure it, the smallest validation loss decides.
+    metric cannot be measured on the validation part, the smallest validation loss decides.
 
     Args:
         monitor: name of the monitored metric; None: the latest epoch is the best.

@@ -367,12 +367,12 @@ def _warn_of_undefined(result: Result, by_steps: bool, tracked: Run | NullRun) -
             message = f"{result.monitor} is {watched}: training diverged. Try a smaller optim.lr, or trainer.gradient_clip_val=1."
         elif by_steps:
             message = (
-                f"{result.monitor} is {watched}, although the training loss is finite: the validation part does not allow to measure it, such as "
-                "one without any object, or with a single class. The smallest validation loss chose the epoch. Enlarge dataset.split.val, or try another dataset.split.seed."
+                f"{result.monitor} is {watched}, although the training loss is finite: it cannot be measured on the validation part, which may have "
+                "no object, or a single class. The smallest validation loss chose the epoch. Enlarge dataset.split.val, or try another dataset.split.seed."
             )
         else:
             message = (
-                f"{result.monitor} is {watched}: the validation part does not allow to measure it, such as rows of a single class or in a single "
+                f"{result.monitor} is {watched}: it cannot be measured on the validation part, whose rows may be of a single class or in a single "
                 "cluster. Change the settings of the model, enlarge dataset.split.val, or try another dataset.split.seed."
             )
         log.warning(message)

@@ -92,7 +92,7 @@ class Task(LightningModule):
         raise ConfigError(f"model.class_weight: {type(self).__name__} does not minimize a loss of classes")
 
     def doubts(self, max_epochs: int) -> list[str]:
-        """What the user is told before the training: settings that are valid, but probably not meant. max_epochs: of the training."""
+        """Warnings before training about settings that are valid but probably unintended. max_epochs: of the training."""
         return []
 
     def adapted(self) -> None:

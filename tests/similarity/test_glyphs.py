@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlrun.data.datasets.glyphs import Glyphs, rendered
+from mlrun.data.datasets.glyphs import GlyphNames, Glyphs, rendered
 from mlrun.data.datasets.image_folder import ImageFolder
 from mlrun.errors import DataError
 
@@ -18,8 +18,8 @@ FONTS = Path(matplotlib.get_data_path(), "fonts", "ttf")
 SPLIT = {"train": 0.6, "val": 0.2, "test": 0.2}
 
 
-def glyphs(seed=1, problem="similarity", **options):
-    data = Glyphs(problem, "glyphs", seed, **{"split": SPLIT, "scripts": ["LATIN", "GREEK"], "min_fonts": 8, **options})
+def glyphs(seed=1, problem="similarity", kind=Glyphs, **options):
+    data = kind(problem, "glyphs", seed, **{"split": SPLIT, "scripts": ["LATIN", "GREEK"], "min_fonts": 8, **options})
     data.prepare()
     return data
 
@@ -44,7 +44,7 @@ def test_no_character_is_in_two_parts(data):
 
 
 def test_a_name_is_a_caption_and_in_one_part_only():
-    data = glyphs(problem="captioning", scripts=["LATIN"], decomposed=True)
+    data = glyphs(problem="captioning", kind=GlyphNames, scripts=["LATIN"], decomposed=True)
     names = {part: set(data.examples(part)["caption"]) for part in ("train", "val", "test")}
     assert not names["train"] & names["test"] and not names["val"] & (names["train"] | names["test"])
     words = {word for name in names["train"] for word in name.split()}

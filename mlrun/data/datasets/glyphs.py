@@ -49,8 +49,7 @@ class Glyphs(ImageData):
     The value of a class is its first character (by code), its name that of `unicodedata`. A row's name is its own character's name and its font.
 
     Args:
-        problem: as of `ImageData`, or "captioning": the name of the class is the caption, and no class is in two parts.
-        name, seed, options: see `ImageData`.
+        problem, name, seed, options: see `ImageData`.
         fonts: a folder of .ttf and .otf files; null for the fonts that matplotlib ships.
         scripts: first words of the Unicode names to keep, such as LATIN or GREEK; null for all.
         decomposed: also characters that Unicode decomposes into others, such as letters with accents.
@@ -65,8 +64,6 @@ class Glyphs(ImageData):
     Raises:
         DataError: there are no fonts, or too few characters in them.
     """
-
-    problems = (*ImageData.problems, "captioning")
 
     def __init__(
         self,
@@ -130,25 +127,7 @@ class Glyphs(ImageData):
         label = Label([members[0] for members in classes], [unicodedata.name(members[0]) for members in classes])
         names = [f"{unicodedata.name(character)}, {path.stem}" for _, character, path in rows]
         source = "matplotlib" if self.fonts is None else str(self.fonts)
-        content = labelled_images(
-            pixels[:, None], np.array([place for place, _, _ in rows]), label, source, names=names
-        )
-        return self._named(content, label) if self.problem == "captioning" else content
-
-    def _named(self, content: Content, label: Label) -> Content:
-        """The names of the classes in place of the classes."""
-        self._classes = content.columns["label"]
-        captions = np.array([name.lower() for name in label.names], dtype=object)[self._classes]
-        return replace(
-            content,
-            columns={"image": content.columns["image"], "caption": captions},
-            features={"image": content.features["image"], "caption": Caption()},
-            targets=("caption",),
-        )
-
-    @property
-    def groups(self) -> np.ndarray | None:
-        return self._classes if self.problem == "captioning" else None
+        return labelled_images(pixels[:, None], np.array([place for place, _, _ in rows]), label, source, names=names)
 
     def _paths(self) -> list[Path]:
         if self.fonts is None:
@@ -206,6 +185,34 @@ class Glyphs(ImageData):
         pixels = np.asarray(drawn.reduce(fine), dtype=np.float32)
         pixels += random.normal(0, 255 * random.uniform(0, self.noise), pixels.shape)
         return pixels.clip(0, 255).astype(np.uint8)
+
+
+class GlyphNames(Glyphs):
+    """The same images, with the names of their classes as captions. No class is in two parts.
+
+    Args:
+        problem: captioning.
+        name, seed, options: see `Glyphs`.
+    """
+
+    problems = ("captioning",)
+
+    def read(self) -> Content:
+        content = super().read()
+        label = content.features["label"]
+        assert isinstance(label, Label)
+        self._classes = content.columns["label"]
+        captions = np.array([name.lower() for name in label.names], dtype=object)[self._classes]
+        return replace(
+            content,
+            columns={"image": content.columns["image"], "caption": captions},
+            features={"image": content.features["image"], "caption": Caption()},
+            targets=("caption",),
+        )
+
+    @property
+    def groups(self) -> np.ndarray:
+        return self._classes
 
 
 def rendered(path: Path, characters: Sequence[str]) -> Iterator[tuple[str, Image.Image]]:

@@ -237,7 +237,7 @@ class Environment(DataModule):
         """The environment's transition probabilities, where it publishes all of them."""
         environment = self.make()
         inner: Any = environment.unwrapped
-        # a wrapper of the user's own may change rewards or states, of which the table knows nothing
+        # a user's wrapper may change rewards or states, and the table does not show that
         known = not _own_wrappers(environment) and hasattr(inner, "P") and hasattr(inner, "initial_state_distrib")
         fickle = getattr(inner, "fickle_passenger", False)  # Taxi's fickle passenger is not in its table
         if not known or fickle or self.observation.num_states is None:
@@ -416,10 +416,12 @@ def _mistake(observation: np.ndarray, expected: Observation, space: gymnasium.Sp
 
 def _own_wrappers(environment: gymnasium.Env) -> list[str]:
     """Wrappers of an environment besides those that `gymnasium.make` adds to every one."""
+    from gymnasium import Wrapper
+
     found = []
-    while environment is not environment.unwrapped:
+    while isinstance(environment, Wrapper):
         found.append(type(environment).__name__)
-        environment = environment.env  # type: ignore[attr-defined]  # of a wrapper
+        environment = environment.env
     return [name for name in found if name not in ("TimeLimit", "OrderEnforcing", "PassiveEnvChecker")]
 
 
