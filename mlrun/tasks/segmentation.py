@@ -93,9 +93,10 @@ def soft_dice(shares: Tensor, truth: Tensor) -> Tensor:
         truth: (batch, height, width) int64.
     """
     counted = truth != IGNORED
-    wanted = F.one_hot(truth.masked_fill(~counted, 0), shares.shape[1]).movedim(-1, 1) * counted[:, None]
-    shares = shares * counted[:, None]
-    shared = (shares * wanted).sum((0, 2, 3))
-    occurs = wanted.sum((0, 2, 3))
-    dice = 2 * shared / (shares.sum((0, 2, 3)) + occurs).clamp(min=1e-6)
+    classes = truth.masked_fill(~counted, 0)
+    right = shares.gather(1, classes[:, None])[:, 0] * counted  # of one-hot targets, most products would be zero
+    shared = shares.new_zeros(shares.shape[1]).index_add(0, classes.flatten(), right.flatten())
+    occurs = torch.bincount(classes[counted], minlength=shares.shape[1])
+    total = (shares * counted[:, None]).sum((0, 2, 3)) + occurs
+    dice = 2 * shared / total.clamp(min=1e-6)
     return dice[occurs > 0].mean() if (occurs > 0).any() else shares.sum() * 0 + 1
