@@ -15,12 +15,13 @@ import pytest
 
 from mlrun.cli import dispatch
 from mlrun.commands import list as list_command
-from mlrun.commands import verbs
+from mlrun.commands import named_run, verbs
 from mlrun.commands.completion import options
 from mlrun.config import catalogue
 from mlrun.config.completion import completions
 from mlrun.config.explain import explain
 from mlrun.errors import UserError
+from mlrun.tracking.run_directory import RECORD, locked, write_record
 from tests.conftest import REPOSITORY
 
 
@@ -256,3 +257,29 @@ def test_looking_is_quick(workplace):
             os.times().children_user + os.times().children_system - before[1].children_user - before[1].children_system
         )
         assert used < 2, arguments
+
+
+def test_last_names_the_newest_run(workplace, capsys):
+    with pytest.raises(UserError, match="there is no finished run in .*outputs"):
+        named_run("last")
+    records = {  # the oldest first
+        "first": {"identity": "a", "status": "FINISHED"},
+        "stopped": {"identity": "a", "status": "FAILED"},
+        "second": {"identity": "b", "status": "FINISHED"},
+        "sweep": {"identity": None, "status": "FINISHED"},
+        "running": {"identity": "a", "status": "RUNNING"},
+    }
+    for age, (name, record) in enumerate(records.items()):
+        directory = workplace / "outputs" / name
+        directory.mkdir(parents=True)
+        write_record(directory, record)
+        os.utime(directory / RECORD, (age, age))
+    (workplace / "outputs" / "damaged").mkdir()
+    (workplace / "outputs" / "damaged" / RECORD).write_text("{")
+    with locked(workplace / "outputs" / "running"):
+        assert named_run("last") == os.path.join("outputs", "second")
+        assert "last: outputs/second" in capsys.readouterr().err
+        assert named_run("last", finished=False) == os.path.join("outputs", "stopped")
+    assert named_run("last", finished=False) == os.path.join("outputs", "running")  # its process was killed
+    (workplace / "last").mkdir()
+    assert named_run("last") == "last"

@@ -9,7 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
-from mlrun.commands import TRUST
+from mlrun.commands import LAST, OUTPUTS, TRUST, named_run
 from mlrun.errors import UserError
 
 SUMMARY = "resume an interrupted run or sweep, or train longer"
@@ -21,7 +21,11 @@ def run(argv: list[str]) -> int:
         prog="mlrun resume",
         description="Resumes a run from its last checkpoint, in the same directory and MLflow run; or runs the unfinished jobs of a sweep.",
     )
-    parser.add_argument("run", help="directory of a run or sweep, checkpoint of a run, or MLflow run id")
+    parser.add_argument(
+        "run",
+        type=lambda run: named_run(run, finished=False),
+        help=f"directory of a run or sweep, checkpoint of a run, or MLflow run id; {LAST}: the newest interrupted run in {OUTPUTS}/",
+    )
     parser.add_argument(
         "overrides",
         nargs="*",

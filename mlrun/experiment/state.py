@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,20 @@ class RunState:
 
 def newest_unfinished(identity: str, root: Path | str) -> Path | None:
     """The newest run directory in `root` whose run has this identity, has not finished and is not being worked on."""
-    wanted = identity.encode()
+    return _newest(root, identity.encode(), lambda record: record.get("identity") == identity and not _finished(record))
+
+
+def last_run(root: Path | str, finished: bool) -> Path | None:
+    """The newest run directory in `root` whose run has finished, or else was interrupted and is not being worked on; no sweeps, no folds."""
+    return _newest(root, b"", lambda record: bool(record.get("identity")) and _finished(record) == finished)
+
+
+def _finished(record: dict[str, Any]) -> bool:
+    return record.get("status") == "FINISHED"
+
+
+def _newest(root: Path | str, part: bytes, fits: Callable[[dict[str, Any]], bool]) -> Path | None:
+    """The newest run directory whose record contains `part` and fits, unless a process works on an unfinished run there."""
     found = []
     for entry in _entries(root):
         path = os.path.join(entry, RECORD)
@@ -89,14 +103,14 @@ def newest_unfinished(identity: str, root: Path | str) -> Path | None:
             suppress(OSError),
             open(path, "rb") as file,
         ):  # nothing is parsed, or asked for its time, that is of another run
-            if wanted in file.read():
+            if part in file.read():
                 found.append((os.stat(path).st_mtime_ns, Path(entry)))
     for _, directory in sorted(found, reverse=True):
         try:
             record = read_record(directory)
         except UserError:  # damaged
             continue
-        if record.get("identity") == identity and record.get("status") != "FINISHED" and not is_locked(directory):
+        if fits(record) and (_finished(record) or not is_locked(directory)):
             return directory
     return None
 

@@ -13,11 +13,15 @@ from tests.test_models import trained
 SMALL = {"patch": 4, "width": 16, "heads": 2, "layers": 2}
 
 
-def test_the_base_model_of_the_paper_has_its_parameters():
+@pytest.mark.parametrize(
+    ("width", "heads", "parameters"), [(192, 3, 5_717_416), (384, 6, 22_050_664), (768, 12, 86_567_656)]
+)
+def test_the_models_of_the_papers_have_their_parameters(width, heads, parameters):
+    """ViT-Ti/16 and ViT-S/16 of DeiT (Touvron et al. 2021) and ViT-B/16, as timm publishes them."""
     with torch.device("meta"):
-        network = ViT([3, 224, 224], 1000, patch=16, width=768, heads=12, layers=12)
-    # 86,567,656 in the paper's code, whose class token has a position besides its vector
-    assert sum(p.numel() for p in network.parameters()) == 86_567_656 - 768
+        network = ViT([3, 224, 224], 1000, patch=16, width=width, heads=heads, layers=12)
+    # there the class token has a position besides its vector
+    assert sum(p.numel() for p in network.parameters()) == parameters - width
 
 
 def test_patches_are_read_in_place():
