@@ -64,7 +64,7 @@ def test_rollout_multiplies_the_layers():
 
 
 def test_it_learns_digits(tmp_path):
-    learner, data = trained(tmp_path, "model=vit", "trainer.max_epochs=6", "model.network.layers=2")
+    learner, data = trained(tmp_path, "model=vit", "trainer.max_epochs=6", "model.network.layers=2", "augment=none")
     assert learner.evaluate(data, "test").metrics["accuracy"] >= 0.7  # .85 and .82 with two seeds
 
 
@@ -73,6 +73,6 @@ def test_weights_start_a_run_with_larger_images(experiment, capsys):
     first = experiment(*small)
     assert (first.directory / "figures" / "rollout.png").is_file()
     second = experiment(*small, "dataset.image_size=16", f"model.init_from={first.directory}")
-    assert "20 tensors loaded from" in capsys.readouterr().err
+    assert "19 tensors loaded from" in capsys.readouterr().err
     _, learner = open_run(str(second.directory))
     assert learner.task.network.positions.shape == (16, 8, 8)  # of 4x4 patches in the first run
