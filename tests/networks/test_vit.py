@@ -65,7 +65,7 @@ def test_rollout_multiplies_the_layers():
 
 def test_it_learns_digits(tmp_path):
     learner, data = trained(tmp_path, "model=vit", "trainer.max_epochs=6", "model.network.layers=2", "augment=none")
-    assert learner.evaluate(data, "test").metrics["accuracy"] >= 0.7  # .85 and .82 with two seeds
+    assert learner.evaluate(data, "test").metrics["accuracy"] >= 0.7  # .80 to .88 with four seeds
 
 
 def test_weights_start_a_run_with_larger_images(experiment, capsys):
