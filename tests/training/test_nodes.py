@@ -11,7 +11,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import torch
 
+from mlrun.data.readers.tensors import WEIGHTS, load_tensors
 from mlrun.experiment.processes import is_follower
 from tests.conftest import REPOSITORY
 
@@ -94,6 +96,32 @@ def test_two_machines_make_the_updates_of_one_and_resume(workplace, experiment, 
     as_torchrun(starter, workplace, "resume", "outputs/nodes", "trainer.max_epochs=4")
     longer = dict(experiment(*COMMAND, "trainer.max_epochs=4").metrics)
     assert measured(workplace) == pytest.approx(without_speed(longer), rel=1e-4)
+
+
+# without batch norm, whose statistics are those of each process
+CLIP = [
+    "model=clip", "seed=1", "trainer.accelerator=cpu", "trainer.max_epochs=1", "optim=sgd", "optim.lr=0.5", "scheduler=none", "dataset.side=32",
+    "dataset.size=[12,20]", "dataset.scenes=60", "dataset.split={train: 43, val: 7, test: 10}", "dataset.batch_size=16", "model.evaluators=[cross_retrieval]",
+    "model.network.image_encoder.channels=[8]", "+model.network.image_encoder.norm=null", "model.network.text_encoder.layers=1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "objective", [[], ["model.objective=sigmoid", "model.network.bias=-10"]], ids=["softmax", "sigmoid"]
+)
+def test_clip_on_two_processes_takes_the_steps_of_one(workplace, experiment, starter, objective):
+    """Each process compares its rows with those of both, and gradients flow back to both; a batch of 16 leaves 11 rows."""
+    as_torchrun(
+        starter, workplace, *CLIP, *objective, "trainer.strategy=ddp", "trainer.num_nodes=2", "trainer.devices=1", "hydra.run.dir=outputs/nodes"
+    )  # fmt: skip
+    single = experiment(*CLIP, *objective)
+    assert measured(workplace)["train/loss"] == pytest.approx(single.metrics["train/loss"], rel=1e-5)
+    ours, both = (
+        load_tensors(directory / "model" / WEIGHTS, False)
+        for directory in (single.directory, workplace / "outputs" / "nodes")
+    )
+    for name, tensor in ours.items():
+        torch.testing.assert_close(both[name], tensor, rtol=1e-5, atol=1e-5, msg=name)
 
 
 def measured(workplace):
