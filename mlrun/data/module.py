@@ -316,6 +316,12 @@ class RowData(DataModule):
         return None
 
     @property
+    def pool(self) -> np.ndarray:
+        """(rows,) int64, ascending: what cross-validation divides into folds, the rows of all parts but a test part that comes with the data."""
+        own_test = self.content.test_rows is not None or self.content.sources is not None
+        return np.sort(np.concatenate([self.rows(part) for part in self.sizes if part != "test" or not own_test]))
+
+    @property
     def draws_val_from_train(self) -> bool:
         sources = self.content.sources
         return sources is None or any({"train", "val"} <= set(parts) for _, _, parts in sources)
