@@ -181,7 +181,9 @@ class Pairs(RowData):
     def pool(self) -> np.ndarray:
         self.prepare()
         own = self._content.parts
-        return np.sort(np.concatenate([rows for part, rows in self._pairs.items() if part != "test" or part not in own]))
+        return np.sort(
+            np.concatenate([rows for part, rows in self._pairs.items() if part != "test" or part not in own])
+        )
 
     def with_parts(self, parts: Mapping[str, np.ndarray]) -> Pairs:
         """The given rows are pairs, of which val and test have one example for each source, see `Pairs`."""
