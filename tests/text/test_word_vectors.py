@@ -16,8 +16,8 @@ from mlrun.cli import dispatch
 from mlrun.data.batches import Batch
 from mlrun.data.cooccurrences import cooccurrences
 from mlrun.data.preprocess.words import Corpus
-from mlrun.data.word_blocks import NoiseWords, WordBlocks, kept_share, pair_mask
 from mlrun.data.readers.word_files import read_pairs, read_questions
+from mlrun.data.word_blocks import NoiseWords, WordBlocks, kept_share, pair_mask
 from mlrun.data.word_vectors import WordVectors, read_vectors, vectors_of
 from mlrun.errors import ConfigError, DataError, UserError
 from mlrun.evaluation.analogies import Analogies

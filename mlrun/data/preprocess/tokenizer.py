@@ -5,27 +5,26 @@ Ids 0 to 3 are the same in every vocabulary: padding, unknown, begin and end of 
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
+from mlrun.data.preprocess.word_pattern import WORD
 from mlrun.errors import DataError
 
 PAD, UNK, BOS, EOS = range(4)
 SPECIAL = ("<pad>", "<unk>", "<bos>", "<eos>")
 KINDS = ("characters", "words", "bpe", "wordpiece")
 SUBWORD_SIZE = 8000  # default size of a subword vocabulary
-WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")  # "don't" is one word, a punctuation mark another
 _CODE_POINTS = 0x110000
 
 
 class Tokenizer:
     """A vocabulary and a rule that splits text into its tokens. Create one with `train` or `from_state`.
 
-    characters: code points; words: runs of letters and digits, and single other symbols; bpe: merged pairs of bytes, so that no
+    characters: code points; words: runs of letters and digits with their marks, and single other symbols; bpe: merged pairs of bytes, so that no
     text is unknown (Sennrich et al. 2016, on bytes as in GPT-2); wordpiece: pieces of words (Schuster and Nakajima 2012).
     `decode(encode(text))` restores known text, up to the spacing of words.
     """

@@ -14,7 +14,8 @@ from mlrun.data.features import Feature, Text, restore_all
 from mlrun.data.predictions import Predictions
 from mlrun.data.preprocess.preprocessor import OFFERS_WORDS, Preprocessor, decode_general
 from mlrun.data.preprocess.text import as_texts
-from mlrun.data.preprocess.tokenizer import PAD, SPECIAL, WORD, Tokenizer
+from mlrun.data.preprocess.tokenizer import PAD, SPECIAL, Tokenizer
+from mlrun.data.preprocess.word_pattern import WORD
 from mlrun.data.sequences import Sequences
 from mlrun.errors import ConfigError, DataError
 
