@@ -84,6 +84,7 @@ def cross_validate(
         directory = result.directory / f"fold_{number}"
         directory.mkdir(exist_ok=True)
         fold_data = data.with_parts(parts)
+        assert isinstance(fold_data, RowData)  # see `_pool`
         with locked(directory):
             about = f"Fold {number} of {len(plan)}: tested on {len(held_out):,} rows that it was not trained on."
             learner, evaluation = _fold(

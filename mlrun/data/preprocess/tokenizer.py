@@ -88,6 +88,11 @@ class Tokenizer:
     def __len__(self) -> int:
         return len(self.vocabulary)
 
+    @property
+    def loses_spaces(self) -> bool:
+        """Whether `decode` cannot know where a text had spaces."""
+        return self.kind in ("words", "wordpiece")
+
     def encode(self, text: str) -> list[int]:
         """Ids of the text's tokens, without BOS and EOS."""
         if self.kind == "characters":
