@@ -299,6 +299,8 @@ def _check_ragged(path: Path, encoding: str, separator: str | None) -> None:
 
 
 def _has_line_ends(texts: pd.Series) -> bool:
+    if texts.dtype == "object":  # texts beside numbers
+        return any(isinstance(one, str) and "\n" in one for one in texts)
     return bool(texts.str.contains("\n", regex=False, na=False).any())
 
 
