@@ -11,9 +11,12 @@ import unicodedata
 import numpy as np
 import pytest
 
+from mlrun.data.examples import Examples
+from mlrun.data.features import Text
 from mlrun.data.preprocess.text_features import TextFeatures
 from mlrun.data.preprocess.tokenizer import BOS, EOS, KINDS, PAD, SPECIAL, UNK, Tokenizer
 from mlrun.data.preprocess.word_pattern import MARKS, WORD
+from mlrun.data.preprocess.words import WordPreprocessor
 from mlrun.errors import DataError
 
 TEXTS = list(pydoc_data.topics.topics.values())[:20]
@@ -103,6 +106,20 @@ def test_mistakes_are_named():
         Tokenizer.train(["a"], "letters")
     with pytest.raises(DataError, match="larger size"):
         Tokenizer.train(["a"], "words", size=3)
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"size": 3}, "holds nothing but"),
+        ({"min_frequency": "x"}, "min_frequency must be a whole number >= 1, not 'x'"),
+    ],
+)
+def test_word_vectors_have_the_same_limits(limits, message):
+    """A size of three words kept all but the last one."""
+    words = WordPreprocessor({"text": Text()}, {}, {"min_frequency": 1, **limits})
+    with pytest.raises(DataError, match=message):
+        words.fit(Examples({"text": np.array(["a b c d e f"], dtype=object)}, {"text": Text()}))
 
 
 @pytest.mark.parametrize(

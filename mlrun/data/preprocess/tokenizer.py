@@ -60,17 +60,11 @@ class Tokenizer:
             raise DataError(
                 f"a tokenizer has no {', '.join(others)}: its settings are kind, size, min_frequency and lowercase"
             )
-        for name, value in (("size", size), ("min_frequency", min_frequency)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise DataError(
-                    f"the tokenizer's {name} must be a whole number >= 1, not {value!r} (dataset.tokenizer.{name})"
-                )
+        check_limits(size, min_frequency)
         if not isinstance(lowercase, bool):
             raise DataError(
                 f"the tokenizer's lowercase must be true or false, not {lowercase!r} (dataset.tokenizer.lowercase)"
             )
-        if size is not None and size <= len(SPECIAL):
-            raise DataError(f"a vocabulary of {size} tokens holds nothing but {', '.join(SPECIAL)}: give a larger size")
         texts = (text.lower() for text in texts) if lowercase else texts
         if kind in ("bpe", "wordpiece"):
             model = _train_subwords(texts, kind, size or SUBWORD_SIZE, min_frequency)
@@ -145,6 +139,19 @@ class Tokenizer:
     def from_state(cls, state: dict[str, Any]) -> Tokenizer:
         """The tokenizer with this `state`."""
         return cls(**state)
+
+
+def check_limits(size: Any, min_frequency: Any) -> None:
+    """Raises DataError for limits of a vocabulary that are no whole numbers of at least 1, or a size without room for text."""
+    for name, value in (("size", size), ("min_frequency", min_frequency)):
+        if name == "size" and value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise DataError(
+                f"the tokenizer's {name} must be a whole number >= 1, not {value!r} (dataset.tokenizer.{name})"
+            )
+    if size is not None and size <= len(SPECIAL):
+        raise DataError(f"a vocabulary of {size} tokens holds nothing but {', '.join(SPECIAL)}: give a larger size")
 
 
 def _characters(text: str) -> str | dict[str, int]:
