@@ -291,6 +291,17 @@ class RowData(DataModule):
             text += f" (positive: {_listed(target.names[self.positive])})"
         return [("target", f"{target.column}: {text}")]
 
+    def copies(self, column: str, what: str) -> list[tuple[str, str]]:
+        """A line of `summary` if rows of val and test have the same text in a column as a row of train. what: such texts, in words."""
+        texts = self.content.columns[column]
+        known = {texts[row] for row in self.rows("train")}
+        found = []
+        for part in ("val", "test"):
+            rows = self.rows(part)
+            if count := sum(texts[row] in known for row in rows):
+                found.append(f"{count:,} of the {len(rows):,} {part} {what}")
+        return [("duplicates", f"{' and '.join(found)} are also in train")] if found else []
+
     @property
     def positive(self) -> int | None:
         target = self.target

@@ -173,6 +173,11 @@ class Pairs(RowData):
         self._references.pop("train", None)
 
     @property
+    def summary(self) -> list[tuple[str, str]]:
+        """Of `RowData`, and how many sources of val and test that come with the data are also in train."""
+        return [*super().summary, *self.copies("source", "sources")]
+
+    @property
     def groups(self) -> np.ndarray:
         """(all pairs,) the number of each pair's source."""
         return _numbered(self.content.columns["source"])
