@@ -62,7 +62,8 @@ def run_vectors(weights: Path, trust: bool = False) -> WordVectors | None:
 
 @torch.no_grad()
 def copy_by_word(vectors: WordVectors, target: Target, words: list[str], learned: int, where: str) -> str:
-    """Copies the vectors into the embedding of a task's vocabulary. Words without a vector keep their random initialization.
+    """Copies the vectors into the embedding of a task's vocabulary. Words without a vector keep their random initialization. A word without a vector
+    of its own gets that of its lower-case form; a word in lower case, such as those of a tokenizer that lowercases, that of the first other spelling.
 
     The vectors as a whole are scaled to the variance of that initialization, for which the learning rate and the other layers were chosen.
     Kim 2014, arXiv:1408.5882, section 3.1, gives both the same variance, too.
@@ -89,7 +90,8 @@ def copy_by_word(vectors: WordVectors, target: Target, words: list[str], learned
         raise ConfigError(
             f"{where}: the vectors have {width} dimensions, and {name} has {embedding.embedding_dim}: set model.network.embedding={width}"
         )
-    rows = [vectors.index.get(word, vectors.index.get(word.lower(), -1)) for word in words[len(SPECIAL) :]]
+    own, any_case = vectors.index, vectors.lowercase_index
+    rows = [own.get(word, own.get(word.lower(), any_case.get(word, -1))) for word in words[len(SPECIAL) :]]
     there = torch.tensor([False] * len(SPECIAL) + [row >= 0 for row in rows])
     if not there.any():
         raise ConfigError(
@@ -99,9 +101,9 @@ def copy_by_word(vectors: WordVectors, target: Target, words: list[str], learned
     weight = embedding.weight
     spread = chosen.std()
     weight[there] = (chosen * (weight[there].std().cpu() / spread if spread > 0 else 1.0)).to(weight)
-    known, own = int(there[:learned].sum()), learned - len(SPECIAL)
+    known, from_texts = int(there[:learned].sum()), learned - len(SPECIAL)
     return (
-        f"{known:,} of {own:,} words of the training texts ({known / max(1, own):.1%}) have a vector in {where.partition('=')[2]}"
+        f"{known:,} of {from_texts:,} words of the training texts ({known / max(1, from_texts):.1%}) have a vector in {where.partition('=')[2]}"
         + (f"; {len(words) - learned:,} further words added from it" if len(words) > learned else "")
     )
 

@@ -10,7 +10,7 @@ class ByClass:
     """Rows of the same class come in groups, so that a batch has several rows of each of its classes (Hermans et al. 2017, section 2).
 
     The rows of each class are divided into groups in the order in which they come; the groups are shuffled. What does not fill a group is
-    a smaller one at the end. Every row occurs once.
+    a smaller one at the end; these are in random order, too, so that classes with few rows meet others in every epoch. Every row occurs once.
 
     Args:
         labels: (rows,) class of each row.
@@ -31,4 +31,7 @@ class ByClass:
         groups = by_class[whole].view(-1, self.size)
         groups = groups[torch.randperm(len(groups), generator=generator)]
         rest = by_class[~whole]
+        # the smaller groups in the order of their first rows, which is random
+        is_first = torch.cat([labels.new_ones(1, dtype=torch.bool), labels[rest].diff() != 0])[: len(rest)]
+        rest = rest[rest[is_first][is_first.cumsum(0) - 1].argsort(stable=True)]
         return order[torch.cat([groups.flatten(), rest])]

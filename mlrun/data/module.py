@@ -291,6 +291,17 @@ class RowData(DataModule):
             text += f" (positive: {_listed(target.names[self.positive])})"
         return [("target", f"{target.column}: {text}")]
 
+    def copies(self, column: str, what: str) -> list[tuple[str, str]]:
+        """A line of `summary` if rows of val and test have the same text in a column as a row of train. what: such texts, in words."""
+        texts = self.content.columns[column]
+        known = {texts[row] for row in self.rows("train")}
+        found = []
+        for part in ("val", "test"):
+            rows = self.rows(part)
+            if count := sum(texts[row] in known for row in rows):
+                found.append(f"{count:,} of the {len(rows):,} {part} {what}")
+        return [("duplicates", f"{' and '.join(found)} are also in train")] if found else []
+
     @property
     def positive(self) -> int | None:
         target = self.target
@@ -314,6 +325,12 @@ class RowData(DataModule):
     def groups(self) -> np.ndarray | None:
         """(all rows,) integers: rows of a group are in the same part, such as questions about one text; None: every row for itself."""
         return None
+
+    @property
+    def pool(self) -> np.ndarray:
+        """(rows,) int64, ascending: what cross-validation divides into folds, the rows of all parts but a test part that comes with the data."""
+        own_test = self.content.test_rows is not None or self.content.sources is not None
+        return np.sort(np.concatenate([self.rows(part) for part in self.sizes if part != "test" or not own_test]))
 
     @property
     def draws_val_from_train(self) -> bool:

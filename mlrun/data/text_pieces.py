@@ -46,18 +46,27 @@ class TextPieces(Sequence[str]):
     def __getitem__(self, row: slice | np.ndarray) -> list[str]: ...
 
     def __getitem__(self, row: Any) -> str | list[str]:
-        """Raises DataError naming the line of invalid UTF-8."""
+        """The text, whose lines end in line feeds. Raises DataError naming the line of invalid UTF-8 or of a zero byte."""
         if not isinstance(row, (int, np.integer)):
             return [self[int(one)] for one in np.arange(len(self))[row]]
         first = self._bounds[:-1][row]
         stop = self._bounds[1:][row]
+        content = self.buffer[first:stop]
         try:
-            return self.buffer[first:stop].decode("utf-8")
+            text = content.decode("utf-8")
         except UnicodeDecodeError as error:
-            line = self.buffer[: first + error.start].count(b"\n") + 1
             raise DataError(
-                f"{self.title}, line {line}: not UTF-8 ({error.reason}); convert it first, e.g. with iconv"
+                f"{self.title}, line {self._line(first + error.start)}: not UTF-8 ({error.reason}); convert it first, e.g. with iconv"
             ) from None
+        if "\0" in text:
+            raise DataError(
+                f"{self.title}, line {self._line(first + content.index(0))}: holds a zero byte: it is not a text, or it is in UTF-16; "
+                "convert it to UTF-8, e.g. with iconv"
+            )
+        return text.replace("\r\n", "\n").replace("\r", "\n")
+
+    def _line(self, byte: int) -> int:
+        return self.buffer[:byte].count(b"\n") + 1
 
     def __iter__(self) -> Iterator[str]:
         return (self[row] for row in range(len(self)))

@@ -49,7 +49,7 @@ class ConsecutiveWindows(Batches):
 
     A window has at most `context` tokens. When shuffling, each epoch starts at a random offset, which shifts the windows.
     The processes of a distributed run divide the rows among them.
-    steps: windows of an epoch, None for all. A stream too short for that many rows has fewer.
+    steps: windows of an epoch, which then begins anywhere in the rows; None for all. A stream too short for that many rows has fewer.
     """
 
     def __init__(
@@ -68,7 +68,9 @@ class ConsecutiveWindows(Batches):
         slack = min(context, (len(tokens) - 1) // 2) if shuffle else 0
         self.length = (len(tokens) - 1 - slack) // self.height  # predicted tokens of a row
         super().__init__(self.length, context, False, seed, (0, 1))
-        self.bounds = self.bounds if steps is None else self.bounds[:steps]
+        if steps is not None and steps < len(self.bounds):
+            self.bounds = self.bounds[:steps]
+            slack += self.length - steps * context  # otherwise the ends of the rows would never be read
         self.tokens, self.context, self.device, self.slack = tokens, context, device, slack
         mine = torch.arange(self.height * rank // ranks, self.height * (rank + 1) // ranks)
         self.first = mine[:, None] * self.length

@@ -29,8 +29,13 @@ class WordVectors:
 
     @cached_property
     def index(self) -> dict[str, int]:
-        """Word -> row."""
-        return {word: row for row, word in enumerate(self.words)}
+        """Word -> row; of a word that occurs several times, the first."""
+        return first_places(self.words)
+
+    @cached_property
+    def lowercase_index(self) -> dict[str, int]:
+        """Lower-case form of a word -> row of its first spelling."""
+        return first_places([word.lower() for word in self.words])
 
     @cached_property
     def directions(self) -> np.ndarray:
@@ -77,8 +82,17 @@ class WordVectors:
                 file.write(f"{word} {' '.join(format(value, '.6g') for value in vector.tolist())}\n")
 
 
+def first_places(words: Sequence[str]) -> dict[str, int]:
+    """Word -> its first place."""
+    places: dict[str, int] = {}
+    for place, word in enumerate(words):
+        places.setdefault(word, place)
+    return places
+
+
 def read_vectors(path: Path) -> WordVectors:
-    """Reads word2vec's text format, or GloVe's, which lacks the first line. Raises DataError naming a line that does not fit."""
+    """Reads word2vec's text format, or GloVe's, which lacks the first line. Raises DataError naming a line that does not fit, and for a file with
+    fewer vectors than its first line says."""
     try:
         with _open(path, "rt") as file:
             return _parsed(path, file)
@@ -94,10 +108,13 @@ def _parsed(path: Path, lines: Iterator[str]) -> WordVectors:
     words: list[str] = []
     rows: list[np.ndarray] = []
     width: int | None = None
+    promised = 0
     for number, line in enumerate(lines, 1):
         parts = line.rstrip("\n ").split(" ")
         if number == 1 and len(parts) == 2 and all(part.isdigit() for part in parts):
-            width = int(parts[1])
+            promised, width = int(parts[0]), int(parts[1])
+            continue
+        if parts == [""]:
             continue
         width = len(parts) - 1 if width is None else width
         try:
@@ -113,6 +130,10 @@ def _parsed(path: Path, lines: Iterator[str]) -> WordVectors:
         words.append(" ".join(parts[:-width]))
     if not words:
         raise DataError(f"{path}: there are no word vectors in it")
+    if len(words) < promised:
+        raise DataError(
+            f"{path}: has {len(words):,} word vectors, but its first line says {promised:,}: the file is incomplete; copy or download it again"
+        )
     return WordVectors(words, np.stack(rows))
 
 

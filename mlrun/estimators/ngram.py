@@ -16,7 +16,8 @@ class NGram:
         order: tokens of the longest sequences that are counted.
         smoothing: "kneser_ney": interpolated, absolute discount (Kneser and Ney 1995; Chen and Goodman 1999, section 2.7);
             "witten_bell": interpolated, the weight of lower orders grows with a context's number of different successors (Witten and Bell
-            1991); "add_k": (count + k) / (count of the context + k * vocab_size), no lower orders (Laplace; k below 1: Lidstone).
+            1991); "add_k": (count + k) / (count of the context + k * vocab_size), no lower orders (Laplace; k below 1: Lidstone), so that all
+            tokens are equally probable after a context that never occurred.
         k: of add_k.
         sample_length: tokens of a continuation.
         sample_seed: of the generator, reset for each prompt.
@@ -98,6 +99,8 @@ class NGram:
             known = context >= 0
             count = np.where(number >= 0, self.counts[n][number], 0)
             probability[known] = self._mix(n, context[known], count[known], probability[known])
+            if self.smoothing == "add_k":
+                probability[n - 1 :][~known[n - 1 :]] = 1 / V
             context = np.append(-1, number[:-1])
         return np.log(probability[1:])
 
@@ -120,7 +123,7 @@ class NGram:
         for n in range(1, len(context) + 2):
             number = self._look_up(context[len(context) - (n - 1) :])
             if number < 0:
-                break
+                return np.full(V, 1 / V) if self.smoothing == "add_k" else result
             start, end = np.searchsorted(self.keys[n], [number * V, (number + 1) * V])
             count = np.zeros(V)
             count[self.keys[n][start:end] - number * V] = self.counts[n][start:end]

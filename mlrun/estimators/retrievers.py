@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from mlrun.data.preprocess.tokenizer import WORD
+from mlrun.data.preprocess.word_pattern import WORD
 from mlrun.errors import DataError
 
 Encode = Callable[[list[str]], np.ndarray]  # texts -> (texts, width) vectors

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from mlrun.data.features import Caption, Feature
+from mlrun.data.preprocess.word_pattern import WORD
 from mlrun.evaluation import metrics
 from mlrun.evaluation.evaluator import Better
 from mlrun.evaluation.translation import Translation
@@ -26,7 +27,7 @@ class Captions(Translation):
         return isinstance(target, Caption)
 
     def compute(self) -> dict[str, float]:
-        found = metrics.translation(self._texts, self._references)
+        found = metrics.translation(self._texts, self._references, by_word=self._by_word)
         return {**found, "cider": cider(self._texts, self._references)}
 
 
@@ -63,8 +64,8 @@ def cider(captions: Sequence[str], references: Sequence[Sequence[str]]) -> float
 
 
 def _ngrams(text: str) -> list[Counter[tuple[str, ...]]]:
-    """Counts of the n-grams of a text, for n from 1 to LONGEST."""
-    words = text.lower().split()
+    """Counts of the n-grams of a text's words, for n from 1 to LONGEST. Punctuation marks are left out, as in COCO's evaluation."""
+    words = [word for word in WORD.findall(text.lower()) if word[0].isalnum()]
     return [Counter(zip(*(words[at:] for at in range(n)))) for n in range(1, LONGEST + 1)]
 
 

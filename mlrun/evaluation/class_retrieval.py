@@ -32,7 +32,8 @@ class ClassRetrieval(VectorEvaluator):
             rows = np.random.default_rng(SEED).permutation(len(labels))[: self.most_rows]
             vectors, labels = vectors[rows], labels[rows]
         distances = self.subject.model.task.distance_matrix(vectors, vectors)
-        np.fill_diagonal(distances, np.inf)  # the row itself comes last
+        distances[np.isnan(distances)] = np.inf  # of vectors that are no numbers
+        np.fill_diagonal(distances, np.nan)  # the row itself comes last
         ranked = labels[np.argsort(distances, axis=1, kind="stable")[:, :-1]] == labels[:, None]
         found = ranked.sum(1)
         if not found.any():

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mlrun.data.predictions.texts import is_one_of
+
 SILHOUETTE_ROWS = 3000  # beyond this the silhouette, which compares all pairs of rows, uses a seeded sample
 
 
@@ -193,12 +195,11 @@ def _num_classes(y_true: np.ndarray, y_pred: np.ndarray, probabilities: np.ndarr
     return int(max(np.max(y_true, initial=0), np.max(y_pred, initial=0))) + 1
 
 
-def translation(generated: Sequence[str], references: Sequence[Sequence[str]], bleu: bool = True) -> dict[str, float]:
-    """Fraction of generated texts (rows,) that equal one of their references, and BLEU from 0 to 100."""
-    same = sum(
-        " ".join(text.split()) in {" ".join(one.split()) for one in expected}
-        for text, expected in zip(generated, references)
-    )
+def translation(
+    generated: Sequence[str], references: Sequence[Sequence[str]], bleu: bool = True, by_word: bool = False
+) -> dict[str, float]:
+    """Fraction of generated texts (rows,) that equal one of their references (by_word: see `is_one_of`), and BLEU from 0 to 100."""
+    same = sum(is_one_of(text, expected, by_word) for text, expected in zip(generated, references))
     metrics = {"exact_match": same / max(1, len(generated))}
     if bleu:
         metrics["bleu"] = corpus_bleu(generated, references)

@@ -25,11 +25,13 @@ class Translation(Evaluator):
         self._name = subject.data.targets[0]
         self._texts: list[str] = []
         self._references: list[list[str]] = []
+        self._by_word = False
 
     def update(self, batch: Mapping[str, Any], examples: Examples, predictions: TextPredictions) -> None:
         self._texts += predictions.texts
         self._references += predictions.references(examples[self._name])
+        self._by_word = predictions.by_word
 
     def compute(self) -> dict[str, float]:
         with_bleu = self.subject.data.spec.get("measure") == "bleu"
-        return metrics.translation(self._texts, self._references, bleu=with_bleu)
+        return metrics.translation(self._texts, self._references, with_bleu, self._by_word)

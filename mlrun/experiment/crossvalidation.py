@@ -84,13 +84,14 @@ def cross_validate(
         directory = result.directory / f"fold_{number}"
         directory.mkdir(exist_ok=True)
         fold_data = data.with_parts(parts)
+        assert isinstance(fold_data, RowData)  # see `_pool`
         with locked(directory):
             about = f"Fold {number} of {len(plan)}: tested on {len(held_out):,} rows that it was not trained on."
             learner, evaluation = _fold(
                 cfg, fold_data, result, tracked, report, directory, number, seconds, overrides, about
             )
         repeat, place = divmod(number - 1, count)
-        done.append(Fold(repeat + 1, place + 1, parts["test"], evaluation))
+        done.append(Fold(repeat + 1, place + 1, fold_data.rows("test"), evaluation))
         tracked.metrics({f"fold/{name}": value for name, value in evaluation.metrics.items()}, step=number)
         result.parameters = learner.training.parameters
         watched = learner.monitor.rpartition("/")[2]
@@ -143,7 +144,9 @@ def folds(
     if groups is not None:
         present = len(np.unique(groups))
         if present < number:
-            raise DataError(f"trainer.folds={number}: there are only {present} groups (trainer.group, or classes)")
+            raise DataError(
+                f"trainer.folds={number}: there are only {present} groups (trainer.group, classes, or rows that belong together)"
+            )
         kind = select.GroupKFold if classes is None else select.StratifiedGroupKFold
         for repeat in range(repeats):
             yield from kind(number, shuffle=True, random_state=seed + repeat).split(y, y, groups)
@@ -179,16 +182,17 @@ def _pool(data: DataModule) -> tuple[np.ndarray, np.ndarray | None]:
     """(indices of the rows to fold, in order, and their classes or None)."""
     if not isinstance(data, RowData):
         raise ConfigError(f"trainer=kfold: {data.name} has no rows that could be folded")
-    own_test = data.content.test_rows is not None or data.content.sources is not None
-    rows = np.sort(np.concatenate([data.rows(part) for part in data.sizes if part != "test" or not own_test]))
+    rows = data.pool
     return rows, None if data.classes is None else data.classes[rows]
 
 
 def _groups(data: DataModule, rows: np.ndarray, column: str | None) -> np.ndarray | None:
+    """(rows,) the group of each row, by the user's column, or else by what the dataset itself keeps in one part; None without groups."""
     if column is None:
-        if isinstance(data, RowData) and data.unseen_classes:
-            return data.content.columns[data.targets[0]][rows]
-        return None
+        if not isinstance(data, RowData):
+            return None
+        groups = data.content.columns[data.targets[0]] if data.unseen_classes else data.groups
+        return None if groups is None else np.unique(groups[rows], return_inverse=True)[1].reshape(-1)
     try:
         values = data.column(column)
     except DataError as error:
@@ -211,9 +215,10 @@ def _validation(
     if not size:
         return {}
     if groups is not None:
-        order = np.random.default_rng(_seed(cfg, data)).permutation(np.unique(groups))
-        counts = np.cumsum([np.sum(groups == group) for group in order])
-        kept = np.isin(groups, order[: max(1, int(np.searchsorted(counts, size)))])
+        present, counts = np.unique(groups, return_counts=True)
+        order = np.random.default_rng(_seed(cfg, data)).permutation(len(present))
+        filled = int(np.searchsorted(np.cumsum(counts[order]), size))
+        kept = np.isin(groups, present[order[: max(1, filled)]])
         return {"train": rows[~kept], "val": rows[kept]}
     return split_rows(rows, {"train": len(rows) - size, "val": size}, _seed(cfg, data), classes, data.title)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from mlrun.data.examples import Examples
 from mlrun.data.preprocess.tags import OUTSIDE
-from mlrun.data.preprocess.tokenizer import WORD
+from mlrun.data.preprocess.word_pattern import WORD
 from mlrun.predictions.query import Query
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from mlrun.data.arrangements import ByClass
 from mlrun.data.batches import Batch, Batches
-from mlrun.errors import ConfigError
+from mlrun.errors import ConfigError, DataError
 from mlrun.evaluation.evaluator import Better
 from mlrun.evaluation.pairs import best_threshold, draw_pairs
 from mlrun.tasks.task import Loss, Outputs, Task
@@ -77,6 +77,12 @@ class Similarity(Task):
     def train_loader(self, data: DataModule, device: torch.device, shard: tuple[int, int]) -> Batches:
         loader = super().train_loader(data, device, shard)
         labels = torch.as_tensor(np.asarray(data.examples("train")[data.targets[0]], dtype=np.int64))
+        counts = labels.bincount()
+        if (counts > 0).sum() < 2 or counts.max() < 2:
+            lacks = "has a single class" if counts.max() > 1 else "has no class of two examples"
+            raise DataError(
+                f"{data.title}: the training part {lacks}, and similarity is learned from two examples of one class and one of another"
+            )
         return loader.arrange(ByClass(labels, self.per_class))
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:

@@ -209,6 +209,10 @@ FAULTS = {
     "long row": (simple() + "\n1,2,3,4\n", "line 43 has 4 fields, but the header has 3"),
     "all rows long": ("a,b,y\n" + rows(lambda i: f"{i},1,2,3"), "line 2 has 4 fields"),
     "open quotation mark": (simple() + '"1,2,3\n', "quotation|fields"),
+    "marks around several rows": (
+        simple() + '"one,2,3\n4,5,6\n"two,8,9\n',
+        "begins a cell in line 42 is closed in line 44, in the middle of a text",
+    ),
     "one class": (simple(target=lambda i: "a"), r"one value only \(a\)"),
     "a constant": (simple(target=lambda i: 2.5), r"one value only"),
     "missing targets": (simple(target=lambda i: "" if i in (3, 9) else i), r"missing in 2 rows \(lines 5, 11\)"),

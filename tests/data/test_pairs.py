@@ -147,6 +147,14 @@ def test_a_source_with_several_translations_stays_together(tmp_path):
     )
 
 
+def test_sources_of_a_test_file_that_were_trained_on_are_counted(tmp_path):
+    (tmp_path / "train").write_text("".join(f"source {row}\ttarget {row}\n" for row in range(40)))
+    (tmp_path / "test").write_text("source 3\tother\nsource 3\tnext\nnew\tnew\n")
+    data = made(path=str(tmp_path / "train"), test_path=str(tmp_path / "test"), split={"train": None})
+    assert data.summary == [("duplicates", "1 of the 2 test sources are also in train")]
+    assert not made(path=str(tmp_path / "train"), split={"train": None, "val": 4}).summary
+
+
 def test_length_limits(tmp_path):
     (tmp_path / "pairs").write_text("\n".join(f"{'a ' * (row % 10 + 1)}{row}\tb" for row in range(200)))
     path = str(tmp_path / "pairs")

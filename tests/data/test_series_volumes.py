@@ -54,6 +54,8 @@ def test_ts_files_with_several_channels_and_a_test_part(tmp_path):
         ("1,2,x\n", "line 1"),
         ("\n", "no series"),
         ("1\n", "line 1: no series"),
+        ("1,2,3\n2,3,inf\n", "line 2: a value is infinite or too large"),
+        ("1,2,3\n2,-1e39,3\n", "line 2: a value is infinite or too large"),
     ],
 )
 def test_broken_files_are_refused_with_their_line(tmp_path, content, message):
@@ -62,6 +64,11 @@ def test_broken_files_are_refused_with_their_line(tmp_path, content, message):
         series(tmp_path / "x.csv").prepare()
     with pytest.raises(DataError, match="cannot be read"):
         series(tmp_path / "y.csv").prepare()
+
+
+def test_a_byte_order_mark_belongs_to_no_class(tmp_path):
+    (tmp_path / "x.csv").write_text("\ufeff1,2,3\r\n" + "1,2,4\r\n2,3,3\r\n" * 5, encoding="utf-8")
+    assert series(tmp_path / "x.csv").target.classes == ["1", "2"]
 
 
 def test_cylinder_bell_funnel_by_its_definition():

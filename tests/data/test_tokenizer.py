@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 import pydoc_data.topics
+import re
+import sys
+import unicodedata
 
 import numpy as np
 import pytest
 
+from mlrun.data.examples import Examples
+from mlrun.data.features import Text
+from mlrun.data.preprocess.text_features import TextFeatures
 from mlrun.data.preprocess.tokenizer import BOS, EOS, KINDS, PAD, SPECIAL, UNK, Tokenizer
+from mlrun.data.preprocess.word_pattern import MARKS, WORD
+from mlrun.data.preprocess.words import WordPreprocessor
 from mlrun.errors import DataError
 
 TEXTS = list(pydoc_data.topics.topics.values())[:20]
@@ -33,6 +41,34 @@ def test_a_tokenizer_survives_json(kind):
     again = Tokenizer.from_state(json.loads(json.dumps(tokenizer.state)))
     assert len(again) == len(tokenizer) <= 400
     assert again.encode("The Quick brown fox, naïve 漢") == tokenizer.encode("The Quick brown fox, naïve 漢")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("हिन्दी में लिखा है।", ["हिन्दी", "में", "लिखा", "है", "।"]),
+        ("cafe\u0301's don't", ["cafe\u0301's", "don't"]),
+        ("שָׁלוֹם مَرْحَبًا می\u200cخواهم", ["שָׁלוֹם", "مَرْحَبًا", "می\u200cخواهم"]),
+        ("I \u2764\ufe0f \U0001f469\u200d\U0001f467!", ["I", "\u2764\ufe0f", "\U0001f469\u200d\U0001f467", "!"]),
+    ],
+)
+def test_marks_belong_to_their_letters(text, words):
+    """Before, each vowel sign of Hindi was a word."""
+    tokenizer = Tokenizer.train([text], "words")
+    assert [tokenizer.vocabulary[index] for index in tokenizer.encode(text)] == words
+    assert [text[start:end] for start, end in tokenizer.offsets(text)] == words
+    features = TextFeatures().fit([text])
+    assert set(features.get_feature_names_out()) == {word.lower() for word in words}
+
+
+def test_the_marks_are_unicodes():
+    found = re.compile(f"[{MARKS}]").findall("".join(map(chr, range(sys.maxunicode + 1))))
+    # those that every version of Python knows
+    old = {one for one in map(chr, range(sys.maxunicode + 1)) if unicodedata.ucd_3_2_0.category(one)[0] == "M"}
+    old = {one for one in old if unicodedata.category(one)[0] == "M"}
+    letters = {one for one in found if unicodedata.category(one) != "Cn" and unicodedata.category(one)[0] != "M"}
+    assert old <= set(found) and all(re.match(r"\w", one) for one in letters)
+    assert WORD.findall("a_1, b-2") == ["a_1", ",", "b", "-", "2"]
 
 
 def test_rare_and_unseen_tokens_are_unknown():
@@ -70,6 +106,20 @@ def test_mistakes_are_named():
         Tokenizer.train(["a"], "letters")
     with pytest.raises(DataError, match="larger size"):
         Tokenizer.train(["a"], "words", size=3)
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"size": 3}, "holds nothing but"),
+        ({"min_frequency": "x"}, "min_frequency must be a whole number >= 1, not 'x'"),
+    ],
+)
+def test_word_vectors_have_the_same_limits(limits, message):
+    """A size of three words kept all but the last one."""
+    words = WordPreprocessor({"text": Text()}, {}, {"min_frequency": 1, **limits})
+    with pytest.raises(DataError, match=message):
+        words.fit(Examples({"text": np.array(["a b c d e f"], dtype=object)}, {"text": Text()}))
 
 
 @pytest.mark.parametrize(

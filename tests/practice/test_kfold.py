@@ -210,6 +210,43 @@ def test_groups_stay_together(monkeypatch, tmp_path):
         assert not set(patient[train]) & set(patient[held_out])
 
 
+def test_pairs_of_the_same_source_stay_together(monkeypatch, tmp_path):
+    """Each of 20 sources has three targets; the test part that comes with the data is left alone."""
+    from mlrun.data.datasets.pairs import Pairs
+
+    (tmp_path / "pairs").write_text("".join(f"word {row // 3}\tanswer {row}\n" for row in range(60)))
+    (tmp_path / "test").write_text("other\tothers\n" * 5)
+    parts = []
+    plain_view = Pairs.with_parts
+    monkeypatch.setattr(Pairs, "with_parts", lambda self, given: (parts.append(given), plain_view(self, given))[1])
+    given = ["dataset=parallel_text", f"dataset.path={tmp_path / 'pairs'}", f"dataset.test_path={tmp_path / 'test'}"]
+    small = ["model=seq2seq", "model.network.hidden=4", "model.network.embedding=4", "trainer.max_epochs=1"]
+    _, data, result = unrecorded(monkeypatch, tmp_path, *small, *given, "dataset.split.val=4", "trainer.folds=2")
+    assert len(parts) == 2
+    for fold in parts:
+        sources = [set(data.column("source")[rows]) for rows in fold.values()]
+        assert sum(map(len, sources)) == 20 and len(set.union(*sources)) == 20
+    with open(tmp_path / "out_of_fold.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert sorted(int(row["row"]) for row in table) == list(range(0, 60, 3))  # the first pair of each source
+    assert "cv/bleu" in result.metrics
+
+
+def test_questions_about_the_same_text_stay_together(tmp_path):
+    from mlrun.data.datasets.squad import Squad
+    from mlrun.experiment.crossvalidation import _groups, _pool
+
+    asked = [{"id": str(at), "question": "what?", "answers": [{"text": "a", "answer_start": 0}]} for at in range(4)]
+    texts = [{"context": f"a text {at}", "qas": asked} for at in range(10)]
+    (tmp_path / "a.json").write_text(json.dumps({"data": [{"paragraphs": texts}]}))
+    data = Squad(str(tmp_path / "a.json"), "question_answering", "squad", 1)
+    rows, classes = _pool(data)
+    groups = _groups(data, rows, None)
+    for train, held_out in folds(len(rows), 3, 1, 1, classes, groups):
+        assert not set(groups[train]) & set(groups[held_out])
+    assert len(rows) == 40 and len(set(groups)) == 10
+
+
 def test_a_group_that_is_no_column(monkeypatch, tmp_path):
     (tmp_path / "rows.csv").write_text("a,patient,y\n" + "1,1,u\n2,2,v\n" * 20)
     given = ["model=knn", "dataset=csv", f"dataset.path='{tmp_path / 'rows.csv'}'", "trainer=kfold"]

@@ -10,6 +10,7 @@ import torch
 
 from mlrun.data.arrangements import ByClass
 from mlrun.data.predictions import VectorPredictions
+from mlrun.evaluation.class_retrieval import ClassRetrieval
 from mlrun.evaluation.one_shot import OneShot, draw_trials
 from mlrun.evaluation.pairs import best_threshold, draw_pairs, equal_error_rate, pair_accuracy
 from mlrun.tasks.siamese import Siamese
@@ -128,6 +129,25 @@ def test_rows_of_a_class_meet_in_a_batch_and_every_row_comes_once():
     groups = labels[first[: 4 * whole]].view(-1, 4)
     assert (groups == groups[:, :1]).all()
     assert groups[:, 0].tolist() != sorted(groups[:, 0].tolist())
+
+
+def test_classes_of_few_rows_meet_others_in_every_epoch():
+    """They came in the order of the classes, so that the same classes were in a batch each time."""
+    labels = torch.arange(60) // 3
+    arrange, generator = ByClass(labels, 4), torch.Generator().manual_seed(1)
+    first, second = (labels[arrange(torch.randperm(60, generator=generator), generator)].view(-1, 3) for _ in range(2))
+    assert (first == first[:, :1]).all() and (second == second[:, :1]).all()
+    classes, others = first[:, 0].tolist(), second[:, 0].tolist()
+    assert sorted(classes) == list(range(20)) and classes != others and classes != sorted(classes)
+
+
+def test_a_row_is_not_its_own_neighbour():
+    for value in (np.nan, 0.0):  # of a network that has collapsed: every row finds the first other one
+        retrieval = ClassRetrieval()
+        retrieval.begin(SimpleNamespace(model=SimpleNamespace(task=Siamese(torch.nn.Identity(), normalize=False))))
+        labels = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])
+        retrieval.update({"labels": labels}, None, VectorPredictions(np.full((8, 3), value, np.float32)))
+        assert retrieval.compute()["precision_at_1"] == 2 / 8, value
 
 
 def test_trials_of_one_shot_classification():

@@ -8,7 +8,7 @@ from PIL import Image
 
 from mlrun.cli import dispatch
 from mlrun.config.compose import compose
-from mlrun.errors import UserError
+from mlrun.errors import DataError, UserError
 from mlrun.experiment.run import run
 from mlrun.networks.vision.siamese_cnn import SiameseCNN
 from mlrun.predictions.learner import make_learner
@@ -16,7 +16,7 @@ from mlrun.report import silent
 from mlrun.tasks import similarity, triplet
 from mlrun.tasks.siamese import contrastive
 from mlrun.tasks.verification import Verification
-from tests.test_models import Nobody, prepared, shuffle_labels
+from tests.test_models import Nobody, prepared, shuffle_labels, trained
 
 SMALL = ("dataset.scripts=[CYRILLIC]", "+model.network.channels=[16,32]", "trainer.threads=1")
 
@@ -167,6 +167,15 @@ def test_folds_have_no_class_in_common(experiment, monkeypatch):
     divided = [parts for parts in seen if len(parts) == 3]
     assert len(divided) == 2
     assert all(sum(map(len, parts)) == len(set.union(*parts)) == 12 for parts in divided)
+
+
+def test_classes_of_single_images_teach_nothing(tmp_path):
+    for name in "abcdefgh":
+        (tmp_path / name).mkdir()
+        Image.new("L", (8, 8), ord(name)).save(tmp_path / name / "0.png")
+    given = ["dataset=image_folder", f"dataset.path={tmp_path}", "dataset.problem=similarity", "trainer.max_epochs=1"]
+    with pytest.raises(DataError, match="the training part has no class of two examples"):
+        trained(tmp_path / "run", "model=siamese", *given)
 
 
 def test_the_contrastive_loss_of_known_distances():

@@ -27,6 +27,9 @@ def test_add_k_by_hand():
     model = NGram(6, 2, "add_k", k=1.0).fit(np.array([4, 5, 4, 4, 5]))
     assert model.distribution([4])[[4, 5, 0]] == pytest.approx([2 / 9, 3 / 9, 1 / 9])
     assert model.parameters == 2 + 3
+    # after a token that never occurred, the counts of shorter sequences say nothing
+    assert model.distribution([3]) == pytest.approx([1 / 6] * 6)
+    assert np.exp(model.log_probabilities(np.array([4, 3, 4, 5]))) == pytest.approx([1 / 9, 1 / 6, 3 / 9])
 
 
 def test_kneser_ney_counts_contexts_not_occurrences():

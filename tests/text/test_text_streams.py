@@ -13,6 +13,7 @@ from mlrun.data.examples import Examples
 from mlrun.data.preprocess import streams
 from mlrun.data.preprocess.preprocessor import load, make_preprocessor
 from mlrun.data.preprocess.tokenizer import PAD, UNK
+from mlrun.data.text_windows import ConsecutiveWindows
 from mlrun.errors import DataError
 
 
@@ -168,6 +169,7 @@ def test_the_default_text_repeats_nothing():
     [
         (b"", "empty"),
         (b"abc\n\xff\xfe" * 50, "line 2: not UTF-8"),
+        ("abc\n".encode("utf-16-le") * 50, "line 1: holds a zero byte"),
         (b"abc", "fewer than dataset.context_length"),
     ],
 )
@@ -184,6 +186,25 @@ def test_a_byte_order_mark_is_no_text(tmp_path):
     assert data.examples("train")["text"][0] == "abcdefgh" and data.sizes == {"train": 8, "val": 1, "test": 1}
     with pytest.raises(DataError, match="the val split has 1 token, and at least 2 are needed"):
         data.loader("val", preprocessor)
+
+
+def test_line_ends_of_windows_are_line_ends(tmp_path):
+    """Otherwise every line has one more character, which is easy to predict, and prompts have line ends that the model does not know."""
+    text = "".join(f"line {row}\n\n" for row in range(100))
+    for name, mark in (("unix", "\n"), ("windows", "\r\n"), ("old", "\r")):
+        (tmp_path / name).write_bytes(text.replace("\n", mark).encode())
+        data, preprocessor = stream(tmp_path / name)
+        assert "".join(piece for part in data.sizes for piece in data.pieces(part)) == text
+        assert "\r" not in preprocessor.tokenizer.ids
+
+
+def test_some_windows_of_a_row_are_others_in_every_epoch(tmp_path):
+    """With `steps_per_epoch` a recurrent model read the beginnings of the rows alone."""
+    windows = ConsecutiveWindows(torch.arange(2001), 10, 4, shuffle=True, steps=3)
+    seen = torch.cat([batch["labels"].flatten() for _ in range(300) for batch in windows])
+    assert len(windows) == 3 and 1950 < seen.max() <= 2000 and len(seen.unique()) > 1800
+    batches = list(windows)
+    assert all(torch.equal(a["labels"][:, -1:], b["input_ids"][:, :1]) for a, b in zip(batches, batches[1:]))
 
 
 def test_a_missing_file(tmp_path):

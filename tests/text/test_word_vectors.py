@@ -16,6 +16,7 @@ from mlrun.cli import dispatch
 from mlrun.data.batches import Batch
 from mlrun.data.cooccurrences import cooccurrences
 from mlrun.data.preprocess.words import Corpus
+from mlrun.data.readers.word_files import read_pairs, read_questions
 from mlrun.data.word_blocks import NoiseWords, WordBlocks, kept_share, pair_mask
 from mlrun.data.word_vectors import WordVectors, read_vectors, vectors_of
 from mlrun.errors import ConfigError, DataError, UserError
@@ -308,6 +309,12 @@ def test_files_go_there_and_back(tmp_path):
         read_vectors(glove)
     glove.write_text("\ufeffarray 1 2 3\n", encoding="utf-8")
     assert list(read_vectors(glove).words) == ["array"]
+    glove.write_text("array 1 2 3\ntensor 1 1 3\narray 9 9 9\n\n")
+    again = read_vectors(glove)
+    assert again.index == {"array": 0, "tensor": 1}  # of a word that comes twice, the first
+    glove.write_text("3 3\narray 1 2 3\ntensor 1 1 3\n")
+    with pytest.raises(DataError, match="has 2 word vectors, but its first line says 3"):
+        read_vectors(glove)
     (tmp_path / "v.txt.gz").write_bytes((tmp_path / "v.txt.gz").read_bytes()[:30])
     with pytest.raises(DataError, match="v.txt.gz: cannot be read"):
         read_vectors(tmp_path / "v.txt.gz")
@@ -354,6 +361,13 @@ def test_similarity_in_every_format(name, text, tmp_path):
     ranks = similar.argsort().argsort()
     expected = np.corrcoef(ranks, [0, 2, 1])[0, 1]
     assert found[name] == pytest.approx(expected) and found[f"{name}_found"] == 0.75
+
+
+def test_judgements_and_questions_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "pairs").write_text("\ufefflove,sex,6.77\r\n\r\ntiger,cat,7.35\r\n", encoding="utf-8")
+    assert read_pairs(tmp_path / "pairs") == [("love", "sex", 6.77), ("tiger", "cat", 7.35)]
+    (tmp_path / "questions").write_text("\ufeff: capitals\r\nAthens Greece Paris France\r\n", encoding="utf-8")
+    assert read_questions(tmp_path / "questions") == {"capitals": [("athens", "greece", "paris", "france")]}
 
 
 def test_measures_equal_gensims(tmp_path, monkeypatch):
@@ -469,3 +483,18 @@ def test_words_of_the_vectors_are_known_to_the_classifier(texts, tmp_path):
         again = load_learner(tmp_path / str(own) / "model")
         examples = data.examples("test")
         np.testing.assert_array_equal(again.predict(examples).probabilities, classifier.predict(examples).probabilities)
+
+
+def test_words_with_capitals_in_a_file_are_those_of_a_lowercase_vocabulary():
+    """Names have no lower-case form in files of vectors; before, they were added to the vocabulary with random vectors."""
+    from mlrun.adapt.by_word import copy_by_word
+    from mlrun.data.preprocess.tokenizer import Tokenizer
+
+    source = WordVectors(["us", "US", "Paris", "PARIS"], np.eye(4, 3, dtype=np.float32) + 1)
+    vocabulary = Tokenizer.train(["us in"], "words", lowercase=True).extended(source.words).vocabulary
+    assert vocabulary[-3:] == ["in", "us", "paris"]
+    target = torch.nn.ModuleDict({"embedding": torch.nn.Embedding(len(vocabulary), 3)})
+    line = copy_by_word(source, target, vocabulary, 6, "model.init_from=v.txt")
+    us, paris = (target["embedding"].weight[vocabulary.index(word)].detach() for word in ("us", "paris"))
+    assert us[0] / us[1] == pytest.approx(2) and paris[2] / paris[1] == pytest.approx(2)
+    assert "1 of 2 words of the training texts" in line

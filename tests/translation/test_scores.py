@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import csv
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import sacrebleu
 
+from mlrun.data.examples import Examples
+from mlrun.data.features import Text
 from mlrun.data.predictions import TextPredictions
+from mlrun.data.preprocess.pairs import PairPreprocessor
 from mlrun.evaluation import metrics as measures
+from mlrun.evaluation.translation import Translation
 from mlrun.report.translation import attention_maps, beam_errors, translations
 
 REFERENCES = [
@@ -56,6 +62,24 @@ def test_bleu_equals_sacrebleu():
     assert scored["exact_match"] == pytest.approx(1 / 3) and scored["bleu"] == measures.corpus_bleu(WRITTEN, REFERENCES)
 
 
+@pytest.mark.parametrize("kind", ["words", "wordpiece"])
+def test_spaces_that_a_tokenizer_loses_make_no_mistake(kind):
+    """A perfect translation by words was no exact match wherever there is a punctuation mark."""
+    texts = np.array(['Well, it\'s "red" (or not): well-known!', "no"], dtype=object)
+    examples = Examples({"source": texts, "target": [[one] for one in texts]}, {"source": Text(), "target": Text()})
+    preprocessor = PairPreprocessor({"source": Text()}, {"target": Text()}, {"kind": kind})
+    preprocessor.fit(examples)
+    perfect = preprocessor.decode({"sequences": [preprocessor.target_ids(text)[1:] for text in texts]})
+    assert perfect.texts[0] != texts[0] and not perfect.mistakes(examples["target"]).any()
+    evaluator = Translation()
+    evaluator.begin(SimpleNamespace(data=SimpleNamespace(targets=["target"], spec={"measure": "exact_match"})))
+    evaluator.update({}, examples, perfect)
+    assert evaluator.compute() == {"exact_match": 1.0}
+    wrong = preprocessor.decode({"sequences": [preprocessor.target_ids("well it's red")[1:]] * 2})
+    assert wrong.mistakes(examples["target"]).all()
+    assert TextPredictions(["2001 - 1"]).mistakes([["2001-1"]]).all()  # characters include spaces
+
+
 def test_tables_and_maps(tmp_path):
     sources = ["die Katze", "es regnet", "er ging"]
     mistakes = TextPredictions(WRITTEN).mistakes(REFERENCES)
@@ -66,8 +90,6 @@ def test_tables_and_maps(tmp_path):
     beam_errors(sources[::2], WRITTEN[::2], first[::2], [-0.5, -0.9], [-0.2, -1.5]).save(tmp_path / "errors.png")
     rows = list(csv.DictReader(open(tmp_path / "errors.csv", encoding="utf-8")))
     assert [(row["source"], row["fault"]) for row in rows] == [("die Katze", "search"), ("er ging", "model")]
-    import numpy as np
-
     attention_maps(
         [(["a", "b", "<eos>"], ["x", "<eos>"], np.eye(2, 3)), (["a", "long word"], ["y"], np.eye(1, 2))]
     ).savefig(tmp_path / "maps.png")

@@ -115,6 +115,7 @@ def test_cider_of_known_captions():
     assert cider(["a cat", "a dog"], [["a cat"], ["a dog"]]) == pytest.approx(10 * 2 / 4)
     assert cider(["a bird", "a dog"], [["a cat"], ["a dog"]]) == pytest.approx(10 * 2 / 4 / 2)
     assert cider(["one two three four", "x"], [["one two three four"], ["y"]]) == pytest.approx(5)
+    assert cider(["a cat , black .", "a dog"], [["A cat, black."], ["a dog"]]) == pytest.approx(10 * 5 / 8)
     long = cider(["one two three four " * 3, "x"], [["one two three four"], ["y"]])
     assert long < 3  # repeating is no gain
 

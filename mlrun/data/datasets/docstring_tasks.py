@@ -13,7 +13,7 @@ from mlrun.data.datasets.text_pairs import check_problem, texts_column
 from mlrun.data.features import Label, Span, Tags, Text
 from mlrun.data.module import Content, RowData
 from mlrun.data.preprocess.tags import OUTSIDE
-from mlrun.data.preprocess.tokenizer import WORD
+from mlrun.data.preprocess.word_pattern import WORD
 from mlrun.data.readers.docstrings import Docstring, Parameter
 from mlrun.data.splits import PARTS
 from mlrun.errors import DataError

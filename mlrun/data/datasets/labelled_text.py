@@ -65,15 +65,7 @@ class TextData(RowData):
     @property
     def summary(self) -> list[tuple[str, str]]:
         """Of `RowData`, and how many texts of val and test are also in train."""
-        texts = self.content.columns["text"]
-        known = set(texts[self.rows("train")])
-        shares = [
-            (part, rows, sum(text in known for text in texts[rows]))
-            for part in ("val", "test")
-            if len(rows := self.rows(part))
-        ]
-        found = [f"{copies:,} of the {len(rows):,} {part} texts" for part, rows, copies in shares if copies]
-        return [*super().summary, *([("duplicates", f"{' and '.join(found)} are also in train")] if found else [])]
+        return [*super().summary, *self.copies("text", "texts")]
 
     @property
     def items_per_batch(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -145,15 +145,13 @@ class Pairs(RowData):
         if set(split) <= {"train"} and split.get("train") is None:
             return {**result, "train": common}
         split.setdefault("train", None)  # the rest of the training files
-        numbers: dict[str, int] = {}
-        groups = np.empty(len(common), dtype=np.int64)
-        for place, row in enumerate(common):
-            groups[place] = numbers.setdefault(sources[row], len(numbers))
+        groups = _numbered(sources[row] for row in common)
+        count = int(groups.max(initial=-1)) + 1
         seed = self.split.get("seed")
-        sizes = part_sizes(split, len(numbers), self.title)
-        split_groups = split_rows(np.arange(len(numbers)), sizes, self.seed if seed is None else seed, None, self.title)
+        sizes = part_sizes(split, count, self.title)
+        split_groups = split_rows(np.arange(count), sizes, self.seed if seed is None else seed, None, self.title)
         by_group = np.argsort(groups, kind="stable")
-        first = np.searchsorted(groups[by_group], np.arange(len(numbers) + 1))
+        first = np.searchsorted(groups[by_group], np.arange(count + 1))
         for part, wanted in split_groups.items():
             result[part] = common[
                 np.concatenate([by_group[first[group] : first[group + 1]] for group in wanted] or [by_group[:0]])
@@ -174,11 +172,30 @@ class Pairs(RowData):
         self._content = replace(self._content, columns={"source": sources, "target": targets})
         self._references.pop("train", None)
 
+    @property
+    def summary(self) -> list[tuple[str, str]]:
+        """Of `RowData`, and how many sources of val and test that come with the data are also in train."""
+        return [*super().summary, *self.copies("source", "sources")]
+
+    @property
+    def groups(self) -> np.ndarray:
+        """(all pairs,) the number of each pair's source."""
+        return _numbered(self.content.columns["source"])
+
+    @property
+    def pool(self) -> np.ndarray:
+        self.prepare()
+        own = self._content.parts
+        return np.sort(
+            np.concatenate([rows for part, rows in self._pairs.items() if part != "test" or part not in own])
+        )
+
     def with_parts(self, parts: Mapping[str, np.ndarray]) -> Pairs:
-        """Each given row is an example; its references are those of its source in the same part."""
+        """The given rows are pairs, of which val and test have one example for each source, see `Pairs`."""
         view = super().with_parts(parts)
         assert isinstance(view, Pairs)
         view._pairs, view._references = view._rows, {}
+        view._rows = view._distinct(view._pairs)
         return view
 
     def column(self, name: str) -> np.ndarray:
@@ -273,6 +290,12 @@ class Pairs(RowData):
             seed=self.seed,
             shard=shard,
         )
+
+
+def _numbered(texts: Iterable[str]) -> np.ndarray:
+    """(texts,) int64, the same number for equal texts, in the order in which they come."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(text, len(numbers)) for text in texts], dtype=np.int64)
 
 
 def _length(text: str, kind: str) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 
 from mlrun.data.features import Label, Series
 from mlrun.data.module import ArrayData, Content
+from mlrun.data.readers.columns import LARGEST
 from mlrun.errors import DataError
 
 
@@ -103,7 +104,7 @@ class SeriesFile(ArrayData):
 def read_series(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Series (rows, channels, time) float32 and classes (rows,) as text. Raises DataError with file and line."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     rows: list[list[list[float]]] = []
@@ -123,6 +124,8 @@ def read_series(path: Path) -> tuple[np.ndarray, np.ndarray]:
             row = [[np.nan if v.strip() in ("?", "") else float(v) for v in channel] for channel in values]
         except ValueError as error:
             raise DataError(f"{path}, line {number}: {error}") from None
+        if any(abs(value) > LARGEST for channel in row for value in channel):  # as far as float32 reaches
+            raise DataError(f"{path}, line {number}: a value is infinite or too large")
         if not row or not row[0] or len({len(channel) for channel in row}) > 1:
             raise DataError(f"{path}, line {number}: no series, or channels of different length")
         if rows and (len(row), len(row[0])) != (len(rows[0]), len(rows[0][0])):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,17 +11,20 @@ import numpy as np
 
 from mlrun.data.predictions.base import Predictions
 
+_PARTS = re.compile(r"\w+|[^\w\s]")  # runs of letters and digits, and each other symbol
+
 
 @dataclass
 class TextPredictions(Predictions):
     """A text per row. scores: (rows,) log-probabilities that the decoder ranked them by, or None. lowercase: the model knows no capital
-    letters, and references are compared in lower case."""
+    letters, and references are compared in lower case. by_word: the model knows no spaces, and texts are compared word by word."""
 
     kind: ClassVar[str] = "text"
-    shared: ClassVar[tuple[str, ...]] = ("lowercase",)
+    shared: ClassVar[tuple[str, ...]] = ("lowercase", "by_word")
     texts: list[str]
     scores: np.ndarray | None = None
     lowercase: bool = False
+    by_word: bool = False
 
     def row(self, row: int) -> dict[str, Any]:
         return {"prediction": self.texts[row]}
@@ -40,12 +43,17 @@ class TextPredictions(Predictions):
         return [[one.lower() for one in row] for row in several] if self.lowercase else several
 
     def mistakes(self, truth: Sequence[str | list[str]]) -> np.ndarray:
-        """1 if the text equals none of its references, ignoring white space."""
+        """1 if the text equals none of its references, see `is_one_of`."""
         pairs = zip(self.texts, self.references(truth))
-        return np.array(
-            [" ".join(text.split()) not in {" ".join(one.split()) for one in expected} for text, expected in pairs],
-            dtype=np.float64,
-        )
+        return np.array([not is_one_of(text, expected, self.by_word) for text, expected in pairs], dtype=np.float64)
+
+
+def is_one_of(text: str, references: Sequence[str], by_word: bool = False) -> bool:
+    """Whether a text equals a reference, whatever white space is between words; by_word: also between words and punctuation marks, so that
+    "yes , it is" equals "yes, it is"."""
+    parts: Callable[[str], list[str]] = _PARTS.findall if by_word else str.split
+    own = parts(text)
+    return any(parts(one) == own for one in references)
 
 
 @dataclass

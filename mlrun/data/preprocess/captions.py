@@ -60,7 +60,7 @@ class CaptionEncoder(Encoder):
         for ids in outputs["sequences"]:
             end = np.flatnonzero(np.asarray(ids) == EOS)
             texts.append(self.tokenizer.decode([int(token) for token in ids[: end[0] if len(end) else None]]))
-        return TextPredictions(texts, outputs.get("scores"), self.tokenizer.lowercase)
+        return TextPredictions(texts, outputs.get("scores"), self.tokenizer.lowercase, self.tokenizer.loses_spaces)
 
     @property
     def spec(self) -> dict[str, Any]:

@@ -113,7 +113,7 @@ class PairPreprocessor(Preprocessor):
         if "sequences" not in outputs:
             return decode_general(outputs)
         texts = [self.text(ids) for ids in outputs["sequences"]]
-        return TextPredictions(texts, outputs.get("scores"), self.target.lowercase)
+        return TextPredictions(texts, outputs.get("scores"), self.target.lowercase, self.target.loses_spaces)
 
     @property
     def input_keys(self) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from mlrun.data.readers.files import write_atomically
 from mlrun.data.sequences import Sequences
 from mlrun.data.text_pieces import TextPieces
 
+VERSION = 2  # of what a token is; results cached by another one are not used
 ON_DISK = 2**26  # smallest text in bytes whose tokens are cached in a file and read on demand
 
 
@@ -154,6 +155,6 @@ def _cache_file(texts: TextPieces, settings: Mapping[str, Any], suffix: str) -> 
     """Path of a cached result that depends on these texts and settings."""
     from pooch import os_cache
 
-    about = json.dumps([texts.identity, texts.start, texts.end, settings])
+    about = json.dumps([VERSION, texts.identity, texts.start, texts.end, settings])
     folder = Path(os_cache("mlrun")) / "tokens"
     return folder / f"{hashlib.blake2b(about.encode(), digest_size=12).hexdigest()}{suffix}"

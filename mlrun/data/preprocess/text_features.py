@@ -12,12 +12,11 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from mlrun.data.features import Text
 from mlrun.data.preprocess.encoder import Encoder
 from mlrun.data.preprocess.text import as_texts
+from mlrun.data.preprocess.word_pattern import PATTERN
 from mlrun.errors import DataError
 
 if TYPE_CHECKING:
     from mlrun.data.examples import Examples
-
-WORD = r"\w+(?:['’]\w+)*|[^\w\s]"  # the tokenizer's words: single letters and punctuation marks count too
 
 
 class TextFeatures(TransformerMixin, BaseEstimator):
@@ -50,7 +49,7 @@ class TextFeatures(TransformerMixin, BaseEstimator):
         settings: dict[str, Any] = dict(
             ngram_range=tuple(self.ngrams), min_df=self.min_frequency, lowercase=self.lowercase
         )
-        settings |= dict(analyzer="word", token_pattern=WORD) if self.level == "words" else dict(analyzer="char_wb")
+        settings |= dict(analyzer="word", token_pattern=PATTERN) if self.level == "words" else dict(analyzer="char_wb")
         if self.weighting == "tfidf":
             self.vectorizer_ = TfidfVectorizer(sublinear_tf=True, **settings)
         else:

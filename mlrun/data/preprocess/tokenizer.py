@@ -5,27 +5,26 @@ Ids 0 to 3 are the same in every vocabulary: padding, unknown, begin and end of 
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
+from mlrun.data.preprocess.word_pattern import WORD
 from mlrun.errors import DataError
 
 PAD, UNK, BOS, EOS = range(4)
 SPECIAL = ("<pad>", "<unk>", "<bos>", "<eos>")
 KINDS = ("characters", "words", "bpe", "wordpiece")
 SUBWORD_SIZE = 8000  # default size of a subword vocabulary
-WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")  # "don't" is one word, a punctuation mark another
 _CODE_POINTS = 0x110000
 
 
 class Tokenizer:
     """A vocabulary and a rule that splits text into its tokens. Create one with `train` or `from_state`.
 
-    characters: code points; words: runs of letters and digits, and single other symbols; bpe: merged pairs of bytes, so that no
+    characters: code points; words: runs of letters and digits with their marks, and single other symbols; bpe: merged pairs of bytes, so that no
     text is unknown (Sennrich et al. 2016, on bytes as in GPT-2); wordpiece: pieces of words (Schuster and Nakajima 2012).
     `decode(encode(text))` restores known text, up to the spacing of words.
     """
@@ -61,17 +60,11 @@ class Tokenizer:
             raise DataError(
                 f"a tokenizer has no {', '.join(others)}: its settings are kind, size, min_frequency and lowercase"
             )
-        for name, value in (("size", size), ("min_frequency", min_frequency)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise DataError(
-                    f"the tokenizer's {name} must be a whole number >= 1, not {value!r} (dataset.tokenizer.{name})"
-                )
+        check_limits(size, min_frequency)
         if not isinstance(lowercase, bool):
             raise DataError(
                 f"the tokenizer's lowercase must be true or false, not {lowercase!r} (dataset.tokenizer.lowercase)"
             )
-        if size is not None and size <= len(SPECIAL):
-            raise DataError(f"a vocabulary of {size} tokens holds nothing but {', '.join(SPECIAL)}: give a larger size")
         texts = (text.lower() for text in texts) if lowercase else texts
         if kind in ("bpe", "wordpiece"):
             model = _train_subwords(texts, kind, size or SUBWORD_SIZE, min_frequency)
@@ -88,6 +81,11 @@ class Tokenizer:
 
     def __len__(self) -> int:
         return len(self.vocabulary)
+
+    @property
+    def loses_spaces(self) -> bool:
+        """Whether `decode` cannot know where a text had spaces."""
+        return self.kind in ("words", "wordpiece")
 
     def encode(self, text: str) -> list[int]:
         """Ids of the text's tokens, without BOS and EOS."""
@@ -141,6 +139,19 @@ class Tokenizer:
     def from_state(cls, state: dict[str, Any]) -> Tokenizer:
         """The tokenizer with this `state`."""
         return cls(**state)
+
+
+def check_limits(size: Any, min_frequency: Any) -> None:
+    """Raises DataError for limits of a vocabulary that are no whole numbers of at least 1, or a size without room for text."""
+    for name, value in (("size", size), ("min_frequency", min_frequency)):
+        if name == "size" and value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise DataError(
+                f"the tokenizer's {name} must be a whole number >= 1, not {value!r} (dataset.tokenizer.{name})"
+            )
+    if size is not None and size <= len(SPECIAL):
+        raise DataError(f"a vocabulary of {size} tokens holds nothing but {', '.join(SPECIAL)}: give a larger size")
 
 
 def _characters(text: str) -> str | dict[str, int]:

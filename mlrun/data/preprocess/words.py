@@ -14,7 +14,8 @@ from mlrun.data.features import Feature, Text, restore_all
 from mlrun.data.predictions import Predictions
 from mlrun.data.preprocess.preprocessor import OFFERS_WORDS, Preprocessor, decode_general
 from mlrun.data.preprocess.text import as_texts
-from mlrun.data.preprocess.tokenizer import PAD, SPECIAL, WORD, Tokenizer
+from mlrun.data.preprocess.tokenizer import PAD, SPECIAL, Tokenizer, check_limits
+from mlrun.data.preprocess.word_pattern import WORD
 from mlrun.data.sequences import Sequences
 from mlrun.errors import ConfigError, DataError
 
@@ -65,6 +66,7 @@ class WordPreprocessor(Preprocessor):
         self.counts: np.ndarray
 
     def fit(self, train: Examples) -> None:
+        check_limits(self.settings["size"], self.settings["min_frequency"])
         counted: Counter[str] = Counter()
         lowercase = bool(self.settings["lowercase"])
         for text in train[self._text]:

@@ -50,7 +50,7 @@ def read_table(
 
     Raises:
         DataError: the path does not exist or is a directory; the file is empty or has only a header; rows are ragged, columns are
-            duplicated, or the encoding is wrong.
+            duplicated, a quotation mark makes one cell of several rows, or the encoding is wrong.
     """
     path = check_path(path)
     suffix = _suffix(path)
@@ -102,6 +102,8 @@ def read_table(
         raise DataError(f"{path}: cannot be read as a table: {str(error).splitlines()[0]}") from None
     if frame[frame.columns[-1]].isna().any():  # a missing value, or a row that is too short
         _check_ragged(path, encoding, separator)
+    if any(_has_line_ends(frame[name]) for name, dtype in frame.dtypes.items() if dtype.kind == "O"):
+        _check_quotes(path, encoding, separator)
     frame = together(frame)
     frame.columns = [name or str(column) for name, column in zip(header, frame.columns)]
     if header[0] == "" and frame.iloc[:, 0].equals(pd.Series(range(len(frame)))):
@@ -294,6 +296,33 @@ def _check_ragged(path: Path, encoding: str, separator: str | None) -> None:
         raise DataError(
             f"{path}: line {line} has {fields} field{'s' * (fields != 1)}, but the header has {width}{more}"
         )
+
+
+def _has_line_ends(texts: pd.Series) -> bool:
+    if texts.dtype == "object":  # texts beside numbers
+        return any(isinstance(one, str) and "\n" in one for one in texts)
+    return bool(texts.str.contains("\n", regex=False, na=False).any())
+
+
+def _check_quotes(path: Path, encoding: str, separator: str | None) -> None:
+    """Raises DataError for a quotation mark that begins a cell and is closed in the middle of the text of a later line: pandas makes one cell of all
+    rows between the two."""
+    csv.field_size_limit(2**31 - 1)
+    with _open(path, encoding) as file:
+        reader = csv.reader(file, delimiter=separator or _separator(path, encoding), skipinitialspace=True, strict=True)
+        start = 1
+        while True:
+            try:
+                next(reader)
+            except StopIteration:
+                return
+            except csv.Error:
+                if reader.line_num > start:
+                    raise DataError(
+                        f"{path}: a quotation mark that begins a cell in line {start} is closed in line {reader.line_num}, in the middle of a text: "
+                        'the rows between would be one cell; write such a text with doubled marks in marks: """Yes"", she said"'
+                    ) from None
+            start = reader.line_num + 1
 
 
 def _encoding_error(path: Path, encoding: str) -> DataError:

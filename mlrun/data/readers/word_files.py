@@ -8,6 +8,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from mlrun.data.readers.download import data_directory
+from mlrun.data.readers.texts import read_text
 from mlrun.errors import DataError
 
 # Name of a set -> its usual file names; in the data directory, a folder of the set's name in it, or the test data of an installed gensim.
@@ -76,7 +77,4 @@ def read_questions(path: Path) -> dict[str, list[tuple[str, str, str, str]]]:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    return read_text(path).split("\n")
