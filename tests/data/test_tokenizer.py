@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pydoc_data.topics
-import re
 import sys
 import unicodedata
 
@@ -15,7 +14,7 @@ from mlrun.data.examples import Examples
 from mlrun.data.features import Text
 from mlrun.data.preprocess.text_features import TextFeatures
 from mlrun.data.preprocess.tokenizer import BOS, EOS, KINDS, PAD, SPECIAL, UNK, Tokenizer
-from mlrun.data.preprocess.word_pattern import MARKS, WORD
+from mlrun.data.preprocess.word_pattern import WORD
 from mlrun.data.preprocess.words import WordPreprocessor
 from mlrun.errors import DataError
 
@@ -61,13 +60,11 @@ def test_marks_belong_to_their_letters(text, words):
     assert set(features.get_feature_names_out()) == {word.lower() for word in words}
 
 
-def test_the_marks_are_unicodes():
-    found = re.compile(f"[{MARKS}]").findall("".join(map(chr, range(sys.maxunicode + 1))))
-    # those that every version of Python knows
-    old = {one for one in map(chr, range(sys.maxunicode + 1)) if unicodedata.ucd_3_2_0.category(one)[0] == "M"}
-    old = {one for one in old if unicodedata.category(one)[0] == "M"}
-    letters = {one for one in found if unicodedata.category(one) != "Cn" and unicodedata.category(one)[0] != "M"}
-    assert old <= set(found) and all(re.match(r"\w", one) for one in letters)
+def test_every_mark_of_unicode_stays_with_its_letter():
+    everything = map(chr, range(sys.maxunicode + 1))
+    marks = [one for one in everything if unicodedata.ucd_3_2_0.category(one)[0] == unicodedata.category(one)[0] == "M"]
+    assert len(marks) > 500
+    assert [mark for mark in marks if WORD.findall(f"a{mark}b c") != [f"a{mark}b", "c"]] == []
     assert WORD.findall("a_1, b-2") == ["a_1", ",", "b", "-", "2"]
 
 

@@ -12,7 +12,7 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from mlrun.data.features import Text
 from mlrun.data.preprocess.encoder import Encoder
 from mlrun.data.preprocess.text import as_texts
-from mlrun.data.preprocess.word_pattern import PATTERN
+from mlrun.data.preprocess.word_pattern import words_of
 from mlrun.errors import DataError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class TextFeatures(TransformerMixin, BaseEstimator):
         settings: dict[str, Any] = dict(
             ngram_range=tuple(self.ngrams), min_df=self.min_frequency, lowercase=self.lowercase
         )
-        settings |= dict(analyzer="word", token_pattern=PATTERN) if self.level == "words" else dict(analyzer="char_wb")
+        settings |= dict(tokenizer=words_of, token_pattern=None) if self.level == "words" else dict(analyzer="char_wb")
         if self.weighting == "tfidf":
             self.vectorizer_ = TfidfVectorizer(sublinear_tf=True, **settings)
         else:
