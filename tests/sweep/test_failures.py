@@ -8,7 +8,10 @@ import re
 
 import pytest
 
+from mlrun.commands import resume
+from mlrun.config.hydra_internals import parse_override
 from mlrun.sweep.job import Job
+from mlrun.sweep.journal import Journal
 from mlrun.sweep.record import draw
 
 pytestmark = pytest.mark.long
@@ -113,3 +116,13 @@ def test_results_that_are_not_numbers_are_not_drawn(tmp_path):
 
     assert draw([job(1, math.nan), job(2, math.inf), job(3, 0.5)], tmp_path, "mlrun -m") == []
     assert draw([job(1, math.nan), job(2, 0.4), job(3, 0.5)], tmp_path, "mlrun -m") == [tmp_path / "sweep.png"]
+
+
+def test_a_directory_with_quotation_marks_resumes(tmp_path, monkeypatch):
+    directory, given = tmp_path / "it's here, (1)", []
+    Journal(directory).update(argv=["-m", "seed=1,2"], cwd=str(tmp_path))
+    monkeypatch.setattr("mlrun.commands._application.hydra_application", lambda argv: given.extend(argv) or 0)
+    monkeypatch.chdir(tmp_path)
+    assert resume.run([str(directory)]) == 0
+    (word,) = [word for word in given if word.startswith("hydra.sweep.dir=")]
+    assert parse_override(word).value() == str(directory)
