@@ -326,10 +326,11 @@ def test_curves_of_recorded_runs(thousand):
 def test_unfinished_runs_that_watch_nothing_yet_belong_to_the_board_of_their_model():
     """A run that was killed while it read its data has no tag that names the metric."""
     runs = [run("mlp", seed, 0.9) for seed in (1, 2)] + [run("dqn", 1, 5.0, monitor="val/return")]
-    killed = StoredRun("killed", "", "KILLED", {"seed": "3"}, {}, {"model": "mlp"}, "")
+    params = {"seed": "3", "optim.lr": "0.1", "dataset.split.seed": "3"}
+    killed = StoredRun("killed", "", "KILLED", params, {}, {"model": "mlp", "dataset": "iris"}, "")
     boards = {board.metric: board for board in leaderboards([*runs, killed])}
-    assert set(boards) == {"val/accuracy", "val/return"}
-    (row,) = boards["val/accuracy"].rows
+    assert set(boards) == {"test/accuracy", "test/return"}
+    (row,) = boards["test/accuracy"].rows
     assert (row.n, row.unfinished, row.incomplete) == (2, 1, True)
 
 
