@@ -14,6 +14,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from mlrun.config.hydra_internals import combinations, instantiate_launcher, parse_overrides
+from mlrun.config.schema import check_settings
 from mlrun.errors import SweepFailed
 
 
@@ -51,7 +52,9 @@ class GridSweeper(Sweeper):
         Raises:
             SweepFailed: MLflow has not received everything. What a job raised is raised here, too.
         """
-        texts = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
+        params: Any = OmegaConf.to_container(self.params) if OmegaConf.is_config(self.params) else self.params
+        check_settings("hydra.sweeper", {"max_batch_size": self.max_batch_size, "params": params})
+        texts = [*(f"{key}={value}" for key, value in params.items()), *arguments]
         jobs = combinations(parse_overrides(texts, self.hydra_context.config_loader))
         if self.suitable_only:
             from mlrun.sweep.suitable import suitable

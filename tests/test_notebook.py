@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mlrun import load, run
-from mlrun.errors import ConfigError, UserError
+from mlrun.errors import ConfigError, DataError, UserError
 from tests.conftest import REPOSITORY
 
 
@@ -37,12 +37,40 @@ def test_a_run_and_its_model(workplace, capsys):
     assert np.mean(model.predict(load_iris().data) == load_iris().target) > 0.9
 
 
+def test_the_columns_of_a_table_are_found_by_name(workplace):
+    """An array has the order of training; a table may have any, and further columns."""
+    import pandas as pd
+
+    model = load(run("model=knn", "dataset=iris", quiet=True).directory)
+    names = model.learner.inputs["features"].names
+    table = pd.DataFrame([[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]], columns=names)
+    assert list(model.predict(table.to_numpy())) == list(model.predict(table)) == [0, 2]
+    assert list(model.predict(table[names[::-1]].assign(more=1))) == [0, 2]
+    for rows, message in (
+        (table[names[:3]], "lack the column petal width"),
+        (table[[*names, names[0]]], "have the column 'sepal length .cm.' twice"),
+        (table.to_numpy()[:, :3], "a row is 3, and this model reads 4 .sepal length"),
+        (table.to_numpy()[0], "a row is a single number"),
+        (table[:0], "there are no rows"),
+        ([[1, 2, 3, 4], [1]], "the rows are not numbers"),
+        ([["a", "b", "c", "d"]], "the rows are not numbers"),
+        (table.to_numpy() * 1j, "the rows are not numbers"),
+        (None, "give an array, a list or a table of rows"),
+    ):
+        with pytest.raises(DataError, match=message):
+            model.predict(rows)
+
+
 def test_problems_are_raised_together(workplace):
     with pytest.raises(ConfigError, match="optim.lr") as raised:
         run("model=rf", "lr=0.1", quiet=True)
     assert len(raised.value.problems) == 2
     with pytest.raises(ConfigError, match="must be an integer >= 1"):
         run("trainer.max_epochs=0", quiet=True)
+    with pytest.raises(ConfigError, match="one by one"):
+        run(["model=svm", "dataset=iris"])
+    with pytest.raises(ConfigError, match="the directory is an argument"):
+        run("hydra.run.dir=mine", quiet=True)
     with pytest.raises(UserError, match="neither a run directory nor a finished run"):
         load("nothing")
 

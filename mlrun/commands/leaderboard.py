@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mlrun.tracking.stored_run import StoredRun
 
 SUMMARY = "compare runs: mean, standard deviation and best value over seeds, best first"
+DEFAULT = "mlrun"  # tracking.experiment of conf/config.yaml
 FORMATS = ("table", "csv", "md")
 
 
@@ -28,7 +29,7 @@ def run(argv: list[str]) -> int:
         "number of seeds, best value. Datasets and problems have separate tables.",
     )
     parser.add_argument(
-        "source", nargs="?", default="mlrun", help="an MLflow experiment or the directory of a sweep (default: mlrun)"
+        "source", nargs="?", default=DEFAULT, help="an MLflow experiment or the directory of a sweep (default: mlrun)"
     )
     parser.add_argument(
         "select",
@@ -59,7 +60,7 @@ def run(argv: list[str]) -> int:
     from mlrun.sweep.selection import Selection
 
     if arguments.source.startswith("select."):
-        arguments.source, arguments.select = "mlrun", [arguments.source, *arguments.select]
+        arguments.source, arguments.select = DEFAULT, [arguments.source, *arguments.select]
     selection = Selection.parse(arguments.select)
     if selection.metric and arguments.metric:
         raise UserError(
@@ -140,15 +141,20 @@ def _write(figure: Figure, path: Path, parent: str | None) -> None:
 
 def _runs(source: str, needed: set[str]) -> tuple[list[StoredRun], str | None]:
     """The runs of an experiment, or those of a sweep and the id of its parent run. needed: metrics that the command names."""
+    import os
+
     from mlrun.errors import UserError
+    from mlrun.sweep.journal import SWEEP, open_sweep
     from mlrun.sweep.leaderboard import read_runs
 
     directory = Path(source)
-    if not directory.is_dir():
-        return read_runs(source, needed), None
-    import os
-
-    from mlrun.sweep.journal import open_sweep
+    if not (directory / SWEEP).is_file():
+        try:  # a directory may have the name of an experiment: that of this package has the name of the default one
+            return read_runs(source, needed), None
+        except UserError:
+            if source != DEFAULT and directory.is_dir():
+                open_sweep(directory)  # raises
+            raise
 
     sweep = open_sweep(directory).sweep
     parent = sweep.get("run_id")
@@ -195,6 +201,8 @@ def _count(row: Row) -> str:
 def _title(board: Board) -> str:
     """What the runs have in common, and how they are sorted."""
     subject = ", ".join(part for part in (board.dataset, board.problem) if part)
+    if not board.metric:
+        return f"{subject + ': ' if subject else ''}no results yet"
     direction = "larger is better" if board.mode == "max" else "smaller is better"
     return f"{subject + ': ' if subject else ''}sorted by {board.metric}, {direction}"
 

@@ -45,6 +45,7 @@ def run(argv: list[str]) -> int:
 
 def _resume_sweep(directory: Path, overrides: list[str]) -> int:
     from mlrun.commands._application import hydra_application
+    from mlrun.config.overrides import for_hydra
     from mlrun.data.readers.trust import has_signature
     from mlrun.sweep.journal import SWEEP, open_sweep
 
@@ -67,4 +68,6 @@ def _resume_sweep(directory: Path, overrides: list[str]) -> int:
     kept = [
         word for word in sweep["argv"] if not word.startswith(("hydra.sweep.dir=", "hydra.sweeper.resume=", "trust="))
     ]
-    return hydra_application([*kept, f"hydra.sweep.dir='{directory}'", "hydra.sweeper.resume=true", *overrides])
+    return hydra_application(
+        [*kept, for_hydra("hydra.sweep.dir", str(directory)), "hydra.sweeper.resume=true", *overrides]
+    )

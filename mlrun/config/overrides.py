@@ -12,8 +12,13 @@ _NOT_TEXT = {"null", "true", "false", "nan", "inf", "yes", "no", "on", "off"}
 
 def as_override(key: str, value: str | Sequence[str]) -> str:
     """`KEY=VALUE` or `KEY=[VALUE,...]`, quoted for Hydra's grammar and for the shell where a value needs it."""
+    return shlex.quote(for_hydra(key, value))
+
+
+def for_hydra(key: str, value: str | Sequence[str]) -> str:
+    """As `as_override`, for a program that reads it without a shell."""
     text = _value(value) if isinstance(value, str) else f"[{','.join(map(_value, value))}]"
-    return shlex.quote(f"{key}={text}")
+    return f"{key}={text}"
 
 
 def as_command(words: Sequence[str]) -> str:

@@ -114,6 +114,8 @@ KEYS: dict[str, tuple[Kind, ...]] = {
     "hydra.launcher.ship": (Flag(),),
     "hydra.launcher.init": (Mapping(),),
     "hydra.launcher.retries": (Number(integral=True, low=0),),
+    "hydra.sweeper.max_batch_size": (Number(integral=True), Null()),
+    "hydra.sweeper.params": (Mapping(), Null()),
     "hydra.sweeper.n_trials": (COUNT,),
     "hydra.sweeper.n_startup_trials": (Number(integral=True, low=0),),
     "hydra.sweeper.n_warmup_epochs": (Number(integral=True, low=0),),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,8 @@ def as_examples(given: Any, features: Mapping[str, Feature]) -> Examples:
         found = from_table(given, features)
     else:
         raise DataError(f"this model reads {', '.join(features)}: give a table with their columns")
+    if not len(found):
+        raise DataError("there are no rows")
     _check_numbers(found)
     return found
 
@@ -140,21 +143,68 @@ def _single(given: Any, name: str, feature: Feature) -> Any:
         return _photos(list(given), feature, None)
     if isinstance(feature, Image) and _are_paths(given):
         return _images(list(given), feature, None)
-    values = np.asarray(given.to_numpy() if hasattr(given, "to_numpy") else given)
-    if values.dtype == object:
-        values = np.array([np.asarray(value) for value in values])
+    if isinstance(feature, Vector) and hasattr(given, "columns"):
+        given = _named_columns(given, feature.names)
     shape = getattr(feature, "shape", None)
-    return values.reshape(len(values), *shape) if shape else values
+    try:
+        values = np.asarray(given.to_numpy() if hasattr(given, "to_numpy") else given)
+        if not values.ndim:
+            raise DataError(f"give an array, a list or a table of rows, not {type(given).__name__}")
+        if values.dtype == object:
+            values = np.array([np.asarray(value) for value in values])
+        if isinstance(feature, Vector) and values.dtype.kind not in "biuf":
+            values = values.astype(np.float64, casting="safe" if values.dtype.kind == "c" else "unsafe")
+    except (ValueError, TypeError) as error:  # rows of several lengths, texts
+        raise DataError(f"the rows are not numbers: {error}") from None
+    if not shape or not len(values):
+        return values
+    if values.size != len(values) * math.prod(shape):
+        row = " x ".join(map(str, values.shape[1:])) or "a single number"
+        raise DataError(f"a row is {row}, and this model reads {' x '.join(map(str, shape))}{_listed(feature)}")
+    return values.reshape(len(values), *shape)
+
+
+def _named_columns(given: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """The columns of a vector in the order of training; a table that has none of these names is read by position.
+
+    Raises:
+        DataError: some of the columns are absent, or there twice.
+    """
+    there = [name for name in names if name in given.columns]
+    if not there:
+        return given
+    if absent := [name for name in names if name not in there]:
+        raise DataError(
+            f"the data lack the column{'s' * (len(absent) > 1)} {', '.join(absent[:10])} which the model was trained with"
+        )
+    _check_unique(given, names)
+    return given[names]
+
+
+def _check_unique(frame: pd.DataFrame, names: Sequence[str]) -> None:
+    """Raises DataError if a table has a column twice."""
+    twice = [] if frame.columns.is_unique else [name for name in names if list(frame.columns).count(name) > 1]
+    if twice:
+        raise DataError(f"the data have the column {twice[0]!r} twice")
+
+
+def _listed(feature: Feature) -> str:
+    names = getattr(feature, "names", None) or []
+    return f" ({', '.join(names[:10])}{', …' * (len(names) > 10)})" if names else ""
 
 
 def _frame(given: Any, feature: Row) -> pd.DataFrame:
     import pandas as pd
 
-    return (
-        given
-        if hasattr(given, "columns")
-        else pd.DataFrame(given, columns=feature.names if _is_matrix(given) else None)
-    )
+    if not hasattr(given, "columns"):
+        try:
+            given = pd.DataFrame(given, columns=feature.names if _is_matrix(given) else None)
+        except (ValueError, TypeError) as error:
+            raise DataError(
+                f"the rows are no table of {len(feature.names)} columns{_listed(feature)}: {error}"
+            ) from None
+    _check_unique(given, feature.names)
+    return given
 
 
 def _is_matrix(given: Any) -> bool:
@@ -169,6 +219,7 @@ def _are_paths(given: Any) -> bool:
 
 def _from_columns(frame: pd.DataFrame, name: str, feature: Feature, folder: Path | None) -> Any:
     columns = feature.columns(name)
+    _check_unique(frame, [column for column, _ in columns])
     if isinstance(feature, Text) and columns[0][0] not in frame and name in frame:
         columns = [(name, TEXT)]
     absent = [column for column, _ in columns if column not in frame]

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlrun.errors import ConfigError
+from mlrun.errors import ConfigError, UserError
 from mlrun.experiment.result import Result
 
 if TYPE_CHECKING:
@@ -116,6 +116,11 @@ def run(*overrides: str, directory: str | Path | None = None, quiet: bool = Fals
     from mlrun.report import silent, terminal
 
     words = list(overrides)
+    for word in words:
+        if not isinstance(word, str):
+            raise ConfigError(f"{word!r}: give the overrides one by one, as texts: run('model=svm', 'dataset=iris')")
+        if word.lstrip("+").startswith("hydra.run.dir="):
+            raise ConfigError(f"{word}: in Python the directory is an argument: run(..., directory=...)")
     try:
         cfg, problems = compose(words), explain(words)
     except COMPOSITION_ERRORS as error:
@@ -123,6 +128,9 @@ def run(*overrides: str, directory: str | Path | None = None, quiet: bool = Fals
     if problems:
         raise ConfigError(problems)
     path = Path(directory) if directory else new_run_directory(cfg)
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to {path}: {error.strerror}") from None
     log_to(path / "mlrun.log")
     return Outcome(**vars(run_experiment(cfg, path, words, report=silent if quiet else terminal)))

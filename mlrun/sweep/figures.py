@@ -27,7 +27,7 @@ def sweep_figure(jobs: Sequence[tuple[str, float]], settings: Sequence[Mapping[s
     """A panel per varied setting: a dot per job, a bar at the mean of each value.
 
     Args:
-        jobs: (name of the watched metric, its value) of each job.
+        jobs: (name of the watched metric, its value, which must be finite) of each job.
         settings: of each job: override -> value as text.
         command: of the sweep, the caption.
     """
@@ -50,7 +50,7 @@ def sweep_figure(jobs: Sequence[tuple[str, float]], settings: Sequence[Mapping[s
     for axes in all_axes[len(keys) :]:
         axes.set_visible(False)
     for axes, key in zip(all_axes, keys):
-        _panel(axes, key, [(chosen.get(key, ""), value) for chosen, value in pairs if math.isfinite(value)])
+        _panel(axes, key, [(chosen.get(key, ""), value) for chosen, value in pairs])
     return captioned(figure, "sweep", command)
 
 

@@ -58,6 +58,7 @@ class Journal:
         """Appends the state of a job."""
         entry = {
             "number": job.number,
+            "folder": job.folder,
             "overrides": job.overrides,
             "identity": job.identity,
             "state": job.state,
@@ -71,6 +72,7 @@ class Journal:
             "objective": job.objective,
             "monitor": job.monitor,
             "mode": job.mode,
+            "accepted": job.accepted,
             "result": {key: value for key, value in job.result.items() if key != "value"},
         }
         line = (json.dumps(entry, default=str) + "\n").encode()
@@ -103,6 +105,10 @@ class Journal:
                 file.seek(self._places[number])
                 yield json.loads(file.readline())
 
+    def entries(self) -> Iterator[dict[str, Any]]:
+        """The last line of every job, by number."""
+        return self.read(range(len(self._places)))
+
     def result(self, job: Job) -> dict[str, Any]:
         """The result of a job that has ended; empty if it has none."""
         entry = self.entry(job.number)
@@ -129,6 +135,7 @@ def restore(job: Job, entry: dict[str, Any]) -> None:
         job.state, job.earlier, job.reason = entry["state"], True, entry["reason"]
         job.returned, job.seconds = entry["objective"], entry["elapsed"]
         job.monitor, job.mode, job.epoch = entry["monitor"], entry["mode"], entry["epoch"]
+        job.accepted = entry.get("accepted", True)  # absent in journals of earlier versions
 
 
 def open_sweep(directory: Path | str) -> Journal:

@@ -103,9 +103,15 @@ def leaderboards(
     The board with most groups comes first. See `leaderboard` for the arguments and errors.
     """
     sets: dict[tuple[str, ...], list[StoredRun]] = {}
+    begun: list[StoredRun] = []  # runs that ended, or still are, before it is known what they watch
     for run in _compared(runs):
         watched = "" if metric else run.tags.get("monitor", "")
-        sets.setdefault((run.tags.get("dataset", ""), run.tags.get("problem", ""), watched), []).append(run)
+        if not (metric or watched or run.status == "FINISHED"):
+            begun.append(run)
+        else:
+            sets.setdefault((run.tags.get("dataset", ""), run.tags.get("problem", ""), watched), []).append(run)
+    for run in begun:
+        _like(run, sets).append(run)
     boards = []
     for (dataset, problem, _), compared in sets.items():
         if metric and not any(metric in run.metrics for run in compared):
@@ -116,6 +122,16 @@ def leaderboards(
         )  # the heading has it
         boards.append(replace(board, dataset=dataset, problem=problem, shown=shown))
     return sorted((board for board in boards if board.rows), key=lambda board: -len(board.rows))
+
+
+def _like(run: StoredRun, sets: dict[tuple[str, ...], list[StoredRun]]) -> list[StoredRun]:
+    """Of the sets by dataset, problem and watched metric, the one to which a run belongs that has only begun: that with most runs of its model."""
+    dataset, problem = run.tags.get("dataset", ""), run.tags.get("problem")
+    found = [some for key, some in sets.items() if key[0] == dataset and problem in (None, key[1])]
+    if not found:
+        return sets.setdefault((dataset, problem or "", ""), [])
+    model = run.tags.get("model")
+    return max(found, key=lambda some: (sum(one.tags.get("model") == model for one in some), len(some)))
 
 
 def leaderboard(
@@ -190,7 +206,10 @@ def read_runs(experiment: str, needed: Collection[str] = ()) -> list[StoredRun]:
         return not watched or without_part(name) in watched or name.startswith((WALL, EARLIER_WALL))
 
     runs = find_runs(experiment, is_needed, READ_TAGS)
-    if all(any(name in run.metrics for run in runs) for name in needed):
+    # the runs of another program declare no metric that they watch
+    if all(any(name in run.metrics for run in runs) for name in needed) and all(
+        MONITOR in run.tags for run in runs if run.status == "FINISHED" and run.params and KIND not in run.tags
+    ):
         return runs
     return find_runs(experiment, tags=READ_TAGS)
 

@@ -113,6 +113,12 @@ class Queue:
             job.kill_at = time.monotonic() + self.grace
             self.executor.signal(job.number, signum)
 
+    def drain(self, reason: str) -> None:
+        """Starts no further job, and asks the running ones to end."""
+        self.draining = True
+        for job in self.running.values():
+            self.stop(job, states.KILLED, reason)
+
     def lose(self, reason: str) -> None:
         """Ends the running jobs as failed: their processes have died with the executor."""
         for job in list(self.running.values()):
@@ -179,9 +185,7 @@ class Queue:
         self.executor.release(job)
         self._notify("ended", job)
         if self.fail_fast and job.state in (states.FAILED, states.KILLED):
-            self.draining = True
-            for other in self.running.values():
-                self.stop(other, states.KILLED, f"stopped, because job {job.number} failed (fail_fast)")
+            self.drain(f"stopped, because job {job.number} failed (fail_fast)")
 
     def _check_limits(self, now: float) -> None:
         for job in self.running.values():

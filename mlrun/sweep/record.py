@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -50,10 +52,12 @@ class Record:
         self.command = masked(as_command(argv))
         varied = " ".join(f"{key}={','.join(values)}" for key, values in grid.items())
         tags = {KIND: "sweep", "command": self.command, "jobs": len(tally.jobs), "directory": directory}
-        params = {f"grid.{key}": ",".join(values) for key, values in grid.items()}
+        params = {f"grid.{_named(key)}": ",".join(values) for key, values in grid.items()}
         name = f"sweep {varied}"[:200].strip()
         self.state = RunState(directory)
-        self.state.begin(None, read_record(directory))
+        earlier = read_record(directory)
+        self.earlier_status = {"RUNNING": "KILLED"}.get(status := earlier.get("status", "FAILED"), status)
+        self.state.begin(None, earlier)
         tags[KEY] = self.state.key
         self.run = Run(
             experiment, name, tags, params, run_id=journal.sweep.get("run_id"), directory=directory,
@@ -111,7 +115,7 @@ class Record:
                 "best.overrides": " ".join(best.overrides),
                 "best.metric": best.monitor,
             }
-            tags |= {f"best.{key}": value for key, _, value in (override.partition("=") for override in best.overrides)}
+            tags |= {f"best.{_named(key)}": value for key, _, value in (text.partition("=") for text in best.overrides)}
         tags["mlflow.note.content"] = describe(self.command, self.tally.count_text, self.jobs, self.directory)
         self.run.tags(tags)
         write_table(self.jobs, self.journal, self.directory / "sweep.csv")
@@ -124,6 +128,11 @@ class Record:
         self.state.update(status=status)
         with suppress(UserError):
             self.run_id = self.run.id
+
+
+def _named(key: str) -> str:
+    """The key of an override as MLflow accepts it in a name: without `+` or `~`, and other characters replaced."""
+    return re.sub(r"[^\w./: -]", "_", key.lstrip("+~"), flags=re.ASCII)
 
 
 def recall_runs(jobs: list[Job], experiment: str, parent: str) -> None:
@@ -204,8 +213,12 @@ def best_of(jobs: list[Job]) -> Job | None:
 
 
 def draw(jobs: list[Job], directory: Path, command: str) -> list[Path]:
-    """Plots the watched metric against each varied setting, above the command of the sweep. Returns the files; none if fewer than two jobs have a value."""
-    done = [job for job in jobs if job.state == states.FINISHED and job.objective is not None]
+    """Plots the watched metric against each varied setting, above the command of the sweep. Returns the files; none if fewer than two jobs have a finite one."""
+    done = [
+        job
+        for job in jobs
+        if job.state == states.FINISHED and job.objective is not None and math.isfinite(job.objective)
+    ]
     if len(done) < 2:
         return []
     from mlrun.report.figures import save

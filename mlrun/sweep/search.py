@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
+from mlrun.config.hydra_internals import parse_override
+from mlrun.config.identity import CHANGEABLE
 from mlrun.config.overrides import as_command
 from mlrun.config.passwords import masked
 from mlrun.config.schema import check_settings
+from mlrun.config.validate import nearest
 from mlrun.errors import ConfigError, UserError
 from mlrun.sweep import job as states
 from mlrun.sweep.job import Job
@@ -37,6 +41,9 @@ OPTUNA_DIRECTIONS = {"max": "maximize", "min": "minimize"}
 REASON = "reason"  # why it failed; a failed trial without a reason was cut off: it is repeated, and does not count
 OWNER = "sweep"  # the sweep that runs it
 OVERRIDES = "overrides"  # the job's settings
+MODELS = {"model", "dataset", "experiment"}  # settings whose choices decide which metrics are measured
+SEARCH = "mlrun.search"  # user attribute of a study: what its trials share
+MAY_DIFFER = {*CHANGEABLE, "seed", "tracking.experiment"}  # settings in which machines that share a study may differ
 
 
 class Search:
@@ -73,6 +80,7 @@ class Search:
         self.grid = self.space.combinations() if settings["sampler"] == "grid" else []
         self.total = len(self.grid) or self.total
         self.trials: dict[int, Trial] = {}  # job number -> trial
+        self.failure: ConfigError | None = None  # found by a trial: the search cannot go on
         sweep.settings["prunes"] = settings["pruner"] != "none"
         self.owner = f"{socket.gethostname()}:{sweep.directory}"
 
@@ -96,9 +104,17 @@ class Search:
     def run(self) -> float | None:
         """Runs the trials. Returns the best value; None if no trial finished within the limits."""
         grid = {setting.key: [_range_text(setting)] for setting in self.space.settings}
+        if self.sweep.resumes:
+            self.sweep.adopt()
         self.sweep.begin_record(grid)
-        self._open_study()
+        try:
+            self._open_study()
+        except BaseException:
+            self.sweep.abandon()
+            raise
         self.sweep.run(self._jobs(), self.total, grid, listeners=[self], like=self.samples, artifacts=self._artifacts)
+        if self.failure is not None:
+            raise self.failure
         best = self._best()
         return best[0] if best else None
 
@@ -106,19 +122,11 @@ class Search:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        # the sampler's argument `group`, which conditional settings need
+        # the sampler's argument `group`, which conditional settings need; few trials for a figure of importance
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        warnings.filterwarnings("ignore", module="optuna.importance")
         self.states = optuna.trial.TrialState
-        storage = self.settings["storage"] or str(self.sweep.directory / "study.journal")
-        if "://" not in storage:
-            from optuna.storages import JournalStorage
-            from optuna.storages.journal import JournalFileBackend
-
-            storage = JournalStorage(JournalFileBackend(storage))
-        name = self.settings["study_name"] or "study"
-        self.study = optuna.create_study(
-            storage=storage, study_name=name, direction=self.direction, load_if_exists=True, pruner=self._pruner()
-        )
+        self.study = self._shared_study()
         self.study.sampler = self._sampler(self._seed(len(self.study.get_trials(deepcopy=False))))
         for values in self.grid:
             self.study.enqueue_trial(values, skip_if_exists=True)
@@ -126,6 +134,47 @@ class Search:
             owner = trial.user_attrs.get(OWNER, self.owner if not self.settings["storage"] else None)
             if owner == self.owner:  # this sweep was killed while the trial ran
                 self._repeat(trial)
+
+    def _shared_study(self) -> optuna.Study:
+        """The study in the storage, which is made if it is not there yet.
+
+        Raises:
+            ConfigError: the storage cannot be opened, or its study is that of another search.
+        """
+        import optuna
+
+        place = self.settings["storage"] or str(self.sweep.directory / "study.journal")
+        name = self.settings["study_name"] or "study"
+        where = f"hydra.sweeper.storage={masked(place)}"
+        try:
+            study = optuna.create_study(
+                storage=_storage(place),
+                study_name=name,
+                direction=self.direction,
+                load_if_exists=True,
+                pruner=self._pruner(),
+            )
+        except Exception as error:  # of the file system, of SQLAlchemy, of a driver, of Optuna
+            raise ConfigError(f"{where}: the study cannot be opened: {masked(' '.join(str(error).split()))}") from error
+        own = {
+            "settings": sorted(text for text in self.space.fixed if text.partition("=")[0] not in MAY_DIFFER),
+            "metric": self.selection.metric,
+        }
+        made = study.user_attrs.get(SEARCH)
+        has_trials = bool(study.get_trials(deepcopy=False))
+        if made is None and not has_trials:
+            study.set_user_attr(SEARCH, own)
+        other, remedy = f"{where}: its study '{name}'", "set hydra.sweeper.study_name=NAME to begin one of your own"
+        if not self.settings["storage"]:
+            other, remedy = f"{self.sweep.directory}: its search", "resume it as it was, or begin another"
+        if has_trials and study.direction.name.lower() != self.direction:
+            raise ConfigError(
+                f"{other} is to {study.direction.name.lower()}, this search to {self.direction}; {remedy}"
+            )
+        if made not in (None, own):
+            its = " ".join([*made["settings"], *([f"select: {made['metric']}"] if made["metric"] else [])])
+            raise ConfigError(f"{other} is that of another search ({its}); {remedy}")
+        return study
 
     def _repeat(self, trial: Trial | FrozenTrial) -> None:
         """Ends a trial that was cut off, without a reason, and enqueues the same parameters again."""
@@ -225,7 +274,11 @@ class Search:
         return "prune" if trial.should_prune() else None
 
     def ended(self, job: Job) -> None:
-        self._report(job)
+        try:
+            self._report(job)
+        except ConfigError as error:  # raised when the other jobs have closed their runs
+            self.failure = self.failure or error
+            self.sweep.queue.drain("stopped, because the search cannot go on")
 
     def _report(self, job: Job) -> None:
         """Reports the end of a job to the study."""
@@ -242,6 +295,7 @@ class Search:
             raise ConfigError(
                 f"the search was to {self.direction} {job.monitor}, but its model declares the opposite: set hydra.sweeper.direction={declared}"
             )
+        job.mode = "max" if self.direction == "maximize" else "min"  # what the user has set is how jobs are compared
         value = job.objective
         if job.state == states.FINISHED and value is not None and value == value:
             self.study.tell(trial, value)
@@ -259,17 +313,36 @@ class Search:
         job.accepted = all(value <= 0 for value in violations.values())
         set_violations(self.study, trial, violations)
         if self.selection.metric and self.selection.mode:
+            if self.selection.metric not in job.measured and not MODELS & {one.key for one in self.space.settings}:
+                raise ConfigError(self._unmeasured(job.measured))  # the other trials will not measure it either
             job.monitor, job.mode = self.selection.metric, self.selection.mode
             job.returned = job.measured.get(job.monitor)
+
+    def _unmeasured(self, measured: Iterable[str]) -> str:
+        """That no trial has measured the metric to select by, but these."""
+        metric, mode = self.selection.metric or "", self.selection.mode or "max"
+        known = sorted(name for name in measured if not name.startswith("test/"))
+        return (
+            f"select.{OPTUNA_DIRECTIONS[mode]}={metric}: no trial has measured this metric{nearest(metric, known)} "
+            f"(measured: {', '.join(known)})"
+        )
 
     # --- at the end ------------------------------------------------------------------------------------------------
 
     def _artifacts(self) -> list[Path]:
         """Writes the preset of the best trial and the figures."""
         best = self._best()
+        if self.failure is not None:
+            return []
         if best is None:
             if self._complete():
                 self.sweep.closing = "select.subject_to: no trial is within the limits"
+            elif finished := [job for job in self.sweep.jobs if job.state == states.FINISHED]:
+                results = [self.sweep.journal.result(job).get("metrics") or {} for job in finished]
+                if self.selection.metric and not any(self.selection.metric in metrics for metrics in results):
+                    self.sweep.closing = self._unmeasured({name for metrics in results for name in metrics})
+                else:
+                    self.sweep.closing = "no trial has a value to compare: the metric is not a number in any of them"
             return []
         from mlrun.report.captions import captioned
         from mlrun.report.figures import save
@@ -280,7 +353,8 @@ class Search:
         groups = set(self.sweep.context.config_loader.list_groups(""))
         value, trial = best
         trials = len(self.study.get_trials(deepcopy=False))
-        preset.write_text(best_yaml(trial.user_attrs[OVERRIDES], groups, value, trials), encoding="utf-8")
+        overrides = trial.user_attrs[OVERRIDES]
+        preset.write_text(best_yaml(overrides, groups, value, trials), encoding="utf-8")
         made = [preset]
         metric = next((job.monitor for job in self.sweep.jobs if job.monitor), "monitored metric")
         command = masked(as_command(self.sweep.journal.sweep.get("argv", [])))
@@ -290,12 +364,13 @@ class Search:
                 made.append(self.sweep.directory / f"{name}.png")
                 save(captioned(drawn, name, command), made[-1])
         directory = os.path.relpath(self.sweep.directory)
-        self.sweep.closing = f"best: mlrun --config-dir {directory} experiment=best"
+        words = ["mlrun", "--config-dir", directory, "experiment=best", *filter(_is_deletion, overrides)]
+        self.sweep.closing = f"best: {shlex.join(words)}"
         return made
 
 
 def best_yaml(overrides: list[str], groups: set[str], value: float, trials: int) -> str:
-    """An `experiment` preset that repeats a trial.
+    """An `experiment` preset that repeats a trial. It cannot delete a key: deletions must be repeated on the command line.
 
     Args:
         overrides: of the trial.
@@ -304,11 +379,18 @@ def best_yaml(overrides: list[str], groups: set[str], value: float, trials: int)
     """
     from omegaconf import OmegaConf
 
-    parsed = [override.lstrip("+").partition("=") for override in overrides]
-    defaults: list[str | dict[str, str]] = [text for key, _, text in parsed if key == "experiment"]
-    defaults += [{f"override /{key}": text} for key, _, text in parsed if key in groups and key != "experiment"]
-    values = [f"{key}={text}" for key, _, text in parsed if key not in groups]
-    body = OmegaConf.from_dotlist(values)
+    # YAML would read Hydra's notation in another way: {head:10} as a key without a value
+    parsed = [parse_override(override) for override in overrides if not _is_deletion(override)]
+    defaults: list[Any] = [one.value() for one in parsed if one.key_or_group == "experiment"]
+    defaults += [
+        {f"override /{one.get_key_element().lstrip('+')}": one.value()}
+        for one in parsed
+        if one.key_or_group in groups and one.key_or_group != "experiment"
+    ]
+    values = [one for one in parsed if one.key_or_group not in groups]
+    body = OmegaConf.create({})
+    for one in values:
+        OmegaConf.update(body, one.key_or_group, one.value(), force_add=True)
     head = f"# @package _global_\n# The best of {trials} trials: {value:g}.\n"
     if defaults:
         head += OmegaConf.to_yaml(OmegaConf.create({"defaults": [*defaults, "_self_"]}))
@@ -330,6 +412,20 @@ def direction_of(configs: list[DictConfig]) -> str:
             "set it to minimize or maximize"
         )
     return direction
+
+
+def _is_deletion(override: str) -> bool:
+    return override.startswith("~")
+
+
+def _storage(place: str) -> Any:
+    """Optuna's storage at an address or in a file."""
+    if "://" in place:
+        return place
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    return JournalStorage(JournalFileBackend(place))
 
 
 def _range_text(setting: Setting) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mlrun.tracking.stored_run import StoredRun
 
 COMPARISONS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}
-_CONDITION = re.compile(r"\s*([\w./-]+?)\s*(<=|>=|<|>)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*")
+_CONDITION = re.compile(r"\s*([\w./-]+?)\s*(<=|>=|<|>)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*")
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Selection:
             key, _, value = word.partition("=")
             value = value.strip().strip("\"'")
             if key in ("select.maximize", "select.minimize"):
+                if not value:
+                    raise UserError(f"{word}: name the metric, such as {key}=val/loss")
                 if metric:
                     raise UserError(f"{word}: only one metric can be optimized; limit others with select.subject_to")
                 metric, mode = value, "max" if key == "select.maximize" else "min"

@@ -11,6 +11,7 @@ In YAML a mapping `when KEY=VALUE: {...}` holds settings that exist only with th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -51,15 +52,18 @@ class Setting:
             return str(
                 trial.suggest_int(self.key, int(self.low), int(self.high), step=int(self.step or 1), log=self.log)
             )
-        if self.one_minus:
-            return f"{1 - trial.suggest_float(f'1 - {self.key}', 1 - self.high, 1 - self.low, log=True):.6g}"
+        if self.one_minus:  # six digits of the distance to 1
+            distance = f"{trial.suggest_float(f'1 - {self.key}', 1 - self.high, 1 - self.low, log=True):.6g}"
+            return f"{1 - float(distance):.15g}"
         return f"{trial.suggest_float(self.key, self.low, self.high, step=self.step, log=self.log):.6g}"
 
     def corners(self) -> list[str]:
         """Every choice, or both ends of the range, as text for overrides."""
         if self.kind == "choice":
             return list(self.choices)
-        return [f"{value:.6g}" for value in (self.low, self.high)]
+        if self.kind == "int":
+            return [str(int(value)) for value in (self.low, self.high)]
+        return [f"{value:.15g}" for value in (self.low, self.high)]
 
     def grid(self) -> list[str] | list[int]:
         """All values as Optuna's parameters, for an exhaustive search. Raises ConfigError for a continuous range."""
@@ -171,6 +175,8 @@ def _add(space: Space, override: Override, condition: Condition) -> None:
     if override.is_interval_sweep():
         kind = "int" if isinstance(sweep.start, int) and isinstance(sweep.end, int) else "float"
         log, one_minus = "log" in sweep.tags, "one_minus_log" in sweep.tags
+        if not (math.isfinite(sweep.start) and math.isfinite(sweep.end)):
+            raise ConfigError(f"{key}: interval({sweep.start}, {sweep.end}) must have finite ends")
         if not sweep.start < sweep.end:
             raise ConfigError(f"{key}: interval({sweep.start}, {sweep.end}) is empty")
         if log and sweep.start <= 0:

@@ -74,8 +74,10 @@ class Sweep:
         self.tally = Tally()
         self.jobs = self.tally.jobs
         self.modules: dict[str, None] = {}  # that the jobs import, in order
+        self._folders: dict[str, int] = {}  # directories of jobs that are not named by their number -> the number
         self._unnamed_datasets = set[str]()  # of the jobs that do not name one
         self._configs, self._numbers = Configs(), set[int]()
+        self._adopted: dict[int, Job] = {}  # by number, see `adopt`
         self.is_ours = OmegaConf.is_dict(config.get("model")) and "tracking" in config
         self._lock = ExitStack()  # holds the lock of the directory
         if settings["resume"] and (self.directory / SWEEP).is_file():
@@ -111,11 +113,38 @@ class Sweep:
             config.hydra.job.id = str(number)
             config.hydra.job.num = number
         job = self._job(number, overrides, config, cfg, hashed)
+        if self.is_ours and job.folder is not None:
+            other = self._folders.setdefault(job.folder, number)
+            if other != number:  # the later one would replace the files of the other
+                raise UserError(
+                    f"hydra.sweep.subdir: jobs {other} and {number} would both write to {job.directory}; "
+                    "add ${hydra.job.num} to it"
+                )
         if entry:
             journals.restore(job, entry)
         self._numbers.add(number)
-        self.tally.add(job)
+        adopted = self._adopted.pop(number, None)
+        if adopted is None:
+            self.tally.add(job)
+        else:
+            job.run_id = job.run_id or adopted.run_id
+            self.tally.replace(adopted, job)
         return job
+
+    def adopt(self) -> None:
+        """Counts the jobs that earlier attempts have recorded, for a search, which does not compose them again."""
+        for entry in self.journal.entries():
+            job = Job(entry["number"], entry["overrides"], None, entry["identity"], self.directory, entry.get("folder"))
+            journals.restore(job, entry)
+            if not job.earlier and entry["state"] in states.ENDED:
+                job.state, job.reason, job.seconds, job.earlier = (
+                    entry["state"],
+                    entry["reason"],
+                    entry["elapsed"],
+                    True,
+                )
+            self._adopted[job.number] = job
+            self.tally.add(job)
 
     def sample(self, overrides: list[str]) -> Job:
         """A job with these overrides that is not part of the sweep. Raises as `compose`."""
@@ -243,7 +272,8 @@ class Sweep:
                 self.display.show(f"sweep of {total or '?'} jobs on {executor.places}: {_relative(self.directory)}")
                 self._warm_up()
                 record = [self.record] if self.record else []
-                self.queue.listeners = [self.tally, *listeners, self, self.display, *record]
+                # those of a search come first: they decide by which metric a job counts, and whether it is accepted
+                self.queue.listeners = [*listeners, self.tally, self, self.display, *record]
                 # a prepared job would call the callbacks' `on_job_start` long before its turn
                 callbacks = OmegaConf.select(self.config, "hydra.callbacks")
                 self.queue.run(self._pending(jobs), ahead=like is None and not callbacks)
@@ -275,6 +305,12 @@ class Sweep:
             recall_runs(self.jobs, experiment, self.journal.sweep["run_id"])
         if self.is_ours and self.record is None:
             self.record = Record(self.config.tracking.experiment, argv, grid, self.journal, self.tally, self.directory)
+
+    def abandon(self) -> None:
+        """Ends the parent run of a sweep that cannot start. One that cannot resume stays as it was."""
+        if self.record is not None:
+            self.record.close(self.record.earlier_status)
+            self.record = None
 
     def open_parent(self) -> None:
         """Waits for MLflow's answer about the parent run, which may not come. Raises UserError if MLflow refuses it."""

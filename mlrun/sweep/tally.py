@@ -35,6 +35,13 @@ class Tally:
         self.earlier += job.earlier
         self._compare(job)
 
+    def replace(self, old: Job, new: Job) -> None:
+        """Puts a job that runs again in the place of what an earlier attempt has left of it."""
+        place = next(place for place, job in enumerate(self.jobs) if job is old)
+        self.jobs[place] = new
+        self._move(old.state, new.state)
+        self.earlier += new.earlier - old.earlier
+
     @property
     def counts(self) -> dict[str, int]:
         """Number of jobs in each state; states without jobs are left out."""

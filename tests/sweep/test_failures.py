@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 
 import pytest
+
+from mlrun.commands import resume
+from mlrun.config.hydra_internals import parse_override
+from mlrun.sweep.job import Job
+from mlrun.sweep.journal import Journal
+from mlrun.sweep.record import draw
 
 pytestmark = pytest.mark.long
 
@@ -88,3 +95,34 @@ def test_resume_runs_just_the_broken_ones_into_their_runs(workspace, broken):
 def test_a_sweep_is_not_overwritten(workspace, broken):
     status, _out, err = workspace.mlrun(*COMMAND)
     assert status == 2 and "already holds a sweep" in err
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["hydra.sweep.subdir=same"], "jobs 0 and 1 would both write to"),
+        (["hydra.sweeper.max_batch_size=many"], "hydra.sweeper.max_batch_size=many: must be"),
+        (["hydra.sweeper.params=3"], "hydra.sweeper.params=3: must be"),
+    ],
+)
+def test_impossible_settings_of_a_sweep_start_nothing(workspace, arguments, message):
+    status, out, err = workspace.mlrun("-m", "model=knn", "dataset=trouble", "seed=1,2", *arguments)
+    assert status == 2 and message in err and "started" not in out, out + err
+
+
+def test_results_that_are_not_numbers_are_not_drawn(tmp_path):
+    def job(number, value):
+        return Job(number, [f"seed={number}"], None, "", tmp_path, state="finished", monitor="val/r2", returned=value)
+
+    assert draw([job(1, math.nan), job(2, math.inf), job(3, 0.5)], tmp_path, "mlrun -m") == []
+    assert draw([job(1, math.nan), job(2, 0.4), job(3, 0.5)], tmp_path, "mlrun -m") == [tmp_path / "sweep.png"]
+
+
+def test_a_directory_with_quotation_marks_resumes(tmp_path, monkeypatch):
+    directory, given = tmp_path / "it's here, (1)", []
+    Journal(directory).update(argv=["-m", "seed=1,2"], cwd=str(tmp_path))
+    monkeypatch.setattr("mlrun.commands._application.hydra_application", lambda argv: given.extend(argv) or 0)
+    monkeypatch.chdir(tmp_path)
+    assert resume.run([str(directory)]) == 0
+    (word,) = [word for word in given if word.startswith("hydra.sweep.dir=")]
+    assert parse_override(word).value() == str(directory)

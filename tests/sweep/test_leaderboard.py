@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from mlrun.errors import UserError
-from mlrun.sweep.leaderboard import Board, Row, curves, keys_of, leaderboard, leaderboards
+from mlrun.sweep.leaderboard import Board, Row, curves, keys_of, leaderboard, leaderboards, read_runs
 from mlrun.tracking.directions import KIND, as_tag, direction_of, directions
 from mlrun.tracking.store import open_client
 from mlrun.tracking.stored_run import StoredRun
@@ -321,3 +321,36 @@ def test_curves_of_recorded_runs(thousand):
     assert (thousand / "curves.png").read_bytes()[:4] == b"\x89PNG"
     done = command(thousand, "board", "--metric", "val/loss", "--curves", "none.png")
     assert done.returncode == 2 and "--curves: no run has recorded val/loss while it trained" in done.stderr
+
+
+def test_unfinished_runs_that_watch_nothing_yet_belong_to_the_board_of_their_model():
+    """A run that was killed while it read its data has no tag that names the metric."""
+    runs = [run("mlp", seed, 0.9) for seed in (1, 2)] + [run("dqn", 1, 5.0, monitor="val/return")]
+    params = {"seed": "3", "optim.lr": "0.1", "dataset.split.seed": "3"}
+    killed = StoredRun("killed", "", "KILLED", params, {}, {"model": "mlp", "dataset": "iris"}, "")
+    boards = {board.metric: board for board in leaderboards([*runs, killed])}
+    assert set(boards) == {"test/accuracy", "test/return"}
+    (row,) = boards["test/accuracy"].rows
+    assert (row.n, row.unfinished, row.incomplete) == (2, 1, True)
+
+
+def test_a_directory_with_the_name_of_the_experiment(thousand):
+    """This package's own directory has the name of the default experiment."""
+    (thousand / "board").mkdir(exist_ok=True)
+    done = command(thousand, "board", "--metric", "test/accuracy", "--by", "model")
+    assert done.returncode == 0 and "sorted by test/accuracy" in done.stdout, done.stderr
+    (thousand / "other").mkdir(exist_ok=True)
+    assert "not the directory of a sweep" in command(thousand, "other").stderr
+
+
+def test_runs_of_another_program_beside_those_of_this_one(tmp_path, monkeypatch):
+    """Their metrics are read although the runs of another experiment watch others."""
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    client = open_client(uri)
+    for experiment, metric, tags in (("ours", "val/accuracy", {"monitor": "val/accuracy"}), ("theirs", "test/f1", {})):
+        one = client.create_run(client.create_experiment(experiment), tags=tags).info.run_id
+        client.log_param(one, "depth", 3)
+        client.log_metric(one, metric, 0.5)
+        client.set_terminated(one)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert [one.metrics for one in read_runs("theirs")] == [{"test/f1": 0.5}]

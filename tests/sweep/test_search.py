@@ -91,6 +91,7 @@ def test_combinations():
         ({"x": "tag(log, interval(0,2))"}, "must begin above 0"),
         ({"x": "tag(one_minus_log, interval(0.5,1))"}, "must end below 1"),
         ({"x": "interval(2,1)"}, "is empty"),
+        ({"x": "interval(1,inf)"}, "must have finite ends"),
         ({"when optim=sgd": {"x": "1,2"}}, "optim is not searched"),
         ({"optim": "adam,sgd", "when optim=momentum": {"x": "1,2"}}, "optim has the choices adam, sgd"),
         ({"when optim": {"x": "1,2"}}, "must be `when KEY=VALUE:`"),
@@ -112,6 +113,27 @@ def test_best_is_a_preset():
     assert text.startswith("# @package _global_")
     assert cfg.defaults == ["tune/mlp_digits", {"override /optim": "sgd"}, "_self_"]
     assert cfg.optim.lr == 0.1 and cfg.model.network.hidden == [8, 8]
+
+
+def test_best_has_the_values_of_hydras_grammar():
+    """YAML reads some of it in another way: `{head:10}` is a mapping from `head:10` to nothing there."""
+    overrides = [
+        "model.lr_scale={head:10,body:0.1}",
+        "model.adapt=[{freeze:first_2}]",
+        "x='it\\'s, yes'",
+        "+y=",
+        "~optim.eps",
+    ]
+    cfg = OmegaConf.create(best_yaml(overrides, {"optim", "model"}, 0.9, 10))
+    assert cfg.model == {"lr_scale": {"head": 10, "body": 0.1}, "adapt": [{"freeze": "first_2"}]}
+    assert cfg.x == "it's, yes" and cfg.y == "" and "optim" not in cfg
+
+
+def test_large_whole_numbers_and_numbers_near_one_are_written_exactly():
+    space = parse_space({"a": "range(1000,3000001,1000)", "b": "tag(one_minus_log, interval(0.9, 0.99999999))"}, [])
+    samples = {text for overrides in space.samples() for text in overrides}
+    assert {"a=1000", "a=3000000", "b=0.9", "b=0.99999999"} <= samples
+    assert all(0.9 <= float(chosen["b"]) < 1 for chosen in values(space))
 
 
 SEARCH = [
@@ -167,6 +189,8 @@ def test_a_killed_search_ends_at_its_number_of_trials(workspace):
         (["model.classifier.n_neighbors=1,many"], "n_neighbors=many: must be"),
         (["seed=1"], "nothing to search over"),
         (["seed=1,2", "select.subject_to=fast"], "give a metric and its limit"),
+        (["seed=1,2", "select.subject_to=predict_ms<=1.2.3"], "give a metric and its limit"),
+        (["seed=1,2", "select.maximize="], "name the metric, such as select.maximize=val/loss"),
         (["seed=1,2", "select.maximize=test/accuracy"], "choose by a metric of the val part"),
         (["hydra.sweeper.sampler=grid", "model.classifier.p=interval(1,2)"], "a grid needs choices or a range"),
         (
@@ -219,6 +243,59 @@ def test_a_trial_that_breaks_a_limit_is_never_the_best(workspace):
         and "no trial is within the limits" in out
         and not (workspace.path / "outputs/none/experiment/best.yaml").exists()
     )
+
+
+def test_a_resumed_search_keeps_its_earlier_trials(workspace):
+    """Every trial beyond the limit is better than the first, which stays the best: in MLflow, in sweep.csv and in the preset."""
+    status, out, err = workspace.mlrun(
+        "-m", "hydra/sweeper=optuna", "hydra.sweeper.sampler=grid", "model=knn", "dataset=trouble", "model.classifier.n_neighbors=40,1",
+        "~dataset.hold", "model.lr_scale={head:1}", "seed=1", "select.subject_to=train/accuracy<0.99", "hydra.launcher.slots=1",
+        "tracking.experiment=kept", "hydra.sweep.dir=outputs/kept",
+    )  # fmt: skip
+    assert status == 0, out + err
+    assert "experiment=best '~dataset.hold'" in out
+    limited = [job for job in workspace.jobs("outputs/kept").values() if job["overrides"][-1].endswith("=40")]
+    _, (_, before) = workspace.children("kept")
+    table = (workspace.path / "outputs/kept/sweep.csv").read_text()
+    assert len(table.splitlines()) == 3 and before["best.run_id"] == limited[0]["run_id"]
+    status, out, err = workspace.mlrun("resume", "outputs/kept")
+    assert status == 0 and "sweep: 2 finished" in out, out + err
+    children, (parent, after) = workspace.children("kept")
+    assert parent == "FINISHED" and len(children) == 2
+    assert (workspace.path / "outputs/kept/sweep.csv").read_text() == table
+    assert {key: after[key] for key in before if key.startswith("best.")} == {
+        key: value for key, value in before.items() if key.startswith("best.")
+    }
+    assert (after["counts"], after["jobs"]) == ("2 finished", "2")
+    # a search that cannot resume leaves the run as it was
+    status, _, err = workspace.mlrun("resume", "outputs/kept", "hydra.sweeper.direction=minimize")
+    assert status == 2 and "its search is to maximize" in err, err
+    assert workspace.children("kept")[1][0] == "FINISHED"
+
+
+def test_a_study_belongs_to_one_search(workspace):
+    common = [
+        "-m",
+        "hydra/sweeper=optuna",
+        "dataset=trouble",
+        "hydra.sweeper.storage=one.journal",
+        "hydra.sweeper.n_trials=1",
+    ]
+    status, out, err = workspace.mlrun(*common, "model=knn", "model.classifier.n_neighbors=1,5")
+    assert status == 0, out + err
+    status, _, err = workspace.mlrun(*common, "model=naive_bayes", "seed=1,2")
+    assert status == 2 and "that of another search (dataset=trouble model=knn)" in err and "study_name" in err, err
+    status, _, err = workspace.mlrun(*common, "model=naive_bayes", "seed=1,2", "hydra.sweeper.storage=foo://bar")
+    assert status == 2 and "storage=foo://bar: the study cannot be opened" in err, err
+
+
+def test_a_metric_that_no_trial_measures_ends_the_search(workspace):
+    status, out, err = workspace.mlrun(
+        "-m", "hydra/sweeper=optuna", "model=knn", "dataset=trouble", "seed=1,2", "select.maximize=val/acuracy", "hydra.sweeper.n_trials=9",
+        "hydra.launcher.slots=1",
+    )  # fmt: skip
+    assert status == 2 and "val/acuracy: no trial has measured this metric — did you mean 'val/accuracy'?" in err, err
+    assert "sweep: 1 finished" in out
 
 
 def test_a_grid_has_no_best_to_select(workspace):
