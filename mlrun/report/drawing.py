@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 SMALLEST = 256  # pixels of the longer side: smaller images are enlarged
 FONT = 14  # size of captions
 TRUE = "#FFFFFF"  # outline of true boxes and points
+COLOURS = (*PALETTE, "#5E3C99", "#6B3E0A", "#7FC31C", "#99000D")  # violet, brown, lime and dark red after the palette
 
 
 def colour_of(place: int) -> str:
-    """The colour of a class."""
-    if place < len(PALETTE):
-        return PALETTE[place]
+    """The colour of a class; those of the first eleven differ clearly."""
+    if place < len(COLOURS):
+        return COLOURS[place]
     red, green, blue = colorsys.hsv_to_rgb((place * 0.381966) % 1, 0.75, 0.85)
     return f"#{int(255 * red):02X}{int(255 * green):02X}{int(255 * blue):02X}"
 

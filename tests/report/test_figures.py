@@ -11,6 +11,7 @@ import pytest
 
 from mlrun.evaluation import metrics as measures
 from mlrun.report import figures
+from mlrun.report.drawing import colour_of
 from mlrun.report.style import GREY
 
 pytestmark = pytest.mark.renders
@@ -97,6 +98,12 @@ def test_bars_of_returns_lie_around_the_returns(returns, tmp_path):
         assert {bar.get_x() + bar.get_width() / 2 for bar in axes.patches} == set(returns)
     assert axes.get_xlim()[1] - axes.get_xlim()[0] > 1
     assert is_drawn(figure, tmp_path)
+
+
+def test_the_first_colours_of_classes_differ():
+    colours = np.array([[int(colour_of(place)[at : at + 2], 16) for at in (1, 3, 5)] for place in range(11)])
+    distances = np.linalg.norm(colours[:, None] - colours[None], axis=2)
+    assert distances[~np.eye(11, dtype=bool)].min() > 60  # of 255 per channel
 
 
 def test_masks_have_a_legend_of_their_classes():
