@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mlrun.data.datasets.digit_scenes import DigitScenes, _rotated
+from mlrun.data.datasets.digit_scenes import DigitScenes
 from mlrun.data.datasets.landmarks_synthetic import NAMES, SyntheticFaces
 from mlrun.data.datasets.scene_texts import KINDS, Scene, caption, question, questions
 from mlrun.errors import DataError
@@ -64,24 +64,6 @@ def test_scenes_with_one_digit_and_settings():
     heights = np.concatenate([objects["boxes"][:, 3] - objects["boxes"][:, 1] for objects in two])
     assert (heights <= 10).any() and (heights >= 26).any() and not ((heights > 10) & (heights < 26)).any()
     assert scenes().digest == scenes().digest != scenes(seed=2).digest
-
-
-def test_rotated_digits_keep_their_masks():
-    """The mask of a digit is where it was drawn after the rotation, which some rotations make wider than upright."""
-    upright, tilted = (
-        scenes("localization", clutter=0, size=[30, 30], rotation=angle).content.columns for angle in (0, 45)
-    )
-    widths = [
-        np.array([objects["boxes"][0, 2] - objects["boxes"][0, 0] for objects in columns["objects"]])
-        for columns in (upright, tilted)
-    ]
-    assert widths[1].mean() > 1.1 * widths[0].mean()
-    masks = scenes("segmentation", clutter=0, count=[1, 1], size=[30, 30], rotation=45).content.columns
-    grey = masks["image"].astype(float).mean(1)
-    contrast = [abs(image[own].mean() - image[~own].mean()) for image, own in zip(grey, masks["mask"] > 0)]
-    assert np.median(contrast) > 30
-    digit = np.arange(64, dtype=np.float32).reshape(8, 8)
-    np.testing.assert_allclose(_rotated(digit, 90), np.rot90(digit), atol=1e-3)
 
 
 def test_digits_stand_out_from_the_texture():
@@ -146,7 +128,6 @@ def test_several_questions_and_their_answers():
         ({"count": [1, 99]}, r"dataset.count=\[1, 99\]"),
         ({"digits": "roman"}, "dataset.digits=roman"),
         ({"image_size": [1, 2, 3]}, "dataset.image_size"),
-        ({"rotation": -5}, "dataset.rotation=-5"),
     ],
 )
 def test_settings_that_cannot_be_used(options, message):

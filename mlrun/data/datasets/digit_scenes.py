@@ -47,7 +47,6 @@ class DigitScenes(SceneData):
         size: smallest and largest height and width of a digit in pixels, or several such pairs, each as likely.
         overlap: largest fraction of a digit's square that may overlap another's.
         clutter: pieces of digits and bars, at most, that are not objects of a scene.
-        rotation: largest rotation of a digit to either side, in degrees; few writers then give many different digits.
     """
 
     def __init__(
@@ -63,7 +62,6 @@ class DigitScenes(SceneData):
         size: Sequence[int] | Sequence[Sequence[int]] = (14, 30),
         overlap: float = 0.1,
         clutter: int = 2,
-        rotation: float = 0.0,
         **options: Any,
     ):
         super().__init__(problem, name, seed, **options)
@@ -86,9 +84,7 @@ class DigitScenes(SceneData):
         self.digits, self.data_dir, self.scenes, self.side = digits, data_dir, scenes, side
         self.count = (1, 1) if problem in SINGLE else (count[0], count[1])
         self.heights: list[tuple[int, int]] = [(pair[0], pair[1]) for pair in heights]
-        if not 0 <= rotation <= 180:
-            raise DataError(f"dataset.rotation={rotation}: give an angle from 0 to 180 degrees")
-        self.overlap, self.clutter, self.rotation = overlap, clutter, rotation
+        self.overlap, self.clutter = overlap, clutter
 
     def read(self) -> Content:
         seed = self.split.get("seed")
@@ -146,8 +142,6 @@ class DigitScenes(SceneData):
             left, top, size = square
             row = random.integers(len(pixels))
             ink = _resized(pixels[row], size)
-            if self.rotation:
-                ink = _rotated(ink, random.uniform(-self.rotation, self.rotation))
             window = canvas[:, top : top + size, left : left + size]
             _blend(window, ink, random)
             inside = ink > INK * ink.max()
@@ -206,13 +200,6 @@ def _resized(values: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
 
     shape = (size, size) if isinstance(size, int) else size
     return np.asarray(Image.fromarray(values.astype(np.float32)).resize(shape, Image.Resampling.BILINEAR))
-
-
-def _rotated(values: np.ndarray, degrees: float) -> np.ndarray:
-    """(height, width) float32, turned about its centre; what leaves the square is lost, and what enters it is zero."""
-    from PIL import Image
-
-    return np.asarray(Image.fromarray(values).rotate(degrees, Image.Resampling.BILINEAR))
 
 
 def _blend(window: np.ndarray, ink: np.ndarray, random: np.random.Generator) -> None:
