@@ -17,7 +17,7 @@ from mlrun.data.module import DataModule
 from mlrun.data.predictions import Predictions
 from mlrun.data.preprocess.preprocessor import Preprocessor, make_preprocessor
 from mlrun.data.readers.trust import load_pickle, write_pickle
-from mlrun.errors import ConfigError, UserError
+from mlrun.errors import ConfigError, DataError, UserError
 from mlrun.estimators.pieces import fit_in_pieces
 from mlrun.estimators.roles import Role, matrix, role_class, role_for
 from mlrun.evaluation.evaluator import Evaluator, configured_evaluators
@@ -162,6 +162,8 @@ class EstimatorLearner(Learner):
         return self.predict(examples) if self.role.predicts_examples else None
 
     def predict(self, examples: Examples) -> Predictions:
+        if not len(examples):  # which scikit-learn does not take
+            raise DataError("there are no rows")
         return self.role.predict(self.steps, self.rows(examples))
 
     def flavors(self) -> dict[str, dict[str, Any]]:
