@@ -320,7 +320,7 @@ def _check_quotes(path: Path, encoding: str, separator: str | None) -> None:
                 if reader.line_num > start:
                     raise DataError(
                         f"{path}: a quotation mark that begins a cell in line {start} is closed in line {reader.line_num}, in the middle of a text: "
-                        'the rows between would be one cell; write such a text with doubled marks in marks: """Yes"", she said"'
+                        'the rows between would be one cell; quote such a text and double the marks inside it: """Yes"", she said"'
                     ) from None
             start = reader.line_num + 1
 
