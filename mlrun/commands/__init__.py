@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
@@ -69,5 +70,11 @@ def named_run(run: str, finished: bool = True) -> str:
         raise UserError(
             f"{LAST}: there is no {'finished' if finished else 'interrupted'} run in {Path(OUTPUTS).resolve()}; give a directory or an MLflow run id"
         )
-    print(f"{LAST}: {found}", file=sys.stderr)
+    _say(f"{LAST}: {found}")
     return str(found)
+
+
+@cache
+def _say(line: str) -> None:
+    """Prints a line, once: a command may parse its arguments twice."""
+    print(line, file=sys.stderr)
