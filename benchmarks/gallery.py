@@ -280,8 +280,8 @@ def page(table: list[dict]) -> str:
         "",
         "Measured results of the default run of each model, and of some presets: mean ± standard deviation over seeds (1, 2, 3 if there are three).",
         "*val* is the same metric on the validation split, for the epoch that was tested (empty in older rows, and for models without a validation metric).",
-        "*run s* is the time of a whole run, imports and report included, *training s* that of training alone. What the figures look like: [Figures](figures.md).",
-        "The papers: [Course map](course.md). Made by `python -m benchmarks.gallery`; for programs: [gallery.csv](gallery.csv), and every single run in",
+        "*run s* is the time of a whole run, imports and report included, *training s* that of training alone. [Figures](figures.md) shows what the runs draw;",
+        "the [course map](course.md) names the papers. Made by `python -m benchmarks.gallery`. As CSV: [gallery.csv](gallery.csv), and every single run in",
         "[gallery_runs.csv](gallery_runs.csv).",
     ]
     packaged = [entry for entry in entries("model") if not entry.own]
@@ -300,7 +300,7 @@ def page(table: list[dict]) -> str:
         "",
         "## Other models and presets",
         "",
-        "Not part of this benchmark; the results are those in the headers of the YAML files.",
+        "These are not part of this benchmark; the results come from the headers of the YAML files.",
         "",
         "| command | what it is | measured |",
         "|---|---|---|",

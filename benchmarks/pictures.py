@@ -172,7 +172,7 @@ def page(work: Path) -> str:
     lines = [
         "# Figures",
         "",
-        "The figures that these commands save in the run's `figures/` directory and in MLflow under *Artifacts*. Made by `python -m benchmarks.pictures`.",
+        "These commands save the figures shown in the run's `figures/` directory and in MLflow under *Artifacts*. Made by `python -m benchmarks.pictures`.",
     ]
     for heading, commands in COMMANDS.items():
         drawn = [command for command in commands if (IMAGES / f"{slug(command)}.png").is_file()]

@@ -38,9 +38,9 @@ FIGURES = {  # names in `figures:` of a model -> what to look at
     "continuations": "sample texts",
     "words": "nearest words",
     "pairs": "distances of pairs",
-    "episodes": "returns, a film of an episode",
+    "episodes": "returns, an animation of an episode",
     "action_values": "policy and values",
-    "translated_images": "images there and back",
+    "translated_images": "images translated there and back",
     "objects": "boxes on images, precision-recall",
     "masks": "masks on images",
     "captions": "where the decoder looks at each word",
@@ -71,18 +71,18 @@ PAGES = {  # family -> its page
     "reinforcement learning": "reinforcement.md",
 }
 PRACTICE = (  # topic, command, what to look at, page
-    ("training, validation and test split", "mlrun model=mlp dataset.split.train=0.8 dataset.split.val=0.1 dataset.split.test=0.1", "`val/…` against `test/…`", "practice.md"),
+    ("training, validation and test splits", "mlrun model=mlp dataset.split.train=0.8 dataset.split.val=0.1 dataset.split.test=0.1", "`val/…` against `test/…`", "practice.md"),
     ("baselines", "mlrun model=baseline dataset=breast_cancer", "`baseline_accuracy`", "practice.md"),
     ("overfitting and regularization", "mlrun -m model=mlp trainer.l2=0,0.001,0.01", "train against validation loss", "sweeps.md"),
     ("dropout", "mlrun -m model=mlp model.network.dropout=0,0.2,0.5", "train against validation loss", "sweeps.md"),
     ("early stopping", "mlrun model=mlp trainer.max_epochs=200 trainer.early_stopping_patience=10", "learning curves", "runs.md"),
     ("optimizers", "mlrun -m optim=sgd,momentum,rmsprop,adam", "learning curves", "sweeps.md"),
     ("learning-rate schedules", "mlrun -m optim=sgd scheduler=none,step,cosine,one_cycle", "panel `lr` of the learning curves", "sweeps.md"),
-    ("initialization", "mlrun -m model=mlp model.network.init=zeros,small,xavier,he", "first epochs of the loss", "sweeps.md"),
+    ("initialization", "mlrun -m model=mlp model.network.init=zeros,small,xavier,he", "loss in the first epochs", "sweeps.md"),
     ("normalization layers", "mlrun -m model=mlp model.network.norm=null,batch,layer", "learning curves", "sweeps.md"),
     ("data augmentation", "mlrun model=cnn augment=affine", "augmented images", "convolution.md"),
     ("generated training data", "mlrun model=cnn augment=generated augment.run=RUN", "the test metrics, against augment=none", "convolution.md"),
-    ("transfer learning", "mlrun experiment=transfer_source", "accuracy after few epochs", "convolution.md"),
+    ("transfer learning", "mlrun experiment=transfer_source", "accuracy after a few epochs", "convolution.md"),
     ("class imbalance", "mlrun model=logistic_regression model.class_weight=balanced", "recall per class", "practice.md"),
     ("cross-validation", "mlrun model=svm trainer=kfold trainer.folds=10", "`cv/…` and `cv_std/…`", "practice.md"),
     ("model comparison", "mlrun -m experiment=compare", "ranked table", "practice.md"),
@@ -97,7 +97,7 @@ REFERENCE = (  # title, file, the group of its keys
     ("Tables (`dataset=csv`)", "dataset/csv.yaml", "dataset"),
     ("Image folders (`dataset=image_folder`)", "dataset/image_folder.yaml", "dataset"),
     ("Labelled texts (`dataset=labelled_text`)", "dataset/labelled_text.yaml", "dataset"),
-    ("Text (`dataset=text_file`)", "dataset/text_file.yaml", "dataset"),
+    ("Plain text (`dataset=text_file`)", "dataset/text_file.yaml", "dataset"),
     ("Environments (`dataset=gymnasium`)", "dataset/gymnasium.yaml", "dataset"),
     ("Sweeps: launcher", "hydra/launcher/pool.yaml", "hydra.launcher"),
     ("Sweeps: Ray (`hydra/launcher=ray`)", "hydra/launcher/ray.yaml", "hydra.launcher"),
@@ -111,8 +111,9 @@ def course() -> str:
     lines = [
         "# Course map",
         "",
-        "Every topic of a machine-learning course, in teaching order. Each command runs as it is, with a dataset that needs no download. "
-        "`mlrun show model=NAME` shows the settings. Made from the headers of `conf/` by `python docs/generate.py`.",
+        "Every topic of a machine-learning course, in teaching order. The commands of the models run as they are, on data that need no download. "
+        "`RUN` is a finished run: its directory, its MLflow id, or `last`. `mlrun show model=NAME` shows the settings. "
+        "Made from the headers of `conf/` by `python docs/generate.py`.",
         "",
         "## Practice",
         "",
@@ -167,8 +168,8 @@ def reference() -> str:
     lines = [
         "# Reference",
         "",
-        "All settings that do not depend on a model. Those of a model, dataset, optimizer or schedule: `mlrun show model=NAME`. "
-        "The value of every key: `mlrun --cfg job`. Made by `python docs/generate.py`.",
+        "All settings that do not depend on a model. `mlrun show model=NAME` lists those of a model, dataset, optimizer or schedule; "
+        "`mlrun --cfg job` prints the value of every key. Made by `python docs/generate.py`.",
     ]
     for title, file, group in REFERENCE:
         lines += ["", f"## {title}", "", "| key | default | values | meaning |", "|---|---|---|---|"]

@@ -16,7 +16,7 @@ def run(argv: list[str]) -> int:
     """Lists what can be removed, and removes it with `--delete`; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="mlrun clean",
-        description="Lists unneeded checkpoints of finished runs, all but the best and the last one of each run, and their sizes. "
+        description="Lists unneeded checkpoints of finished runs (all but the best and the last of each run) and their sizes. "
         "Runs that can still be resumed keep all checkpoints. Nothing is removed without --delete.",
     )
     parser.add_argument(
@@ -25,7 +25,7 @@ def run(argv: list[str]) -> int:
         default=["outputs"],
         help="directories of runs, or directories that contain them; default: outputs",
     )
-    parser.add_argument("--delete", action="store_true", help="remove them")
+    parser.add_argument("--delete", action="store_true", help="remove the listed checkpoints")
     arguments = parser.parse_args(argv)
     for name in arguments.directory:
         if not Path(name).is_dir() and arguments.directory != ["outputs"]:

@@ -25,7 +25,7 @@ def run(argv: list[str]) -> int:
     """Runs the command. Returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="mlrun leaderboard",
-        description="Compares runs. Runs that differ only in their seed are one row: mean, standard deviation (numpy's, divided by n), "
+        description="Compares runs. Runs that differ only in their seed are one row: mean, standard deviation (divided by n), "
         "number of seeds, best value. Datasets and problems have separate tables.",
     )
     parser.add_argument(
@@ -34,24 +34,24 @@ def run(argv: list[str]) -> int:
     parser.add_argument(
         "select",
         nargs="*",
-        help="select.maximize=METRIC or select.minimize=METRIC sorts by a metric and states its direction, for metrics that do not declare it; "
+        help="select.maximize=METRIC or select.minimize=METRIC sorts by a metric in the stated direction, for metrics that do not declare one; "
         "select.subject_to='predict_ms<=1' keeps only the runs within a limit",
     )
     parser.add_argument(
         "--by",
         help="columns whose values define a row, such as model,dataset or optim.lr; default: all settings but seeds",
     )
-    parser.add_argument("--metric", help="what to sort by; default: the monitored metric on the validation split")
+    parser.add_argument("--metric", help="metric to sort by; default: the monitored metric on the validation split")
     parser.add_argument("--format", choices=FORMATS, default="table")
     parser.add_argument(
         "--figure",
         metavar="PNG",
-        help="also draw the means with error bars, of the largest table; for a sweep, also an artifact of its parent run",
+        help="also draw the means of the largest table with error bars; for a sweep, also an artifact of its parent run",
     )
     parser.add_argument(
         "--curves",
         metavar="PNG",
-        help="also draw the monitored metric (or --metric) over training, of the largest table: mean and standard deviation over seeds",
+        help="also draw the monitored metric (or --metric) over training for the largest table: mean and standard deviation over seeds",
     )
     arguments = parser.parse_args(argv)
 

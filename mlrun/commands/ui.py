@@ -12,7 +12,7 @@ SUMMARY = "open MLflow's web interface for the runs of this directory"
 def run(argv: list[str]) -> int:
     """Replaces this process by MLflow's server; returns the exit status where the runs are on another server."""
     parser = argparse.ArgumentParser(
-        prog="mlrun ui", description="Opens MLflow's web interface for the runs of this directory, on loopback."
+        prog="mlrun ui", description="Opens MLflow's web interface for the runs of this directory, on localhost."
     )
     parser.add_argument("--port", type=int, default=5000)
     parser.add_argument(

@@ -174,6 +174,7 @@ PARTS = (
     "retriever",
     "prompting",
 )
+BESIDE = {"retriever": ("passages", "reader")}  # settings beside a part
 
 
 def allowed(group: str) -> list[str]:

@@ -160,7 +160,8 @@ def _group(group: str, node: dict) -> Iterator[str]:
         if _key_of(line) not in reported:
             yield line
     if group == "model" and "_target_" not in node:
-        parts = [*schema.PARTS, *schema.METADATA, "defaults"]
+        beside = [key for part, keys in schema.BESIDE.items() if part in node for key in keys]
+        parts = [*schema.PARTS, *beside, *schema.METADATA, "defaults"]
         for key in node:
             if key not in parts and not (isinstance(node[key], dict) and "_target_" in node[key]):
                 yield f"model.{key}: there is no such key{nearest(key, parts)}"

@@ -68,6 +68,13 @@ def test_good_sweep_has_no_problems():
     assert explain(["optim.lr=tag(log, interval(1e-5, 1e-1))"]) == []
 
 
+def test_settings_beside_a_part_are_known():
+    assert explain(["model=rag", "model.passages.words=100", "model.reader=null"]) == []
+    assert explain(["model=rag", "+model.passage=100"]) == [
+        "model.passage: there is no such key — did you mean 'passages'?"
+    ]
+
+
 def test_choices_of_a_group_that_set_different_keys_are_combined():
     assert explained("augment=[generated,affine]", "augment.run=RUN", "augment.share=2") == []
     cfg = compose(["augment=[generated,affine]", "augment.run=RUN"])
