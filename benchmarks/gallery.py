@@ -309,9 +309,7 @@ def page(table: list[dict]) -> str:
         for entry in entries(group):
             command = f"mlrun {group}={entry.name}"
             if not entry.own and not any(f"{one} ".startswith(f"{command} ") for one in measured):
-                text = [
-                    part.replace("|", "\\|") for part in (entry.summary, entry.measured.removeprefix("Default run: "))
-                ]
+                text = [part.replace("|", "\\|") for part in (entry.summary, entry.measured)]
                 lines.append(f"| `{command}` | {' | '.join(text)} |")
     return "\n".join(lines) + "\n"
 

@@ -144,8 +144,7 @@ def row(entry: Entry) -> str:
     """The line of a model."""
     names = [name for name in entry.get("figures") or [] if isinstance(name, str) and draws(entry, name)]
     look = ", ".join(dict.fromkeys(FIGURES[name] for name in names if FIGURES.get(name)))
-    measured = entry.measured.removeprefix("Default run: ").removeprefix("Default run, ")
-    measured = measured if any(character.isdigit() for character in measured) else ""
+    measured = entry.measured if any(character.isdigit() for character in entry.measured) else ""
     method = entry.summary.partition(":")[0] if ":" in entry.summary else entry.summary.rstrip(".")
     return f"| {cell(method)} | `mlrun model={entry.name}` | {look} | {cell(measured)} | {cell(entry.paper)} |"
 

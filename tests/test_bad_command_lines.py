@@ -75,6 +75,8 @@ BAD = [
     # model and dataset
     ("model=lasso dataset=iris", "lasso is for regression, and iris is a classification dataset"),
     ("model=logistic_regression dataset=diabetes", "Datasets that fit: breast_cancer"),
+    ("dataset=digit_scenes_one", "digit_scenes_one is a localization dataset. Models that fit: localization"),
+    ("dataset=oracle_sequences", "oracle_sequences is an oracle_generation dataset. Models that fit: seqgan"),
     # places
     (f"hydra.run.dir={'long' * 100}", "cannot write here"),
     ("hydra.run.dir=/proc/nowhere/run", "cannot write here"),

@@ -20,7 +20,7 @@ def run(argv: list[str]) -> int:
         "`mlrun predict RUN --help` for those of a run.",
         add_help=False,
     )
-    parser.add_argument("-h", "--help", action="store_true", help="show this help and exit")
+    parser.add_argument("-h", "--help", action="store_true", help="show this help message and exit")
     parser.add_argument(
         "input", nargs="?", help="CSV, TSV, Parquet, JSON lines, an image or a folder of images; - for stdin"
     )

@@ -96,7 +96,7 @@ def _facts(entry: Entry, config_dir: str | None) -> Iterator[tuple[str, str]]:
         if fitting:
             yield "default of", ", ".join(fitting)
     if entry.measured:
-        yield "measured", entry.measured.removeprefix("Measured: ")
+        yield "measured", entry.measured
     if entry.paper:
         yield "source", entry.paper
     if entry.group == "experiment":

@@ -38,7 +38,7 @@ FAMILIES = (
     "reinforcement learning",
 )
 OTHER = "other models"
-_MEASURED = re.compile(r"\b(Default run|Measured)\b")
+_MEASURED = re.compile(r"\b(Default run|Measured)\b(?:[:,] )?")
 _PUBLISHED = re.compile(r"\b(1[6-9]\d\d|20[0-3]\d)\b|arXiv:")
 
 
@@ -79,7 +79,7 @@ class Entry:
     def measured(self) -> str:
         """What the head says of measured results, on one line; empty if it says nothing."""
         found = _MEASURED.search(self.head)
-        return " ".join(self.head[found.start() :].split()) if found else ""
+        return " ".join(self.head[found.end() :].split()) if found else ""
 
     @property
     def paper(self) -> str:

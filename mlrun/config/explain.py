@@ -311,13 +311,13 @@ def _no_such_key(key: str, text: str, cfg: DictConfig, groups: list[str]) -> str
         return f"{key}: {target} does not accept '{last}'{near.replace(chr(39), chr(39) + parent + '.', 1) if near else ''}"
     if isinstance(node, DictConfig) and not node:  # a mapping of the user's own keys
         return f"{key}: there is no such key; to add it: +{text}"
+    near = nearest(last, node.keys()) if isinstance(node, DictConfig) else ""
+    owners = [f"{parent}={entry.name}" for entry in catalogue.entries(parent) if last in entry.body] if parent else []
+    if owners and parent in groups and not near:
+        return f"{key}: only {' and '.join(owners)} has this key; choose it, too"
     if isinstance(node, DictConfig):
-        near = nearest(last, node.keys())
         near = near.replace("'", f"'{parent}.", 1) if near else nearest(key, _keys(cfg))
         return f"{key}: there is no such key{near}"
-    owners = [f"{parent}={entry.name}" for entry in catalogue.entries(parent) if last in entry.body] if parent else []
-    if owners and parent in groups:
-        return f"{key}: only {' and '.join(owners)} has this key; choose it, too"
     near = did_you_mean(aliases.key(key, _keys(cfg), groups)) if not parent else ""
     near = near or nearest(key, [*groups, *cfg.keys()] if not parent else _keys(cfg)) or nearest(key, _keys(cfg))
     hint = "" if near or parent else f" (groups are {', '.join(groups)})"

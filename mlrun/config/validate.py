@@ -45,7 +45,8 @@ def validate(cfg: DictConfig, overrides: list[str], config_dir: str | None = Non
     for group in schema.BELOW:
         if isinstance(node := plain.get(group), dict):
             errors += _group(group, node)
-    errors += _pairing(plain, config_dir)
+    chosen = {text.lstrip("+").partition("=")[0].partition("@")[0] for text in overrides}
+    errors += _pairing(plain, config_dir, by_dataset="dataset" in chosen and "model" not in chosen)
     wrong = {_key_of(line) for line in errors}
     errors = [line for line in errors if copies.get(_key_of(line)) not in wrong]  # reported once, for the original
     return list(dict.fromkeys(errors)), _warnings(plain, overrides)
@@ -253,8 +254,8 @@ def needs(model: Any) -> dict[str, str]:
     return {name: target for name, target in found.items() if name not in OFFERED["model"]}
 
 
-def _pairing(plain: dict, config_dir: str | None) -> Iterator[str]:
-    """Whether this model can learn from this dataset."""
+def _pairing(plain: dict, config_dir: str | None, by_dataset: bool) -> Iterator[str]:
+    """Whether this model can learn from this dataset. by_dataset: the user has chosen only the dataset, so other models are suggested."""
     model, dataset = plain.get("model"), plain.get("dataset")
     if not isinstance(model, dict) or not isinstance(dataset, dict):
         return
@@ -266,21 +267,26 @@ def _pairing(plain: dict, config_dir: str | None) -> Iterator[str]:
     if "_target_" not in model and not any(part in model for part in schema.PARTS):
         yield f"model={named}: names neither a `_target_` nor one of {', '.join(schema.PARTS)}"
         return
-    wanted = needs(model) if "_target_" in model else needs(model.get("controller"))  # scikit-learn's take any table
+    wanted = _required(model)
+
+    def others(problems: list[Any]) -> str:
+        if by_dataset:
+            return _that_fit("model", _models_for(str(problem), spec, config_dir))
+        return _that_fit("dataset", [name for name in datasets_for(problems, set(wanted), config_dir) if name != on])
+
     if suits is not None and isinstance(problem, str) and problem != MISSING and not catalogue.suits(problem, suits):
-        others = datasets_for(suits, set(wanted), config_dir)
+        article = "an" if problem[0] in "aeiou" else "a"
         yield (
-            f"model={named} dataset={on}: {named} is for {' or '.join(map(str, suits))}, and {on} is a {problem} dataset"
-            f"{_datasets_that_fit(others)}"
+            f"model={named} dataset={on}: {named} is for {' or '.join(map(str, suits))}, and {on} is {article} {problem} dataset"
+            f"{others(suits)}"
         )
         return
     absent = [name for name in wanted if name not in spec]
     if absent:
-        others = [name for name in datasets_for(suits or [problem], set(wanted), config_dir) if name != on]
         target = wanted[absent[0]]
         yield (
             f"model={named} dataset={on}: {target} needs {', '.join(absent)}, which {on} does not provide"
-            f" (it provides {', '.join(map(str, spec)) or 'nothing'}){_datasets_that_fit(others)}"
+            f" (it provides {', '.join(map(str, spec)) or 'nothing'}){others(suits or [problem])}"
         )
     if "_target_" not in model and problem in ("classification", "regression") and not suits:
         part = {"classification": "classifier", "regression": "regressor"}[problem]
@@ -301,8 +307,21 @@ def _missing_arguments(group: str, node: dict, offered: set[str]) -> Iterator[st
             yield f"{group}.{p.name}: {target} needs it, e.g. {group}.{p.name}=..."
 
 
-def _datasets_that_fit(names: list[str]) -> str:
-    return f". Datasets that fit: {', '.join(names)}" if names else ". No dataset in the catalogue fits"
+def _required(model: dict) -> dict[str, str]:
+    """As `needs`; scikit-learn's estimators take any table."""
+    return needs(model) if "_target_" in model else needs(model.get("controller"))
+
+
+def _models_for(problem: str, facts: Sequence[Any], config_dir: str | None) -> list[str]:
+    return [
+        entry.name
+        for entry in catalogue.entries("model", config_dir)
+        if catalogue.suits(problem, entry.get("fits") or []) and set(_required(entry.body)) <= set(facts)
+    ]
+
+
+def _that_fit(group: str, names: list[str]) -> str:
+    return f". {group.capitalize()}s that fit: {', '.join(names)}" if names else f". No {group} in the catalogue fits"
 
 
 def _name(node: Any, otherwise: str) -> str:

@@ -72,7 +72,8 @@ class Choice:
         return any(value == option and isinstance(value, bool) == isinstance(option, bool) for option in self.options)
 
     def __str__(self) -> str:
-        return ("one of " if len(self.options) > 1 else "") + ", ".join(str(option) for option in self.options)
+        texts = list(dict.fromkeys(map(str, self.options)))  # torch's 16 and "16" are one for a reader
+        return ("one of " if len(texts) > 1 else "") + ", ".join(texts)
 
 
 @dataclass(frozen=True)

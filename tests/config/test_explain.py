@@ -41,6 +41,7 @@ def explained(*overrides, config_dir=None):
         ("+model=mlp", "model is already chosen: write model=mlp"),
         ("~optim.lrr", "there is no optim.lrr to delete — did you mean 'optim.lr'?"),
         ("augment.run=RUN", "augment.run: only augment=generated has this key; choose it, too"),
+        ("trainer.folds=5", "trainer.folds: only trainer=kfold has this key; choose it, too"),
         ("augment=generated", "augment.run: must be given, e.g. augment.run=..."),
         ("augment=[mixup,affin]", "augment=[mixup,affin]: there is no augment of that name — did you mean 'affine'?"),
         ("augment=[mixup,affine]", "augment=[mixup,affine]: mixup and affine both set 'augment'; choose one of them"),

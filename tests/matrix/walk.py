@@ -11,6 +11,7 @@ import numpy as np
 
 from mlrun.cli import dispatch
 from mlrun.config.compose import compose
+from mlrun.config.validate import validate
 from mlrun.data.inputs import as_examples, as_input
 from mlrun.experiment.run import run
 from mlrun.experiment.stored import open_data, open_run
@@ -23,7 +24,9 @@ def walk(directory: Path, *overrides: str) -> None:
     import mlflow
 
     overrides = ("trainer.max_epochs=1", "trainer.threads=1", *overrides)
-    result = run(compose(list(overrides)), directory, list(overrides), report=silent)
+    cfg = compose(list(overrides))
+    assert not validate(cfg, list(overrides))[0]  # the command line accepts it
+    result = run(cfg, directory, list(overrides), report=silent)
     assert result.status == "FINISHED" and result.recorded and not result.refused
     assert any(name.startswith("test/") for name in result.metrics)
     assert read_run(result.run_id).status == "FINISHED"
