@@ -17,6 +17,7 @@ from mlrun.cli import dispatch, main
 from mlrun.data.datasets.tables import FEATURES, read_bundled
 from mlrun.data.inputs import as_examples
 from mlrun.data.predictions import LabelPredictions, ValuePredictions
+from mlrun.data.readers.row_files import Rejected
 from mlrun.data.rows import Piece
 from mlrun.errors import DataError, UserError
 from mlrun.experiment.stored import open_run
@@ -200,6 +201,23 @@ def test_json_lines_have_all_digits(tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [row["prediction"] for row in rows] == [*values[:3], None, 'a "b"', "北京"]
     assert rows[-1]['probability_a "b"'] == pytest.approx(1e-12)
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
+def test_a_full_disk_is_one_message(tmp_path, format):
+    output = tmp_path / f"out.{format}"
+    (tmp_path / f"out.{format}.part").symlink_to("/dev/full")
+    sink = Sink(str(output), format, tmp_path / "rejected.csv")
+    with pytest.raises(UserError, match=f"out.{format}: cannot be written .No space left on device"):
+        sink.write(Piece(None, np.arange(5000)), ValuePredictions(np.arange(5000.0)))
+        sink.finish()
+    sink.discard()
+    (tmp_path / "rejected.csv").symlink_to("/dev/full")
+    sink = Sink(str(output), format, tmp_path / "rejected.csv")
+    with pytest.raises(UserError, match="rejected.csv: cannot be written .No space left on device.; rows that"):
+        sink.write(Piece(None, [], [Rejected(2, "3 fields", "1,2,3")]), None)
+        sink.finish()
+    assert [path.name for path in tmp_path.iterdir()] == ["rejected.csv"]
 
 
 def test_the_input_is_not_overwritten(finished, tmp_path):
