@@ -59,7 +59,7 @@ def as_columns(
     for name, kind in columns:
         values, wrong = read_column(frame[name], kind, (written or {}).get(name, {}))
         if wrong.any():
-            odd = frame[name].iloc[int(np.flatnonzero(wrong)[0])]
+            odd = frame[name].tolist()[int(np.flatnonzero(wrong)[0])]
             form = in_training(kind, (written or {}).get(name, {}))
             form = f" ({form})" if form else ""
             raise DataError(f"column {name!r}, which was {_ADJECTIVES[kind]} in training{form}, holds {odd!r} now")
