@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,11 +18,13 @@ import yaml
 from mlrun.config.catalogue import SAFE_LOADER
 from mlrun.config.passwords import masked
 from mlrun.config.schema import key_problem
+from mlrun.config.validate import did_you_mean
 from mlrun.data.features import Feature, Label, Labels, Tags
 from mlrun.data.inputs import same_form
 from mlrun.data.module import DataModule, RowData
 from mlrun.data.readers.trust import check_code, has_signature, has_signature_line
 from mlrun.errors import UserError
+from mlrun.experiment.state import last_run
 from mlrun.tracking.run_directory import RECORD, read_record
 
 if TYPE_CHECKING:
@@ -51,6 +54,11 @@ def open_run(run: str, trust: bool = False) -> tuple[dict[str, Any], Learner]:
         if (directory / "folds.json").is_file():
             raise UserError(
                 f"{run}: a cross-validated run has a model per fold; give the directory of a fold, such as {directory / 'fold_1'}"
+            )
+        if directory.is_dir() and not (config.is_file() or read_record(directory)):
+            below = last_run(directory, finished=True)
+            raise UserError(
+                f"{run} is not the directory of a run: it has no config/config.yaml{did_you_mean(str(below) if below else None)}"
             )
         raise UserError(f"{run}: this run did not finish: it has no {'model' if config.is_file() else 'configuration'}")
     from mlrun.predictions.learner import load_learner
@@ -270,6 +278,13 @@ class Record:
             print(f"mlrun: not recorded in MLflow: {refused}", file=sys.stderr)
 
 
+def _meant(run: str) -> str:
+    """What else a user may have meant by a run that does not exist; empty if that is not known."""
+    if os.path.isdir(beside := os.path.join("outputs", run)):
+        return did_you_mean(beside)
+    return "; an id has 32 characters" if re.fullmatch("[0-9a-f]{4,31}", run) else ""
+
+
 def _from_mlflow(run_id: str) -> tuple[Path, Path]:
     from mlrun.predictions.learner import RECIPE
     from mlrun.tracking.artifacts import stored_config, stored_model
@@ -280,6 +295,7 @@ def _from_mlflow(run_id: str) -> tuple[Path, Path]:
     except OSError as error:
         raise UserError(
             f"{run_id}: neither a run directory nor a finished run at {masked(tracking_uri())}: {' '.join(str(error).split())}"
+            + _meant(run_id)
         ) from None
     recipes = sorted(model.rglob(RECIPE))
     return config, recipes[0].parent if recipes else model / "absent"
