@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from rich.cells import cell_len
+from rich.console import Console
 
 from mlrun.report import terminal
 from mlrun.report.numbers import clock, duration, number
@@ -274,3 +275,15 @@ def test_a_table_of_plain_lines_fits_its_room(room):
     assert max(map(cell_len, lines)) <= room and len({cell_len(line.split("0.9")[0]) for line in lines[-2:]}) == 1
     assert lines[-2].endswith("…") and all(number in lines[-2] for number in ("120", "0.9900", "0.0010"))
     assert len(list(aligned([head, *rows], [True] * 6))) == 3
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_the_progress_line_cuts_no_number(width):
+    console = Console(width=width, force_terminal=True, color_system=None, file=io.StringIO())
+    progress = Progress(console=console)
+    progress.start(20, 18, "val/balanced_accuracy", "max")
+    progress.epoch(12, {"train/loss": 0.412345, "val/balanced_accuracy": 0.95})
+    progress.stop()
+    last = console.file.getvalue().splitlines()[-2].rpartition("\x1b[2K")[2]
+    assert "…" not in last and "loss 0.4123  " in last and "balanced_accuracy 0.9500" in last
+    assert ("best 0.9500  0:00 < 0:00" in last) == (width > 60)
