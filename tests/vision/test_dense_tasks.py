@@ -281,7 +281,9 @@ def test_a_served_model_takes_images_as_text(place):
     _, learner = open_run("yolo")
     same = learner.predict(as_examples([str(place / "photos" / "wide.png")], learner.inputs)).answers()
     assert json.dumps(answer) == json.dumps(same)
-    with pytest.raises(DataError, match="no image: None; give a path, an array, or a text that begins with data:image/png;base64,"):
+    with pytest.raises(
+        DataError, match="no image: None; give a path, an array, or a text that begins with data:image/png;base64,"
+    ):
         served.predict(pd.DataFrame({"image": [None]}))
     with pytest.raises(DataError, match="there are no rows"):
         learner.predict(as_examples([], learner.inputs))
