@@ -96,7 +96,9 @@ def fitted(
 
     every, by_word = range(len(head)), [name.replace(" ", "\n") for name in head]
     by_part = [name.replace("/", "/\n") for name in by_word]
-    choices = [(list(every), headings, least) for headings, least in ((head, None), (by_word, None), (by_part, None))]
+    choices: list[tuple[list[int], Sequence[str], int | None]] = [
+        (list(every), headings, None) for headings in (head, by_word, by_part)
+    ]
     left_out: set[int] = set()
     for name in (None, *optional):
         left_out |= {at for at in every if head[at] == name}
