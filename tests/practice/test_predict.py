@@ -250,6 +250,7 @@ def test_values_in_another_form_than_in_training(tmp_path):
     [
         ("new.json", '[{"size": 1}]', "is JSON as a whole, not JSON lines"),
         ("new.json", '{\n  "size": 1\n}', "is JSON as a whole, not JSON lines"),
+        ("new.xlsx", b"PK", "ending in .xlsx is unknown; specify .* or save the file as .csv, .parquet or .jsonl"),
         ("new.csv", "sep=;\nsize;built;note\n", "'sep=;', is a note for Excel"),
         ("new.csv", "size;built;note\n".encode("utf-16"), "the header is not UTF-8 text"),
         ("new.csv", "size;gebäude;note\n".encode("latin-1"), "the header is not UTF-8 text"),
