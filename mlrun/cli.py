@@ -10,7 +10,7 @@ from importlib import import_module
 
 from mlrun.config.passwords import masked
 from mlrun.errors import UserError
-from mlrun.report.console import guard_streams, show_status
+from mlrun.report.console import drop_output, guard_streams, show_status
 from mlrun.warm.client import run_in_server
 
 
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
         print("mlrun: interrupted", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # `mlrun list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         sys.exit(128 + signal.SIGPIPE)
     except Exception:  # a bug in mlrun, or in the user's own Python
         import traceback

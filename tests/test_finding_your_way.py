@@ -89,11 +89,13 @@ def test_models_are_grouped_in_teaching_order(workplace, capsys):
     assert all(entry.family in (*catalogue.FAMILIES, catalogue.OTHER) for entry in catalogue.entries("model"))
 
 
-def test_models_for_a_file(workplace, capsys):
+def test_models_for_a_file(workplace, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
     (workplace / "prices.csv").write_text("rooms;price\n" + "".join(f"{n};{1000 + n},5\n" for n in range(60)))
     text = said(capsys, "list", "--fits", "prices.csv")
     names = {line.split()[0] for line in text.splitlines() if line.startswith("  ") and line.split()}
     assert "prices.csv: regression" in text and "decimal" in text
+    assert max(map(len, text.partition("\nTo train one:")[0].splitlines())) <= 60
     assert {"ridge", "random_forest", "mlp"} <= names and not {"svm", "lenet", "gpt", "dqn", "naive_bayes"} & names
     with pytest.raises(UserError, match="prices.cvs"):
         dispatch(["list", "--fits", "prices.cvs"])

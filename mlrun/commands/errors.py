@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -204,8 +205,11 @@ def _show(part: str, found: Evaluation, truth: Any, tables: dict[str, Table]) ->
     import numpy as np
 
     from mlrun.data.predictions import SeveralValuesPredictions, ValuePredictions
+    from mlrun.report.console import is_terminal
     from mlrun.report.numbers import number
+    from mlrun.report.tables import aligned
 
+    room = shutil.get_terminal_size().columns - 2 if is_terminal() else None
     size = found.predictions.mistakes(truth)
     if isinstance(found.predictions, ValuePredictions):
         print(f"{part}: rmse {number(float(np.sqrt(np.mean(size**2))))} on {len(size):,} rows")
@@ -229,16 +233,15 @@ def _show(part: str, found: Evaluation, truth: Any, tables: dict[str, Table]) ->
         if name in ("mistakes", "mislabelled") and table[0][-1] not in ("text", "file"):
             width = 3 + sum(column.startswith("probability of") or column == "confidence" for column in table[0])
         cells = [[_cell(value, number) for value in row[:width]] for row in table[: SHOWN + 1]]
-        widths = [max(map(len, column)) for column in zip(*cells)]
         more = f" ({len(table) - 1 - SHOWN:,} more in {name}.csv)" if len(table) - 1 > SHOWN else ""
         print(f"\n{title}{more}")
-        for row in cells:
-            print("  " + "  ".join(cell.ljust(size) for cell, size in zip(row, widths)).rstrip())
+        for line in aligned(cells, [True] * width, room):
+            print(f"  {line}")
 
 
 def _cell(value: Any, number: Any) -> str:
     if value is None:
         return "–"
     is_float = isinstance(value, float) or hasattr(value, "dtype") and value.dtype.kind == "f"
-    text = number(float(value)) if is_float else str(value)
+    text = number(float(value)) if is_float else " ".join(str(value).split())
     return text if len(text) <= 40 else text[:37] + "..."

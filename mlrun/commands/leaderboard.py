@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SUMMARY = "compare runs: mean, standard deviation and best value over seeds, best first"
 DEFAULT = "mlrun"  # tracking.experiment of conf/config.yaml
 FORMATS = ("table", "csv", "md")
+OPTIONAL = ("parameters", "seconds", "best", "std")  # columns that a narrow terminal does without, the first one first
 
 
 def run(argv: list[str]) -> int:
@@ -216,30 +217,28 @@ def _note(board: Board) -> str | None:
 def _table(board: Board) -> None:
     from mlrun.report.console import new_console
     from mlrun.report.numbers import number
+    from mlrun.report.tables import aligned, fitted
 
     console = new_console()
     rows = [_cells(board, row, number, "-") for row in board.rows]
     head = _head(board)
     text = len(board.shown)
     if console is not None:
-        from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-        for index, name in enumerate(head):
-            table.add_column(name, justify="left" if index < text else "right", overflow="fold", no_wrap=index >= text)
+        table, shown = fitted(head, rows, text, console.width, [*OPTIONAL, f"{board.test} mean"])
         for index, row in enumerate(rows):
-            table.add_row(*map(Text, row), style="green" if index == 0 else None)
+            cells = [Text(cell) for name, cell in zip(head, row) if name in shown]
+            table.add_row(*cells, style="green" if index == 0 else None)
         console.print(Text(f"\n{_title(board)}", style="bold"))
         console.print(table)
+        if left_out := [name for name in head if name not in shown]:
+            note = f"left out: {', '.join(left_out)} (a wider terminal or --format csv shows them)"
+            console.print(Text(note, style="dim"))
     else:
         print(f"\n{_title(board)}")
-        widths = [max(map(len, column)) for column in zip(head, *rows)]
-        for row in (head, *rows):
-            cells = [
-                cell.ljust(width) if i < text else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths))
-            ]
-            print("  ".join(cells).rstrip())
+        for line in aligned([head, *rows], [index < text for index in range(len(head))]):
+            print(line)
     if note := _note(board):
         print(note)
 

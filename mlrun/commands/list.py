@@ -76,7 +76,8 @@ def _models_for(path: str, target: str | None, config_dir: str | None) -> int:
     ]
     print(f"{path}: {problem}")
     for name, text in summary:
-        print(f"  {name}: {text}")
+        first, *rest = _lines(f"{name}: {text}", 4)
+        print(f"  {first}", *(f"    {line}" for line in rest), sep="\n")
     for family, members in catalogue.by_family(models).items():
         print(f"\n{family}")
         _described(((_name(entry), _about(entry)) for entry in members), _name_width(map(_name, models)))

@@ -131,7 +131,7 @@ def _single(given: Any, name: str, feature: Feature) -> Any:
         if hasattr(given, "columns"):  # a table with more columns than the model reads
             own = [one for one in (feature.column, name) if one in given.columns]
             given = given[own[0]] if own else given
-        texts = np.empty(len(found := as_texts(given)), dtype=object)
+        texts = np.empty(len(found := as_texts(given, given=True)), dtype=object)
         texts[:] = found
         return texts
     if hasattr(given, "columns") and list(given.columns) == [name] and given[name].dtype == object:
@@ -243,7 +243,7 @@ def _from_columns(frame: pd.DataFrame, name: str, feature: Feature, folder: Path
         numbers = as_columns(frame, [(column, NUMBER) for column, _ in columns]).to_numpy(dtype=np.float64)
         return numbers.reshape(len(numbers), *shape_of(feature))
     texts = np.empty(len(frame), dtype=object)
-    texts[:] = as_texts(frame[columns[0][0]])
+    texts[:] = as_texts(frame[columns[0][0]], given=True)
     return texts
 
 
@@ -279,9 +279,11 @@ def read_photo(value: Any, feature: Photo, folder: Path | None = None) -> np.nda
     grey = feature.channels == 1
     if isinstance(value, str) and (value.startswith("data:") or len(value) > LONGEST_PATH):
         return as_pixels(upright(_decoded(value)), grey)
-    if isinstance(value, (str, Path)):
+    if isinstance(value, (str, Path)) and str(value):
         return read_whole(value if folder is None else folder / value, grey)
     pixels = np.asarray(value)
+    if not pixels.ndim:
+        raise DataError(f"no image: {value!r}; give a path, an array, or a text that begins with {DATA}")
     if pixels.ndim != 3 or pixels.shape[0] != feature.channels:
         raise DataError(f"an image of shape {pixels.shape}; this model takes ({feature.channels}, height, width)")
     return pixels.clip(0, 255).astype(np.uint8)

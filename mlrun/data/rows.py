@@ -87,7 +87,8 @@ def _format(source: str) -> str:
         return "images"
     if suffix not in FORMATS:
         raise DataError(
-            f"{source}: the format of files ending in {suffix or 'nothing'} is unknown; specify it with --format csv|parquet|jsonl|images"
+            f"{source}: the format of files ending in {suffix or 'nothing'} is unknown; specify it with --format csv|parquet|jsonl|images, "
+            "or save the file as .csv, .parquet or .jsonl"
         )
     return FORMATS[suffix]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,11 +19,13 @@ import yaml
 from mlrun.config.catalogue import SAFE_LOADER
 from mlrun.config.passwords import masked
 from mlrun.config.schema import key_problem
+from mlrun.config.validate import did_you_mean
 from mlrun.data.features import Feature, Label, Labels, Tags
 from mlrun.data.inputs import same_form
 from mlrun.data.module import DataModule, RowData
 from mlrun.data.readers.trust import check_code, has_signature, has_signature_line
 from mlrun.errors import UserError
+from mlrun.experiment.state import last_run
 from mlrun.tracking.run_directory import RECORD, read_record
 
 if TYPE_CHECKING:
@@ -52,7 +56,15 @@ def open_run(run: str, trust: bool = False) -> tuple[dict[str, Any], Learner]:
             raise UserError(
                 f"{run}: a cross-validated run has a model per fold; give the directory of a fold, such as {directory / 'fold_1'}"
             )
-        raise UserError(f"{run}: this run did not finish: it has no {'model' if config.is_file() else 'configuration'}")
+        if directory.is_dir() and not (config.is_file() or read_record(directory)):
+            below = last_run(directory, finished=True)
+            raise UserError(
+                f"{run} is not the directory of a run: it has no config/config.yaml{did_you_mean(str(below) if below else None)}"
+            )
+        more = f"; mlrun resume {shlex.quote(run)} finishes it" if config.is_file() and directory.is_dir() else ""
+        raise UserError(
+            f"{run}: this run did not finish: it has no {'model' if config.is_file() else 'configuration'}{more}"
+        )
     from mlrun.predictions.learner import load_learner
 
     return read_config(config, trust), load_learner(model, trust)
@@ -252,12 +264,23 @@ class Record:
 
     def __init__(self, run: str, cfg: dict[str, Any], kind: str, name: str, params: dict[str, Any]):
         from mlrun.tracking.directions import KIND
+        from mlrun.tracking.read import store_of
         from mlrun.tracking.run import NullRun, Run
+        from mlrun.tracking.store import tracking_uri
 
         parent = run_id_of(run)
         tags = {KIND: kind, "model": cfg["model"]["name"], "dataset": cfg["dataset"]["name"]}
         tags["mlflow.note.content"] = f"`mlrun {name.split()[0]} {run}`: an analysis of the model of the run above."
-        self.run = Run(cfg["tracking"]["experiment"], name, tags, params, parent=parent) if parent else NullRun()
+        uri = store_of(run, parent) if parent and os.path.isdir(run) else None
+        if parent and os.path.isdir(run) and uri is None:
+            print(
+                f"mlrun: not recorded in MLflow: {masked(tracking_uri())} does not have the run of {run}",
+                file=sys.stderr,
+            )
+            parent = None
+        self.run = (
+            Run(cfg["tracking"]["experiment"], name, tags, params, parent=parent, uri=uri) if parent else NullRun()
+        )
 
     def __enter__(self) -> Run | NullRun:
         return self.run
@@ -270,16 +293,29 @@ class Record:
             print(f"mlrun: not recorded in MLflow: {refused}", file=sys.stderr)
 
 
+def _meant(run: str) -> str:
+    """What else a user may have meant by a run that does not exist; empty if that is not known."""
+    if os.path.isdir(beside := os.path.join("outputs", run)):
+        return did_you_mean(beside)
+    return "; an id has 32 characters" if re.fullmatch("[0-9a-f]{4,31}", run) else ""
+
+
 def _from_mlflow(run_id: str) -> tuple[Path, Path]:
     from mlrun.predictions.learner import RECIPE
     from mlrun.tracking.artifacts import stored_config, stored_model
-    from mlrun.tracking.store import tracking_uri
+    from mlrun.tracking.store import sqlite_file, tracking_uri
 
+    database = sqlite_file(tracking_uri())
+    if database is not None and not database.is_file():  # MLflow would create it
+        raise UserError(
+            f"{run_id}: neither a run directory nor a finished run: {database} does not exist" + _meant(run_id)
+        )
     try:
         config, model = stored_config(run_id), stored_model(run_id)
     except OSError as error:
         raise UserError(
             f"{run_id}: neither a run directory nor a finished run at {masked(tracking_uri())}: {' '.join(str(error).split())}"
+            + _meant(run_id)
         ) from None
     recipes = sorted(model.rglob(RECIPE))
     return config, recipes[0].parent if recipes else model / "absent"

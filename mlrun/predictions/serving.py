@@ -22,8 +22,13 @@ class Served:
         self.learner = learner
 
     def predict(self, model_input: Any) -> Any:
-        """model_input: an array or a table of the model's inputs. Raises DataError."""
-        return self.learner.predict(as_examples(model_input, self.learner.inputs)).answers()
+        """model_input: an array or a table of the model's inputs. Raises InvalidRequest, which is a DataError."""
+        try:
+            return self.learner.predict(as_examples(model_input, self.learner.inputs)).answers()
+        except UserError as error:
+            from mlrun.tracking.served import InvalidRequest
+
+            raise InvalidRequest(str(error)) from error
 
 
 def _load_pyfunc(data_path: str) -> Served:

@@ -22,6 +22,7 @@ from mlrun.data.rows import Piece
 from mlrun.data.spreadsheet import safe_cell, safe_table
 from mlrun.errors import UserError
 from mlrun.predictions.learner import Learner
+from mlrun.report.console import drop_output
 
 AHEAD = 2  # pieces in the queue, besides those that the threads work on
 PRINTED = 5  # most rejected rows that are printed
@@ -99,14 +100,15 @@ class Sink:
             self._refuse(one)
         if predictions is None or not len(predictions):
             return
-        if self.format == "jsonl" and predictions.is_nested:
-            self._write_records(piece.places, predictions)
-        else:
-            import pyarrow
+        with self._writes():
+            if self.format == "jsonl" and predictions.is_nested:
+                self._write_records(piece.places, predictions)
+            else:
+                import pyarrow
 
-            columns = {"row": pyarrow.array(piece.places)}
-            columns |= {name: pyarrow.array(_plain(values)) for name, values in predictions.columns().items()}
-            self._write_table(pyarrow.table(columns))
+                columns = {"row": pyarrow.array(piece.places)}
+                columns |= {name: pyarrow.array(_plain(values)) for name, values in predictions.columns().items()}
+                self._write_table(pyarrow.table(columns))
         self.rows += len(predictions)
 
     def _write_records(self, places: Any, predictions: Predictions) -> None:
@@ -130,12 +132,9 @@ class Sink:
             write_csv(table, self._file, WriteOptions(include_header=False, quoting_style=_quoting(table)))
 
     def _open(self, table: Any) -> None:
-        try:
-            if self._beside:
-                self._beside.parent.mkdir(parents=True, exist_ok=True)
-            self._file = sys.stdout.buffer if self._beside is None else open(self._beside, "wb")
-        except OSError as error:
-            raise UserError(f"{self.output}: cannot be written ({error.strerror})") from None
+        if self._beside:
+            self._beside.parent.mkdir(parents=True, exist_ok=True)
+        self._file = sys.stdout.buffer if self._beside is None else open(self._beside, "wb")
         if self.format == "parquet":
             import pyarrow.parquet as parquet
 
@@ -151,15 +150,11 @@ class Sink:
             self._file.write(head.getvalue().encode())
 
     def _refuse(self, one: Rejected) -> None:
-        if self._side is None:
-            try:
+        with self._rejects():
+            if self._side is None:
                 self._side = open(self.rejected, "w", newline="", encoding="utf-8", errors="replace")
-            except OSError as error:
-                raise UserError(
-                    f"{self.rejected}: cannot be written ({error.strerror}); rows that cannot be used go there, see --rejected"
-                ) from None
-            csv.writer(self._side).writerow(REJECTED_HEADER)
-        csv.writer(self._side).writerow(map(safe_cell, one))
+                csv.writer(self._side).writerow(REJECTED_HEADER)
+            csv.writer(self._side).writerow(map(safe_cell, one))
         self.refused += 1
         if self.refused <= PRINTED:
             print(
@@ -169,17 +164,42 @@ class Sink:
 
     def finish(self) -> None:
         """Closes the files and renames the output into place."""
-        if self._writer is not None:
-            self._writer.close()
-        if self._file is not None:
-            self._file.flush()
-        if self._beside is not None and self._file is not None:
-            self._file.close()
-            os.replace(self._beside, self.output)
+        with self._writes():
+            if self._writer is not None:
+                self._writer.close()
+            if self._file is not None:
+                self._file.flush()
+            if self._beside is not None and self._file is not None:
+                self._file.close()
+                os.replace(self._beside, self.output)
         if self._side is not None:
-            self._side.close()
+            with self._rejects():
+                self._side.close()
         else:
             self._forget_earlier()
+
+    @contextlib.contextmanager
+    def _writes(self) -> Iterator[None]:
+        """Raises UserError where the output cannot be written, such as on a full disk; a closed pipe stays a BrokenPipeError."""
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            if self._beside is None:
+                drop_output()
+            place = "the output" if self._beside is None else self.output
+            raise UserError(f"{place}: cannot be written ({error.strerror})") from None
+
+    @contextlib.contextmanager
+    def _rejects(self) -> Iterator[None]:
+        """Raises UserError where the file of rejected rows cannot be written."""
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"{self.rejected}: cannot be written ({error.strerror}); rows that cannot be used go there, see --rejected"
+            ) from None
 
     def _forget_earlier(self) -> None:
         """Removes the file of rejected rows of an earlier prediction, but no other file of that name."""
@@ -192,6 +212,10 @@ class Sink:
     def discard(self) -> None:
         """Removes an unfinished output."""
         if self._beside is not None:
+            for file in (self._writer, self._file):
+                with contextlib.suppress(OSError):  # of a full disk: closing writes what is left
+                    if file is not None:
+                        file.close()
             self._beside.unlink(missing_ok=True)
 
 

@@ -45,6 +45,11 @@ def guard_streams() -> None:
             setattr(sys, name, Printable(stream))
 
 
+def drop_output() -> None:
+    """Leaves stdout's unwritten rest unwritten, after a closed pipe or a full disk: the interpreter would try again when it ends, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def is_terminal(stream: IO[str] | None = None) -> bool:
     """Whether `stream`, by default stdout, is a terminal that supports control codes."""
     stream = sys.stdout if stream is None else stream

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 PLAIN_LINES = 20  # approximate limit of progress lines off a terminal
 REFRESH = 0.125  # seconds between updates of the progress line
+NARROW = 72  # columns of a terminal from which on the line has a bar and the best value
+SHORTEST_BAR, GAP = 4, 2  # columns
 
 
 class Progress:
@@ -152,9 +154,36 @@ class Progress:
     def _line(self) -> Table:
         from rich.progress_bar import ProgressBar
         from rich.table import Table
+
+        whole, short = self._monitor or "", (self._monitor or "").rpartition("/")[2]
+        width = self._console.width
+        for name, narrow, bar in (
+            (whole, False, True),
+            (short, False, True),
+            (short, False, False),
+            (short, True, False),
+        ):
+            cells = [cell for cell in self._cells(name, narrow) if bar or not isinstance(cell, ProgressBar)]
+            taken = sum(SHORTEST_BAR if isinstance(cell, ProgressBar) else cell.cell_len for cell in cells)
+            if width >= NARROW and taken + GAP * (len(cells) - 1) <= width:
+                break
+        grid = Table.grid(padding=(0, GAP), expand=bar)
+        for cell in cells:
+            is_bar = isinstance(cell, ProgressBar)
+            grid.add_column(
+                ratio=1 if is_bar else None,
+                min_width=SHORTEST_BAR if is_bar else None,
+                no_wrap=True,
+                overflow="ellipsis",
+            )
+        grid.add_row(*cells)
+        return grid
+
+    def _cells(self, name: str, narrow: bool) -> list[Text | ProgressBar]:
+        """The parts of the line. name: of the monitored metric; narrow: without the bar, the best value and the time that is left."""
+        from rich.progress_bar import ProgressBar
         from rich.text import Text
 
-        narrow = self._console.width < 72  # omit the bar and the best value
         elapsed = time.monotonic() - self._begin
         fraction = self._fraction()
         current = self._done + (1 if self._batch or not self._done else 0)
@@ -165,7 +194,6 @@ class Progress:
         if self._loss is not None:
             cells.append(Text(f"loss {number(self._loss)}"))
         if self._watched is not None:
-            name = self._monitor.rpartition("/")[2] if narrow else self._monitor
             watched = Text(f"{name} {number(self._watched)}", style="cyan")
             if not narrow:
                 watched.append(f" best {number(self._selection.value)}", style="green")
@@ -176,9 +204,4 @@ class Progress:
             cells.append(Text(f"{clock(elapsed)} < {clock(left)}", style="dim"))
         else:
             cells.append(Text(clock(elapsed), style="dim"))
-        grid = Table.grid(padding=(0, 2), expand=not narrow)
-        for cell in cells:
-            bar = isinstance(cell, ProgressBar)
-            grid.add_column(ratio=1 if bar else None, min_width=4 if bar else None, no_wrap=True, overflow="ellipsis")
-        grid.add_row(*cells)
-        return grid
+        return cells

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 from mlrun.config.passwords import masked
 from mlrun.report.console import new_console
 from mlrun.report.numbers import clock, duration, number
+from mlrun.report.tables import aligned, width_of, without_middle
 from mlrun.sweep import job as states
 from mlrun.sweep.job import Job
 from mlrun.sweep.journal import Journal
@@ -253,49 +254,49 @@ def _test_name(monitor: str) -> str:
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], display: Display) -> None:
     if display.console is not None:
         styled = [(row, "green" if row[0] == "1" else "") for row in rows]
-        display.console.print(_fitting(head, styled, display.console.width))
+        display.console.print(_fitting(head, styled, display.console.width, ("time",), len(OVERRIDES)))
         return
-    widths = [max(map(len, column)) for column in zip(head, *rows)]
-    for row in (head, *rows):
-        cells = [
-            cell.ljust(width) if index == 2 else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths))
-        ]
-        display.print("  ".join(cells).rstrip())
+    for line in aligned([head, *rows], [name == OVERRIDES for name in head]):
+        display.print(line)
 
 
 def _fitting(
-    head: Sequence[str], rows: Sequence[tuple[Sequence[str], str]], width: int, optional: Sequence[str] = ()
+    head: Sequence[str],
+    rows: Sequence[tuple[Sequence[str], str]],
+    width: int,
+    optional: Sequence[str] = (),
+    least: int = LEAST,
 ) -> Table:
     """A table of at most `width` columns, in which only overrides are shortened.
 
     Args:
         rows: cells, and the style of the row.
-        optional: columns that may be left out to give the overrides LEAST columns, the first one first.
+        optional: columns that may be left out to give the overrides `least` columns, the first one first.
     """
     from rich.table import Table
     from rich.text import Text
 
-    widths = (
-        {name: max(len(name), *(len(cells[at]) for cells, _ in rows), 0) for at, name in enumerate(head)}
-        if rows
-        else {}
-    )
-    wanted = widths.get(OVERRIDES, 0)
     shown, gap = list(head), 2
+    headings = {name: name for name in head}
+    cells = {name: max((width_of(row[at]) for row, _ in rows), default=0) for at, name in enumerate(head)}
+    wanted = max(cells.get(OVERRIDES, 0), len(OVERRIDES) if rows else 0)
 
     def left_over() -> int:
-        return width - sum(widths.get(name, len(name)) + gap for name in shown if name != OVERRIDES)
+        widths = {name: max(cells[name], *map(width_of, headings[name].split("\n"))) for name in shown}
+        return width - sum(widths[name] + gap for name in shown if name != OVERRIDES)
 
-    for name in optional:
+    for end, broken in ((" ", "\n"), ("/", "/\n")):  # headings break before columns are left out
         if left_over() < min(LEAST, wanted):
+            headings = {name: heading.replace(end, broken) for name, heading in headings.items()}
+    for name in optional:
+        if left_over() < min(least, wanted):
             shown.remove(name)
-    room = max(8, left_over())
+    room = max(len(OVERRIDES), left_over())
     table = Table(box=None, padding=(0, gap, 0, 0), header_style="bold", pad_edge=False)
     for name in shown:
-        table.add_column(name, justify="left" if name in TEXT else "right", no_wrap=True, overflow="ellipsis")
-    for cells, style in rows:
-        by_name = dict(zip(head, cells))
+        table.add_column(headings[name], justify="left" if name in TEXT else "right", no_wrap=True, overflow="ellipsis")
+    for row, style in rows:
+        by_name = dict(zip(head, row))
         by_name[OVERRIDES] = shortened(by_name[OVERRIDES], room)
         texts = [Text(by_name[name], style=STYLES.get(by_name[name], "") if name == "state" else "") for name in shown]
         table.add_row(*texts, style=style or None)
@@ -304,13 +305,10 @@ def _fitting(
 
 def shortened(overrides: str, width: int) -> str:
     """Overrides in at most `width` columns: without the groups of their keys if that helps, then cut in the middle."""
-    if len(overrides) <= width:
+    if width_of(overrides) <= width:
         return overrides
     short = short_overrides(overrides)
-    if len(short) <= width:
-        return short
-    end = (width - 1) // 2
-    return f"{short[: width - 1 - end]}…{short[len(short) - end :]}"
+    return short if width_of(short) <= width else without_middle(short, width)
 
 
 def short_overrides(overrides: str) -> str:

@@ -14,6 +14,7 @@ from mlrun.tracking.mlflow_internals import (
     tag_in_sqlite,
     values_in_sqlite,
 )
+from mlrun.tracking.run_directory import read_record, tracking_address
 from mlrun.tracking.store import open_client, sqlite_file, tracking_uri
 from mlrun.tracking.stored_run import StoredRun
 
@@ -31,7 +32,9 @@ def read_run(run_id: str) -> StoredRun:
 def directory_of(run_id: str) -> str | None:
     """The directory to which a run wrote its files; "" if that was not recorded, None if the run does not exist."""
     database = sqlite_file(tracking_uri())
-    if database is not None and database.is_file():
+    if database is not None:
+        if not database.is_file():  # MLflow would create it
+            return None
         found = tag_in_sqlite(database, run_id, "directory")
         if found is not None:
             return found
@@ -41,6 +44,20 @@ def directory_of(run_id: str) -> str | None:
         return read_run(run_id).tags.get("directory", "")
     except MlflowException:
         return None
+
+
+def store_of(directory: Path | str, run_id: str) -> str | None:
+    """The URI of the store that has the run of a directory: that of this working directory, else the one in its record; None if neither has it."""
+    if directory_of(run_id) is not None:
+        return tracking_uri()
+    try:
+        uri = tracking_address(read_record(directory))
+    except UserError:  # of another user, or with a password
+        return None
+    database = sqlite_file(uri)
+    if database is None:
+        return uri
+    return uri if database.is_file() and tag_in_sqlite(database, run_id, "directory") is not None else None
 
 
 def find_runs(

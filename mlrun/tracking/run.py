@@ -36,6 +36,7 @@ class Run:
         run_id: of an earlier attempt, which is reopened.
         on_open: called once with the run id, from another thread.
         directory: keeps what MLflow has not received yet, so that the run continues when the server does not respond.
+        uri: of the store; None: `tracking_uri()`.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Run:
         run_id: str | None = None,
         on_open: Callable[[str], None] | None = None,
         directory: Path | None = None,
+        uri: str | None = None,
     ):
         self._on_open, self._started = on_open, time.monotonic()
         self._spool = Spool(directory) if directory else None
@@ -61,7 +63,8 @@ class Run:
         in_thread = heavy or threading.active_count() > 1 or not hasattr(os, "fork")
         (self._start_thread if in_thread else self._start_process)()
         tags, params = ({key: masked(str(value)) for key, value in pairs.items()} for pairs in (tags, params))
-        self._send("open", tracking_uri(), experiment, name, tags, params, parent, os.getcwd(), _milliseconds(), run_id)
+        self.uri = uri or tracking_uri()
+        self._send("open", self.uri, experiment, name, tags, params, parent, os.getcwd(), _milliseconds(), run_id)
         for method, arguments in undelivered:
             self._send(method, *arguments)
 
@@ -89,7 +92,7 @@ class Run:
                 return None
         run_id, error = self._opened
         if error:
-            raise UserError(f"MLflow could not open a run at {masked(tracking_uri())}: {error}")
+            raise UserError(f"MLflow could not open a run at {masked(self.uri)}: {error}")
         return run_id
 
     def check(self) -> None:
@@ -136,7 +139,7 @@ class Run:
                 return self._opened[1]
             refused = self._reply_in_time()[1]
         except queue.Empty:
-            silence = f"no answer from {masked(tracking_uri())} within {CLOSE_SECONDS:.0f} s"
+            silence = f"no answer from {masked(self.uri)} within {CLOSE_SECONDS:.0f} s"
             self._opened = self._opened or (None, silence)  # `id` need not wait again
             # the spool has what the recorder still holds, and another process may send it at any time
             if self._child and self._spool:

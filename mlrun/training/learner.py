@@ -26,7 +26,7 @@ from mlrun.data.predictions import Predictions
 from mlrun.data.preprocess.preprocessor import Preprocessor, make_preprocessor
 from mlrun.data.preprocess.preprocessor import load as load_preprocessor
 from mlrun.data.readers.tensors import WEIGHTS, load_tensors, write_tensors
-from mlrun.errors import ConfigError, UserError
+from mlrun.errors import ConfigError, DataError, UserError
 from mlrun.evaluation.evaluator import Evaluator, Subject, configured_evaluators, directions
 from mlrun.evaluation.selection import Selection
 from mlrun.networks.layers.lora import merged_state
@@ -361,6 +361,14 @@ class NetworkLearner(Learner):
     def predict(self, examples: Examples) -> Predictions:
         if self.task.training:  # walking through all modules takes as long as a small network
             self.task.eval()
+        if len(examples):
+            return self._predict_all(examples)
+        try:
+            return self._predict_all(examples)
+        except Exception as error:  # detectors, for example, do not take an empty batch
+            raise DataError("there are no rows") from error
+
+    def _predict_all(self, examples: Examples) -> Predictions:
         found: list[Predictions] = []
         for start in range(0, max(len(examples), 1), PREDICT_ROWS):
             some = examples.take(slice(start, start + PREDICT_ROWS))

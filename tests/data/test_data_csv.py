@@ -14,6 +14,7 @@ from mlrun.data.features import Value
 from mlrun.data.inputs import as_examples
 from mlrun.data.preprocess.encoder import RowEncoder
 from mlrun.data.preprocess.preprocessor import load, make_preprocessor
+from mlrun.data.readers.columns import as_columns
 from mlrun.errors import DataError
 from tests.data.through import encoded, loader, spec
 
@@ -355,3 +356,12 @@ def test_a_constant_column_stays_within_the_range_of_the_others(tmp_path):
     new = pd.DataFrame({"a": [0.1, 0.3], "b": [1.0, 1.0]})
     first, second = made.encode(as_examples(new, made.inputs))["features"]
     assert abs(second[0] - first[0]) < 1
+
+
+def test_a_refused_value_is_shown_as_a_person_writes_it():
+    for kind, written, said in (
+        ("boolean", {}, "was boolean in training, holds 2 now"),
+        ("date", {"date": "%d.%m.%Y"}, r"was a date in training .in the form %d.%m.%Y., holds 2 now"),
+    ):
+        with pytest.raises(DataError, match=said):
+            as_columns(pd.DataFrame({"x": [2]}), [("x", kind)], {"x": written})

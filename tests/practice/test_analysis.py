@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,8 @@ from mlrun.data.predictions import LabelPredictions, ValuePredictions
 from mlrun.errors import UserError
 from mlrun.evaluation.diagnosis import diagnose
 from mlrun.evaluation.error_analysis import likely_mislabelled
+from mlrun.tracking.run_directory import read_record, update_record
+from mlrun.tracking.store import open_client
 from tests.practice.conftest import ESTIMATOR, IMAGES, NETWORK
 
 
@@ -183,3 +186,21 @@ def test_mislabelled_needs_confidence_in_another_class():
     assert not len(likely_mislabelled(LabelPredictions([0, 1], np.zeros(3, int), likelier), np.array([0, 0, 1])))
     values = np.r_[np.sin(np.arange(99.0)), 50.0]
     assert likely_mislabelled(ValuePredictions(np.zeros(100)), values).tolist() == [99]
+
+
+def test_an_analysis_from_another_directory_is_recorded_with_the_run(finished, tmp_path, monkeypatch, capsys):
+    run = finished(*ESTIMATOR)
+    monkeypatch.chdir(tmp_path)
+    assert dispatch(["diagnose", str(run)]) == 0
+    client = open_client(f"sqlite:///{finished.folder / 'mlflow.db'}")
+    kept = f"tags.`mlflow.parentRunId` = '{read_record(run)['run_id']}' and attributes.run_name = 'diagnose'"
+    experiments = [one.experiment_id for one in client.search_experiments()]
+    assert client.search_runs(experiments, kept) and not list(tmp_path.iterdir())
+    shutil.copytree(run, tmp_path / "copy")
+    update_record("copy", tracking_uri=f"sqlite:///{tmp_path / 'gone.db'}")
+    capsys.readouterr()
+    assert dispatch(["diagnose", "copy"]) == 0
+    assert "not recorded in MLflow: " in capsys.readouterr().err
+    with pytest.raises(UserError, match="mlflow.db does not exist"):
+        dispatch(["diagnose", "0123456789abcdef0123456789abcdef"])
+    assert [path.name for path in tmp_path.iterdir()] == ["copy"]

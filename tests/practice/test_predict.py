@@ -15,9 +15,11 @@ import pytest
 
 from mlrun.cli import dispatch, main
 from mlrun.data.datasets.tables import FEATURES, read_bundled
+from mlrun.data.features import Row
 from mlrun.data.inputs import as_examples
 from mlrun.data.predictions import LabelPredictions, ValuePredictions
-from mlrun.data.rows import Piece
+from mlrun.data.readers.row_files import Rejected
+from mlrun.data.rows import Piece, read_rows
 from mlrun.errors import DataError, UserError
 from mlrun.experiment.stored import open_run
 from mlrun.predictions.writer import Sink
@@ -200,6 +202,80 @@ def test_json_lines_have_all_digits(tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [row["prediction"] for row in rows] == [*values[:3], None, 'a "b"', "北京"]
     assert rows[-1]['probability_a "b"'] == pytest.approx(1e-12)
+
+
+HOUSES = {
+    "x": Row(
+        [["size", "number"], ["built", "date"], ["note", "category"]],
+        decimal=",",
+        formats={"built": {"date": "%d.%m.%Y"}},
+    )
+}
+
+
+def read_pieces(path, content, features=HOUSES):
+    """(values of the first column, rejected rows) of a file."""
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    pieces = [read() for read in read_rows(str(path), features)]
+    sizes = [size for piece in pieces if piece.examples is not None for size in piece.examples["x"]["size"]]
+    return sizes, [one for piece in pieces for one in piece.rejected]
+
+
+@pytest.mark.parametrize(
+    ("rows", "open_lines"),
+    [
+        (['1,5;31.01.2020;"open', "2;31.01.2020;flat", "3;31.01.2020;flat"], [2]),
+        (['1;31.01.2020;12" pipe', '2;31.01.2020;"open', "3;31.01.2020;flat", '4;31.01.2020;"a ""b"" c"'], [3]),
+        (['1;31.01.2020;"two\nlines"', '2;31.01.2020;"open', "3;31.01.2020;flat"], [4]),
+    ],
+)
+def test_a_quotation_mark_that_is_not_closed_costs_its_own_row(tmp_path, rows, open_lines):
+    sizes, rejected = read_pieces(tmp_path / "new.csv", "size;built;note\n" + "\n".join(rows) + "\n")
+    assert [one.place for one in rejected] == open_lines and "is not closed" in rejected[0].reason
+    assert len(sizes) + len(rejected) == len(rows)
+
+
+def test_values_in_another_form_than_in_training(tmp_path):
+    reasons = [
+        one.reason for one in read_pieces(tmp_path / "new.csv", "size;built;note\n1.5;31.01.2020;\n1;31/01/20;\n")[1]
+    ]
+    assert reasons == [
+        "size is '1.5', not a number with a decimal comma, as in training",
+        "built is '31/01/20', not a date in the form %d.%m.%Y, as in training",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("new.json", '[{"size": 1}]', "is JSON as a whole, not JSON lines"),
+        ("new.json", '{\n  "size": 1\n}', "is JSON as a whole, not JSON lines"),
+        ("new.xlsx", b"PK", "ending in .xlsx is unknown; specify .* or save the file as .csv, .parquet or .jsonl"),
+        ("new.csv", "sep=;\nsize;built;note\n", "'sep=;', is a note for Excel"),
+        ("new.csv", "size;built;note\n".encode("utf-16"), "the header is not UTF-8 text"),
+        ("new.csv", "size;gebäude;note\n".encode("latin-1"), "the header is not UTF-8 text"),
+    ],
+)
+def test_files_of_another_form_are_named_as_such(tmp_path, name, content, said):
+    with pytest.raises(DataError, match=said):
+        read_pieces(tmp_path / name, content)
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
+def test_a_full_disk_is_one_message(tmp_path, format):
+    output = tmp_path / f"out.{format}"
+    (tmp_path / f"out.{format}.part").symlink_to("/dev/full")
+    sink = Sink(str(output), format, tmp_path / "rejected.csv")
+    with pytest.raises(UserError, match=f"out.{format}: cannot be written .No space left on device"):
+        sink.write(Piece(None, np.arange(5000)), ValuePredictions(np.arange(5000.0)))
+        sink.finish()
+    sink.discard()
+    (tmp_path / "rejected.csv").symlink_to("/dev/full")
+    sink = Sink(str(output), format, tmp_path / "rejected.csv")
+    with pytest.raises(UserError, match="rejected.csv: cannot be written .No space left on device.; rows that"):
+        sink.write(Piece(None, [], [Rejected(2, "3 fields", "1,2,3")]), None)
+        sink.finish()
+    assert [path.name for path in tmp_path.iterdir()] == ["rejected.csv"]
 
 
 def test_the_input_is_not_overwritten(finished, tmp_path):

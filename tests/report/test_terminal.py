@@ -11,10 +11,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from rich.cells import cell_len
+from rich.console import Console
 
 from mlrun.report import terminal
 from mlrun.report.numbers import clock, duration, number
 from mlrun.report.progress import Progress
+from mlrun.report.tables import aligned
 
 CONFIG = {
     "model": {"name": "mlp", "_target_": "mlrun.tasks.supervised.Supervised", "network": {"hidden": [256]}},
@@ -259,3 +262,28 @@ def test_numbers_have_four_digits(value, text):
 def test_times():
     assert [duration(s) for s in (0.031, 12.34, 200, 7500)] == ["0.03 s", "12.3 s", "3 min 20 s", "2 h 05 min"]
     assert [clock(s) for s in (7.9, 750, 3723)] == ["0:07", "12:30", "1:02:03"]
+
+
+@pytest.mark.parametrize("room", [70, 78])
+def test_a_table_of_plain_lines_fits_its_room(room):
+    head = ("row", "true", "predicted", "probability of predicted", "probability of true", "text")
+    rows = [
+        ("120", "sci.space.long", "rec", "0.9900", "0.0010", "东京的房子很大 and this text goes on"),
+        ("3", "a", "rec.sport.hockey", "0.9000", "0.1000", "short"),
+    ]
+    lines = list(aligned([head, *rows], [True] * 6, room))
+    assert max(map(cell_len, lines)) <= room and len({cell_len(line.split("0.9")[0]) for line in lines[-2:]}) == 1
+    assert lines[-2].endswith("…") and all(number in lines[-2] for number in ("120", "0.9900", "0.0010"))
+    assert len(list(aligned([head, *rows], [True] * 6))) == 3
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_the_progress_line_cuts_no_number(width):
+    console = Console(width=width, force_terminal=True, color_system=None, file=io.StringIO())
+    progress = Progress(console=console)
+    progress.start(20, 18, "val/balanced_accuracy", "max")
+    progress.epoch(12, {"train/loss": 0.412345, "val/balanced_accuracy": 0.95})
+    progress.stop()
+    last = console.file.getvalue().splitlines()[-2].rpartition("\x1b[2K")[2]
+    assert "…" not in last and "loss 0.4123  " in last and "balanced_accuracy 0.9500" in last
+    assert ("best 0.9500  0:00 < 0:00" in last) == (width > 60)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -93,11 +94,22 @@ def test_evaluate_with_other_episodes(experiment, capsys):
 
 
 def test_a_run_that_is_not_there(workplace):
-    with pytest.raises(UserError, match="neither a run directory nor a finished run"):
+    with pytest.raises(UserError, match="neither a run directory nor a finished run.*; an id has 32 characters"):
         evaluate.run(["0123456789abcdef"])
     (workplace / "empty").mkdir()
-    with pytest.raises(UserError, match="did not finish"):
+    with pytest.raises(UserError, match="empty is not the directory of a run: it has no config/config.yaml"):
         predict.run(["empty"])
+    (workplace / "outputs" / "first").mkdir(parents=True)
+    with pytest.raises(UserError, match="did you mean 'outputs/first'"):
+        evaluate.run(["first"])
+    record = {"status": "RUNNING"}
+    (workplace / "outputs" / "first" / "run.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match="outputs/first: this run did not finish: it has no configuration"):
+        evaluate.run(["outputs/first"])
+    record = {"status": "FINISHED", "identity": "x"}
+    (workplace / "outputs" / "first" / "run.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match="outputs is not the directory of a run.*did you mean 'outputs/first'"):
+        evaluate.run(["outputs"])
 
 
 def test_a_table_does_not_play(experiment):

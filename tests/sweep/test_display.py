@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from mlrun.sweep import job as states
@@ -79,6 +80,32 @@ def test_the_final_table_cuts_nothing_but_overrides(display, tmp_path):
     text = display.console.file.getvalue()
     rows = [line for line in text.splitlines() if "0.9642" in line and "0.9753" in line]
     assert rows and all(len(row) <= display.console.width and row.rstrip().endswith("1 h 02 min") for row in rows)
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_long_names_of_metrics_and_wide_characters_cut_no_number(tmp_path, width):
+    tally, journal, monitor = Tally(), Journal(tmp_path), "val/balanced_accuracy"
+    for number in range(12):
+        job = Job(
+            number,
+            ["model=logistic_regression", f"dataset.path=房屋/价格{number}.csv"],
+            None,
+            "",
+            tmp_path,
+            monitor=monitor,
+        )
+        job.state, job.seconds, job.returned = states.FINISHED, 12.3, 0.9753
+        job.result = {"metrics": {monitor: 0.9753, "test/balanced_accuracy": 0.9642}}
+        journal.write(job)
+        tally.add(job)
+    display = Display(tally, 12, stream=io.StringIO())
+    display.console = Console(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
+    summary(tally, display, journal, "mlrun resume sweep", 60.0, None)
+    lines = display.console.file.getvalue().splitlines()
+    rows = [line.split() for line in lines if "0.9753" in line]
+    assert [row[0] for row in rows] == [str(rank) for rank in range(1, 13)] and all("0.9642" in row for row in rows)
+    assert lines[1].split().count("balanced_accuracy") == 2 and "…" not in lines[1]
+    assert all(cell_len(line) <= width and ".csv" in line for line in lines if "0.9753" in line)
 
 
 def test_overrides_lose_their_groups_first():

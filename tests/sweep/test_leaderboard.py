@@ -12,7 +12,10 @@ import sys
 
 import numpy as np
 import pytest
+from rich.cells import cell_len
+from rich.console import Console
 
+from mlrun.commands.leaderboard import _table
 from mlrun.errors import UserError
 from mlrun.sweep.leaderboard import Board, Row, curves, keys_of, leaderboard, leaderboards, read_runs
 from mlrun.tracking.directions import KIND, as_tag, direction_of, directions
@@ -354,3 +357,26 @@ def test_runs_of_another_program_beside_those_of_this_one(tmp_path, monkeypatch)
         client.set_terminated(one)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert [one.metrics for one in read_runs("theirs")] == [{"test/f1": 0.5}]
+
+
+@pytest.mark.parametrize("width", [60, 80, 140])
+def test_a_narrow_terminal_shows_the_models_and_whole_numbers(monkeypatch, capsys, width):
+    monkeypatch.setattr("mlrun.report.console.new_console", lambda: Console(width=width))
+    models = ["logistic_regression", "gradient_boosting"]
+    rows = [
+        Row({"model": model}, values=[0.9712, 0.9612], tests=[0.9543], seconds=[12.34], parameters=123_456)
+        for model in models
+    ]
+    _table(Board("val/balanced_accuracy", "max", rows, ["model"], dataset="房屋", test="test/balanced_accuracy"))
+    lines = capsys.readouterr().out.splitlines()
+    for model in models:
+        (row,) = (line for line in lines if line.startswith(model))
+        assert {"0.9662", "2", "0.9543"} <= set(row.split()) and (width < 80 or "0.005000" in row)
+    assert ("left out: " in "".join(lines)) == (width < 140)
+
+
+def test_wide_characters_are_aligned(monkeypatch, capsys):
+    rows = [Row({"dataset.path": path}, values=[0.97]) for path in ("房屋价格.csv", "houses.csv")]
+    _table(Board("val/accuracy", "max", rows, ["dataset.path"]))
+    ends = {cell_len(line[: line.index("0.97")]) for line in capsys.readouterr().out.splitlines() if "0.97" in line}
+    assert len(ends) == 1

@@ -11,6 +11,8 @@ import pytest
 
 from mlrun.cli import dispatch
 from mlrun.config.compose import compose
+from mlrun.data.features import Text
+from mlrun.data.inputs import as_examples
 from mlrun.errors import DataError, UserError
 from mlrun.experiment.run import run
 from mlrun.report import silent
@@ -154,3 +156,14 @@ def test_the_file_of_the_training_is_read_as_in_training(finished, tmp_path, cap
 def test_a_bad_length_is_refused(finished):
     with pytest.raises(UserError, match="--length 0"):
         dispatch(["predict", str(finished(*NGRAM).directory), "--prompt", "A", "--length", "0"])
+
+
+@pytest.mark.parametrize("nothing", [None, float("nan"), pd.NA])
+def test_a_service_refuses_a_missing_text_as_the_command_does(nothing):
+    features = {"text": Text()}
+    for given in (["good", nothing], pd.DataFrame({"text": pd.Series(["good", nothing], dtype=object)})):
+        with pytest.raises(DataError, match="row 2: no text"):
+            as_examples(given, features)
+    with pytest.raises(DataError, match="row 1: a list, not a text"):
+        as_examples(pd.DataFrame({"text": [["good"]]}), features)
+    assert list(as_examples(["good", "", 5], features)["text"]) == ["good", "", "5"]

@@ -69,6 +69,8 @@ def test_a_logged_model_takes_the_rows_of_its_file_in_every_form(experiment, wor
 
 def test_a_row_that_cannot_be_used_is_refused_by_name(experiment, workplace):
     import mlflow
+    from mlflow.exceptions import MlflowException
+    from mlflow.pyfunc import scoring_server
 
     raw = raw_file(workplace / "houses.csv")
     result = experiment("model=decision_tree", "dataset=csv", f"dataset.path={workplace / 'houses.csv'}")
@@ -78,6 +80,13 @@ def test_a_row_that_cannot_be_used_is_refused_by_name(experiment, workplace):
         loaded.predict(raw.assign(size="many"))
     with pytest.raises(Exception, match="zip"):
         loaded.predict(raw.drop(columns="zip"))
+    request = json.dumps({"dataframe_records": json.loads(raw.assign(size="many").to_json(orient="records"))})
+    with pytest.raises(MlflowException) as refused:
+        scoring_server.invocations(request, "application/json", loaded, loaded.metadata.get_input_schema())
+    assert refused.value.get_http_status_code() == 400
+    answer = json.loads(refused.value.serialize_as_json())
+    assert "column 'size', which was numeric in training, holds 'many' now" in answer["message"]
+    assert "stack_trace" not in answer
 
 
 def test_a_wide_table_is_logged_without_an_example(experiment, workplace, monkeypatch):

@@ -17,7 +17,7 @@ from mlrun.data.datasets.mask_folders import MaskFolders
 from mlrun.data.datasets.voc import VocFolder
 from mlrun.data.features import Boxes, Labels, Mask
 from mlrun.data.inputs import as_examples, as_text
-from mlrun.errors import UserError
+from mlrun.errors import DataError, UserError
 from mlrun.evaluation.segmentation import Segmentation
 from mlrun.experiment.run import run
 from mlrun.experiment.stored import open_run
@@ -281,6 +281,12 @@ def test_a_served_model_takes_images_as_text(place):
     _, learner = open_run("yolo")
     same = learner.predict(as_examples([str(place / "photos" / "wide.png")], learner.inputs)).answers()
     assert json.dumps(answer) == json.dumps(same)
+    with pytest.raises(
+        DataError, match="no image: None; give a path, an array, or a text that begins with data:image/png;base64,"
+    ):
+        served.predict(pd.DataFrame({"image": [None]}))
+    with pytest.raises(DataError, match="there are no rows"):
+        learner.predict(as_examples([], learner.inputs))
 
 
 def test_other_classes_are_refused(place):

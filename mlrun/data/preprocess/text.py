@@ -24,8 +24,16 @@ LEARNED = (
 LONGEST_SPAN = 64  # tokens of a predicted span; limits the pairs of positions that are compared
 
 
-def as_texts(rows: Any) -> list[str]:
-    """The texts of a list, an array, a column or a table of one column, of any shape; missing values are empty. Raises DataError."""
+def as_texts(rows: Any, given: bool = False) -> list[str]:
+    """The texts of a list, an array, a column or a table of one column, of any shape; missing values are empty.
+
+    Args:
+        rows: the texts.
+        given: whether they are what a model is asked about, of which none may be missing.
+
+    Raises:
+        DataError: a table has several columns, or a text that has to be given is missing or a container.
+    """
     if isinstance(rows, str):
         return [rows]
     if hasattr(rows, "columns"):
@@ -33,9 +41,14 @@ def as_texts(rows: Any) -> list[str]:
             raise DataError(f"expected one column of texts, got {rows.shape[1]}: {', '.join(map(str, rows.columns))}")
         rows = rows.iloc[:, 0]
     values = np.asarray(rows, dtype=object).reshape(-1)
-    return [
-        "" if value is None or type(value).__name__ == "NAType" or value != value else str(value) for value in values
-    ]
+    texts = []
+    for row, value in enumerate(values, start=1):
+        is_missing = value is None or type(value).__name__ == "NAType" or isinstance(value, float) and value != value
+        if given and (is_missing or isinstance(value, (list, tuple, dict, np.ndarray))):
+            what = "no text" if is_missing else f"a {type(value).__name__}, not a text"
+            raise DataError(f"row {row}: {what}")
+        texts.append("" if is_missing else str(value))
+    return texts
 
 
 class TextEncoder(Encoder):

@@ -23,7 +23,7 @@ MISSING = [
     "#N/A", "#N/A N/A", "#NA", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN",
 ]  # fmt: skip
 LARGEST = float(np.finfo(np.float32).max)  # trees and networks work in float32
-EXPECTED = {NUMBER: "a number", BOOLEAN: "true or false", DATE: "a date"}
+_EXPECTED = {NUMBER: "a number", BOOLEAN: "true or false", DATE: "a date"}
 _ADJECTIVES = {NUMBER: "numeric", BOOLEAN: "boolean", DATE: "a date"}
 
 
@@ -59,8 +59,10 @@ def as_columns(
     for name, kind in columns:
         values, wrong = read_column(frame[name], kind, (written or {}).get(name, {}))
         if wrong.any():
-            odd = frame[name].iloc[int(np.flatnonzero(wrong)[0])]
-            raise DataError(f"column {name!r}, which was {_ADJECTIVES[kind]} in training, holds {odd!r} now")
+            odd = frame[name].tolist()[int(np.flatnonzero(wrong)[0])]
+            form = in_training(kind, (written or {}).get(name, {}))
+            form = f" ({form})" if form else ""
+            raise DataError(f"column {name!r}, which was {_ADJECTIVES[kind]} in training{form}, holds {odd!r} now")
         read[name] = values
     return pd.DataFrame(read, index=frame.index)
 
@@ -89,6 +91,21 @@ def read_column(column: pd.Series, kind: str, written: Format | None = None) -> 
     wrong = nothing
     wrong[present] = pd.isna(read)
     return found, wrong
+
+
+def expected(kind: str, written: Format) -> str | None:
+    """What a value of a kind has to be, such as "a number"; None if every text can be one."""
+    if kind not in _EXPECTED:
+        return None
+    form = in_training(kind, written)
+    return f"{_EXPECTED[kind]} {form}, as in training" if form else _EXPECTED[kind]
+
+
+def in_training(kind: str, written: Format) -> str:
+    """How the training data wrote the values of a column; empty for plain numbers, booleans and ISO dates."""
+    if kind == NUMBER and written.get("decimal", ".") != ".":
+        return "with a decimal comma"
+    return f"in the form {written['date']}" if kind == DATE and written.get("date", ISO) != ISO else ""
 
 
 def as_numbers(column: pd.Series, written: Format | None = None) -> np.ndarray | None:

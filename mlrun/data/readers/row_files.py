@@ -22,8 +22,8 @@ import numpy as np
 
 from mlrun.data.features import BOOLEAN, NUMBER, TEXT
 from mlrun.data.readers.cells import Format
-from mlrun.data.readers.columns import EXPECTED, LARGEST, MISSING, read_column
-from mlrun.data.readers.table import likely_separator
+from mlrun.data.readers.columns import LARGEST, MISSING, expected, read_column
+from mlrun.data.readers.table import is_note, likely_separator
 from mlrun.errors import DataError
 
 if TYPE_CHECKING:
@@ -184,12 +184,24 @@ def _csv(source: str, reading: Reading, fields: Fields, separator: str | None) -
             lines = io.StringIO(head, newline="")
             names = next(csv.reader(lines, delimiter=separator, skipinitialspace=True))
             header = [name.strip() or f"Unnamed: {at}" for at, name in enumerate(names)]  # as pandas names them
-            needed = _needed(source, header, fields)
+            try:
+                needed = _needed(source, header, fields)
+            except DataError as error:
+                raise DataError(_fault_of_header(source, head, encoding) or str(error)) from None
         if block:
             yield partial(_csv_block, block, line, header, needed, separator, reading)
         line += block.count(b"\n")
     if header is None:
         raise DataError(f"{source}: the file is empty")
+
+
+def _fault_of_header(source: str, head: str, encoding: str) -> str | None:
+    """Why a header has not the columns that a model needs, if it is not for other names."""
+    if "\ufffd" in head or "\0" in head:
+        return f"{source}: the header is not {encoding.upper()} text, as the model reads it; save the file as {encoding.upper()}"
+    if is_note(head):
+        return f"{source}: the first line, {head!r}, is a note for Excel; delete this line"
+    return None
 
 
 def _csv_block(block: bytes, line: int, header: list[str], needed: Fields, separator: str, reading: Reading) -> Parsed:
@@ -257,8 +269,13 @@ def _row_by_row(block: bytes, line: int, header: list[str], needed: Fields, sepa
     text = block.decode(encoding, "replace")
     undecodable = "�" in text and "�" not in block.decode(encoding, "ignore")
     lines = text.split("\n")
-    reader = csv.reader((f"{part}\n" for part in lines), delimiter=separator, skipinitialspace=True)
-    before = 0
+    first = before = 0  # the lines at which the reader and the next row begin
+
+    def read_from(place: int, strict: bool = False) -> Any:
+        rest = (f"{lines[at]}\n" for at in range(place, len(lines)))
+        return csv.reader(rest, delimiter=separator, skipinitialspace=True, strict=strict)
+
+    reader = read_from(0)
     while True:
         try:
             fields = next(reader)
@@ -266,10 +283,17 @@ def _row_by_row(block: bytes, line: int, header: list[str], needed: Fields, sepa
             break
         except csv.Error as error:
             rejected.append(Rejected(line + before, str(error), lines[before] if before < len(lines) else ""))
-            before = reader.line_num
+            before = first + reader.line_num
             continue
-        start, before = before, reader.line_num
+        start, before = before, first + reader.line_num
         if not fields or fields == [""]:
+            continue
+        if before > start + 1 and not _is_whole_row(
+            read_from(start, strict=True)
+        ):  # the later lines are rows of their own
+            rejected.append(Rejected(line + start, "a quotation mark that begins a cell is not closed", lines[start]))
+            first = before = start + 1
+            reader = read_from(first)
             continue
         raw = "\n".join(lines[start:before]).rstrip("\r")
         if len(fields) != len(header):
@@ -289,18 +313,28 @@ def _row_by_row(block: bytes, line: int, header: list[str], needed: Fields, sepa
     return frame, np.array([places[row][0] for row in kept], dtype=np.int64), sorted(rejected)
 
 
+def _is_whole_row(reader: Any) -> bool:
+    """Whether the cells of the next row of a strict reader end where their quotation marks do."""
+    try:
+        next(reader)
+    except csv.Error:
+        return False
+    return True
+
+
 def _checked(
     frame: pd.DataFrame, needed: Fields, written: Mapping[str, Format]
 ) -> tuple[pd.DataFrame, np.ndarray, dict[int, str]]:
     """Converts the columns of numbers, booleans and dates. Returns the valid rows, their row numbers, and row number -> reason for the others."""
     wrong: dict[int, str] = {}
     for name, kind in needed:
-        if kind not in EXPECTED or kind == NUMBER and _is_plain(frame[name]):
+        wanted = expected(kind, written.get(name, {}))
+        if wanted is None or kind == NUMBER and _is_plain(frame[name]):
             continue
         column = frame[name]
         values, odd = read_column(column, kind, written.get(name, {}))
         for row in np.flatnonzero(odd):
-            wrong.setdefault(int(row), f"{name} is {str(column.iloc[row])[:40]!r}, not {EXPECTED[kind]}")
+            wrong.setdefault(int(row), f"{name} is {str(column.iloc[row])[:40]!r}, not {wanted}")
         if kind == NUMBER:
             for row in np.flatnonzero(np.abs(values.to_numpy(dtype=np.float64, na_value=np.nan)) > LARGEST):
                 wrong.setdefault(int(row), f"{name} is {str(column.iloc[row])[:40]}: infinite or too large")
@@ -317,11 +351,22 @@ def _json_lines(source: str, reading: Reading, fields: Fields, separator: str | 
         if needed is None:
             records = (record for record in map(_record, block.split(b"\n")) if record is not None)
             first = next(records, None)
-            if first is not None:
+            if first is None:
+                _check_lines(source, block)
+            else:
                 whole = (record for record in chain([first], records) if _is_whole(list(record), fields))
                 needed = _needed(source, list(next(whole, first)), fields)
         yield partial(_json_block, block, line, needed or [], reading.written)
         line += block.count(b"\n")
+
+
+def _check_lines(source: str, block: bytes) -> None:
+    """Raises DataError for JSON that is one array, or an object over several lines: each of its lines would be refused."""
+    head = block.split(b"\n", 1)[0].strip()
+    if head == b"{" or head.startswith(b"["):
+        raise DataError(
+            f"{source}: is JSON as a whole, not JSON lines; write one object per line, as pandas' to_json(orient='records', lines=True) does"
+        )
 
 
 def _is_whole(names: list[str], fields: Fields) -> bool:

@@ -239,7 +239,7 @@ def _check_start(path: Path, encoding: str, separator: str | None) -> tuple[list
         raise DataError(f"{path}: has no header line")
     if any("\0" in name for name in header):
         raise DataError(f"{path}: holds zero bytes: not a text file, or one to be read with dataset.encoding=utf-16")
-    if header[0].lower().startswith("sep=") and len("".join(header)) <= len("sep=,"):
+    if is_note("".join(header)):
         raise DataError(f"{path}: the first line, {separator.join(header)!r}, is a note for Excel; delete this line")
     numbers = [name for name in header if _is_number(name)]
     values = [name for name in numbers if not float(name).is_integer() or "." in name]
@@ -259,6 +259,11 @@ def _check_start(path: Path, encoding: str, separator: str | None) -> tuple[list
     if len(first[1]) > len(header):
         raise DataError(f"{path}: line {first[0]} has {len(first[1])} fields, but the header has {len(header)}")
     return header, separator
+
+
+def is_note(line: str) -> bool:
+    """Whether a first line tells Excel the separator: `sep=;`."""
+    return line.lower().startswith("sep=") and len(line) <= len("sep=,")
 
 
 def _is_number(name: str) -> bool:
