@@ -16,7 +16,7 @@ from mlrun.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
 
-    from mlrun.data.module import RowData
+    from mlrun.data.row_data import RowData
     from mlrun.predictions.learner import Evaluation, Learner
 
 SUMMARY = "list confident mistakes and likely label errors; error rates by class and subgroup"
@@ -41,7 +41,7 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--output", type=Path, help="directory (default: errors in the run's directory, else here)")
     arguments = parser.parse_args(argv)
 
-    from mlrun.data.module import RowData
+    from mlrun.data.row_data import RowData
     from mlrun.evaluation.error_analysis import confident_mistakes, likely_mislabelled, slices
     from mlrun.experiment.stored import Record, open_part, open_run
 

@@ -14,8 +14,9 @@ import numpy as np
 
 from mlrun.config.identity import is_network, parameters
 from mlrun.data.features import Feature, Label
-from mlrun.data.module import DataModule, RowData
+from mlrun.data.module import DataModule
 from mlrun.data.predictions import Predictions
+from mlrun.data.row_data import RowData
 from mlrun.data.splits import split_rows
 from mlrun.data.spreadsheet import safe_cell
 from mlrun.errors import ConfigError, DataError

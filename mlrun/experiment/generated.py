@@ -16,7 +16,8 @@ import numpy as np
 from mlrun.adapt.adaptation import Adaptation
 from mlrun.data.digest import image_digests
 from mlrun.data.features import Image, Label
-from mlrun.data.module import DataModule, RowData
+from mlrun.data.module import DataModule
+from mlrun.data.row_data import RowData
 from mlrun.errors import ConfigError, UserError
 from mlrun.experiment.processes import is_follower
 from mlrun.experiment.stored import open_data, open_run, run_id_of

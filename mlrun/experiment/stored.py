@@ -22,8 +22,9 @@ from mlrun.config.schema import key_problem
 from mlrun.config.validate import did_you_mean
 from mlrun.data.features import Feature, Label, Labels, Tags
 from mlrun.data.inputs import same_form
-from mlrun.data.module import DataModule, RowData
+from mlrun.data.module import DataModule
 from mlrun.data.readers.trust import check_code, has_signature, has_signature_line
+from mlrun.data.row_data import RowData
 from mlrun.errors import UserError
 from mlrun.experiment.state import last_run
 from mlrun.tracking.run_directory import RECORD, read_record

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlrun.data.features import Vector
-from mlrun.data.module import RowData
+from mlrun.data.row_data import RowData
 from mlrun.report.captions import explained
 from mlrun.report.film import Film
 

@@ -21,11 +21,12 @@ from mlrun.config.instantiate import fill, instantiate, plain, without_metadata
 from mlrun.data.batches import Batch, Column, columns_of, gather
 from mlrun.data.class_weights import class_weights
 from mlrun.data.examples import Examples
-from mlrun.data.module import DataModule, sequence_lengths
+from mlrun.data.module import DataModule
 from mlrun.data.predictions import Predictions
 from mlrun.data.preprocess.preprocessor import Preprocessor, make_preprocessor
 from mlrun.data.preprocess.preprocessor import load as load_preprocessor
 from mlrun.data.readers.tensors import WEIGHTS, load_tensors, write_tensors
+from mlrun.data.row_data import sequence_lengths
 from mlrun.errors import ConfigError, DataError, UserError
 from mlrun.evaluation.evaluator import Evaluator, Subject, configured_evaluators, directions
 from mlrun.evaluation.selection import Selection

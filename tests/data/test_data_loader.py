@@ -8,8 +8,8 @@ import torch
 
 from mlrun.data.batches import ResidentBatches, WorkerBatches, columns_of
 from mlrun.data.features import Image, Label
-from mlrun.data.module import ArrayData, Content
 from mlrun.data.preprocess.preprocessor import make_preprocessor
+from mlrun.data.row_data import ArrayData, Content
 from mlrun.errors import ConfigError
 
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from mlrun.data.datasets.scene_data import SceneData
 from mlrun.data.features import Boxes, Feature, Photo
-from mlrun.data.module import Content
 from mlrun.data.readers.download import data_directory
 from mlrun.data.readers.images import ImageFiles, check_file, image_size
 from mlrun.data.readers.objects import Picture, Size, class_names, objects_column, report
+from mlrun.data.row_data import Content
 from mlrun.data.splits import sources_of
 from mlrun.errors import DataError
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from mlrun.data.datasets.image_data import ImageData, labelled_images
 from mlrun.data.features import Label
-from mlrun.data.module import Content
 from mlrun.data.readers.download import data_directory, fetch
+from mlrun.data.row_data import Content
 from mlrun.errors import DataError
 
 PIXELS = 3 * 32 * 32

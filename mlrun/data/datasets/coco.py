@@ -9,9 +9,9 @@ import numpy as np
 
 from mlrun.data.datasets.annotated import AnnotatedImages
 from mlrun.data.features import Mask, Points
-from mlrun.data.module import Content
 from mlrun.data.readers.coco import CocoFile, mask_of, numbers, pictures_of, read_coco, size_of
 from mlrun.data.readers.objects import mirrored, report, some_visible
+from mlrun.data.row_data import Content
 from mlrun.data.splits import sources_of
 from mlrun.errors import DataError
 

@@ -24,11 +24,11 @@ from mlrun.data.datasets.table_columns import (
     texts_of,
 )
 from mlrun.data.features import BOOLEAN, CATEGORY, DATE, NUMBER, Feature, Label, Labels, Row, Value, Values
-from mlrun.data.module import ArrayData, Content
 from mlrun.data.preprocess.columns import date_parts
 from mlrun.data.readers.cells import GROUPING, MARKS, Format
 from mlrun.data.readers.columns import LARGEST, are_codes, as_columns, as_numbers, as_read
 from mlrun.data.readers.table import check_path, is_text_file, line_numbers, read_table, separator_of
+from mlrun.data.row_data import ArrayData, Content
 from mlrun.errors import DataError
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from mlrun.data.datasets.scene_targets import TARGETS
 from mlrun.data.datasets.scene_texts import Scene
 from mlrun.data.datasets.tables import read_bundled
 from mlrun.data.features import Photo
-from mlrun.data.module import Content
 from mlrun.data.readers.images import read_whole
+from mlrun.data.row_data import Content
 from mlrun.data.splits import PARTS, TRAIN_DEV, part_sizes
 from mlrun.errors import DataError
 

@@ -11,10 +11,10 @@ import numpy as np
 from mlrun.data.datasets.docstrings import Library
 from mlrun.data.datasets.text_pairs import check_problem, texts_column
 from mlrun.data.features import Label, Span, Tags, Text
-from mlrun.data.module import Content, RowData
 from mlrun.data.preprocess.tags import OUTSIDE
 from mlrun.data.preprocess.word_pattern import WORD
 from mlrun.data.readers.docstrings import Docstring, Parameter
+from mlrun.data.row_data import Content, RowData
 from mlrun.data.splits import PARTS
 from mlrun.errors import DataError
 

@@ -11,8 +11,8 @@ import numpy as np
 from mlrun.data.datasets.labelled_text import TextData
 from mlrun.data.datasets.text_file import TextStream
 from mlrun.data.examples import Examples
-from mlrun.data.module import Content
 from mlrun.data.readers.docstrings import Docstring, digest_of, read_docstrings, versions
+from mlrun.data.row_data import Content
 from mlrun.data.splits import PARTS, part_sizes, split_groups
 from mlrun.data.text_pieces import Buffer, TextPieces
 from mlrun.errors import DataError

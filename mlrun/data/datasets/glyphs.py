@@ -12,7 +12,7 @@ import numpy as np
 
 from mlrun.data.datasets.image_data import ImageData, labelled_images
 from mlrun.data.features import Caption, Label
-from mlrun.data.module import Content
+from mlrun.data.row_data import Content
 from mlrun.errors import DataError
 
 if TYPE_CHECKING:

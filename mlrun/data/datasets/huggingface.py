@@ -11,9 +11,9 @@ import numpy as np
 from mlrun.data.datasets.csv_file import CsvFile
 from mlrun.data.datasets.image_data import ImageData, labelled_images
 from mlrun.data.features import Label
-from mlrun.data.module import Content, RowData
 from mlrun.data.readers.images import fit_image
 from mlrun.data.readers.table import with_clean_texts
+from mlrun.data.row_data import Content, RowData
 from mlrun.errors import DataError
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from mlrun.data.datasets.annotated import AnnotatedImages
 from mlrun.data.features import Caption
-from mlrun.data.module import Content
 from mlrun.data.readers.annotation_files import Table, read_lines
 from mlrun.data.readers.coco import entries_by_id
 from mlrun.data.readers.objects import report
 from mlrun.data.readers.texts import read_text
+from mlrun.data.row_data import Content
 from mlrun.errors import DataError
 
 _FLICKR = re.compile(r"(?P<image>[^\t]+?)#\d+\t(?P<caption>.*)")

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from mlrun.data.features import Image, Label
-from mlrun.data.module import ArrayData, Content
 from mlrun.data.preprocess.encoder import check_sizes
 from mlrun.data.readers.images import DecodedFiles
+from mlrun.data.row_data import ArrayData, Content
 from mlrun.errors import DataError
 
 

@@ -17,9 +17,9 @@ import numpy as np
 from mlrun.data.datasets.image_data import ImageData, labelled_images
 from mlrun.data.examples import Examples
 from mlrun.data.features import Label
-from mlrun.data.module import Content
 from mlrun.data.readers.image_folders import part_folders
 from mlrun.data.readers.images import DecodedFiles, check_file, decode, images_in, is_hidden
+from mlrun.data.row_data import Content
 from mlrun.errors import DataError
 
 log = logging.getLogger("mlrun")

@@ -10,9 +10,9 @@ import numpy as np
 
 from mlrun.data.datasets.annotated import AnnotatedImages
 from mlrun.data.features import Points
-from mlrun.data.module import Content
 from mlrun.data.readers.annotation_files import Table
 from mlrun.data.readers.objects import mirrored, report, some_visible
+from mlrun.data.row_data import Content
 from mlrun.errors import DataError
 
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from mlrun.data.datasets.annotated import AnnotatedImages
 from mlrun.data.features import Labels
-from mlrun.data.module import Content
 from mlrun.data.readers.annotation_files import Table
 from mlrun.data.readers.images import images_in, is_hidden, is_image
 from mlrun.data.readers.objects import report
+from mlrun.data.row_data import Content
 from mlrun.errors import DataError
 
 YES, NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no", "")

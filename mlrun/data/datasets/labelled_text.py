@@ -13,12 +13,12 @@ import numpy as np
 
 from mlrun.data.datasets.text_pairs import learned_columns
 from mlrun.data.features import Feature, Label, Labels, Text
-from mlrun.data.module import Content, RowData
 from mlrun.data.preprocess.text import as_texts
 from mlrun.data.readers.columns import as_text
 from mlrun.data.readers.download import data_directory, fetch
 from mlrun.data.readers.table import check_path, read_table
 from mlrun.data.readers.texts import read_text
+from mlrun.data.row_data import Content, RowData
 from mlrun.data.splits import sources_of
 from mlrun.errors import DataError
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from mlrun.data.datasets.scene_data import SceneData
 from mlrun.data.features import Photo, Points
-from mlrun.data.module import Content
 from mlrun.data.readers.objects import mirrored
+from mlrun.data.row_data import Content
 from mlrun.errors import DataError
 
 # (across, down, towards the viewer) of each point of the mean face; half the width of the head is 1

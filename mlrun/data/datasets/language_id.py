@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mlrun.data.datasets.labelled_text import TextData
-from mlrun.data.module import Content
+from mlrun.data.row_data import Content
 from mlrun.errors import DataError
 
 LANGUAGES = (

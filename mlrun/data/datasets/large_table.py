@@ -13,10 +13,11 @@ from mlrun.data.datasets.csv_file import CsvFile
 from mlrun.data.datasets.table_columns import decimal_mark
 from mlrun.data.examples import Examples
 from mlrun.data.features import Feature, Label, Row
-from mlrun.data.module import Content, DataModule
+from mlrun.data.module import DataModule
 from mlrun.data.readers.columns import LARGEST, as_columns, as_numbers, as_read, cleaned
 from mlrun.data.readers.row_groups import LARGEST_BLOCK, Blocks, converted, csv_pieces, parquet_pieces
 from mlrun.data.readers.table import check_path, is_text_file, read_table, separator_of, with_clean_texts
+from mlrun.data.row_data import Content
 from mlrun.errors import DataError
 
 if TYPE_CHECKING:

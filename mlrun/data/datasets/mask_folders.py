@@ -9,10 +9,10 @@ import numpy as np
 
 from mlrun.data.datasets.annotated import AnnotatedImages
 from mlrun.data.features import Mask
-from mlrun.data.module import Content
 from mlrun.data.readers.image_folders import files_by_name, part_folders
 from mlrun.data.readers.images import read_indices
 from mlrun.data.readers.objects import report
+from mlrun.data.row_data import Content
 from mlrun.data.splits import sources_of
 from mlrun.errors import DataError
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from mlrun.data.datasets.text_pairs import check_problem, texts_column
 from mlrun.data.features import Text
-from mlrun.data.module import Content, RowData
+from mlrun.data.row_data import Content, RowData
 from mlrun.errors import DataError
 
 ROWS = 1000  # sequences that are drawn or scored at once

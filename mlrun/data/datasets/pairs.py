@@ -13,7 +13,7 @@ import numpy as np
 
 from mlrun.data.examples import Examples
 from mlrun.data.features import Text
-from mlrun.data.module import Content, RowData
+from mlrun.data.row_data import Content, RowData
 from mlrun.data.splits import PARTS, part_sizes, split_rows
 from mlrun.errors import DataError
 

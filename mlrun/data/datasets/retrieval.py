@@ -14,10 +14,10 @@ import numpy as np
 from mlrun.data.datasets.docstring_tasks import DocstringRows, answered_questions, rest_of
 from mlrun.data.datasets.text_pairs import check_problem, texts_column
 from mlrun.data.features import Feature, Relevant, Text
-from mlrun.data.module import Content, RowData
 from mlrun.data.readers.docstrings import Docstring
 from mlrun.data.readers.download import data_directory
 from mlrun.data.readers.texts import read_text
+from mlrun.data.row_data import Content, RowData
 from mlrun.errors import DataError
 
 PROBLEM = "retrieval"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mlrun.data.module import ArrayData
+from mlrun.data.row_data import ArrayData
 from mlrun.errors import DataError
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from mlrun.data.features import Label, Series
-from mlrun.data.module import ArrayData, Content
 from mlrun.data.readers.columns import LARGEST
+from mlrun.data.row_data import ArrayData, Content
 from mlrun.errors import DataError
 
 

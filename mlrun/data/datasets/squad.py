@@ -10,7 +10,7 @@ import numpy as np
 
 from mlrun.data.datasets.text_pairs import check_problem, texts_column
 from mlrun.data.features import Span, Text
-from mlrun.data.module import Content, RowData
+from mlrun.data.row_data import Content, RowData
 from mlrun.data.splits import PARTS
 from mlrun.errors import DataError
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from mlrun.data.datasets.digit_scenes import bundled_photograph
 from mlrun.data.features import Feature, Photo
-from mlrun.data.module import ArrayData, Content
 from mlrun.data.readers.images import framed, read_whole
+from mlrun.data.row_data import ArrayData, Content
 from mlrun.errors import DataError
 
 SMALLEST = 16  # pixels of a side

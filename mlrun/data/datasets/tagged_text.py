@@ -10,10 +10,10 @@ import numpy as np
 
 from mlrun.data.datasets.text_pairs import check_problem, texts_column
 from mlrun.data.features import Tags, Text
-from mlrun.data.module import Content, RowData
 from mlrun.data.preprocess.tags import OUTSIDE
 from mlrun.data.readers.download import data_directory
 from mlrun.data.readers.texts import read_text
+from mlrun.data.row_data import Content, RowData
 from mlrun.errors import DataError
 
 Sentence = tuple[list[str], list[str]]  # words, tags

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlrun.data.features import Feature, Label, Text, Value
-from mlrun.data.module import Content, RowData
 from mlrun.data.preprocess.text import as_texts
 from mlrun.data.readers.columns import as_text
 from mlrun.data.readers.download import data_directory
 from mlrun.data.readers.table import check_path, read_table
+from mlrun.data.row_data import Content, RowData
 from mlrun.errors import DataError
 
 if TYPE_CHECKING:

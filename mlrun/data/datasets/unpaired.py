@@ -14,9 +14,10 @@ from mlrun.data.datasets.image_data import ImageData, labelled_images
 from mlrun.data.digest import add_to_digest
 from mlrun.data.examples import Examples
 from mlrun.data.features import Feature, Image, Label
-from mlrun.data.module import DataModule, RowData
+from mlrun.data.module import DataModule
 from mlrun.data.preprocess.encoder import ImageEncoder
 from mlrun.data.readers.images import read_folder
+from mlrun.data.row_data import RowData
 from mlrun.data.splits import PARTS, part_sizes, split_rows
 from mlrun.errors import DataError
 

@@ -9,12 +9,12 @@ import numpy as np
 
 from mlrun.data.datasets.annotated import AnnotatedImages
 from mlrun.data.features import Mask
-from mlrun.data.module import Content
 from mlrun.data.readers.annotation_files import read_lines
 from mlrun.data.readers.image_folders import files_by_name
 from mlrun.data.readers.images import image_size, read_indices
 from mlrun.data.readers.objects import Picture, report
 from mlrun.data.readers.xml_lines import Node, read_xml
+from mlrun.data.row_data import Content
 from mlrun.data.splits import sources_of
 from mlrun.errors import DataError
 

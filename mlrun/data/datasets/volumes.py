@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlrun.data.features import Label, Volume
-from mlrun.data.module import ArrayData, Content
+from mlrun.data.row_data import ArrayData, Content
 from mlrun.errors import DataError
 
 SOLIDS = ("ball", "cube", "octahedron", "cylinder", "cross", "torus")

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from mlrun.data.datasets.annotated import AnnotatedImages
-from mlrun.data.module import Content
 from mlrun.data.readers.annotation_files import read_lines
 from mlrun.data.readers.image_folders import part_folders
 from mlrun.data.readers.images import image_size, images_in
 from mlrun.data.readers.objects import Picture, report
+from mlrun.data.row_data import Content
 from mlrun.errors import DataError
 
 CLASSES = "classes.txt"

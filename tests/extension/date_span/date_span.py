@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mlrun.data.features import Span, Text
-from mlrun.data.module import Content, RowData
+from mlrun.data.row_data import Content, RowData
 from mlrun.evaluation.evaluator import Better, Evaluator
 from mlrun.tasks.task import Loss, Task
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mlrun.data.features import Boxes, Image
-from mlrun.data.module import ArrayData, Content
+from mlrun.data.row_data import ArrayData, Content
 from mlrun.evaluation.evaluator import Better, Evaluator
 from mlrun.tasks.task import Loss, Task
 

@@ -10,9 +10,9 @@ from pandas.api.types import is_numeric_dtype
 from torch import nn
 
 from mlrun.data.features import CATEGORY, NUMBER, Image, Row, Value
-from mlrun.data.module import Content, RowData
 from mlrun.data.readers.images import read_image
 from mlrun.data.readers.table import read_table
+from mlrun.data.row_data import Content, RowData
 
 
 class Houses(RowData):
