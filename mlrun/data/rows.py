@@ -13,9 +13,12 @@ import numpy as np
 from mlrun.data.examples import Examples
 from mlrun.data.features import CATEGORY, NUMBER, PATH, TEXT, Feature, Image, Photo, Row, Text, shape_of
 from mlrun.data.inputs import from_table, read_photo
+from mlrun.data.readers.csv_rows import read_csv
 from mlrun.data.readers.images import SUFFIXES as IMAGE_SUFFIXES
 from mlrun.data.readers.images import images_in, read_image
-from mlrun.data.readers.row_files import READERS, Fields, Parsed, Reading, Rejected
+from mlrun.data.readers.json_rows import read_json_lines
+from mlrun.data.readers.parquet_rows import read_parquet
+from mlrun.data.readers.row_pieces import Fields, Parsed, Reading, Rejected
 from mlrun.errors import DataError
 
 IMAGES = 64  # images of a piece
@@ -30,6 +33,7 @@ FORMATS = {
     ".ndjson": "jsonl",
     ".json": "jsonl",
 }
+READERS = {"csv": read_csv, "parquet": read_parquet, "jsonl": read_json_lines}
 Features = Mapping[str, Feature]
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from mlrun.data.predictions import Predictions
-from mlrun.data.readers.row_files import Rejected
+from mlrun.data.readers.row_pieces import Rejected
 from mlrun.data.rows import Piece
 from mlrun.data.spreadsheet import safe_cell, safe_table
 from mlrun.errors import UserError

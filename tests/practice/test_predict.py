@@ -18,7 +18,7 @@ from mlrun.data.datasets.tables import FEATURES, read_bundled
 from mlrun.data.features import Row
 from mlrun.data.inputs import as_examples
 from mlrun.data.predictions import LabelPredictions, ValuePredictions
-from mlrun.data.readers.row_files import Rejected
+from mlrun.data.readers.row_pieces import Rejected
 from mlrun.data.rows import Piece, read_rows
 from mlrun.errors import DataError, UserError
 from mlrun.experiment.stored import open_run
