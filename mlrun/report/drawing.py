@@ -13,8 +13,8 @@ from mlrun.report.style import PALETTE
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SMALLEST = 256  # pixels of the longer side: smaller images are enlarged
-FONT = 14  # size of captions
+SIDE = 300  # pixels of the longer side: smaller images are enlarged to about it, and larger ones reduced for figures
+FONT, SMALL_FONT = 14, 9  # size of captions, and of those in reduced images, where there are many
 TRUE = "#FFFFFF"  # outline of true boxes and points
 COLOURS = (*PALETTE, "#5E3C99", "#6B3E0A", "#7FC31C", "#99000D")  # violet, brown, lime and dark red after the palette
 
@@ -27,15 +27,35 @@ def colour_of(place: int) -> str:
     return f"#{int(255 * red):02X}{int(255 * green):02X}{int(255 * blue):02X}"
 
 
-def canvas(image: np.ndarray, smallest: int = SMALLEST) -> tuple[Image, int]:
-    """(an RGB picture of (channels, height, width) uint8, by how much it is enlarged)."""
+def canvas(image: np.ndarray, reduced: bool = False) -> tuple[Image, float]:
+    """An image to draw into.
+
+    Args:
+        image: (channels, height, width) uint8.
+        reduced: whether a large image is reduced, as for a figure: lines drawn at its own size would vanish there.
+
+    Returns:
+        An RGB picture, and how many of its pixels are one of the image. Small images are enlarged by a whole number.
+    """
     from PIL import Image
 
+    pixels = _colours(image).astype(np.uint8)
+    longer = max(pixels.shape[:2])
+    factor = SIDE / longer if reduced and longer > SIDE else max(1, round(SIDE / longer))
+    height, width = (max(1, round(factor * side)) for side in pixels.shape[:2])
+    return _resized(Image.fromarray(pixels), (width, height)), factor
+
+
+def _resized(picture: Image, size: tuple[int, int]) -> Image:
+    from PIL.Image import Resampling
+
+    return picture.resize(size, Resampling.NEAREST if size >= picture.size else Resampling.BOX)
+
+
+def _colours(image: np.ndarray) -> np.ndarray:
+    """(channels, height, width) -> (height, width, 3)."""
     pixels = np.asarray(image)
-    pixels = pixels.transpose(1, 2, 0) if len(pixels) == 3 else np.repeat(pixels[0][..., None], 3, axis=2)
-    factor = max(1, round(smallest / max(pixels.shape[:2])))
-    picture = Image.fromarray(pixels.astype(np.uint8))
-    return picture.resize((factor * picture.width, factor * picture.height), Image.Resampling.NEAREST), factor
+    return pixels.transpose(1, 2, 0) if len(pixels) == 3 else np.repeat(pixels[0][..., None], 3, axis=2)
 
 
 def drawn_objects(
@@ -45,12 +65,12 @@ def drawn_objects(
     scores: np.ndarray,
     classes: Sequence[Any],
     truth: Mapping[str, np.ndarray] | None = None,
-    smallest: int = SMALLEST,
+    reduced: bool = False,
 ) -> Image:
     """An image (channels, height, width) with predicted boxes in the colour of their class, and true boxes in dashed white lines."""
     from PIL import ImageDraw
 
-    picture, factor = canvas(image, smallest)
+    picture, factor = canvas(image, reduced)
     draw = ImageDraw.Draw(picture)
     for box in () if truth is None else truth["boxes"]:
         _dashed(draw, [factor * float(side) for side in box])
@@ -60,32 +80,31 @@ def drawn_objects(
             continue
         colour = colour_of(int(label))
         draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=2)
-        _caption(draw, picture, (left, top), f"{classes[int(label)]} {float(score):.2f}", colour)
+        text = f"{classes[int(label)]} {float(score):.2f}"
+        _caption(draw, picture, (left, top), text, colour, FONT if factor >= 1 else SMALL_FONT)
     return picture
 
 
-def drawn_mask(image: np.ndarray, mask: np.ndarray, classes: Sequence[Any], smallest: int = SMALLEST) -> Image:
+def drawn_mask(image: np.ndarray, mask: np.ndarray, classes: Sequence[Any], reduced: bool = False) -> Image:
     """An image (channels, height, width) tinted by the class of each pixel (height, width); the first class stays as it is."""
     from PIL import Image
 
-    picture, _ = canvas(image, smallest)
+    picture, _ = canvas(image, reduced)
     palette = np.array([_rgb(colour_of(place - 1)) for place in range(len(classes))], dtype=np.float64)
     known = np.where(mask < len(classes), mask, 0)
     tint = palette[known]
-    pixels = np.asarray(image, dtype=np.float64)
-    pixels = pixels.transpose(1, 2, 0) if len(pixels) == 3 else np.repeat(pixels[0][..., None], 3, axis=2)
     share = 0.6 * (known > 0)[..., None]
-    mixed = ((1 - share) * pixels + share * tint).round().clip(0, 255).astype(np.uint8)
-    return Image.fromarray(mixed).resize(picture.size, Image.Resampling.NEAREST)
+    mixed = ((1 - share) * _colours(image) + share * tint).round().clip(0, 255).astype(np.uint8)
+    return _resized(Image.fromarray(mixed), picture.size)
 
 
 def drawn_points(
-    image: np.ndarray, points: np.ndarray, truth: np.ndarray | None = None, smallest: int = SMALLEST
+    image: np.ndarray, points: np.ndarray, truth: np.ndarray | None = None, reduced: bool = False
 ) -> Image:
     """An image (channels, height, width) with predicted points (points, 2) as discs, and true ones as white crosses joined to them."""
     from PIL import ImageDraw
 
-    picture, factor = canvas(image, smallest)
+    picture, factor = canvas(image, reduced)
     draw = ImageDraw.Draw(picture)
     radius = max(2, min(picture.size) // 90)
     for place, (x, y) in enumerate(factor * np.asarray(points, dtype=np.float64)):
@@ -108,10 +127,10 @@ def _dashed(draw: Any, box: Sequence[float], dash: int = 6) -> None:
             draw.line((x, y, x, min(y + dash, bottom)), fill=TRUE, width=2)
 
 
-def _caption(draw: Any, picture: Image, corner: tuple[float, float], text: str, colour: str) -> None:
+def _caption(draw: Any, picture: Image, corner: tuple[float, float], text: str, colour: str, size: int) -> None:
     from PIL import ImageFont
 
-    font = ImageFont.load_default(FONT)
+    font = ImageFont.load_default(size)
     width, height = draw.textbbox((0, 0), text, font=font)[2:]
     x = min(max(0, corner[0]), picture.width - width - 4)
     y = max(0, corner[1] - height - 4)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlrun.report.style import DIVERGING, INK, bare, new_axes, new_figure, shorten, styled, text_width
+from mlrun.report.style import DIVERGING, DPI, INK, bare, new_axes, new_figure, shorten, styled, text_width
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,6 +21,16 @@ def as_image(values: np.ndarray, image_shape: Sequence[int]) -> np.ndarray:
     if image.shape[0] == 3:
         return image.transpose(1, 2, 0)
     return image[0] if image.shape[0] == 1 else image.mean(axis=0)
+
+
+def tile_of(width: int) -> float:
+    """The `tile` of `mosaic_figure` with which a pixel of an image of this width is a pixel of the figure."""
+    return (width + _gap(width)) / DPI
+
+
+def _gap(width: int) -> int:
+    """Pixels between images of this width."""
+    return max(1, round(0.12 * width))
 
 
 def mosaic_figure(
@@ -54,7 +64,7 @@ def mosaic_figure(
     rows = -(-len(images) // columns)
     h, w = images[0].shape[:2]
     # gaps in image pixels; a caption is in the gap above its image
-    gap_x = max(1, round(0.12 * w))
+    gap_x = _gap(w)
     scale = tile / (w + gap_x)  # inches per pixel
     caption_room = max(1, round((0.17 * lines + 0.08) / scale))
     canvas = np.full((rows * (h + caption_room), columns * (w + gap_x)) + images[0].shape[2:], np.nan)

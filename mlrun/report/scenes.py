@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlrun.report.images import mosaic_figure
+from mlrun.report.images import mosaic_figure, tile_of
 from mlrun.report.numbers import number
 from mlrun.report.style import DIVERGING, GREY, PALETTE, new_axes, new_figure, shorten, styled, text_width
 
@@ -15,16 +15,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
-SHOWN = 12  # images in a figure
+SHOWN = 9  # images in a figure
 CURVES = 10  # most classes with a curve of their own
 
 
 @styled
-def picture_grid(pictures: Sequence[Image], captions: Sequence[str], title: str, columns: int = 4) -> Figure:
-    """Pictures side by side, all of the size of the first."""
-    size = pictures[0].size
-    shown = [np.asarray(picture.resize(size), dtype=np.float64) / 255 for picture in pictures]
-    return mosaic_figure(shown, captions, title, cmap=None, limits=(0, 1), tile=2.2, columns=min(columns, len(shown)))
+def picture_grid(pictures: Sequence[Image], captions: Sequence[str], title: str, columns: int = 3) -> Figure:
+    """Pictures side by side, pixel for pixel; smaller ones are at the upper left of cells of one size."""
+    width, height = (max(picture.size[side] for picture in pictures) for side in (0, 1))
+    shown = np.ones((len(pictures), height, width, 3))
+    for cell, picture in zip(shown, pictures):
+        cell[: picture.height, : picture.width] = np.asarray(picture, dtype=np.float64) / 255
+    columns = min(columns, len(shown))
+    return mosaic_figure(shown, captions, title, cmap=None, limits=(0, 1), tile=tile_of(width), columns=columns)
 
 
 @styled

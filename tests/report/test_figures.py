@@ -12,7 +12,7 @@ import pytest
 from mlrun.evaluation import metrics as measures
 from mlrun.report import figures
 from mlrun.report.drawing import colour_of
-from mlrun.report.style import GREY
+from mlrun.report.style import DPI, GREY
 
 pytestmark = pytest.mark.renders
 
@@ -104,6 +104,21 @@ def test_the_first_colours_of_classes_differ():
     colours = np.array([[int(colour_of(place)[at : at + 2], 16) for at in (1, 3, 5)] for place in range(11)])
     distances = np.linalg.norm(colours[:, None] - colours[None], axis=2)
     assert distances[~np.eye(11, dtype=bool)].min() > 60  # of 255 per channel
+
+
+def test_a_box_in_a_large_image_has_all_its_sides_in_a_figure():
+    from mlrun.report.drawing import drawn_objects
+    from mlrun.report.scenes import picture_grid
+
+    box = np.array([[203.0, 101, 641, 467]])
+    picture = drawn_objects(np.zeros((3, 600, 800)), box, np.zeros(1), np.ones(1), ["cell"], reduced=True)
+    assert picture.size == (300, 225)
+    figure = picture_grid([picture], ["F1 1.00"], "Predicted boxes")
+    figure.set_dpi(DPI)
+    figure.canvas.draw()
+    shown = np.asarray(figure.canvas.buffer_rgba())[..., :3].astype(int)
+    own = np.abs(shown - [int(colour_of(0)[at : at + 2], 16) for at in (1, 3, 5)]).max(2) < 8
+    assert (own.sum(1) > 120).sum() >= 2 and (own.sum(0) > 100).sum() >= 2  # two sides each way
 
 
 def test_masks_have_a_legend_of_their_classes():

@@ -33,7 +33,7 @@ class Masks(View):
         if not isinstance(found, MaskPredictions) or image is None or examples is None:
             return
         wrong = found.mistakes(examples[data.targets[0]])
-        count = SHOWN // 3 + 1
+        count = SHOWN // 3
         colours = {str(label): colour_of(place) for place, label in enumerate(found.classes[1:])}
         for name, rows, title in (
             ("masks", np.arange(min(count, len(wrong))), "Image, true mask, predicted mask"),
@@ -47,9 +47,9 @@ class Masks(View):
             for row in map(int, rows):
                 example = examples[row]
                 pictures += [
-                    canvas(example[image])[0],
-                    drawn_mask(example[image], np.asarray(example[data.targets[0]]), found.classes),
-                    drawn_mask(example[image], np.asarray(found.masks[row]), found.classes),
+                    canvas(example[image], reduced=True)[0],
+                    drawn_mask(example[image], np.asarray(example[data.targets[0]]), found.classes, reduced=True),
+                    drawn_mask(example[image], np.asarray(found.masks[row]), found.classes, reduced=True),
                 ]
                 captions += ["image", "true", f"{wrong[row]:.1%} wrong"]
             yield name, with_legend(picture_grid(pictures, captions, title, columns=3), colours)

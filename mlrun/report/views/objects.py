@@ -50,5 +50,5 @@ def picture(evaluation: Evaluation, data: DataModule, found: BoxesPredictions, i
     from mlrun.report.drawing import drawn_objects
 
     example = evaluation.examples[row] if evaluation.examples is not None else {}
-    boxes, labels, scores = found.boxes[row], found.labels[row], found.scores[row]
-    return drawn_objects(example[image], boxes, labels, scores, found.classes, example[data.targets[0]])
+    boxes, labels, scores, truth = found.boxes[row], found.labels[row], found.scores[row], example[data.targets[0]]
+    return drawn_objects(example[image], boxes, labels, scores, found.classes, truth, reduced=True)

@@ -37,5 +37,7 @@ class Points(View):
                 "The worst images (true points: white crosses)",
             ),
         ):
-            pictures = [drawn_points(examples[int(row)][image], found.points[row], truth[row]) for row in rows]
+            pictures = [
+                drawn_points(examples[int(row)][image], found.points[row], truth[row], reduced=True) for row in rows
+            ]
             yield name, picture_grid(pictures, [f"{distance[row]:.2f} pixels" for row in rows], title)
