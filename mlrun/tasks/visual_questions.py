@@ -20,7 +20,7 @@ class VisualQuestions(Task):
     """Minimizes the cross-entropy of each next token of the answers, given image and question, and generates answers greedily.
 
     Args:
-        network: (pixel_values, tokens) -> scores of the next tokens, with `encode`, `start` and `step`; see `mlrun.networks.vision.vlm`.
+        network: (pixel_values, tokens, images) -> scores of the next tokens, with `encode`, `start` and `step`; see `mlrun.networks.vision.vlm`.
         max_target_length: tokens of an answer at most.
     """
 
@@ -34,12 +34,14 @@ class VisualQuestions(Task):
         super().__init__()
         self.network, self.max_target_length = network, max_target_length
 
-    def forward(self, pixel_values: Tensor, tokens: Tensor) -> Tensor:
-        return self.network(pixel_values, tokens)
+    def forward(self, pixel_values: Tensor, tokens: Tensor, images: Tensor) -> Tensor:
+        return self.network(pixel_values, tokens, images)
 
     def loss(self, batch: Batch) -> Loss:
         """The mean over the tokens of all answers."""
-        scores, labels = self(batch["pixel_values"], batch["decoder_input_ids"]), batch["labels"].flatten(0, 1)
+        asked = (batch["labels"] != PAD).any(-1)  # images have different numbers of questions
+        images, labels = asked.nonzero()[:, 0], batch["labels"][asked]
+        scores = self(batch["pixel_values"], batch["decoder_input_ids"][asked], images)
         valid, value = labels != PAD, cross_entropy(scores, labels)
         hits, count = ((scores.argmax(-1) == labels) & valid).sum(), valid.sum()
         return Loss(value, count, {"loss": value.detach().float() * count, "token_accuracy": hits})

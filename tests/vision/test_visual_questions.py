@@ -82,7 +82,7 @@ def test_an_image_is_read_once_for_all_questions(encoder):
     network, images = vlm(encoder), torch.randn(3, 3, 16, 16)
     texts = torch.randint(4, 12, (3, 2, 5))
     with torch.inference_mode():
-        scores = network(images, texts).unflatten(0, (3, 2))
+        scores = network(images, texts.flatten(0, 1), torch.arange(3).repeat_interleave(2)).unflatten(0, (3, 2))
         for image in range(3):
             for text in range(2):
                 tokens = network.language.embedding(texts[image, text])[None]
@@ -105,17 +105,29 @@ def test_answers_are_those_of_each_question_alone():
             alone = task.generate(images[row : row + 1], tokens[None, None])
             assert torch.equal(alone[0, 0], answers[row, place])
             for word in answers[row, place].tolist():
-                scores = decoding.next_log_probabilities(task(images[row : row + 1], tokens[None, None])[:, -1])
+                scores = decoding.next_log_probabilities(task(images[row : row + 1], tokens[None], torch.tensor([0]))[:, -1])
                 assert word == scores.argmax()
                 if word == EOS:
                     break
                 tokens = torch.cat([tokens, torch.tensor([word])])
 
 
+def test_places_without_a_question_do_not_count():
+    task, images = VisualQuestions(vlm(), 3), torch.randn(2, 3, 16, 16)
+    tokens, labels = torch.randint(4, 12, (2, 3, 5)), torch.randint(4, 12, (2, 3, 5))
+    tokens[1, 1:] = labels[1, 1:] = PAD
+    loss = task.loss({"pixel_values": images, "decoder_input_ids": tokens, "labels": labels})
+    alone = [
+        task.loss({"pixel_values": images[row : row + 1], "decoder_input_ids": own[None], "labels": right[None]})
+        for row, own, right in ((0, tokens[0], labels[0]), (1, tokens[1, :1], labels[1, :1]))
+    ]
+    torch.testing.assert_close(loss.value * loss.count, sum(one.value * one.count for one in alone))
+
+
 def test_a_blind_model_sees_nothing():
-    images, texts = torch.randn(2, 3, 16, 16), torch.randint(4, 12, (1, 2, 5)).expand(2, -1, -1)
+    images, texts = torch.randn(2, 3, 16, 16), torch.randint(4, 12, (2, 5)).repeat(2, 1)
     with torch.inference_mode():
-        blind, sighted = (vlm(blind=blind)(images, texts) for blind in (True, False))
+        blind, sighted = (vlm(blind=blind)(images, texts, torch.tensor([0, 0, 1, 1])) for blind in (True, False))
     torch.testing.assert_close(blind[:2], blind[2:])
     assert (sighted[:2] - sighted[2:]).abs().max() > 1e-3
 

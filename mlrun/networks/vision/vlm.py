@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from mlrun.networks.text.attention import KeyValueCache
@@ -64,19 +63,19 @@ class VisualLanguageModel(ImageGrid):
         self.language.read(vectors, state)
         return state
 
-    def forward(self, pixel_values: Tensor, tokens: Tensor) -> Tensor:
+    def forward(self, pixel_values: Tensor, tokens: Tensor, images: Tensor) -> Tensor:
         """Scores of the token after each position of the texts.
 
         Args:
             pixel_values: (batch, channels, height, width).
-            tokens: (batch, texts, length) int64, several texts about each image, padded on the right.
+            tokens: (texts, length) int64, padded on the right.
+            images: (texts,) int64, the index in the batch of the image that each text is about.
 
         Returns:
-            (batch * texts, length, vocab_size).
+            (texts, length, vocab_size).
         """
-        images = torch.arange(len(tokens), device=tokens.device).repeat_interleave(tokens.shape[1])
         # padding is on the right, where the causal mask hides it
-        scores, _ = self.language(tokens.flatten(0, 1), self.start((self.encode(pixel_values), images)))
+        scores, _ = self.language(tokens, self.start((self.encode(pixel_values), images)))
         return scores
 
     def start(self, memory: Memory) -> list[KeyValueCache]:
