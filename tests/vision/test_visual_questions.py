@@ -105,7 +105,9 @@ def test_answers_are_those_of_each_question_alone():
             alone = task.generate(images[row : row + 1], tokens[None, None])
             assert torch.equal(alone[0, 0], answers[row, place])
             for word in answers[row, place].tolist():
-                scores = decoding.next_log_probabilities(task(images[row : row + 1], tokens[None], torch.tensor([0]))[:, -1])
+                scores = decoding.next_log_probabilities(
+                    task(images[row : row + 1], tokens[None], torch.tensor([0]))[:, -1]
+                )
                 assert word == scores.argmax()
                 if word == EOS:
                     break
