@@ -78,6 +78,7 @@ COMPARISONS = (  # beyond the default runs: what a setting changes
     "experiment=digits/siamese",
     "model=triplet model.mining=random",
     "model=verification model.head=chi_square",
+    "model=vlm model.network.blind=true",
 )
 NEEDS_FILES = ("fashion_mnist", "tinyshakespeare", "rt_polarity", "fra_eng")
 
