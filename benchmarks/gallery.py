@@ -11,6 +11,7 @@ import argparse
 import csv
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -80,6 +81,7 @@ COMPARISONS = (  # beyond the default runs: what a setting changes
     "model=verification model.head=chi_square",
     "model=vlm model.network.blind=true",
 )
+OF_CLASS = re.compile("AP50_|average_precision_|iou_|recall_(?!at_)")
 NEEDS_FILES = ("fashion_mnist", "tinyshakespeare", "rt_polarity", "fra_eng")
 
 
@@ -251,12 +253,14 @@ def mean_of(rows: list[dict], name: str) -> float | str:
 
 
 def others(rows: list[dict]) -> str:
-    """The means over the seeds of what else was measured on the test split."""
+    """The means over the seeds of what else was measured on the test split, without the metrics of single classes."""
     from mlrun.report.numbers import number
 
     measured = [dict(part.split("=") for part in (row.get("metrics") or "").split()) for row in rows]
     names = [
-        name for name in measured[0] if f"test/{name}" != rows[0]["metric"] and all(name in one for one in measured)
+        name
+        for name in measured[0]
+        if f"test/{name}" != rows[0]["metric"] and not OF_CLASS.match(name) and all(name in one for one in measured)
     ]
     return ", ".join(f"{name} {number(statistics.fmean(float(one[name]) for one in measured), 3)}" for name in names)
 
