@@ -35,7 +35,7 @@ def test_show_has_the_yaml_its_settings_and_its_source(workplace, capsys):
     assert "positions: sinusoidal           # learned | none" in text  # as written, with comments
     assert "model.network.width" in text and "an integer" in text
     assert "model.network.dropout" in text and "a number in [0, 1)" in text  # a range
-    for fact in ("default dataset dates", "source          Vaswani", "measured        Default run: dates"):
+    for fact in ("default dataset dates", "source          Vaswani", "measured        dates"):
         assert fact in text
     assert "model.init_from" not in text and "model.network._target_" not in text
     everything = said(capsys, "show", "model=transformer", "--all")

@@ -143,7 +143,10 @@ def test_the_file_of_the_training_is_read_as_in_training(finished, tmp_path, cap
     lines = "\n".join(json.dumps({"body": text}) for text in ("null", "half \ud83d", "NA"))
     assert len(answers(result, lines, tmp_path, "rows.jsonl")) == 2
     assert "line 2: a text with half a character" in capsys.readouterr().err
-    assert list(served(result).predict(pd.DataFrame({"body": pd.array(["null", None], dtype="string")}))) == ["a", "a"]
+    model = served(result)
+    assert list(model.predict(pd.DataFrame({"body": pd.array(["null", "NA"], dtype="string")}))) == ["a", "a"]
+    with pytest.raises(DataError, match="row 2: no text"):
+        model.predict(pd.DataFrame({"body": pd.array(["null", None], dtype="string")}))
     # other names of the columns, and rows of one class alone
     (tmp_path / "few.csv").write_text("text,label\nnull,a\n")
     capsys.readouterr()
