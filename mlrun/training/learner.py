@@ -289,14 +289,16 @@ class NetworkLearner(Learner):
         return checkpoints, callbacks
 
     def _layers(self, data: DataModule) -> list:
-        """The network layer by layer; empty for tasks and inputs that are not one tensor of numbers."""
+        """The network layer by layer, of a network of image and text the part that reads the image (`image_network`); empty for other tasks and
+        inputs that are not one tensor of numbers."""
         from mlrun.networks.layers.summary import layer_table
 
         shape, network = self.preprocessor.spec.get("input_shape"), getattr(self.task, "network", None)
-        if shape is None or network is None or len(data.inputs) > 1:
+        part = getattr(network, "image_network", None)
+        if shape is None or network is None or len(data.inputs) > 1 and part is None:
             return []
         try:
-            return layer_table(network, shape)
+            return layer_table(network if part is None else part, shape)
         except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
             log.info("no table of layers: %s", error)
             return []

@@ -134,6 +134,15 @@ def test_a_blind_model_sees_nothing():
     assert (sighted[:2] - sighted[2:]).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("model", ["captioning", "clip", "vlm"])
+def test_the_work_of_the_image_counts(model):
+    """By which one or several threads are chosen: convolutions compute much more than their parameters tell."""
+    cfg, data = prepared(f"model={model}", "dataset.scenes=60", "dataset.split={train: 0.6, val: 0.2, test: 0.2}")
+    learner = make_learner(cfg, data)
+    work = sum(layer.multiply_adds for layer in learner._layers(data))
+    assert work > 10 * sum(parameter.numel() for parameter in learner.task.parameters())
+
+
 def test_a_context_that_is_too_short():
     with pytest.raises(ValueError, match="context_length=12: must be at least 13, 4 places of the image and 9 tokens"):
         VisualLanguageModel([3, 16, 16], ENCODERS["cnn"](), GPT(12, 12, width=16, heads=2), text_length=9)

@@ -42,6 +42,11 @@ class Clip(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / temperature)))
         self.bias = None if bias is None else nn.Parameter(torch.tensor(float(bias)))
 
+    @property
+    def image_network(self) -> nn.Module:
+        """The part that takes only the image."""
+        return self.image_encoder
+
     def image_vectors(self, pixel_values: Tensor) -> Tensor:
         """(batch, channels, height, width) -> (batch, num_outputs)."""
         return F.normalize(self.image_encoder(pixel_values), dim=1)

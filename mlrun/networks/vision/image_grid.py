@@ -36,6 +36,11 @@ class ImageGrid(nn.Module):
         self.grid_shape = [int(side) // stride for side in image_shape[1:]]  # rows and columns
         self.project = nn.Conv2d(channels, width, 1)
 
+    @property
+    def image_network(self) -> nn.Module:
+        """The part that takes only the image."""
+        return self.encoder
+
     def grid(self, pixel_values: Tensor) -> Tensor:
         """(batch, channels, height, width) -> (batch, width, rows, columns), one vector for each place."""
         maps = self.encoder.grid(pixel_values) if isinstance(self.encoder, ViT) else self.encoder(pixel_values)[0]
