@@ -46,7 +46,7 @@ def guard_streams() -> None:
 
 
 def drop_output() -> None:
-    """Leaves stdout's unwritten rest unwritten, after a closed pipe or a full disk: the interpreter would try again when it ends, and complain."""
+    """Discards what stdout still holds after a closed pipe or a full disk: the interpreter would try to write it at exit, and complain."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PLAIN_LINES = 20  # approximate limit of progress lines off a terminal
 REFRESH = 0.125  # seconds between updates of the progress line
-NARROW = 72  # columns of a terminal from which on the line has a bar and the best value
+NARROW = 72  # columns that a terminal needs for the bar and the best value
 SHORTEST_BAR, GAP = 4, 2  # columns
 
 

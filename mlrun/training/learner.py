@@ -180,7 +180,7 @@ class NetworkLearner(Learner):
         if settings.get("channels_last", True):
             lay_out_channels(self.task)
         layers = self._layers(data)
-        if layers:
+        if layers and self._image_network is None:
             _write_layers(layers, directory / "figures")
         work = sum(layer.multiply_adds for layer in layers) or self.training.parameters
         threads = torch.get_num_threads()
@@ -288,17 +288,21 @@ class NetworkLearner(Learner):
             callbacks.append(Adapting(self.task.adaptation))
         return checkpoints, callbacks
 
+    @property
+    def _image_network(self) -> torch.nn.Module | None:
+        """The part of a network of images and texts that takes only the image."""
+        return getattr(getattr(self.task, "network", None), "image_network", None)
+
     def _layers(self, data: DataModule) -> list:
-        """The network layer by layer, of a network of image and text the part that reads the image (`image_network`); empty for other tasks and
-        inputs that are not one tensor of numbers."""
+        """The network layer by layer, or only its part for images; empty for other tasks, and for inputs that are not one tensor of numbers."""
         from mlrun.networks.layers.summary import layer_table
 
-        shape, network = self.preprocessor.spec.get("input_shape"), getattr(self.task, "network", None)
-        part = getattr(network, "image_network", None)
+        shape, part = self.preprocessor.spec.get("input_shape"), self._image_network
+        network = getattr(self.task, "network", None) if part is None else part
         if shape is None or network is None or len(data.inputs) > 1 and part is None:
             return []
         try:
-            return layer_table(network if part is None else part, shape)
+            return layer_table(network, shape)
         except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
             log.info("no table of layers: %s", error)
             return []

@@ -90,7 +90,7 @@ def read_csv(source: str, reading: Reading, fields: Fields, separator: str | Non
 
 
 def _fault_of_header(source: str, head: str, encoding: str) -> str | None:
-    """Why a header has not the columns that a model needs, if it is not for other names."""
+    """Why a header lacks the columns that a model needs, if the form of the file is the reason; else None."""
     if "\ufffd" in head or "\0" in head:
         return f"{source}: the header is not {encoding.upper()} text, as the model reads it; save the file as {encoding.upper()}"
     if is_note(head):
