@@ -314,7 +314,9 @@ def _no_such_key(key: str, text: str, cfg: DictConfig, groups: list[str]) -> str
     near = nearest(last, node.keys()) if isinstance(node, DictConfig) else ""
     owners = [f"{parent}={entry.name}" for entry in catalogue.entries(parent) if last in entry.body] if parent else []
     if owners and parent in groups and not near:
-        return f"{key}: only {' and '.join(owners)} has this key; choose it, too"
+        return (
+            f"{key}: this key exists only with {' or '.join(owners)}; add {'it' if len(owners) == 1 else 'one of them'}"
+        )
     if isinstance(node, DictConfig):
         near = near.replace("'", f"'{parent}.", 1) if near else nearest(key, _keys(cfg))
         return f"{key}: there is no such key{near}"
