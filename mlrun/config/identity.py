@@ -19,11 +19,11 @@ ROLE_OF = {
 # settings of every model or dataset, with the value that has no effect
 USUAL = {"model.freeze": "none", "model.weights_policy": "offline", "dataset.num_workers": 0, "dataset.augment": []}
 _NOTHING = object()
-DESCRIPTIVE = {"model": ("family",)}  # keys by group that only describe a choice
+NEUTRAL = {"model": ("family",), "trainer": ("upload_checkpoints",)}  # keys by group that cannot change a result
 # Settings that a resumed run can change: how long, where and how it computes, not what.
 CHANGEABLE = (
     "trainer.max_epochs", "trainer.min_steps", "trainer.max_steps", "trainer.max_time", "trainer.early_stopping_patience", "trainer.keep", "trainer.accelerator", "trainer.threads",
-    "trainer.auto_batch", "trainer.fast_loop", "trainer.compile", "trainer.profile",
+    "trainer.auto_batch", "trainer.fast_loop", "trainer.compile", "trainer.profile", "trainer.upload_checkpoints",
     "trainer.callbacks", "trainer.loggers", "model.figures", "model.evaluators", "model.extra_evaluators", "dataset.num_workers", "dataset.resident_limit", "data_dir", "tracking.run_name", "trust",
 )  # fmt: skip
 
@@ -36,7 +36,7 @@ def is_network(model: Mapping[str, Any]) -> bool:
 def relevant(cfg: dict[str, Any]) -> dict[str, Any]:
     """The part of a configuration that determines the result, without storage and without what an estimator ignores."""
     ignored = STORAGE if is_network(cfg["model"]) else (*STORAGE, *GRADIENT_DESCENT)
-    kept = {key: _without(value, DESCRIPTIVE.get(key, ())) for key, value in cfg.items() if key not in ignored}
+    kept = {key: _without(value, NEUTRAL.get(key, ())) for key, value in cfg.items() if key not in ignored}
     folding = {
         key: cfg["trainer"][key] for key in FOLDING if (cfg.get("trainer") or {}).get("folds") and key in cfg["trainer"]
     }

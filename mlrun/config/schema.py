@@ -41,6 +41,7 @@ KEYS: dict[str, tuple[Kind, ...]] = {
     "trainer.min_steps": (COUNT, Null()),
     "trainer.max_steps": (COUNT, Null()),
     "trainer.keep": (Choice(("best", "last")),),
+    "trainer.upload_checkpoints": (COUNT, Null()),
     "trainer.max_time": (Duration(), Mapping(), Null()),
     "trainer.accelerator": (Choice(("auto", "cpu", "gpu", "cuda", "mps", "tpu")),),
     "trainer.devices": (COUNT, Choice((-1, "auto")), Items((Number(integral=True, low=0),)), Text()),

@@ -130,8 +130,13 @@ def newest_checkpoint(directory: Path) -> Path | None:
     return None
 
 
-def is_readable(checkpoint: Path, trust: bool = False) -> bool:
-    """Whether a checkpoint exists and is complete. trust: also read files that another user wrote."""
+def readable_checkpoint(directory: Path, trust: bool = False) -> Path | None:
+    """The preferred one of the complete checkpoints in `directory`; None if there is none. trust: also read files that another user wrote."""
+    found = (directory / "checkpoints" / name for name in CHECKPOINTS)
+    return next((checkpoint for checkpoint in found if _is_readable(checkpoint, trust)), None)
+
+
+def _is_readable(checkpoint: Path, trust: bool) -> bool:
     if not checkpoint.exists() or checkpoint.suffix != ".ckpt" or checkpoint.is_dir():
         return checkpoint.exists()
     from mlrun.training.checkpoints import read  # imports torch

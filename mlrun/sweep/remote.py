@@ -149,7 +149,7 @@ def run(cfg: DictConfig, hydra_cfg: HydraConf) -> float | None:
 
     start = time.monotonic()
     try:
-        checkpoint = checkpoint_to_resume(directory, cfg)
+        checkpoint = checkpoint_to_resume(directory, cfg, job.run_id)
         result = run_experiment(
             cfg, directory, overrides, environment[PARENT], terminal, job.run_id, opened, checkpoint
         )

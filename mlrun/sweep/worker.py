@@ -58,7 +58,8 @@ class Worker:
         if completed := self._completed(directory):
             self.report("result", completed["result"])
             return completed["objective"]
-        request, checkpoint = self.request, checkpoint_to_resume(directory, cfg)
+        request = self.request
+        checkpoint = checkpoint_to_resume(directory, cfg, request.run_id)
         return run(
             cfg,
             directory,
@@ -210,25 +211,34 @@ def run_job(
     return 0
 
 
-def checkpoint_to_resume(directory: Path, cfg: DictConfig) -> Path | None:
-    """The newest readable checkpoint that an earlier attempt with the same configuration has left.
+def checkpoint_to_resume(directory: Path, cfg: DictConfig, run_id: str | None) -> Path | None:
+    """The newest readable checkpoint that an earlier attempt with the same configuration has left, here or in MLflow.
 
     If there is none, the job starts over, and what an earlier attempt has left in the directory is removed.
+
+    Args:
+        directory: of the job.
+        cfg: its configuration.
+        run_id: MLflow run of the earlier attempt, if there was one.
     """
     import shutil
 
     from mlrun.errors import UserError
-    from mlrun.experiment.state import CHECKPOINTS, is_readable
+    from mlrun.experiment.state import readable_checkpoint
+    from mlrun.tracking.artifacts import fetch_checkpoints
     from mlrun.tracking.run_directory import read_record
 
+    checkpoint, trust = None, bool(cfg.get("trust"))
     with suppress(UserError):
         if read_record(directory).get("identity") == identity(plain(cfg)):
-            for name in CHECKPOINTS:
-                checkpoint = directory / "checkpoints" / name
-                if is_readable(checkpoint, bool(cfg.get("trust"))):
-                    # Lightning starts the further processes of a distributed job with this command line
-                    sys.argv[1:] = ["resume", str(checkpoint), *["trust=true"] * bool(cfg.get("trust"))]
-                    return checkpoint
+            checkpoint = readable_checkpoint(directory, trust)
+    if checkpoint is None and run_id is not None and cfg.trainer.get("upload_checkpoints"):
+        fetch_checkpoints(run_id, directory / "checkpoints")
+        checkpoint = readable_checkpoint(directory, trust)
+    if checkpoint is not None:
+        # Lightning starts the further processes of a distributed job with this command line
+        sys.argv[1:] = ["resume", str(checkpoint), *["trust=true"] * trust]
+        return checkpoint
     for name in ("checkpoints", "figures", "model", "config"):
         shutil.rmtree(directory / name, ignore_errors=True)
     for name in ("error.txt", "metrics.json"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mlrun.tracking.store import open_client, tracking_uri
@@ -19,6 +19,15 @@ def checkpoint_of(run_id: str) -> Path | None:
             return Path(open_client(tracking_uri()).download_artifacts(run_id, "checkpoints/best.ckpt"))
     except OSError:
         return None
+
+
+def fetch_checkpoints(run_id: str, folder: Path) -> None:
+    """Copies the uploaded checkpoints of an MLflow run into `folder`; those that are missing, or all if MLflow does not answer, are left out."""
+    folder.mkdir(parents=True, exist_ok=True)
+    client = open_client(tracking_uri())
+    for name in ("best.ckpt", "last.ckpt"):
+        with suppress(OSError), _errors_as_os_error():
+            client.download_artifacts(run_id, f"checkpoints/{name}", str(folder))
 
 
 def stored_config(run_id: str) -> Path:

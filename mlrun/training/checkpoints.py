@@ -15,6 +15,7 @@ import signal
 import threading
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -51,6 +52,7 @@ class Checkpoints(Checkpoint):
         patience: of early stopping, which may differ from that of the checkpoint that training resumes from.
         resumed: our part of that checkpoint, and its path; None for a new training.
         batches: their size, and how many make an update.
+        upload: stores a checkpoint away from this machine, after every `upload_every` epochs and when a signal ends the run.
     """
 
     def __init__(
@@ -62,9 +64,12 @@ class Checkpoints(Checkpoint):
         patience: int | None = None,
         resumed: dict[str, Any] | None = None,
         batches: dict[str, Any] | None = None,
+        upload: Callable[[Path], None] | None = None,
+        upload_every: int = 1,
     ):
         self.folder, self.selection, self.label, self.reporter = Path(folder), selection, dict(label), reporter
         self.patience, self.batches, self.resumed = patience, batches, resumed
+        self.upload, self.upload_every, self._uploaded_best = upload, upload_every, 0
         self._within = False  # whether what is being saved lies within an epoch
         self._before: dict[int, Any] = {}  # handlers of the signals as they were
         self._signal: int | None = None
@@ -173,6 +178,8 @@ class Checkpoints(Checkpoint):
                 _link(self.folder / LAST, self.best_path)
         else:
             self._write(trainer)
+        if self._signal is not None or self._epochs(trainer) % self.upload_every == 0:
+            self._upload()
         self._end_if_signalled()
 
     def on_train_batch_end(
@@ -188,6 +195,7 @@ class Checkpoints(Checkpoint):
                 self._write(trainer)
             finally:
                 self._within = False
+            self._upload()
         self._end_if_signalled()
 
     def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
@@ -237,6 +245,15 @@ class Checkpoints(Checkpoint):
             raise UserError(
                 f"the checkpoint could not be written to {self.folder}: {_reason(error)}; {kept}. Free some space, then mlrun resume {self.folder.parent}"
             ) from error
+
+    def _upload(self) -> None:
+        """The best checkpoint first: training from the last one would find a newer best epoch again, but not an older one."""
+        if self.upload is None:
+            return
+        if self.selection.epoch != self._uploaded_best and self.best_path.exists():
+            self.upload(self.best_path)
+            self._uploaded_best = self.selection.epoch
+        self.upload(self.folder / LAST)
 
     def _restore_best(self, trainer: Trainer) -> None:
         """Links `best.ckpt` where the process was killed between writing the last checkpoint and declaring it the best."""

@@ -7,6 +7,7 @@ import logging
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +206,7 @@ class NetworkLearner(Learner):
         about = title(self.recipe["model"], data)
         reporter = Reporter(run, progress, self.monitor, self.mode, self.views, directory, about, settings)
         batches = {"size": getattr(data, "batch_size", None), "accumulate": accumulate}
-        checkpoints, others = self._callbacks(directory, data, reporter, resumed, batches)
+        checkpoints, others = self._callbacks(directory, data, run, reporter, resumed, batches)
         if self.cfg["trainer"].get("profile"):
             others.append(Profile(directory / "profile", run))
         self.trainer = build_trainer(
@@ -267,14 +268,16 @@ class NetworkLearner(Learner):
         check_label(content, self._label(data))
         return {**content[OURS], "path": content["path"]}
 
-    def _callbacks(self, directory, data, reporter, resumed, batches) -> tuple[Checkpoints, list[Callback]]:
+    def _callbacks(self, directory, data, run, reporter, resumed, batches) -> tuple[Checkpoints, list[Callback]]:
         """(checkpoints, the other callbacks that the configuration requests)."""
         settings, validates = self.cfg["trainer"], bool(data.sizes["val"])
         watched, patience = self.monitor if validates else None, settings["early_stopping_patience"]
         selection = Selection(watched, self.mode)
+        every = settings.get("upload_checkpoints")  # the configuration of an older run has none
         checkpoints = Checkpoints(
-            directory / "checkpoints", selection, self._label(data), reporter, patience, resumed, batches
-        )
+            directory / "checkpoints", selection, self._label(data), reporter, patience, resumed, batches,
+            upload=partial(run.artifact, folder="checkpoints") if every else None, upload_every=every or 1,
+        )  # fmt: skip
         callbacks: list[Callback] = [Length(settings["max_epochs"], settings["min_steps"], settings["max_steps"])]
         if settings["early_stopping_patience"] is not None:
             if not validates:

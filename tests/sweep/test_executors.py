@@ -7,12 +7,14 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import signal
 import time
 
 import pytest
+from omegaconf import OmegaConf
 
-from tests.sweep.test_interruption import recorded, start, wait_until
+from tests.sweep.test_interruption import jobs_of, recorded, start, wait_until
 
 pytestmark = pytest.mark.long
 
@@ -28,6 +30,21 @@ REASONS = {
     "kill": ("killed", "killed by another process (SIGKILL"),
     "slow": ("failed", "exceeded its time limit of 15 s"),
 }
+
+
+SLOW_TASK = '''
+import os, time
+from mlrun.tasks.supervised import Supervised
+
+class Steady(Supervised):
+    """Notes every epoch, and takes its time."""
+
+    def on_train_epoch_start(self):
+        with open(f"epochs_{os.environ['MLRUN_TEST']}.txt", "a") as file:
+            file.write(f"{self.trainer.default_root_dir} {self.current_epoch + 1}\\n")
+        time.sleep(0.3)
+        super().on_train_epoch_start()
+'''
 
 
 class Cluster:
@@ -197,21 +214,71 @@ def test_a_search_prunes(workspace, executor):
     assert all("pruned after epoch" in job["reason"] and job["epoch"] < 12 for job in jobs if job["state"] == "pruned")
 
 
+def test_a_search_keeps_its_limits(workspace, executor):
+    """The nearest neighbour alone is right on every training row, and is refused."""
+    name, arguments = executor
+    sweep = f"limits_{name}"
+    status, out, err = workspace.mlrun(
+        "-m", *arguments, "hydra/sweeper=optuna", "hydra.sweeper.sampler=grid", "model=knn", "dataset=trouble", "model.classifier.n_neighbors=40,1",
+        "seed=1", "select.subject_to=train/accuracy<0.99", f"tracking.experiment={sweep}", f"hydra.sweep.dir=outputs/{sweep}", timeout=150,
+    )  # fmt: skip
+    assert status == 0, out + err
+    accepted = {job["overrides"][-1]: job["accepted"] for job in workspace.jobs(f"outputs/{sweep}").values()}
+    assert sorted(accepted.values()) == [False, True], accepted
+    best = OmegaConf.load(workspace.path / "outputs" / sweep / "experiment" / "best.yaml")
+    assert best.model.classifier.n_neighbors == 40
+
+
+def test_a_job_resumes_from_the_checkpoint_in_mlflow(workspace, executor):
+    """The sweep is killed, and the directories of its jobs are lost with their machine."""
+    name, arguments = executor
+    sweep = f"uploaded_{name}"
+    workspace.add_python("steady.py", SLOW_TASK)
+    command = [
+        "-m", *arguments, "model=mlp", "model._target_=steady.Steady", "dataset=trouble", "trainer.accelerator=cpu", "trainer.max_epochs=8",
+        "trainer.upload_checkpoints=2", "seed=1,2", "hydra.job.env_copy=[MLRUN_TEST]",
+    ]  # fmt: skip
+    process = start(
+        workspace,
+        *command,
+        f"tracking.experiment={sweep}",
+        f"hydra.sweep.dir=outputs/{sweep}",
+        MLRUN_TEST=sweep,
+    )
+    folder, notes = workspace.path / "outputs" / sweep, workspace.path / f"epochs_{sweep}.txt"
+
+    def trained(job):
+        lines = (line.split() for line in notes.read_text().splitlines())
+        return [int(epoch) for place, epoch in lines if place.endswith(f"/{job}")]
+
+    def uploaded(job):
+        run_id = json.loads((folder / str(job) / "run.json").read_text()).get("run_id")
+        return run_id and list(workspace.path.glob(f"**/{run_id}/artifacts/checkpoints/last.ckpt"))
+
+    assert wait_until(lambda: notes.exists() and all(trained(job) and uploaded(job) for job in (0, 1)), 60)
+    process.kill()
+    process.wait()
+    assert wait_until(lambda: not jobs_of(process), 20)
+    begun = [len(trained(job)) for job in (0, 1)]
+    for job in (0, 1):
+        shutil.rmtree(folder / str(job))
+    status, out, err = workspace.mlrun("resume", str(folder), MLRUN_TEST=sweep, timeout=120)
+    assert status == 0, out + err
+    jobs = workspace.jobs(folder)
+    assert [(job["state"], job["attempts"]) for job in jobs.values()] == [("finished", 2)] * 2
+    for job in (0, 1):
+        again = trained(job)[begun[job] :]
+        assert again[0] in (3, 5, 7) and again == list(range(again[0], 9)), again
+    status, out, err = workspace.mlrun(
+        *command, f"tracking.experiment={sweep}_whole", f"hydra.sweep.dir=outputs/{sweep}_whole", MLRUN_TEST="whole"
+    )
+    assert status == 0, out + err
+    whole = workspace.jobs(f"outputs/{sweep}_whole")
+    for number, job in jobs.items():
+        assert job["result"]["metrics"] == whole[number]["result"]["metrics"]
+
+
 # --- a cluster alone -----------------------------------------------------------------------------------------------
-
-SLOW_TASK = '''
-import os, time
-from mlrun.tasks.supervised import Supervised
-
-class Steady(Supervised):
-    """Notes every epoch, and takes its time."""
-
-    def on_train_epoch_start(self):
-        with open(f"epochs_{os.environ['MLRUN_TEST']}.txt", "a") as file:
-            file.write(f"{self.trainer.default_root_dir} {self.current_epoch + 1}\\n")
-        time.sleep(0.3)
-        super().on_train_epoch_start()
-'''
 
 
 @RAY

@@ -85,15 +85,18 @@ class AttentionLSTM(nn.Module):
         vocab_size: tokens of the vocabulary.
         width: of the memory and of the token embeddings.
         hidden: of the LSTM.
+        attention_width: of the hidden layer that scores the places.
         dropout: of embeddings and before the output layer.
     """
 
-    def __init__(self, vocab_size: int, width: int = 64, hidden: int = 128, dropout: float = 0.0):
+    def __init__(
+        self, vocab_size: int, width: int = 64, hidden: int = 128, attention_width: int = 128, dropout: float = 0.0
+    ):
         super().__init__()
         self.width = width
         self.tokens = nn.Embedding(vocab_size, width)
         self.first_h, self.first_c = nn.Linear(width, hidden), nn.Linear(width, hidden)
-        self.attention = AdditiveAttention(hidden, width, hidden)
+        self.attention = AdditiveAttention(hidden, width, attention_width)
         self.gate = nn.Linear(hidden, 1)  # the paper's beta, how much of the image a word needs
         self.cell = nn.LSTMCell(2 * width, hidden)
         self.combine = nn.Linear(hidden + 2 * width, hidden)
