@@ -1,6 +1,7 @@
 """Measures sweeps that one machine cannot hold.
 
     python -m benchmarks.cluster simulation       # the driver with 100,000 jobs on 1,000 slots that exist only in its memory
+    python -m benchmarks.cluster real             # 1,000 small jobs on 2 slots of this machine
 
 Appends to benchmarks/cluster.md.
 """
@@ -11,9 +12,13 @@ import argparse
 import gc
 import heapq
 import io
+import os
 import random
 import resource
 import signal
+import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -37,6 +42,8 @@ from mlrun.sweep.tally import Tally
 from mlrun.tracking.run import NullRun
 
 REPORT = Path(__file__).with_suffix(".md")
+ROOT = Path(__file__).resolve().parent.parent
+PHASES = ("data", "import", "fit", "evaluate", "report", "log")  # of a run
 EPOCHS = 5
 
 
@@ -208,9 +215,41 @@ def simulation(jobs: int = 100_000, slots: int = 1_000) -> None:
         say(f"Table of all jobs (sweep.csv) and summary: {time.perf_counter() - start:.1f} s.")
 
 
+def real(jobs: int = 1_000, slots: int = 2) -> None:
+    """Jobs that fit a naive Bayes classifier in a few milliseconds: what remains is the sweep, and MLflow."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["-m", "model=naive_bayes", "dataset=iris", f"seed=range({jobs})", f"hydra.launcher.slots={slots}"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environment.pop("MLFLOW_TRACKING_URI", None)
+        start = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-m", "mlrun", *command, "hydra.sweep.dir=sweep"],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        wall, cpu = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+        if done.returncode:
+            sys.exit(done.stdout + done.stderr)
+        entries = list(Journal(Path(folder) / "sweep").entries())
+    phases = {name: statistics.fmean(entry["result"]["seconds"][name] for entry in entries) for name in PHASES}
+    elapsed = statistics.fmean(entry["elapsed"] for entry in entries)
+    say(f"\n## {jobs:,} real jobs on {slots} slots: `mlrun {' '.join(command)}`\n")
+    say(
+        f"wall {wall:.0f} s, {1000 * wall * slots / jobs:.0f} ms of a slot per job; CPU time {cpu.ru_utime + cpu.ru_stime:.0f} s\n"
+    )
+    say("| of a job, mean | ms | share |\n| --- | ---: | ---: |")
+    rest = {"elsewhere (before the data, between the phases)": elapsed - sum(phases.values())}
+    between = {"between two jobs of a slot, start and end of the sweep": wall * slots / jobs - elapsed}
+    for name, seconds in {**phases, **rest, **between}.items():
+        what = "waiting for MLflow at the end" if name == "log" else name
+        say(f"| {what} | {1000 * seconds:.0f} | {100 * seconds / (wall * slots / jobs):.0f}% |")
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("simulation",))
-    parser.add_argument("--jobs", type=int, default=100_000)
+    parser.add_argument("what", choices=("simulation", "real"))
+    parser.add_argument("--jobs", type=int, help="default: 100,000 simulated or 1,000 real ones")
     arguments = parser.parse_args()
-    simulation(arguments.jobs)
+    {"simulation": simulation, "real": real}[arguments.what](*([arguments.jobs] if arguments.jobs else []))

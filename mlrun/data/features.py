@@ -51,8 +51,8 @@ class Image(Feature):
     """
 
     kind: ClassVar[str] = "image"
-    encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.ImageEncoder"
-    estimator_encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.RawEncoder"
+    encoder: ClassVar[str | None] = "mlrun.data.preprocess.images.ImageEncoder"
+    estimator_encoder: ClassVar[str | None] = "mlrun.data.preprocess.arrays.RawEncoder"
     shape: list[int] | None = None
     value_range: float = 255
     pixel_names: list[str] = field(default_factory=list)
@@ -81,8 +81,8 @@ class Vector(Feature):
     """Column: (rows, size) numbers, each component with a name."""
 
     kind: ClassVar[str] = "vector"
-    encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.ArrayEncoder"
-    estimator_encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.RawEncoder"
+    encoder: ClassVar[str | None] = "mlrun.data.preprocess.arrays.ArrayEncoder"
+    estimator_encoder: ClassVar[str | None] = "mlrun.data.preprocess.arrays.RawEncoder"
     names: list[str]
 
     @property
@@ -98,8 +98,8 @@ class Volume(Feature):
     """Column: (rows, channels, depth, height, width) numbers."""
 
     kind: ClassVar[str] = "volume"
-    encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.VolumeEncoder"
-    estimator_encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.RawEncoder"
+    encoder: ClassVar[str | None] = "mlrun.data.preprocess.arrays.VolumeEncoder"
+    estimator_encoder: ClassVar[str | None] = "mlrun.data.preprocess.arrays.RawEncoder"
     shape: list[int]
     names: list[str] = field(default_factory=list)
     value_range: float = 255
@@ -113,8 +113,8 @@ class Series(Feature):
     """Column: (rows, channels, time) numbers, equally spaced."""
 
     kind: ClassVar[str] = "series"
-    encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.SeriesEncoder"
-    estimator_encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.RawEncoder"
+    encoder: ClassVar[str | None] = "mlrun.data.preprocess.arrays.SeriesEncoder"
+    estimator_encoder: ClassVar[str | None] = "mlrun.data.preprocess.arrays.RawEncoder"
     shape: list[int]
     names: list[str] = field(default_factory=list)
 
@@ -134,8 +134,8 @@ class Row(Feature):
     """
 
     kind: ClassVar[str] = "row"
-    encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.RowEncoder"
-    estimator_encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.UnscaledRowEncoder"
+    encoder: ClassVar[str | None] = "mlrun.data.preprocess.table_rows.RowEncoder"
+    estimator_encoder: ClassVar[str | None] = "mlrun.data.preprocess.table_rows.UnscaledRowEncoder"
     kinds: list[list[str]]
     encoding: str = "utf-8"
     separator: str | None = None
@@ -228,7 +228,7 @@ class Label(Feature):
     """
 
     kind: ClassVar[str] = "label"
-    encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.LabelEncoder"
+    encoder: ClassVar[str | None] = "mlrun.data.preprocess.targets.LabelEncoder"
     evaluators: ClassVar[tuple[str, ...]] = ("classification",)
     classes: list[Any]
     names: list[str] = field(default_factory=list)
@@ -256,7 +256,7 @@ class Labels(Feature):
     """Any number of several classes. Column: (rows, classes) bool."""
 
     kind: ClassVar[str] = "labels"
-    encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.LabelsEncoder"
+    encoder: ClassVar[str | None] = "mlrun.data.preprocess.targets.LabelsEncoder"
     evaluators: ClassVar[tuple[str, ...]] = ("multi_label",)
     classes: list[str]
 
@@ -278,7 +278,7 @@ class Value(Feature):
     """
 
     kind: ClassVar[str] = "value"
-    encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.ValueEncoder"
+    encoder: ClassVar[str | None] = "mlrun.data.preprocess.targets.ValueEncoder"
     evaluators: ClassVar[tuple[str, ...]] = ("regression",)
     column: str = "target"
     unit: str | None = None
@@ -296,7 +296,7 @@ class Values(Feature):
     """
 
     kind: ClassVar[str] = "values"
-    encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.ValuesEncoder"
+    encoder: ClassVar[str | None] = "mlrun.data.preprocess.targets.ValuesEncoder"
     evaluators: ClassVar[tuple[str, ...]] = ("several_values",)
     names: list[str]
     formats: dict[str, dict[str, str]] | None = None
@@ -399,7 +399,7 @@ class Observation(Feature):
     empty)."""
 
     kind: ClassVar[str] = "observation"
-    encoder: ClassVar[str | None] = "mlrun.data.preprocess.encoder.ObservationEncoder"
+    encoder: ClassVar[str | None] = "mlrun.data.preprocess.table_rows.ObservationEncoder"
     shape: list[int]
     num_states: int | None = None
 

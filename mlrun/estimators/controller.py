@@ -17,7 +17,7 @@ from mlrun.data.examples import Examples
 from mlrun.data.features import Observation
 from mlrun.data.module import DataModule
 from mlrun.data.predictions import ActionPredictions
-from mlrun.data.preprocess.encoder import ObservationEncoder
+from mlrun.data.preprocess.table_rows import ObservationEncoder
 from mlrun.errors import ConfigError
 from mlrun.evaluation.evaluator import Evaluator, Subject, configured_evaluators
 from mlrun.evaluation.selection import select

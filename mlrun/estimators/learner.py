@@ -235,7 +235,7 @@ def evaluators_of(model: dict[str, Any], role: type[Role]) -> list[Any]:
 
 def learns(preprocessor: Preprocessor) -> bool:
     """Whether the preprocessor transforms rows before they reach the estimator."""
-    from mlrun.data.preprocess.encoder import RawEncoder
+    from mlrun.data.preprocess.arrays import RawEncoder
 
     encoders = getattr(preprocessor, "encoders", {})
     inputs = [encoders.get(name) for name in preprocessor.inputs]

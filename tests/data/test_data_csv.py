@@ -12,8 +12,8 @@ import pytest
 from mlrun.data.datasets.csv_file import CsvFile
 from mlrun.data.features import Value
 from mlrun.data.inputs import as_examples
-from mlrun.data.preprocess.encoder import RowEncoder
 from mlrun.data.preprocess.preprocessor import load, make_preprocessor
+from mlrun.data.preprocess.table_rows import RowEncoder
 from mlrun.data.readers.columns import as_columns
 from mlrun.errors import DataError
 from tests.data.through import encoded, loader, spec

@@ -98,7 +98,7 @@ def test_a_batch_that_cannot_be_divided_is_refused():
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("normalize", ["standardize", "unit", "none"])
 def test_worker_batches_equal_resident_batches(workers, normalize, monkeypatch):
-    limit, options = "mlrun.data.preprocess.encoder.FLOAT_LIMIT", {"normalize": normalize}
+    limit, options = "mlrun.data.preprocess.images.FLOAT_LIMIT", {"normalize": normalize}
     for part, shuffle in (("train", True), ("test", False)):
         monkeypatch.setattr(limit, 2**20)
         a = loader_of(part, data=options, shuffle=shuffle)

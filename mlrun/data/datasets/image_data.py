@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mlrun.data.features import Image, Label
-from mlrun.data.preprocess.encoder import check_sizes
+from mlrun.data.preprocess.images import check_sizes
 from mlrun.data.readers.images import DecodedFiles
 from mlrun.data.row_data import ArrayData, Content
 from mlrun.errors import DataError

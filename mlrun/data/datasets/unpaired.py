@@ -15,7 +15,7 @@ from mlrun.data.digest import add_to_digest
 from mlrun.data.examples import Examples
 from mlrun.data.features import Feature, Image, Label
 from mlrun.data.module import DataModule
-from mlrun.data.preprocess.encoder import ImageEncoder
+from mlrun.data.preprocess.images import ImageEncoder
 from mlrun.data.readers.images import read_folder
 from mlrun.data.row_data import RowData
 from mlrun.data.splits import PARTS, part_sizes, split_rows

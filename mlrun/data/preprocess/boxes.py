@@ -10,7 +10,8 @@ import numpy as np
 from mlrun.data.features import Boxes, Image
 from mlrun.data.predictions import BoxesPredictions
 from mlrun.data.preprocess.anchors import cluster_sizes
-from mlrun.data.preprocess.encoder import Encoder, ImageEncoder
+from mlrun.data.preprocess.encoder import Encoder
+from mlrun.data.preprocess.images import ImageEncoder
 from mlrun.data.readers.images import sizes_of
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import numpy as np
 
 from mlrun.data.features import Image, Mask
 from mlrun.data.predictions import MaskPredictions
-from mlrun.data.preprocess.encoder import Encoder, ImageEncoder
+from mlrun.data.preprocess.encoder import Encoder
+from mlrun.data.preprocess.images import ImageEncoder
 from mlrun.data.readers.images import sizes_of
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mlrun.data.features import Photo
-from mlrun.data.preprocess.encoder import FLOAT_LIMIT, ImageEncoder
+from mlrun.data.preprocess.images import FLOAT_LIMIT, ImageEncoder
 from mlrun.data.preprocess.scaling import ImageScaling, Scaling
 from mlrun.data.readers.images import frame_scale, framed, in_channels, sizes_of
 from mlrun.errors import DataError

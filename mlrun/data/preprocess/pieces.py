@@ -10,8 +10,9 @@ import numpy as np
 from mlrun.data.examples import Examples
 from mlrun.data.features import Feature, Label, Text, Value, restore_all
 from mlrun.data.predictions import Predictions
-from mlrun.data.preprocess.encoder import Encoder, LabelEncoder, ValueEncoder
+from mlrun.data.preprocess.encoder import Encoder
 from mlrun.data.preprocess.preprocessor import Preprocessor, decode_general
+from mlrun.data.preprocess.targets import LabelEncoder, ValueEncoder
 from mlrun.data.preprocess.text import as_texts
 from mlrun.data.preprocess.wordpiece import KIND, WordPiece
 from mlrun.data.sequences import Sequences

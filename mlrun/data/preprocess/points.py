@@ -9,7 +9,8 @@ import numpy as np
 
 from mlrun.data.features import Image, Points
 from mlrun.data.predictions import PointsPredictions
-from mlrun.data.preprocess.encoder import Encoder, ImageEncoder
+from mlrun.data.preprocess.encoder import Encoder
+from mlrun.data.preprocess.images import ImageEncoder
 
 if TYPE_CHECKING:
     from mlrun.data.augment.motion import Part

@@ -23,7 +23,8 @@ from mlrun.data.predictions import (
     ScorePredictions,
     VectorPredictions,
 )
-from mlrun.data.preprocess.encoder import Encoder, ImageEncoder
+from mlrun.data.preprocess.encoder import Encoder
+from mlrun.data.preprocess.images import ImageEncoder
 from mlrun.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
