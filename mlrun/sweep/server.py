@@ -254,6 +254,7 @@ def _prepare(
         for signum in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(signum, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # inherited from Ray, whose threads block it
         _redirect_output(request)
         limit_threads(request.threads)
         sys.argv = list(request.argv)
