@@ -88,7 +88,9 @@ def survey(settings: Mapping[str, Any]) -> Survey:
     finally:
         child.join()
     if error:
-        raise UserError(f"hydra.launcher.address={settings['address']}: {error}")
+        needs_token = str(settings["address"]).startswith("ray://") and "RAY_AUTH_MODE" not in os.environ
+        hint = "; if the cluster requires a token: RAY_AUTH_MODE=token, with its ~/.ray/auth_token on this machine"
+        raise UserError(f"hydra.launcher.address={settings['address']}: {error}{hint if needs_token else ''}")
     return found
 
 

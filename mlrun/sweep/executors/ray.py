@@ -1,4 +1,4 @@
-"""`hydra/launcher=ray`: jobs on the machines of a Ray cluster. Ray decides where there is room; `Node` runs the jobs of a machine."""
+"""`hydra/launcher=ray`: jobs on the machines of a Ray cluster. Ray decides where there is room; `NodeActor` runs the jobs of a machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mlrun.errors import ConfigError, UserError
 from mlrun.sweep import job as states
 from mlrun.sweep.executors.cluster import Shape, Survey, capacity, connect, shape_of, survey
 from mlrun.sweep.executors.executor import Report
-from mlrun.sweep.executors.node import Node, Seat, Setting
+from mlrun.sweep.executors.node import Seat, Setting
 from mlrun.sweep.job import Job
 from mlrun.sweep.journal import SWEEP
 from mlrun.sweep.server import Request, Work
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from ray import ObjectRef
 
 ANSWER_SECONDS = 10.0  # after which a machine answers that it has nothing to report
-REPORTS = "reports"  # calls of this group wait while others of the same actor go on
 SURVEY_SECONDS = 15.0  # between two looks at what the cluster has room for
 PASSED_ON = (
     "MLFLOW_",
@@ -272,7 +271,9 @@ class RayExecutor:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        kind = ray.remote(num_cpus=0, max_restarts=0, concurrency_groups={REPORTS: 1})(Node)
+        from mlrun.sweep.executors.node_actor import REPORTS, NodeActor
+
+        kind = ray.remote(num_cpus=0, max_restarts=0, concurrency_groups={REPORTS: 1})(NodeActor)
         where = NodeAffinitySchedulingStrategy(key, soft=False)
         host = _Host(kind.options(scheduling_strategy=where).remote(self._setting), key, name)
         self._hosts[key] = host
@@ -298,7 +299,7 @@ class RayExecutor:
         host.actor.preload.remote(list(modules))
 
     def _ask(self, host: _Host) -> None:
-        asked = host.actor.reports.options(concurrency_group=REPORTS).remote(host.received, ANSWER_SECONDS)
+        asked = host.actor.reports.remote(host.received, ANSWER_SECONDS)
         self._answers[asked] = partial(self._answered, host)
 
     def _answered(self, host: _Host, answer: ObjectRef) -> list[Report]:
