@@ -313,7 +313,9 @@ def test_a_job_of_a_lost_machine_resumes_elsewhere(workspace, cluster):
     assert len(lost) == 1 and "was lost" in jobs[lost[0]]["reason"]
     epochs = [line.split() for line in (workspace.path / "epochs_lost.txt").read_text().splitlines()]
     trained = [int(epoch) for folder, epoch in epochs if folder.rstrip("/").endswith(f"/{lost[0]}")]
-    assert set(trained) == set(range(1, EPOCHS + 1)) and EPOCHS <= len(trained) <= EPOCHS + 1  # at most the epoch that was cut off is repeated
+    assert (
+        set(trained) == set(range(1, EPOCHS + 1)) and EPOCHS <= len(trained) <= EPOCHS + 1
+    )  # at most the epoch that was cut off is repeated
     status, out, err = workspace.mlrun(
         *command,
         "tracking.experiment=kept",
