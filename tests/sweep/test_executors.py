@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import time
 
 import pytest
@@ -53,13 +54,23 @@ class Cluster:
     def __init__(self):
         from ray.cluster_utils import Cluster
 
+        os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would starve the jobs beside other tests
         memory = {"object_store_memory": 80 * 2**20}
         quick = {
             "health_check_period_ms": 500,
             "health_check_failure_threshold": 3,
             "health_check_initial_delay_ms": 500,
         }
-        head = {"num_cpus": 2, "include_dashboard": False, "_system_config": quick, **memory}
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.client_port = free.getsockname()[1]
+        head = {
+            "num_cpus": 2,
+            "include_dashboard": False,
+            "ray_client_server_port": self.client_port,
+            "_system_config": quick,
+            **memory,
+        }
         self.cluster = Cluster(initialize_head=True, head_node_args=head)
         self.nodes = [self.cluster.add_node(num_cpus=count, include_dashboard=False, **memory) for count in (2, 1)]
 
@@ -375,3 +386,13 @@ def test_the_code_is_shipped(workspace, cluster):
     assert status == 0, out + err
     assert "working_dir" in place.read_text() and place.read_text() != str(workspace.path)
     assert not os.path.exists(os.path.join(place.read_text(), "outputs"))
+
+
+@RAY
+def test_a_cluster_through_rays_client(workspace, cluster):
+    status, out, err = workspace.mlrun(
+        "-m", "hydra/launcher=ray", f"hydra.launcher.address=ray://127.0.0.1:{cluster.client_port}", "hydra.launcher.ship=true", "model=naive_bayes",
+        "dataset=trouble", "seed=2,3", "tracking.experiment=client", "hydra.sweep.dir=outputs/client", RAY_AUTH_MODE="token",
+    )  # fmt: skip
+    assert status == 0, out + err
+    assert [job["state"] for job in workspace.jobs("outputs/client").values()] == ["finished"] * 2

@@ -138,6 +138,7 @@ def connect(settings: Mapping[str, Any], runtime: dict[str, Any]) -> None:
     if settings["address"] is None:
         given = {key: value for key, value in local_resources(settings).items() if key != "runtime_env"}
         given |= {"include_dashboard": False}
+        os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would starve jobs beside any other work
     before = signal.getsignal(signal.SIGTERM)  # Ray sets its own
     ray.init(
         settings["address"] or "local",
