@@ -90,7 +90,7 @@ class AttentionLSTM(nn.Module):
     """
 
     def __init__(
-        self, vocab_size: int, width: int = 64, hidden: int = 128, attention_width: int = 128, dropout: float = 0.0
+        self, vocab_size: int, width: int = 64, hidden: int = 128, attention_width: int = 64, dropout: float = 0.0
     ):
         super().__init__()
         self.width = width
