@@ -284,7 +284,7 @@ def page(table: list[dict]) -> str:
         "# Gallery",
         "",
         "Measured results of the default run of each model, and of some presets: mean ± standard deviation over seeds (1, 2, 3 if there are three).",
-        "*val* is the same metric on the validation split, for the epoch that was tested (empty in older rows, and for models without a validation metric).",
+        "*val* is the same metric on the validation split, for the epoch that was tested (empty where there is no validation split, or no metric on it).",
         "*run s* is the time of a whole run, imports and report included, *training s* that of training alone. [Figures](figures.md) shows what the runs draw;",
         "the [course map](course.md) names the papers. Made by `python -m benchmarks.gallery`. As CSV: [gallery.csv](gallery.csv), and every single run in",
         "[gallery_runs.csv](gallery_runs.csv).",
