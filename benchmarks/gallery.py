@@ -185,7 +185,9 @@ def measure(command: str) -> dict:
         "device": device(),
         "val": result.metrics.get(f"val/{metric.removeprefix('test/')}", "") if metric.startswith("test/") else "",
         "metrics": " ".join(
-            f"{name[5:].replace(' ', '_')}={value:.5g}" for name, value in sorted(result.metrics.items()) if name.startswith("test/")
+            f"{name[5:].replace(' ', '_')}={value:.5g}"
+            for name, value in sorted(result.metrics.items())
+            if name.startswith("test/")
         ),
     }
 
