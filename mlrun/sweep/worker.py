@@ -233,6 +233,7 @@ def checkpoint_to_resume(directory: Path, cfg: DictConfig, run_id: str | None) -
         if read_record(directory).get("identity") == identity(plain(cfg)):
             checkpoint = readable_checkpoint(directory, trust)
     if checkpoint is None and run_id is not None and cfg.trainer.get("upload_checkpoints"):
+        shutil.rmtree(directory / "checkpoints", ignore_errors=True)  # damaged, or of another configuration
         fetch_checkpoints(run_id, directory / "checkpoints")
         checkpoint = readable_checkpoint(directory, trust)
     if checkpoint is not None:

@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlrun.data.features import (
-    Series,
-    Vector,
-    Volume,
-    shape_of,
-)
+from mlrun.data.features import Series, Vector, Volume, shape_of
 from mlrun.data.preprocess.encoder import Encoder
 from mlrun.data.preprocess.scaling import Scaling
 

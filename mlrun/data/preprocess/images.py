@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlrun.data.features import (
-    Image,
-    shape_of,
-)
+from mlrun.data.features import Image, shape_of
 from mlrun.data.preprocess.encoder import Encoder
 from mlrun.data.preprocess.scaling import ImageScaling, Scaling
 from mlrun.data.readers.images import sizes_of

@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from mlrun.data.features import (
-    CATEGORY,
-    DATE,
-    Observation,
-    Row,
-)
+from mlrun.data.features import CATEGORY, DATE, Observation, Row
 from mlrun.data.preprocess.columns import ColumnEncoding
 from mlrun.data.preprocess.encoder import Encoder
 

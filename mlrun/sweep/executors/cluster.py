@@ -89,7 +89,9 @@ def survey(settings: Mapping[str, Any]) -> Survey:
         child.join()
     if error:
         needs_token = str(settings["address"]).startswith("ray://") and "RAY_AUTH_MODE" not in os.environ
-        hint = "; if the cluster requires a token: RAY_AUTH_MODE=token, with its ~/.ray/auth_token on this machine"
+        hint = (
+            ". If the cluster requires a token, copy its ~/.ray/auth_token to this machine and set RAY_AUTH_MODE=token"
+        )
         raise UserError(f"hydra.launcher.address={settings['address']}: {error}{hint if needs_token else ''}")
     return found
 
