@@ -73,9 +73,8 @@ def test_a_detector_learns_and_needs_its_anchors(detector, monkeypatch):
     assert scored(learner, data, "AP50") < AP_FLOOR
 
 
-IOU_FLOOR = (
-    0.91  # learned: at least .996 (seeds 1 to 3); shifted by two pixels, with transposed upsampling: at most .831
-)
+# learned: at least .996 (seeds 1 to 3); shifted by two pixels, with transposed upsampling: at most .831
+IOU_FLOOR = 0.91
 
 
 def test_segmentation_learns_and_not_from_masks_shifted_by_two_pixels(tmp_path, monkeypatch):
