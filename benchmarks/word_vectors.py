@@ -19,6 +19,7 @@ from types import SimpleNamespace
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 MODELS = ("skip_gram negative_sampling", "skip_gram hierarchical_softmax", "cbow negative_sampling", "cbow hierarchical_softmax", "glove")  # fmt: skip
 WIDTH, WINDOW, NEGATIVES, SUBSAMPLE = 100, 5, 5, 1e-3
+LONGEST = 10_000  # words of a text that gensim reads; it ignores the rest
 
 
 def correlations(vectors):
@@ -63,7 +64,7 @@ def sentences(seed, overrides):
     preprocessor = make_preprocessor(cfg["model"]["preprocessor"], data)
     vocabulary = preprocessor.tokenizer.vocabulary
     texts = [[vocabulary[word] for word in preprocessor.ids(text)] for text in data.examples("train")["text"]]
-    return [text for text in texts if text], preprocessor.words
+    return [text[i : i + LONGEST] for text in texts for i in range(0, len(text), LONGEST)], preprocessor.words
 
 
 def theirs(model, seed, epochs, overrides):

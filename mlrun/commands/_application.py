@@ -72,10 +72,6 @@ def hydra_application(argv: list[str]) -> int:
     except SweepFailed:  # the sweep has printed which job failed and why, and what MLflow has not received
         return 1
     except COMPOSITION_ERRORS as error:  # before OSError: some are both
-        if "hydra.sweeper.select" in str(error):
-            raise UserError(
-                "select.… is for a search: add hydra/sweeper=optuna; of a finished sweep: mlrun leaderboard select.…"
-            ) from None
         problems = explain(command.overrides, command.config_dir, error)
         if not problems:
             raise

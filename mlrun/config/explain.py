@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # Raised by Hydra when it composes; a ValueError for a choice that is not a word (`model=3`).
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)
+_OF_SWEEPS = ("hydra.launcher.", "hydra.sweeper.")
 _MOST_ALTERNATIVES = 24  # alternatives of a sweep that are composed and validated one by one
 
 
@@ -85,9 +86,10 @@ def explain(
     base, chosen = _composed(chosen, config_dir, problems)
     if base is None:
         return problems or _short_lines(error)
+    whole = _whole_composition(tuple(one.alternatives[0] for one in chosen), config_dir).config
     valid = []
     for one in values:
-        found = list(_key_problems(one, base, groups))
+        found = list(_key_problems(one, whole if one.key.startswith(_OF_SWEEPS) else base, groups))
         problems += found
         if not found:
             valid.append(one)
@@ -280,7 +282,7 @@ def _why_choice_fails(one: _Given, error: Exception, config_dir: str | None) -> 
 def _key_problems(one: _Given, cfg: DictConfig, groups: list[str]) -> Iterator[str]:
     """Whether the key exists, and can be changed, added or deleted."""
     key = one.key
-    if key.partition(".")[0] == "hydra":
+    if key.startswith("hydra.") and not _is_ours(cfg, key):
         return
     exists = _exists(cfg, key)
     if one.prefix == "" and not exists:
@@ -295,7 +297,15 @@ def _key_problems(one: _Given, cfg: DictConfig, groups: list[str]) -> Iterator[s
                 yield _no_such_key(f"{key}.{name}", one.text, cfg, groups)
 
 
+def _is_ours(cfg: DictConfig, key: str) -> bool:
+    """Whether the key of Hydra's configuration belongs to a launcher or sweeper of this project: others accept what their YAML does not list."""
+    node = _select(cfg, ".".join(key.split(".")[:2]))
+    return isinstance(node, DictConfig) and str(node.get("_target_")).startswith("hydra_plugins.mlrun_")
+
+
 def _no_such_key(key: str, text: str, cfg: DictConfig, groups: list[str]) -> str:
+    if key == "hydra.sweeper.select":
+        return "select.… is for a search: add hydra/sweeper=optuna; of a finished sweep: mlrun leaderboard select.…"
     parent, _, last = key.rpartition(".")
     node = _select(cfg, parent) if parent else None
     if isinstance(node, DictConfig) and isinstance(node.get("_target_"), str):

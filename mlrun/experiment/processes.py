@@ -7,6 +7,12 @@ import signal
 import sys
 from collections.abc import Mapping
 
+# by which torchrun, srun and Lightning tell a process its place in a training; jobs of a Ray that srun has started must not have them
+OF_LAUNCHERS = (
+    "RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID",
+    "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS",
+)  # fmt: skip
+
 
 def die_with_parent(parent: int) -> None:
     """Asks the kernel to kill this process when its parent dies. Has no effect on systems other than Linux.
@@ -21,6 +27,11 @@ def die_with_parent(parent: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     if os.getppid() != parent:  # the parent died before the request took effect
         os._exit(1)
+
+
+def knows_others(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this process has been told its place among several; otherwise a training over several machines would wait for ever."""
+    return any(name in environment for name in OF_LAUNCHERS)
 
 
 def is_started_by_launcher(environment: Mapping[str, str] = os.environ) -> bool:

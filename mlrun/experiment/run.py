@@ -23,9 +23,9 @@ from mlrun.config.instantiate import build, plain
 from mlrun.config.overrides import as_command
 from mlrun.config.passwords import masked
 from mlrun.data.readers.trust import has_signature_line, with_signature_line
-from mlrun.errors import Pruned, UserError
+from mlrun.errors import ConfigError, Pruned, UserError
 from mlrun.experiment.description import describe
-from mlrun.experiment.processes import is_follower
+from mlrun.experiment.processes import is_follower, knows_others
 from mlrun.experiment.result import Result, draw, log_model, seed_everything
 from mlrun.experiment.state import RunState
 from mlrun.report import terminal
@@ -74,9 +74,15 @@ def run(
         kind: of a run that is not an experiment of the user, such as a reference classifier; leaderboards leave it out.
 
     Raises:
+        ConfigError: it is to train on several machines, and nothing has started it on them.
         BaseException: whatever the experiment raised, after the run is closed.
     """
     cfg: dict[str, Any] = plain(config)
+    if (nodes := cfg["trainer"].get("num_nodes", 1)) > 1 and not knows_others():
+        raise ConfigError(
+            f"trainer.num_nodes={nodes}: start this command on each machine with torchrun or srun, "
+            "or let a Ray cluster do that: mlrun -m hydra/launcher=ray hydra.launcher.address=…"
+        )
     directory = Path(directory).resolve()
     directory.mkdir(parents=True, exist_ok=True)
     result = Result(cfg["model"]["name"], cfg["dataset"]["name"], directory, name=cfg["tracking"]["run_name"] or name)
@@ -88,7 +94,7 @@ def run(
     with nullcontext() if is_locked else locked(directory, LOCK_SECONDS if continues else 0):
         record = RunState(directory)
         earlier = record.inherited(identity(cfg), continues)
-        _write_config(cfg, overrides, directory)  # first, so that a run with a record can always be resumed
+        write_config(cfg, overrides, directory)  # first, so that a run with a record can always be resumed
         record.begin(identity(cfg), earlier)
 
         def opened(run_id: str) -> None:
@@ -341,7 +347,8 @@ def _leave_traceback(error: BaseException, directory: Path, tracked: Run | NullR
     tracked.artifact(path)
 
 
-def _write_config(cfg: dict[str, Any], overrides: Sequence[str], directory: Path) -> None:
+def write_config(cfg: dict[str, Any], overrides: Sequence[str], directory: Path) -> None:
+    """Writes the configuration of a run, and what was typed for it, into its directory."""
     folder = directory / "config"
     folder.mkdir(exist_ok=True)
     write_atomically(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(overrides))))

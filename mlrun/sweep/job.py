@@ -134,6 +134,11 @@ class Job:
         return max(0.0, self.elapsed / self.epoch * (self.total_epochs - self.epoch))
 
 
+def node_directory(directory: str, rank: int) -> str:
+    """Where the processes of one of several machines write: the first in the job's directory, the others, for their logs, below it."""
+    return str(Path(directory, f"node_{rank}")) if rank else directory
+
+
 def reason_of_death(status: int, memory_kills: int, log: Path) -> tuple[str, str]:
     """(state, reason) of a process that ended without a report.
 

@@ -45,6 +45,8 @@ class Request:
     run_id: str | None = None  # MLflow run of an earlier attempt, which is reopened
     name: str | None = None  # of the job's MLflow run
     prunable: bool = False  # every epoch is reported, because the search may prune the job
+    rank: int = 0  # of the machine, in a training over several
+    shares_files: bool = True  # all of them see the job's directory
 
 
 class Report(Protocol):

@@ -137,8 +137,9 @@ class Demand:
     """The slots that a job needs."""
 
     kind: str  # "gpu" or "cpu"
-    count: int = 1
+    count: int = 1  # on each machine
     threads: int | None = None  # per slot; None: the job has no preference
+    nodes: int = 1  # machines that train together
 
 
 def demand(cfg: Mapping[str, Any], gpus: int) -> Demand:
@@ -165,7 +166,8 @@ def demand(cfg: Mapping[str, Any], gpus: int) -> Demand:
             f"trainer.devices={devices}: in a sweep the launcher chooses the devices; set their number, such as trainer.devices=2"
         )
     threads = trainer.get("threads")
-    return Demand(kind, devices, threads if isinstance(threads, int) else None)
+    nodes = trainer.get("num_nodes", 1)
+    return Demand(kind, devices, threads if isinstance(threads, int) else None, nodes if isinstance(nodes, int) else 1)
 
 
 def share_out(
@@ -181,8 +183,12 @@ def share_out(
         The slots, and the threads per slot.
 
     Raises:
-        ConfigError: a job needs more GPUs than there are.
+        ConfigError: a job needs more GPUs than there are, or several machines.
     """
+    if (nodes := max((one.nodes for one in demands), default=1)) > 1:
+        raise ConfigError(
+            f"trainer.num_nodes={nodes}: this launcher has one machine; hydra/launcher=ray can use several"
+        )
     cores = usable_cores()
     on_gpu = gpu_slots(gpus, jobs_per_gpu) if any(one.kind == "gpu" for one in demands) else []
     wanted = sum(one.count for one in demands if one.kind == "cpu")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mlrun.config.identity import identity
 from mlrun.config.instantiate import plain
 from mlrun.errors import Pruned
-from mlrun.report import terminal
+from mlrun.report import silent, terminal
 from mlrun.sweep.job import reason_of_error
 from mlrun.sweep.server import Report, Request
 from mlrun.tracking.run_directory import write_atomically
@@ -55,11 +55,14 @@ class Worker:
         logging.captureWarnings(True)
         directory, overrides = Path(hydra_cfg.runtime.output_dir), list(hydra_cfg.overrides.task)
         self._identity = identity(plain(cfg))
+        request = self.request
+        if request.rank:
+            checkpoint = checkpoint_to_follow(directory, cfg, overrides, request)
+            return run(cfg, directory, overrides, report=silent, resume=checkpoint).objective
         if completed := self._completed(directory):
             self.report("result", completed["result"])
             return completed["objective"]
-        request = self.request
-        checkpoint = checkpoint_to_resume(directory, cfg, request.run_id)
+        checkpoint = checkpoint_to_resume(directory, cfg, request.run_id, request.shares_files)
         return run(
             cfg,
             directory,
@@ -190,6 +193,8 @@ def run_job(
     with read_write(config), open_dict(config):
         config.hydra.mode = RunMode.RUN
         config.hydra.run.dir = request.directory
+        if request.rank:
+            config.hydra.output_subdir = None
 
     def begin(cfg: DictConfig) -> Any:
         wait_for_turn()
@@ -211,7 +216,9 @@ def run_job(
     return 0
 
 
-def checkpoint_to_resume(directory: Path, cfg: DictConfig, run_id: str | None) -> Path | None:
+def checkpoint_to_resume(
+    directory: Path, cfg: DictConfig, run_id: str | None, shares_files: bool = True
+) -> Path | None:
     """The newest readable checkpoint that an earlier attempt with the same configuration has left, here or in MLflow.
 
     If there is none, the job starts over, and what an earlier attempt has left in the directory is removed.
@@ -220,28 +227,64 @@ def checkpoint_to_resume(directory: Path, cfg: DictConfig, run_id: str | None) -
         directory: of the job.
         cfg: its configuration.
         run_id: MLflow run of the earlier attempt, if there was one.
+        shares_files: whether all machines of the job see the directory; otherwise only MLflow gives all of them the same checkpoint.
     """
     import shutil
 
-    from mlrun.errors import UserError
-    from mlrun.experiment.state import readable_checkpoint
-    from mlrun.tracking.artifacts import fetch_checkpoints
-    from mlrun.tracking.run_directory import read_record
-
-    checkpoint, trust = None, bool(cfg.get("trust"))
-    with suppress(UserError):
-        if read_record(directory).get("identity") == identity(plain(cfg)):
-            checkpoint = readable_checkpoint(directory, trust)
-    if checkpoint is None and run_id is not None and cfg.trainer.get("upload_checkpoints"):
-        shutil.rmtree(directory / "checkpoints", ignore_errors=True)  # damaged, or of another configuration
-        fetch_checkpoints(run_id, directory / "checkpoints")
-        checkpoint = readable_checkpoint(directory, trust)
+    checkpoint = _left_checkpoint(directory, cfg) if shares_files else None
+    checkpoint = checkpoint or _uploaded_checkpoint(directory, cfg, run_id)
     if checkpoint is not None:
-        # Lightning starts the further processes of a distributed job with this command line
-        sys.argv[1:] = ["resume", str(checkpoint), *["trust=true"] * trust]
+        _resume_further_processes(checkpoint, cfg)
         return checkpoint
     for name in ("checkpoints", "figures", "model", "config"):
         shutil.rmtree(directory / name, ignore_errors=True)
     for name in ("error.txt", "metrics.json"):
         (directory / name).unlink(missing_ok=True)
     return None
+
+
+def checkpoint_to_follow(directory: Path, cfg: DictConfig, overrides: Sequence[str], request: Request) -> Path | None:
+    """The checkpoint from which the job's first process resumes, for a process on another machine.
+
+    Args:
+        directory: of this machine's processes, below the job's.
+        cfg, overrides: of the job.
+        request: what the process knows about the job.
+    """
+    from mlrun.experiment.run import write_config
+
+    checkpoint = _left_checkpoint(directory.parent, cfg) if request.shares_files else None
+    if checkpoint is None and (checkpoint := _uploaded_checkpoint(directory, cfg, request.run_id)):
+        write_config(plain(cfg), overrides, directory)  # which the further processes on this machine read
+    if checkpoint is not None:
+        _resume_further_processes(checkpoint, cfg)
+    return checkpoint
+
+
+def _left_checkpoint(directory: Path, cfg: DictConfig) -> Path | None:
+    from mlrun.errors import UserError
+    from mlrun.experiment.state import readable_checkpoint
+    from mlrun.tracking.run_directory import read_record
+
+    with suppress(UserError):
+        if read_record(directory).get("identity") == identity(plain(cfg)):
+            return readable_checkpoint(directory, bool(cfg.get("trust")))
+    return None
+
+
+def _uploaded_checkpoint(directory: Path, cfg: DictConfig, run_id: str | None) -> Path | None:
+    import shutil
+
+    from mlrun.experiment.state import readable_checkpoint
+    from mlrun.tracking.artifacts import fetch_checkpoints
+
+    if run_id is None or not cfg.trainer.get("upload_checkpoints"):
+        return None
+    shutil.rmtree(directory / "checkpoints", ignore_errors=True)  # damaged, or of another configuration
+    fetch_checkpoints(run_id, directory / "checkpoints")
+    return readable_checkpoint(directory, bool(cfg.get("trust")))
+
+
+def _resume_further_processes(checkpoint: Path, cfg: DictConfig) -> None:
+    """Lightning starts the further processes of a machine with this command line."""
+    sys.argv[1:] = ["resume", str(checkpoint), *["trust=true"] * bool(cfg.get("trust"))]

@@ -220,7 +220,8 @@ class Checkpoints(Checkpoint):
         """
         beside, last = self.folder / f"{LAST}.new", self.folder / LAST
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            if trainer.is_global_zero:
+                self.folder.mkdir(parents=True, exist_ok=True)
             trainer.save_checkpoint(beside)
             if not trainer.is_global_zero:
                 return

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import socket
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from omegaconf import OmegaConf
 
-from mlrun.errors import UserError
+from mlrun.errors import ConfigError, UserError
+from mlrun.experiment.processes import is_follower
 from mlrun.sweep import job as states
+from mlrun.sweep import worker
+from mlrun.sweep.executors import node
 from mlrun.sweep.executors.cluster import Shape, Survey, capacity, shape_of, survey
-from mlrun.sweep.job import Job
+from mlrun.sweep.executors.ray import RayExecutor
+from mlrun.sweep.executors.seats import Host, Part, Seat
+from mlrun.sweep.job import Job, node_directory
 from mlrun.sweep.queue import Queue
+from mlrun.sweep.server import Request
 from mlrun.sweep.slots import Demand, Slots, cpu_slots, gpu_slots, share_out, visible_gpus
 from mlrun.sweep.tally import Tally
 from mlrun.tracking.store import refuse_sqlite
@@ -28,6 +40,7 @@ SETTINGS = {"cpus": "auto", "jobs_per_gpu": 1, "resources": {}, "slots": "auto",
         (Demand("gpu"), {"jobs_per_gpu": 4}, Shape(1, 0.25)),
         (Demand("gpu", 2), {"jobs_per_gpu": 4}, Shape(2, 2.0)),
         (Demand("cpu"), {"resources": {"big_memory": 1}}, Shape(1, 0.0, (("big_memory", 1),))),
+        (Demand("gpu", 4, None, 2), {}, Shape(4, 4.0, (), 2)),
     ],
 )
 def test_what_a_job_reserves(demand, settings, wanted):
@@ -42,6 +55,11 @@ def test_how_many_jobs_fit():
     assert capacity(Shape(1, 2.0), nodes) == 1 + 2
     assert capacity(Shape(2, 0.0, (("big_memory", 1),)), nodes) == 1
     assert capacity(Shape(1, 8.0), nodes) == 0  # no machine has so many
+    assert capacity(Shape(1, nodes=2), nodes) == 8 + 2  # the third machine has a part of each
+    assert capacity(Shape(1, nodes=3), nodes) == 2
+    assert capacity(Shape(1, 2.0, nodes=2), nodes) == 1
+    assert capacity(Shape(1, nodes=4), nodes) == 0
+    assert str(Shape(4, 4.0, (), 2)) == "4 CPUs, 4 GPUs on each of 2 machines"
     assert str(Survey(tuple(nodes), ("a", "b", "c"))) == "3 machines with 74 CPUs and 6 GPUs"
 
 
@@ -74,6 +92,26 @@ def test_eight_gpus_of_a_ray_on_this_machine(eight_gpus, monkeypatch):
     found = survey(SETTINGS)
     assert found.gpus == 8 and found.nodes[0]["CPU"] == 16
     assert [capacity(Shape(1, share), found.nodes) for share in (0.5, 1.0, 2.0, 4.0)] == [16, 8, 4, 2]
+
+
+def test_several_machines_need_a_cluster():
+    with pytest.raises(
+        ConfigError, match=r"trainer.num_nodes=2: this launcher has one machine; hydra/launcher=ray can"
+    ):
+        share_out([Demand("cpu"), Demand("cpu", nodes=2)], [], "auto", "auto", 1)
+
+
+def test_a_job_does_not_take_the_place_of_the_process_that_started_ray(monkeypatch):
+    """srun starts Ray's processes on the machines of an allocation, and jobs are no part of that."""
+    given: dict[str, str] = {}
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "3")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr(node, "Server", lambda start: start(*socket.socketpair(), ()))
+    monkeypatch.setattr(node.subprocess, "Popen", lambda command, env, **_: given.update(env))
+    with pytest.raises(AttributeError):  # there is no process
+        node.spawn_server(node.Setting(b"", "1.3", None, ""))
+    assert is_follower() and not is_follower(given) and given["SLURM_JOB_ID"] == "7"
 
 
 def test_ray_is_missing(monkeypatch):
@@ -152,3 +190,94 @@ def test_jobs_of_lost_machines_come_first_and_give_up_after_some(tmp_path):
         and not tally.running
         and not tally.requeued
     )
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize(
+    "left, shares_files, wanted", [(True, True, "left"), (True, False, "uploaded"), (False, True, "uploaded")]
+)
+def test_all_machines_of_a_training_resume_from_the_same_checkpoint(
+    tmp_path, monkeypatch, rank, left, shares_files, wanted
+):
+    """Where a machine does not see the job's directory, none may use what it has left there."""
+    cfg = OmegaConf.create({"trainer": {"upload_checkpoints": 2}, "model": {}})
+    directory = Path(node_directory(str(tmp_path), rank))
+    (tmp_path / "run.json").write_text(json.dumps({"identity": worker.identity(worker.plain(cfg))}))
+
+    def give(name, folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "last.ckpt").write_text(name)
+
+    if left:
+        give("left", tmp_path / "checkpoints")
+    monkeypatch.setattr("mlrun.tracking.artifacts.fetch_checkpoints", lambda run, folder: give("uploaded", folder))
+    monkeypatch.setattr("mlrun.experiment.state._is_readable", lambda checkpoint, trust: checkpoint.exists())
+    monkeypatch.setattr("sys.argv", ["mlrun", "seed=1"])
+    request = Request(0, cfg, str(directory), [], run_id="7", rank=rank, shares_files=shares_files)
+    if rank:
+        found = worker.checkpoint_to_follow(directory, cfg, [], request)
+    else:
+        found = worker.checkpoint_to_resume(directory, cfg, "7", shares_files)
+    assert found.read_text() == wanted and sys.argv[1:] == ["resume", str(found)]
+    assert (found.parent.parent / "config" / "config.yaml").exists() == bool(rank and wanted == "uploaded")
+
+
+class Gang:
+    """An executor with one job on two machines, `a` and `b`, whose actors note what is sent to them."""
+
+    def __init__(self):
+        self.sent = []
+        self.a, self.b = self._machine("a"), self._machine("b")
+        self.seat = Seat(Shape(1, nodes=2), [Part(None, self.a), Part(None, self.b)])
+        self.seat.occupy(Job(3, [], None, "3", Path()))
+        self.seat.running = {self.a, self.b}
+        self.executor = RayExecutor({}, None)
+        self.executor._seats.append(self.seat)
+
+    def _machine(self, name):
+        note = SimpleNamespace(remote=lambda number, signum: self.sent.append((name, signum)))
+        return Host(SimpleNamespace(signal=note), name, name, accepted=True)
+
+    def report(self, host, kind, payload=(states.KILLED, "killed")):
+        return self.executor._understood(host, kind, 3, payload)
+
+
+def test_a_training_ends_with_its_last_process():
+    gang = Gang()
+    assert gang.report(gang.a, "epoch", (1, 0.5)) == [("epoch", 3, (1, 0.5))]
+    assert gang.report(gang.b, "epoch", (1, 0.4)) == []
+    assert gang.report(gang.b, "finished", {}) == gang.report(gang.b, "exited") == []
+    assert gang.report(gang.a, "finished", {"value": 1}) == []
+    ends = gang.report(gang.a, "exited")
+    assert ends == [("finished", 3, {"value": 1}), ("exited", 3, (states.KILLED, "killed"))] and not gang.sent
+
+
+def test_a_failure_names_the_machine_where_it_began():
+    gang = Gang()
+    assert gang.report(gang.b, "exited") == []
+    assert gang.report(gang.a, "failed", "connection closed") == []
+    ends = gang.report(gang.a, "exited")
+    assert ends[0] == ("failed", 3, "connection closed (on b: killed)")
+
+
+def test_a_training_that_hangs_is_stopped():
+    gang = Gang()
+    gang.report(gang.b, "failed", "no data")
+    gang.report(gang.b, "exited")
+    assert gang.executor._faults() == []
+    gang.seat.fault_at -= 60
+    assert gang.executor._faults() == [("stop", 3, "on b: no data")] and gang.executor._faults() == []
+
+
+def test_the_first_process_takes_the_others_with_it():
+    gang = Gang()
+    gang.report(gang.a, "failed", "out of memory")
+    assert gang.report(gang.a, "exited") == [] and gang.sent == [("b", signal.SIGKILL)]
+    assert gang.report(gang.b, "exited")[0] == ("failed", 3, "out of memory")
+
+
+def test_a_lost_machine_ends_the_attempt_on_the_other():
+    gang = Gang()
+    gang.seat.running.discard(gang.b)
+    assert gang.executor._lose(gang.seat, "its machine b was lost") == [] and gang.sent == [("a", signal.SIGKILL)]
+    assert gang.report(gang.a, "exited") == [("lost", 3, "its machine b was lost")]

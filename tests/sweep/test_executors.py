@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import os
 import re
 import shutil
 import signal
-import socket
 import time
 
 import pytest
 from omegaconf import OmegaConf
 
+from tests.sweep.raylets import RAY, Cluster
 from tests.sweep.test_interruption import jobs_of, recorded, start, wait_until
 
 pytestmark = pytest.mark.long
 
-RAY = pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None, reason="ray is not installed: pip install 'mlrun[ray]'"
-)
 BATCH = [
     "-m", "model=naive_bayes", "dataset=trouble", "dataset.way=raise,kill,slow", "seed=1,2,3", "hydra.launcher.timeout=15",
     "hydra.job.env_copy=[BAD_SEED]",
@@ -46,44 +42,6 @@ class Steady(Supervised):
         time.sleep(0.3)
         super().on_train_epoch_start()
 '''
-
-
-class Cluster:
-    """Raylets on this machine, with 2, 2 and 1 CPUs."""
-
-    def __init__(self):
-        from ray.cluster_utils import Cluster
-
-        os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would starve the jobs beside other tests
-        memory = {"object_store_memory": 80 * 2**20}
-        quick = {
-            "health_check_period_ms": 500,
-            "health_check_failure_threshold": 3,
-            "health_check_initial_delay_ms": 500,
-        }
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.client_port = free.getsockname()[1]
-        head = {
-            "num_cpus": 2,
-            "include_dashboard": False,
-            "ray_client_server_port": self.client_port,
-            "_system_config": quick,
-            **memory,
-        }
-        self.cluster = Cluster(initialize_head=True, head_node_args=head)
-        self.nodes = [self.cluster.add_node(num_cpus=count, include_dashboard=False, **memory) for count in (2, 1)]
-
-    @property
-    def arguments(self):
-        return ["hydra/launcher=ray", f"hydra.launcher.address={self.cluster.address}"]
-
-    def kill_a_node(self):
-        """SIGKILL for the raylet that was added last."""
-        self.nodes.pop().all_processes["raylet"][0].process.kill()
-
-    def close(self):
-        self.cluster.shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -20,15 +20,17 @@ OBJECT_STORE = 128 * 2**20  # bytes; nothing large is passed between jobs
 
 @dataclass(frozen=True)
 class Shape:
-    """What a job reserves on one machine."""
+    """What a job reserves on one machine, or on each of several."""
 
     cpus: float
     gpus: float = 0.0
     others: tuple[tuple[str, float], ...] = ()
+    nodes: int = 1
 
     def __str__(self) -> str:
         parts = [f"{self.cpus:g} CPUs"] + [f"{self.gpus:g} GPUs"] * bool(self.gpus)
-        return ", ".join([*parts, *(f"{amount:g} {name}" for name, amount in self.others)])
+        parts += [f"{amount:g} {name}" for name, amount in self.others]
+        return f"{', '.join(parts)} on {'one machine' if self.nodes == 1 else f'each of {self.nodes} machines'}"
 
 
 @dataclass(frozen=True)
@@ -54,14 +56,18 @@ def shape_of(demand: Demand, settings: Mapping[str, Any]) -> Shape:
     gpus = 0.0
     if demand.kind == "gpu":
         gpus = float(demand.count) if demand.count > 1 else 1 / settings["jobs_per_gpu"]
-    return Shape(each * demand.count, gpus, tuple(sorted(settings["resources"].items())))
+    return Shape(each * demand.count, gpus, tuple(sorted(settings["resources"].items())), demand.nodes)
 
 
 def capacity(shape: Shape, nodes: Sequence[Mapping[str, float]]) -> int:
     """How many jobs of this shape the machines can run at once."""
     needs = {"CPU": shape.cpus, "GPU": shape.gpus, **dict(shape.others)}
     needs = {name: amount for name, amount in needs.items() if amount}
-    return sum(min(int(node.get(name, 0) / amount + 1e-9) for name, amount in needs.items()) for node in nodes)
+    fitting = [min(int(node.get(name, 0) / amount + 1e-9) for name, amount in needs.items()) for node in nodes]
+    jobs = sum(fitting) // shape.nodes
+    while jobs and sum(min(fits, jobs) for fits in fitting) < jobs * shape.nodes:  # a job has one part on a machine
+        jobs -= 1
+    return jobs
 
 
 def survey(settings: Mapping[str, Any]) -> Survey:

@@ -20,6 +20,7 @@ from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from mlrun.experiment.processes import OF_LAUNCHERS
 from mlrun.sweep.executors.executor import Report
 from mlrun.sweep.executors.processes import Processes
 from mlrun.sweep.job import LOG
@@ -55,8 +56,17 @@ class Node:
         threading.Thread(target=self._run, daemon=True).start()
         self._started.wait()
 
-    def problem(self, driver: str) -> str:
-        """Why no job of the sweep can run here; empty if it can. driver: version of mlrun there."""
+    def introduce(self, driver: str) -> tuple[str, bool]:
+        """(why no job of the sweep can run here, or nothing; whether the driver's files are seen here). driver: version of mlrun there."""
+        return self._problem(driver), self._shares_files
+
+    def free_port(self) -> int:
+        """A port on which nothing listens."""
+        with socket.socket() as free:
+            free.bind(("", 0))
+            return free.getsockname()[1]
+
+    def _problem(self, driver: str) -> str:
         directory, here = self.setting.directory, version("mlrun")
         if here != driver:
             return f"{socket.gethostname()} has mlrun {here}, this machine {driver}: install the same version"
@@ -134,15 +144,16 @@ class Node:
             return b""
 
 
-class Seat:
-    """Holds the CPUs, GPUs and other resources of one job at a time."""
+class Holder:
+    """Holds the CPUs, GPUs and other resources that a job has on one machine."""
 
-    def place(self) -> tuple[str, str, list[str]]:
-        """(id of the node, its name, GPUs as CUDA_VISIBLE_DEVICES names them)."""
+    def place(self) -> tuple[str, str, str, list[str]]:
+        """(id of the node, its name, its address, GPUs as CUDA_VISIBLE_DEVICES names them)."""
         import ray
 
         context = ray.get_runtime_context()
-        return context.get_node_id(), socket.gethostname(), context.get_accelerator_ids().get("GPU", [])
+        devices = context.get_accelerator_ids().get("GPU", [])
+        return context.get_node_id(), socket.gethostname(), ray.util.get_node_ip_address(), devices
 
     def hold(self) -> None:
         """Returns never: that this call fails tells the driver that the place is lost."""
@@ -154,7 +165,8 @@ def spawn_server(setting: Setting) -> Server:
     """A warm server in a new process of the same Python."""
 
     def start(commands: socket.socket, reports: socket.socket, _: tuple[socket.socket, ...]) -> int:
-        environment = {key: value for key, value in os.environ.items() if key not in (DEVICES, "OMP_NUM_THREADS")}
+        not_inherited = (DEVICES, "OMP_NUM_THREADS", *OF_LAUNCHERS)
+        environment = {key: value for key, value in os.environ.items() if key not in not_inherited}
         ends = (commands.fileno(), reports.fileno())
         process = subprocess.Popen(
             [sys.executable, "-m", "mlrun.sweep.executors.node", *map(str, ends), str(os.getpid())],

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -21,8 +21,9 @@ from mlrun.errors import ConfigError, UserError
 from mlrun.sweep import job as states
 from mlrun.sweep.executors.cluster import Shape, Survey, capacity, connect, shape_of, survey
 from mlrun.sweep.executors.executor import Report
-from mlrun.sweep.executors.node import Seat, Setting
-from mlrun.sweep.job import Job
+from mlrun.sweep.executors.node import Setting
+from mlrun.sweep.executors.seats import ENDS, Host, Part, Seat, give_back, reserve
+from mlrun.sweep.job import Job, node_directory
 from mlrun.sweep.journal import SWEEP
 from mlrun.sweep.server import Request, Work
 from mlrun.sweep.slots import Demand, Slot
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS = 10.0  # after which a machine answers that it has nothing to report
 SURVEY_SECONDS = 15.0  # between two looks at what the cluster has room for
+FAULT_SECONDS = 5.0  # in which a training notices that a process on another machine has failed; then it is stopped
 PASSED_ON = (
     "MLFLOW_",
 )  # beginnings of the environment variables that jobs have from the driver, besides hydra.job.env_copy
@@ -45,30 +47,6 @@ FOREIGN = (
     "__pycache__",
     "*.ckpt",
 )  # not copied by `ship`
-
-
-@dataclass(eq=False)
-class _Host:
-    """A machine, as the driver knows it."""
-
-    actor: Any
-    key: str  # Ray's id of the node
-    name: str
-    received: int = 0  # number of its last report
-    importing: int = 0
-    accepted: bool = False  # it can run jobs of this sweep
-
-
-@dataclass(eq=False)
-class _Seat:
-    """A place for one job at a time: an actor that holds what a job needs, until the sweep gives it back."""
-
-    actor: Any
-    shape: Shape
-    host: _Host | None = None  # None: Ray has not found room yet
-    slots: tuple[Slot, ...] = ()
-    job: Job | None = None
-    lost: str = ""  # why it is gone; its job is being killed
 
 
 class RayExecutor:
@@ -90,8 +68,8 @@ class RayExecutor:
         self._survey: Survey | None = None
         self._left: int | None = None  # jobs that have not ended; None: unknown
         self._wanted: Shape | None = None  # of the places that are requested next
-        self._seats: list[_Seat] = []
-        self._hosts: dict[str, _Host] = {}
+        self._seats: list[Seat] = []
+        self._hosts: dict[str, Host] = {}
         self._answers: dict[ObjectRef, Callable[[ObjectRef], list[Report]]] = {}  # awaited -> what to do with it
         self._room, self._looked = 0, 0.0  # jobs that fit, and when that was asked
         self._open = False
@@ -117,7 +95,7 @@ class RayExecutor:
         shapes = Counter(shape_of(demand, self.settings) for demand in demands)
         for shape in shapes:
             if not capacity(shape, self.cluster.nodes):
-                raise ConfigError(f"a job needs {shape} of one machine, and there is none in {self.cluster}")
+                raise ConfigError(f"a job needs {shape}, which {self.cluster} cannot offer")
         self._wanted = shapes.most_common(1)[0][0] if shapes else None
         self._left = total
 
@@ -159,8 +137,8 @@ class RayExecutor:
     # --- places ----------------------------------------------------------------------------------------------------
 
     @property
-    def _idle(self) -> list[_Seat]:
-        return [seat for seat in self._seats if _is_ready(seat) and seat.job is None]
+    def _idle(self) -> list[Seat]:
+        return [seat for seat in self._seats if seat.is_ready and seat.job is None]
 
     @property
     def has_room(self) -> bool:
@@ -168,7 +146,7 @@ class RayExecutor:
 
     @property
     def hint(self) -> str:
-        if any(_is_ready(seat) for seat in self._seats):
+        if any(seat.is_ready for seat in self._seats):
             return ""
         if importing := [host.name for host in self._hosts.values() if host.importing]:
             return f"importing what the jobs need on {', '.join(importing[:3])}"
@@ -180,7 +158,7 @@ class RayExecutor:
             self._wanted, self._looked = wanted, -SURVEY_SECONDS
         for seat in idle:
             if seat.shape == wanted:
-                seat.job, job.slots = job, seat.slots
+                seat.occupy(job)
                 return True
         for seat in idle:  # they may occupy what this job needs
             self._dismiss(seat)
@@ -193,7 +171,7 @@ class RayExecutor:
         if seat is not None:
             seat.job = None
             if seat.lost:
-                self._seats.remove(seat)
+                self._dismiss(seat)
 
     def _fill(self) -> None:
         """Requests places while there may be room for them, and gives back those that no job needs any more."""
@@ -216,57 +194,64 @@ class RayExecutor:
         self._looked = time.monotonic()
 
     def _request(self, shape: Shape) -> None:
-        import ray
-
-        options = {"num_cpus": shape.cpus, "num_gpus": shape.gpus, "resources": dict(shape.others) or None}
-        seat = _Seat(ray.remote(Seat).options(**options, max_restarts=0, scheduling_strategy="SPREAD").remote(), shape)
+        seat, answers = reserve(shape)
         self._seats.append(seat)
-        self._answers[seat.actor.place.remote()] = partial(self._placed, seat)
+        for part, answer in zip(seat.parts, answers):
+            self._answers[answer] = partial(self._placed, seat, part)
 
-    def _placed(self, seat: _Seat, answer: ObjectRef) -> list[Report]:
-        """Ray has found room for a seat."""
+    def _placed(self, seat: Seat, part: Part, answer: ObjectRef) -> list[Report]:
+        """Ray has found room for a part of a seat."""
         import ray
 
         try:
-            key, name, devices = ray.get(answer)
+            key, name, address, devices = ray.get(answer)
         except ray.exceptions.RayError as error:
             if seat not in self._seats:  # this executor has given it back
                 return []
             if not isinstance(error, ray.exceptions.RayActorError) or getattr(error, "actor_init_failed", False):
                 raise UserError(f"the Ray cluster cannot start jobs: {_last_line(error)}") from None
-            self._seats.remove(seat)  # its machine was lost
+            self._dismiss(seat)  # its machine was lost
             return []
-        self._answers[seat.actor.hold.remote()] = partial(self._taken, seat)
-        seat.host = self._hosts.get(key) or self._join(key, name)
-        taken = {slot.number for other in self._seats if other.host is seat.host for slot in other.slots}
+        if seat not in self._seats:
+            return []
+        self._answers[part.actor.hold.remote()] = partial(self._taken, seat)
+        part.host, part.address = self._hosts.get(key) or self._join(key, name), address
+        taken = {slot.number for other in self._parts if other.host is part.host for slot in other.slots}
         free = next(number for number in range(len(taken) + 1) if number not in taken)
-        seat.slots = tuple(
+        part.slots = tuple(
             Slot("gpu", int(device) if device.isdigit() else at, device, 0, name) for at, device in enumerate(devices)
         )
-        seat.slots = seat.slots or (Slot("cpu", free, "", 0, name),)
+        part.slots = part.slots or (Slot("cpu", free, "", 0, name),)
         return []
 
-    def _taken(self, seat: _Seat, answer: ObjectRef) -> list[Report]:
-        """The process that holds a seat has ended: Ray may give its place to others."""
+    @property
+    def _parts(self) -> list[Part]:
+        return [part for seat in self._seats for part in seat.parts]
+
+    def _taken(self, seat: Seat, answer: ObjectRef) -> list[Report]:
+        """The process that holds a part of a seat has ended: Ray may give its place to others."""
         if seat not in self._seats:  # this executor has asked for it
             return []
-        if seat.job is None or seat.host is None:
-            self._seats.remove(seat)
-        else:
-            seat.lost = f"its slot on {seat.host.name} was lost"
-            seat.host.actor.signal.remote(seat.job.number, signal.SIGKILL)
-        return []
+        if seat.job is None or seat.first is None:
+            self._dismiss(seat)
+            return []
+        return self._lose(seat, f"its slot on {seat.first.name} was lost")
 
-    def _dismiss(self, seat: _Seat) -> None:
+    def _lose(self, seat: Seat, why: str) -> list[Report]:
+        """Kills what is left of a job that must start again elsewhere."""
+        seat.lost = seat.lost or why
+        for host in seat.running:
+            host.actor.signal.remote(seat.job.number, signal.SIGKILL)
+        return seat.ended()
+
+    def _dismiss(self, seat: Seat) -> None:
         """Gives a place back to the cluster."""
-        import ray
-
         self._seats.remove(seat)
-        ray.kill(seat.actor)
+        give_back(seat)
 
     # --- machines --------------------------------------------------------------------------------------------------
 
-    def _join(self, key: str, name: str) -> _Host:
+    def _join(self, key: str, name: str) -> Host:
         """Starts the warm server of a machine."""
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -275,18 +260,18 @@ class RayExecutor:
 
         kind = ray.remote(num_cpus=0, max_restarts=0, concurrency_groups={REPORTS: 1})(NodeActor)
         where = NodeAffinitySchedulingStrategy(key, soft=False)
-        host = _Host(kind.options(scheduling_strategy=where).remote(self._setting), key, name)
+        host = Host(kind.options(scheduling_strategy=where).remote(self._setting), key, name)
         self._hosts[key] = host
-        self._answers[host.actor.problem.remote(version("mlrun"))] = partial(self._joined, host)
+        self._answers[host.actor.introduce.remote(version("mlrun"))] = partial(self._joined, host)
         self._import(host, self.modules)
         self._ask(host)
         return host
 
-    def _joined(self, host: _Host, answer: ObjectRef) -> list[Report]:
+    def _joined(self, host: Host, answer: ObjectRef) -> list[Report]:
         import ray
 
         try:
-            problem = ray.get(answer)
+            problem, host.shares_files = ray.get(answer)
         except ray.exceptions.RayError as error:
             return self._leave(host, _last_line(error))
         if problem:
@@ -294,15 +279,15 @@ class RayExecutor:
         host.accepted = True
         return []
 
-    def _import(self, host: _Host, modules: Sequence[str]) -> None:
+    def _import(self, host: Host, modules: Sequence[str]) -> None:
         host.importing += 1
         host.actor.preload.remote(list(modules))
 
-    def _ask(self, host: _Host) -> None:
+    def _ask(self, host: Host) -> None:
         asked = host.actor.reports.remote(host.received, ANSWER_SECONDS)
         self._answers[asked] = partial(self._answered, host)
 
-    def _answered(self, host: _Host, answer: ObjectRef) -> list[Report]:
+    def _answered(self, host: Host, answer: ObjectRef) -> list[Report]:
         import ray
 
         try:
@@ -318,32 +303,66 @@ class RayExecutor:
         self._ask(host)
         return [kept for report in reports for kept in self._understood(host, *report)]
 
-    def _understood(self, host: _Host, kind: str, number: int, payload: Any) -> list[Report]:
+    def _understood(self, host: Host, kind: str, number: int, payload: Any) -> list[Report]:
         """The report for the queue; none if it concerns this executor alone."""
         if kind == "ready":
             host.importing -= 1
             return []
         seat = self._seat_of(number)
-        if seat is None or seat.job is None or seat.host is not host:  # of an attempt that was lost
+        if seat is None or seat.job is None or host not in seat.running:  # of an attempt that was lost
+            return []
+        if kind == "exited":
+            return self._exited(seat, host, payload)
+        if host is not seat.first:
+            if kind in ENDS:
+                seat.told.add(host)
+            if kind == "failed":
+                seat.fault, seat.fault_at = f"on {host.name}: {payload}", time.monotonic()
             return []
         if kind == "log":  # the machine does not share the sweep's directory
             seat.job.directory.mkdir(parents=True, exist_ok=True)
             seat.job.log.write_bytes(payload)
             return []
-        return [("lost", number, seat.lost)] if kind == "exited" and seat.lost else [(kind, number, payload)]
+        if kind in ENDS and len(seat.parts) > 1:  # the job ends with its last process
+            seat.end.append((kind, number, payload))
+            return []
+        return [(kind, number, payload)]
 
-    def _leave(self, host: _Host, why: str) -> list[Report]:
+    def _exited(self, seat: Seat, host: Host, payload: tuple[str, str]) -> list[Report]:
+        """A process of a job has ended. The others of the same training end after the first one, or are killed."""
+        seat.running.discard(host)
+        if host is not seat.first:
+            if host not in seat.told and not seat.end:
+                seat.fault, seat.fault_at = f"on {host.name}: {payload[1]}", time.monotonic()
+            return seat.ended()
+        number = seat.job.number
+        if not seat.lost:
+            seat.end.append(("exited", number, payload))
+        for other in seat.running:
+            other.actor.signal.remote(number, signal.SIGKILL)
+        return seat.ended()
+
+    def _faults(self) -> list[Report]:
+        """Asks the trainings to stop that wait for a process which has failed on another machine."""
+        found: list[Report] = []
+        for seat in self._seats:
+            if seat.fault_at and time.monotonic() > seat.fault_at + FAULT_SECONDS:
+                seat.fault_at = None
+                found += [("stop", seat.job.number, seat.fault)] if seat.job and not seat.end else []
+        return found
+
+    def _leave(self, host: Host, why: str) -> list[Report]:
         """A machine is gone, or its server is: its jobs must start again elsewhere."""
         if self._hosts.get(host.key) is not host:
             return []
         del self._hosts[host.key]
         lost = []
-        for seat in [seat for seat in self._seats if seat.host is host]:
-            if seat.job is not None:
-                lost.append(
-                    ("lost", seat.job.number, f"its machine {host.name} was lost" + (f" ({why})" if why else ""))
-                )
-            self._dismiss(seat)
+        for seat in [seat for seat in self._seats if host in seat.hosts]:
+            seat.running.discard(host)
+            if seat.job is None:
+                self._dismiss(seat)
+            else:
+                lost += self._lose(seat, f"its machine {host.name} was lost" + (f" ({why})" if why else ""))
         import ray
 
         ray.kill(host.actor)
@@ -356,20 +375,39 @@ class RayExecutor:
 
     def start(self, job: Job, request: Callable[[], Request]) -> None:
         seat = self._seat_of(job.number)
-        if seat is None or seat.host is None:
+        if seat is None or seat.first is None:
             raise RuntimeError(f"job {job.number} has no slot")
-        environment = {"MLRUN_SLOTS": ",".join(map(str, job.slots))}
-        if self.cluster.gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(slot.device for slot in job.slots if slot.device)
-        seat.host.actor.start.remote(request(), environment)
+        made, together = request(), {}
+        if len(seat.parts) > 1:
+            made = replace(made, shares_files=seat.shares_files)
+            together = {"MASTER_ADDR": seat.parts[0].address, "MASTER_PORT": self._free_port(seat.first)}
+        for rank, part in enumerate(seat.parts):
+            host, environment = part.host, {"MLRUN_SLOTS": ",".join(map(str, part.slots))}
+            if self.cluster.gpus:
+                environment["CUDA_VISIBLE_DEVICES"] = ",".join(slot.device for slot in part.slots if slot.device)
+            if together:
+                environment |= {**together, "NODE_RANK": str(rank)}
+            seat.running.add(host)
+            host.actor.start.remote(
+                replace(made, rank=rank, directory=node_directory(made.directory, rank)), environment
+            )
 
-    def _seat_of(self, number: int) -> _Seat | None:
+    def _free_port(self, host: Host) -> str:
+        """One on which the processes of a training can meet. If the machine is gone, its report of that follows."""
+        import ray
+
+        try:
+            return str(ray.get(host.actor.free_port.remote(), timeout=ANSWER_SECONDS))
+        except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError):
+            return "0"
+
+    def _seat_of(self, number: int) -> Seat | None:
         return next((seat for seat in self._seats if seat.job and seat.job.number == number), None)
 
     def signal(self, number: int, signum: int) -> None:
         seat = self._seat_of(number)
-        if seat is not None and seat.host is not None:
-            seat.host.actor.signal.remote(number, signum)
+        for host in seat.running if seat is not None else ():
+            host.actor.signal.remote(number, signum)
 
     def receive(self, seconds: float) -> list[Report]:
         import ray
@@ -384,7 +422,7 @@ class RayExecutor:
             ready, _ = ray.wait(list(self._answers), num_returns=len(self._answers), timeout=0)
         for answer in ready:
             found += self._answers.pop(answer)(answer)
-        return found
+        return found + self._faults()
 
     def close(self) -> None:
         if not self._open:
@@ -393,15 +431,14 @@ class RayExecutor:
 
         self._open = False
         logging.getLogger("ray").setLevel(logging.CRITICAL)  # it would say that the actors were killed
-        for actor in [*(host.actor for host in self._hosts.values()), *(seat.actor for seat in self._seats)]:
+        for host in self._hosts.values():
             with suppress(Exception):
-                ray.kill(actor)
+                ray.kill(host.actor)
+        for seat in self._seats:
+            with suppress(Exception):
+                give_back(seat)
         ray.shutdown()
 
 
 def _last_line(error: Exception) -> str:
     return str(error).strip().splitlines()[-1]
-
-
-def _is_ready(seat: _Seat) -> bool:
-    return seat.host is not None and seat.host.accepted and not seat.host.importing and not seat.lost

@@ -1,0 +1,136 @@
+"""The places of jobs on a Ray cluster: what a job holds on one machine or on several, and which of its processes still run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mlrun.sweep.executors.cluster import Shape
+from mlrun.sweep.executors.executor import Report
+from mlrun.sweep.executors.node import Holder
+from mlrun.sweep.job import Job
+from mlrun.sweep.slots import Slot
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+
+ENDS = ("finished", "failed", "interrupted", "pruned")  # kinds of reports with which a job's process ends
+
+
+@dataclass(eq=False)
+class Host:
+    """A machine, as the driver knows it."""
+
+    actor: Any  # `NodeActor`
+    key: str  # Ray's id of the node
+    name: str
+    received: int = 0  # number of its last report
+    importing: int = 0
+    accepted: bool = False  # it can run jobs of this sweep
+    shares_files: bool = True  # it sees the driver's directory of the sweep
+
+
+@dataclass(eq=False)
+class Part:
+    """What a job has of one machine."""
+
+    actor: Any  # `Holder`
+    host: Host | None = None  # None: Ray has not found room yet
+    address: str = ""  # of the machine, for the other ones
+    slots: tuple[Slot, ...] = ()
+
+
+@dataclass(eq=False)
+class Seat:
+    """A place for one job at a time, until the sweep gives it back to the cluster. The process on the first machine records the run."""
+
+    shape: Shape
+    parts: list[Part]
+    group: Any = None  # Ray's placement group of several parts
+    job: Job | None = None
+    running: set[Host] = field(default_factory=set)  # where a process of the job runs
+    lost: str = ""  # why it is gone; its job is being killed
+    told: set[Host] = field(default_factory=set)  # machines, besides the first, whose process has said how it ends
+    fault: str = ""  # how one of them has failed
+    fault_at: float | None = None  # when; None: nothing is left to be done about it
+    end: list[Report] = field(default_factory=list)  # the job's, until no process of it is left
+
+    @property
+    def first(self) -> Host | None:
+        return self.parts[0].host
+
+    @property
+    def hosts(self) -> list[Host]:
+        return [part.host for part in self.parts if part.host is not None]
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        return tuple(slot for part in self.parts for slot in part.slots)
+
+    @property
+    def is_ready(self) -> bool:
+        hosts = self.hosts
+        return (
+            len(hosts) == len(self.parts)
+            and not self.lost
+            and all(host.accepted and not host.importing for host in hosts)
+        )
+
+    @property
+    def shares_files(self) -> bool:
+        return all(host.shares_files for host in self.hosts)
+
+    def occupy(self, job: Job) -> None:
+        self.job, job.slots = job, self.slots
+        self.running, self.told, self.end = set(), set(), []
+        self.fault, self.fault_at = "", None
+
+    def ended(self) -> list[Report]:
+        """The last reports of the job, once all its processes are gone."""
+        if self.running or self.job is None:
+            return []
+        if not self.end:
+            return [("lost", self.job.number, self.lost)]
+        found, self.end = self.end, []
+        if self.fault:
+            found = [(kind, number, self._blamed(kind, payload)) for kind, number, payload in found]
+        return found
+
+    def _blamed(self, kind: str, payload: Any) -> Any:
+        """The reason of a failure, with what has happened on the other machine: the first process only sees that its connection broke."""
+        if kind == "failed":
+            return f"{payload} ({self.fault})"
+        if kind == "exited" and isinstance(payload, tuple):
+            state, reason = payload
+            return state, f"{reason} ({self.fault})"
+        return payload
+
+
+def reserve(shape: Shape) -> tuple[Seat, list[ObjectRef]]:
+    """Asks Ray for a place. Returns it, and for each of its parts the answer that will say where it is."""
+    import ray
+    from ray.util.placement_group import placement_group
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+    resources = dict(shape.others)
+    options = {"num_cpus": shape.cpus, "num_gpus": shape.gpus, "resources": resources or None, "max_restarts": 0}
+    group, strategies = None, ["SPREAD"]
+    if shape.nodes > 1:
+        bundle = {"CPU": shape.cpus, "GPU": shape.gpus, **resources}
+        bundle = {name: amount for name, amount in bundle.items() if amount}
+        group = placement_group([bundle] * shape.nodes, strategy="STRICT_SPREAD")
+        strategies = [PlacementGroupSchedulingStrategy(group, index) for index in range(shape.nodes)]
+    kind = ray.remote(Holder)
+    actors = [kind.options(**options, scheduling_strategy=strategy).remote() for strategy in strategies]
+    return Seat(shape, [Part(actor) for actor in actors], group), [actor.place.remote() for actor in actors]
+
+
+def give_back(seat: Seat) -> None:
+    """Returns a place to the cluster."""
+    import ray
+    from ray.util.placement_group import remove_placement_group
+
+    for part in seat.parts:
+        ray.kill(part.actor)
+    if seat.group is not None:
+        remove_placement_group(seat.group)
