@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # Raised by Hydra when it composes; a ValueError for a choice that is not a word (`model=3`).
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)
-_OF_SWEEPS = ("hydra.launcher.", "hydra.sweeper.")
+_OF_SWEEPS, _SELECT = ("hydra.launcher.", "hydra.sweeper."), "hydra.sweeper.select"
 _MOST_ALTERNATIVES = 24  # alternatives of a sweep that are composed and validated one by one
 
 
@@ -89,7 +89,10 @@ def explain(
     whole = _whole_composition(tuple(one.alternatives[0] for one in chosen), config_dir).config
     valid = []
     for one in values:
-        found = list(_key_problems(one, whole if one.key.startswith(_OF_SWEEPS) else base, groups))
+        of_sweep = one.key.startswith(_OF_SWEEPS)
+        if of_sweep and problems:  # the launcher may be the one that could not be composed
+            continue
+        found = list(_key_problems(one, whole if of_sweep else base, groups))
         problems += found
         if not found:
             valid.append(one)
@@ -282,7 +285,7 @@ def _why_choice_fails(one: _Given, error: Exception, config_dir: str | None) -> 
 def _key_problems(one: _Given, cfg: DictConfig, groups: list[str]) -> Iterator[str]:
     """Whether the key exists, and can be changed, added or deleted."""
     key = one.key
-    if key.startswith("hydra.") and not _is_ours(cfg, key):
+    if key.partition(".")[0] == "hydra" and not _is_ours(cfg, key):
         return
     exists = _exists(cfg, key)
     if one.prefix == "" and not exists:
@@ -300,13 +303,19 @@ def _key_problems(one: _Given, cfg: DictConfig, groups: list[str]) -> Iterator[s
 def _is_ours(cfg: DictConfig, key: str) -> bool:
     """Whether the key of Hydra's configuration belongs to a launcher or sweeper of this project: others accept what their YAML does not list."""
     node = _select(cfg, ".".join(key.split(".")[:2]))
-    return isinstance(node, DictConfig) and str(node.get("_target_")).startswith("hydra_plugins.mlrun_")
+    is_ours = isinstance(node, DictConfig) and str(node.get("_target_")).startswith("hydra_plugins.mlrun_")
+    return is_ours or key == _SELECT
 
 
 def _no_such_key(key: str, text: str, cfg: DictConfig, groups: list[str]) -> str:
-    if key == "hydra.sweeper.select":
+    if key == _SELECT:
         return "select.… is for a search: add hydra/sweeper=optuna; of a finished sweep: mlrun leaderboard select.…"
     parent, _, last = key.rpartition(".")
+    group = parent.replace(".", "/") if key.startswith(_OF_SWEEPS) else parent
+    owners = [f"{group}={entry.name}" for entry in catalogue.entries(group) if last in entry.body] if group else []
+    only = f"this key exists only with {' or '.join(owners)}; add {'it' if len(owners) == 1 else 'one of them'}"
+    if owners and group != parent:
+        return f"{key}: {only}"
     node = _select(cfg, parent) if parent else None
     if isinstance(node, DictConfig) and isinstance(node.get("_target_"), str):
         target = node["_target_"]
@@ -322,11 +331,8 @@ def _no_such_key(key: str, text: str, cfg: DictConfig, groups: list[str]) -> str
     if isinstance(node, DictConfig) and not node:  # a mapping of the user's own keys
         return f"{key}: there is no such key; to add it: +{text}"
     near = nearest(last, node.keys()) if isinstance(node, DictConfig) else ""
-    owners = [f"{parent}={entry.name}" for entry in catalogue.entries(parent) if last in entry.body] if parent else []
     if owners and parent in groups and not near:
-        return (
-            f"{key}: this key exists only with {' or '.join(owners)}; add {'it' if len(owners) == 1 else 'one of them'}"
-        )
+        return f"{key}: {only}"
     if isinstance(node, DictConfig):
         near = near.replace("'", f"'{parent}.", 1) if near else nearest(key, _keys(cfg))
         return f"{key}: there is no such key{near}"

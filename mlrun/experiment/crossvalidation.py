@@ -60,6 +60,8 @@ def cross_validate(
     settings = cfg["trainer"]
     if settings["devices"] not in (1, "auto", "1"):
         raise ConfigError(f"trainer.devices={settings['devices']}: cross-validation trains fold by fold on one device")
+    if settings.get("num_nodes", 1) > 1:
+        raise ConfigError(f"trainer.num_nodes={settings['num_nodes']}: cross-validation trains on one machine")
     rows, classes = _pool(data)
     groups = _groups(data, rows, settings.get("group"))
     count = len(rows) if settings["folds"] == ALL else settings["folds"]

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Mapping
 
-# by which torchrun, srun and Lightning tell a process its place in a training; jobs of a Ray that srun has started must not have them
+# Variables through which torchrun, srun and Lightning give a process its rank. Workers of a Ray that srun started have them; jobs must not inherit them.
 OF_LAUNCHERS = (
     "RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID",
     "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS",
@@ -31,7 +31,8 @@ def die_with_parent(parent: int) -> None:
 
 def knows_others(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether this process has been told its place among several; otherwise a training over several machines would wait for ever."""
-    return any(name in environment for name in OF_LAUNCHERS)
+    others = [name for name in OF_LAUNCHERS if not name.startswith("SLURM_")]  # a batch script has those, too
+    return any(name in environment for name in others) or _is_slurm_task(environment)
 
 
 def is_started_by_launcher(environment: Mapping[str, str] = os.environ) -> bool:

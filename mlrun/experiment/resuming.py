@@ -183,6 +183,9 @@ def resume_run(stored: Stored, overrides: list[str]) -> int:
         ConfigError: a setting may not change.
     """
     if is_follower():  # the first process holds the lock
+        overrides = [
+            text for text in overrides if not text.startswith("hydra.")
+        ]  # Lightning adds them inside a job of a sweep
         return _resume(stored, overrides, follows=True)
     with locked(stored.directory):
         # another process may have resumed the run since `stored` was read

@@ -78,7 +78,7 @@ def run(
         BaseException: whatever the experiment raised, after the run is closed.
     """
     cfg: dict[str, Any] = plain(config)
-    if (nodes := cfg["trainer"].get("num_nodes", 1)) > 1 and not knows_others():
+    if (nodes := cfg["trainer"].get("num_nodes", 1)) > 1 and is_network(cfg["model"]) and not knows_others():
         raise ConfigError(
             f"trainer.num_nodes={nodes}: start this command on each machine with torchrun or srun, "
             "or let a Ray cluster do that: mlrun -m hydra/launcher=ray hydra.launcher.address=…"

@@ -151,7 +151,7 @@ class Queue:
                 job.state, job.reason = states.FAILED, f"its result is lost: {payload.why}"
             else:
                 job.state, job.returned, job.result = states.FINISHED, payload["value"], {**job.result, **payload}
-                # a GPU's memory is free when the process is gone, and machines are when all processes are
+                # a GPU's memory is free only when the process is gone, and several machines when all processes are
                 if job.demand.kind == "cpu" and job.demand.nodes == 1:
                     self._ended(job)
         elif kind in ("failed", "interrupted", "pruned"):
@@ -164,8 +164,6 @@ class Queue:
             self._ended(job)
         elif kind == "lost":
             self._lost(job, payload)
-        elif kind == "stop":
-            self.stop(job, states.FAILED, payload)
 
     def _lost(self, job: Job, reason: str) -> None:
         """The machine of a job is gone. The job waits for another one, unless it was to stop or has lost too many."""

@@ -133,12 +133,25 @@ class Checkpoints(Checkpoint):
         self.reporter.restore(state["views"])
 
     def on_fit_start(self, trainer: Trainer, task: LightningModule) -> None:
+        if trainer.world_size > 1:
+            self._check_same_start()
         if self.resumed is not None:
             for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set by a connector
                 if isinstance(callback, EarlyStopping):
                     callback.patience = self.patience
                     trainer.should_stop |= callback.wait_count >= callback.patience
             self._restore_best(trainer)
+
+    def _check_same_start(self) -> None:
+        """Raises UserError if the processes of a training would resume from different epochs: each reads its own checkpoint."""
+        mine = None if self.resumed is None else (self.resumed["epochs"], self.resumed["within_epoch"])
+        found: list[Any] = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(found, mine)
+        if len(set(found)) > 1:
+            epochs = ", ".join("none" if one is None else str(one[0]) for one in found)
+            raise UserError(
+                f"the processes found checkpoints of different epochs ({epochs}); all machines must see the same directory or the same MLflow server"
+            )
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         self._listen(trainer)

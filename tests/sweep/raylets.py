@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib.util
 import os
 import socket
+import uuid
 
 import pytest
 
 RAY = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="ray is not installed: pip install 'mlrun[ray]'"
 )
+# Ray's nice 15 would starve the jobs beside other tests; a token is what its client needs
+SETTINGS = {"RAY_worker_niceness": "0", "RAY_AUTH_MODE": "token"}
 MEMORY = 80 * 2**20  # bytes of an object store
 
 
@@ -18,9 +21,9 @@ class Cluster:
     """Raylets on this machine, with 2 CPUs and as many as `others` says."""
 
     def __init__(self, others=(2, 1)):
+        os.environ |= SETTINGS | {"RAY_AUTH_TOKEN": uuid.uuid4().hex}
         from ray.cluster_utils import Cluster
 
-        os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would starve the jobs beside other tests
         quick = {
             "health_check_period_ms": 500,
             "health_check_failure_threshold": 3,
@@ -55,3 +58,5 @@ class Cluster:
 
     def close(self):
         self.cluster.shutdown()
+        for name in (*SETTINGS, "RAY_AUTH_TOKEN"):
+            os.environ.pop(name, None)

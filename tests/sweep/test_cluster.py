@@ -60,6 +60,7 @@ def test_how_many_jobs_fit():
     assert capacity(Shape(1, 2.0, nodes=2), nodes) == 1
     assert capacity(Shape(1, nodes=4), nodes) == 0
     assert str(Shape(4, 4.0, (), 2)) == "4 CPUs, 4 GPUs on each of 2 machines"
+    assert Survey(tuple(nodes), ("a", "b", "c")).gpus_of_one == 4  # trainer.devices=auto
     assert str(Survey(tuple(nodes), ("a", "b", "c"))) == "3 machines with 74 CPUs and 6 GPUs"
 
 
@@ -233,6 +234,7 @@ class Gang:
         self.seat.running = {self.a, self.b}
         self.executor = RayExecutor({}, None)
         self.executor._seats.append(self.seat)
+        self.executor._hosts = {"a": self.a, "b": self.b}
 
     def _machine(self, name):
         note = SimpleNamespace(remote=lambda number, signum: self.sent.append((name, signum)))
@@ -240,6 +242,10 @@ class Gang:
 
     def report(self, host, kind, payload=(states.KILLED, "killed")):
         return self.executor._understood(host, kind, 3, payload)
+
+    def lose(self, host):
+        del self.executor._hosts[host.key]
+        return self.executor._lose(self.seat, host, f"its machine {host.name} was lost")
 
 
 def test_a_training_ends_with_its_last_process():
@@ -260,13 +266,20 @@ def test_a_failure_names_the_machine_where_it_began():
     assert ends[0] == ("failed", 3, "connection closed (on b: killed)")
 
 
-def test_a_training_that_hangs_is_stopped():
+def test_a_training_that_waits_for_a_failed_process_ends():
     gang = Gang()
     gang.report(gang.b, "failed", "no data")
     gang.report(gang.b, "exited")
-    assert gang.executor._faults() == []
-    gang.seat.fault_at -= 60
-    assert gang.executor._faults() == [("stop", 3, "on b: no data")] and gang.executor._faults() == []
+    gang.executor._end_waiting()
+    assert not gang.sent
+    for signum in (signal.SIGINT, signal.SIGKILL):
+        gang.seat.due -= 60
+        gang.executor._end_waiting()
+        gang.executor._end_waiting()
+        assert gang.sent.pop() == ("a", signum) and not gang.sent
+    gang.report(gang.a, "interrupted", "KeyboardInterrupt")
+    ends = gang.report(gang.a, "exited")
+    assert ends == [("failed", 3, "on b: no data"), ("exited", 3, (states.KILLED, "killed"))]
 
 
 def test_the_first_process_takes_the_others_with_it():
@@ -276,8 +289,53 @@ def test_the_first_process_takes_the_others_with_it():
     assert gang.report(gang.b, "exited")[0] == ("failed", 3, "out of memory")
 
 
+LOST_B = [("lost", 3, "its machine b was lost")]
+
+
 def test_a_lost_machine_ends_the_attempt_on_the_other():
     gang = Gang()
-    gang.seat.running.discard(gang.b)
-    assert gang.executor._lose(gang.seat, "its machine b was lost") == [] and gang.sent == [("a", signal.SIGKILL)]
-    assert gang.report(gang.a, "exited") == [("lost", 3, "its machine b was lost")]
+    assert gang.lose(gang.b) == [] and gang.sent == [("a", signal.SIGKILL)]
+    assert gang.report(gang.a, "exited") == LOST_B
+
+
+def test_a_failure_because_a_machine_was_lost_is_none():
+    """The connection of the first process may break long before Ray knows that a machine is gone."""
+    gang = Gang()
+    assert gang.report(gang.a, "failed", "connection closed") == gang.report(gang.a, "exited") == []
+    assert gang.lose(gang.b) == LOST_B
+    gang = Gang()
+    assert gang.report(gang.a, "failed", "connection closed") == gang.lose(gang.b) == []
+    assert gang.report(gang.a, "exited") == LOST_B
+    gang = Gang()
+    assert gang.lose(gang.b) == gang.report(gang.a, "failed", "connection closed") == []
+    assert gang.report(gang.a, "exited") == LOST_B
+
+
+def test_a_machine_that_is_lost_after_the_end_changes_nothing():
+    gang = Gang()
+    gang.report(gang.b, "finished", {})
+    gang.report(gang.b, "exited")
+    assert gang.lose(gang.b) == [] and not gang.sent and not gang.seat.is_ready
+    gang.report(gang.a, "finished", {"value": 1})
+    assert gang.report(gang.a, "exited")[0] == ("finished", 3, {"value": 1})
+
+
+def test_a_finished_job_whose_machine_is_lost_has_finished():
+    gang = Gang()
+    gang.report(gang.a, "finished", {"value": 1})
+    gang.lose(gang.a)
+    ends = gang.report(gang.b, "exited")
+    assert [kind for kind, _, _ in ends] == ["finished", "exited"]
+
+
+def test_the_same_reason_is_told_once():
+    gang = Gang()
+    gang.report(gang.b, "failed", "no column x")
+    gang.report(gang.b, "exited")
+    gang.report(gang.a, "failed", "no column x")
+    assert gang.report(gang.a, "exited")[0] == ("failed", 3, "no column x")
+    gang = Gang()
+    gang.report(gang.a, "failed", "out of memory")
+    gang.report(gang.b, "failed", "connection closed")
+    gang.report(gang.a, "exited")
+    assert gang.report(gang.b, "exited")[0] == ("failed", 3, "out of memory")

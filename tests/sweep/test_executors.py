@@ -350,7 +350,7 @@ def test_the_code_is_shipped(workspace, cluster):
 def test_a_cluster_through_rays_client(workspace, cluster):
     status, out, err = workspace.mlrun(
         "-m", "hydra/launcher=ray", f"hydra.launcher.address=ray://127.0.0.1:{cluster.client_port}", "hydra.launcher.ship=true", "model=naive_bayes",
-        "dataset=trouble", "seed=2,3", "tracking.experiment=client", "hydra.sweep.dir=outputs/client", RAY_AUTH_MODE="token",
+        "dataset=trouble", "seed=2,3", "tracking.experiment=client", "hydra.sweep.dir=outputs/client",
     )  # fmt: skip
     assert status == 0, out + err
     assert [job["state"] for job in workspace.jobs("outputs/client").values()] == ["finished"] * 2

@@ -112,9 +112,31 @@ def test_a_machine_without_the_data_ends_the_job_that_waits_for_it(place, cluste
     assert [status for status, _ in children] in (["FAILED"], ["KILLED"])
 
 
+def test_several_processes_on_each_machine_resume(place, cluster):
+    """Two processes on one machine, which Lightning starts; interrupted and resumed."""
+    arguments = [
+        *cluster.arguments,
+        "trainer.strategy=ddp",
+        "trainer.devices=2",
+        "seed=1",
+        "hydra.sweep.dir=outputs/pairs",
+    ]
+    process = start(
+        place, *COMMAND, *arguments, "tracking.experiment=pairs", running=1, MLRUN_TEST="slow", GLOO_SOCKET_IFNAME="lo"
+    )  # fmt: skip
+    assert wait_until(lambda: (place.path / "outputs/pairs/0/checkpoints/last.ckpt").exists(), 60)
+    process.kill()
+    process.wait()
+    status, out, err = place.mlrun("resume", "outputs/pairs", MLRUN_TEST="", GLOO_SOCKET_IFNAME="lo", timeout=120)
+    job = place.jobs("outputs/pairs")[0]
+    assert status == 0 and job["state"] == "finished" and job["attempts"] == 2, out + err
+    log = (place.path / "outputs" / "pairs" / "0" / "mlrun.log").read_text()
+    assert log.count("epoch 1:") == log.count("epoch 8:") == 2, log  # both processes write it
+
+
 def test_there_are_too_few_machines(place, cluster):
     status, _, err = run(place, *cluster.arguments, "trainer.num_nodes=3", "seed=1", "hydra.sweep.dir=outputs/few")
-    assert status == 2 and "1 CPUs on each of 3 machines, which 2 machines with 3 CPUs cannot offer" in err, err
+    assert status == 2 and "1 CPU on each of 3 machines, which 2 machines with 3 CPUs cannot offer" in err, err
     assert not (place.path / "outputs" / "few").exists()
 
 

@@ -27,9 +27,15 @@ class Shape:
     others: tuple[tuple[str, float], ...] = ()
     nodes: int = 1
 
+    @property
+    def resources(self) -> dict[str, float]:
+        """What it needs of each machine, by Ray's names."""
+        needs = {"CPU": self.cpus, "GPU": self.gpus, **dict(self.others)}
+        return {name: amount for name, amount in needs.items() if amount}
+
     def __str__(self) -> str:
-        parts = [f"{self.cpus:g} CPUs"] + [f"{self.gpus:g} GPUs"] * bool(self.gpus)
-        parts += [f"{amount:g} {name}" for name, amount in self.others]
+        names = {"CPU": "CPU" if self.cpus == 1 else "CPUs", "GPU": "GPU" if self.gpus == 1 else "GPUs"}
+        parts = [f"{amount:g} {names.get(name, name)}" for name, amount in self.resources.items()]
         return f"{', '.join(parts)} on {'one machine' if self.nodes == 1 else f'each of {self.nodes} machines'}"
 
 
@@ -43,6 +49,11 @@ class Survey:
     @property
     def gpus(self) -> int:
         return int(sum(node.get("GPU", 0) for node in self.nodes))
+
+    @property
+    def gpus_of_one(self) -> int:
+        """The most GPUs that a machine has."""
+        return int(max((node.get("GPU", 0) for node in self.nodes), default=0))
 
     def __str__(self) -> str:
         cpus = sum(node.get("CPU", 0) for node in self.nodes)
@@ -61,9 +72,8 @@ def shape_of(demand: Demand, settings: Mapping[str, Any]) -> Shape:
 
 def capacity(shape: Shape, nodes: Sequence[Mapping[str, float]]) -> int:
     """How many jobs of this shape the machines can run at once."""
-    needs = {"CPU": shape.cpus, "GPU": shape.gpus, **dict(shape.others)}
-    needs = {name: amount for name, amount in needs.items() if amount}
-    fitting = [min(int(node.get(name, 0) / amount + 1e-9) for name, amount in needs.items()) for node in nodes]
+    needs = shape.resources.items()
+    fitting = [min(int(node.get(name, 0) / amount + 1e-9) for name, amount in needs) for node in nodes]
     jobs = sum(fitting) // shape.nodes
     while jobs and sum(min(fits, jobs) for fits in fitting) < jobs * shape.nodes:  # a job has one part on a machine
         jobs -= 1

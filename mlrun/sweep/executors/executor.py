@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 #   run (MLflow run id), training, epoch, result, finished, failed, interrupted, pruned: see `mlrun.sweep.worker`
 #   exited: (state, reason) of a process that has ended; it counts if the process had reported no end of its job
 #   lost: why the machine of the job is gone; the job has not failed, and can start again elsewhere
-#   stop: why the job cannot go on, although its process runs
 Report = tuple[str, int, Any]
 
 
@@ -32,7 +31,7 @@ class Executor(Protocol):
 
     @property
     def gpus(self) -> int:
-        """GPUs on which jobs can run."""
+        """The most GPUs that a job can have on one machine."""
 
     @property
     def others(self) -> Sequence[str]:

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import os
 import pickle
+import random
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -28,6 +31,7 @@ from mlrun.sweep.server import Request, Server, serve
 
 LOG_BYTES = 1 << 16  # the end of a log that is sent to the driver if it has no access to the file
 DEVICES = "CUDA_VISIBLE_DEVICES"
+PORTS = range(20_000, 32_000)  # above those of Ray's workers, below those of outgoing connections
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,6 @@ class Node:
     def introduce(self, driver: str) -> tuple[str, bool]:
         """(why no job of the sweep can run here, or nothing; whether the driver's files are seen here). driver: version of mlrun there."""
         return self._problem(driver), self._shares_files
-
-    def free_port(self) -> int:
-        """A port on which nothing listens."""
-        with socket.socket() as free:
-            free.bind(("", 0))
-            return free.getsockname()[1]
 
     def _problem(self, driver: str) -> str:
         directory, here = self.setting.directory, version("mlrun")
@@ -147,18 +145,27 @@ class Node:
 class Holder:
     """Holds the CPUs, GPUs and other resources that a job has on one machine."""
 
-    def place(self) -> tuple[str, str, str, list[str]]:
-        """(id of the node, its name, its address, GPUs as CUDA_VISIBLE_DEVICES names them)."""
+    def place(self) -> tuple[str, str, str, int, list[str]]:
+        """(id of the node, its name, its address, a free port, GPUs as CUDA_VISIBLE_DEVICES names them)."""
         import ray
 
         context = ray.get_runtime_context()
         devices = context.get_accelerator_ids().get("GPU", [])
-        return context.get_node_id(), socket.gethostname(), ray.util.get_node_ip_address(), devices
+        return context.get_node_id(), socket.gethostname(), ray.util.get_node_ip_address(), _free_port(), devices
 
     def hold(self) -> None:
         """Returns never: that this call fails tells the driver that the place is lost."""
         while True:
             time.sleep(3600)
+
+
+def _free_port() -> int:
+    """One on which nothing listens, and which the kernel gives to no other connection."""
+    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+        with socket.socket() as free, suppress(OSError):
+            free.bind(("", port))
+            return port
+    return 0
 
 
 def spawn_server(setting: Setting) -> Server:
@@ -183,6 +190,8 @@ def _main(commands: int, reports: int, parent: int) -> None:
     """The new process: enters the sweep's directory, and serves."""
     channel = Connection(commands)
     directory, base, work = pickle.loads(channel.recv_bytes())
+    # Lightning starts the further processes of a training with the command line that this describes
+    sys.modules["__main__"].__spec__ = find_spec("mlrun.__main__")
     os.chdir(directory)
     sys.path[:] = [path for path in sys.path if path not in ("", directory)] + [directory]
     from mlrun.config.compose import register_resolvers

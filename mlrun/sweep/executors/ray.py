@@ -23,8 +23,9 @@ from mlrun.sweep.executors.cluster import Shape, Survey, capacity, connect, shap
 from mlrun.sweep.executors.executor import Report
 from mlrun.sweep.executors.node import Setting
 from mlrun.sweep.executors.seats import ENDS, Host, Part, Seat, give_back, reserve
-from mlrun.sweep.job import Job, node_directory
+from mlrun.sweep.job import LOG, Job, node_directory
 from mlrun.sweep.journal import SWEEP
+from mlrun.sweep.queue import GRACE
 from mlrun.sweep.server import Request, Work
 from mlrun.sweep.slots import Demand, Slot
 
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS = 10.0  # after which a machine answers that it has nothing to report
 SURVEY_SECONDS = 15.0  # between two looks at what the cluster has room for
-FAULT_SECONDS = 5.0  # in which a training notices that a process on another machine has failed; then it is stopped
+FAULT_SECONDS = (
+    15.0  # in which a training notices that a process on another machine has failed; then it is asked to end
+)
 PASSED_ON = (
     "MLFLOW_",
 )  # beginnings of the environment variables that jobs have from the driver, besides hydra.job.env_copy
@@ -85,7 +88,7 @@ class RayExecutor:
 
     @property
     def gpus(self) -> int:
-        return self.cluster.gpus
+        return self.cluster.gpus_of_one
 
     @property
     def others(self) -> list[str]:
@@ -170,7 +173,7 @@ class RayExecutor:
         seat = self._seat_of(job.number)
         if seat is not None:
             seat.job = None
-            if seat.lost:
+            if seat.is_spent:
                 self._dismiss(seat)
 
     def _fill(self) -> None:
@@ -204,7 +207,7 @@ class RayExecutor:
         import ray
 
         try:
-            key, name, address, devices = ray.get(answer)
+            key, name, address, port, devices = ray.get(answer)
         except ray.exceptions.RayError as error:
             if seat not in self._seats:  # this executor has given it back
                 return []
@@ -214,8 +217,8 @@ class RayExecutor:
             return []
         if seat not in self._seats:
             return []
-        self._answers[part.actor.hold.remote()] = partial(self._taken, seat)
-        part.host, part.address = self._hosts.get(key) or self._join(key, name), address
+        self._answers[part.actor.hold.remote()] = partial(self._taken, seat, part)
+        part.host, part.address, part.port = self._hosts.get(key) or self._join(key, name), address, port
         taken = {slot.number for other in self._parts if other.host is part.host for slot in other.slots}
         free = next(number for number in range(len(taken) + 1) if number not in taken)
         part.slots = tuple(
@@ -228,21 +231,24 @@ class RayExecutor:
     def _parts(self) -> list[Part]:
         return [part for seat in self._seats for part in seat.parts]
 
-    def _taken(self, seat: Seat, answer: ObjectRef) -> list[Report]:
+    def _taken(self, seat: Seat, part: Part, answer: ObjectRef) -> list[Report]:
         """The process that holds a part of a seat has ended: Ray may give its place to others."""
-        if seat not in self._seats:  # this executor has asked for it
+        if seat not in self._seats or seat.lost:  # this executor has asked for it, or knows it
             return []
-        if seat.job is None or seat.first is None:
-            self._dismiss(seat)
-            return []
-        return self._lose(seat, f"its slot on {seat.first.name} was lost")
+        return self._lose(seat, part.host, f"its slot on {part.host.name} was lost")
 
-    def _lose(self, seat: Seat, why: str) -> list[Report]:
-        """Kills what is left of a job that must start again elsewhere."""
-        seat.lost = seat.lost or why
-        for host in seat.running:
-            host.actor.signal.remote(seat.job.number, signal.SIGKILL)
-        return seat.ended()
+    def _lose(self, seat: Seat, host: Host, why: str) -> list[Report]:
+        """A part of a seat is gone. A job that still needs it must start again elsewhere; what is left of it is killed."""
+        seat.is_spent = True
+        if seat.job is None:
+            self._dismiss(seat)
+        elif host in seat.running:
+            seat.lost = why
+            if self._hosts.get(host.key) is not host:
+                seat.running.discard(host)
+            for other in seat.running:
+                other.actor.signal.remote(seat.job.number, signal.SIGKILL)
+        return seat.ended() if seat.lost else []
 
     def _dismiss(self, seat: Seat) -> None:
         """Gives a place back to the cluster."""
@@ -313,15 +319,16 @@ class RayExecutor:
             return []
         if kind == "exited":
             return self._exited(seat, host, payload)
+        if kind == "log":  # the machine does not share the sweep's directory
+            directory = Path(node_directory(str(seat.job.directory), seat.hosts.index(host)))
+            directory.mkdir(parents=True, exist_ok=True)
+            (directory / LOG).write_bytes(payload)
+            return []
         if host is not seat.first:
             if kind in ENDS:
                 seat.told.add(host)
             if kind == "failed":
-                seat.fault, seat.fault_at = f"on {host.name}: {payload}", time.monotonic()
-            return []
-        if kind == "log":  # the machine does not share the sweep's directory
-            seat.job.directory.mkdir(parents=True, exist_ok=True)
-            seat.job.log.write_bytes(payload)
+                self._blame(seat, host, payload)
             return []
         if kind in ENDS and len(seat.parts) > 1:  # the job ends with its last process
             seat.end.append((kind, number, payload))
@@ -332,24 +339,28 @@ class RayExecutor:
         """A process of a job has ended. The others of the same training end after the first one, or are killed."""
         seat.running.discard(host)
         if host is not seat.first:
-            if host not in seat.told and not seat.end:
-                seat.fault, seat.fault_at = f"on {host.name}: {payload[1]}", time.monotonic()
+            if host not in seat.told:
+                self._blame(seat, host, payload[1])
             return seat.ended()
         number = seat.job.number
-        if not seat.lost:
-            seat.end.append(("exited", number, payload))
+        seat.end.append(("exited", number, payload))
         for other in seat.running:
             other.actor.signal.remote(number, signal.SIGKILL)
         return seat.ended()
 
-    def _faults(self) -> list[Report]:
-        """Asks the trainings to stop that wait for a process which has failed on another machine."""
-        found: list[Report] = []
+    @staticmethod
+    def _blame(seat: Seat, host: Host, reason: str) -> None:
+        """A process on another machine than the first has failed, before the first one did."""
+        if not seat.end:
+            seat.fault, seat.due = f"on {host.name}: {reason}", time.monotonic() + FAULT_SECONDS
+
+    def _end_waiting(self) -> None:
+        """Ends trainings that wait for a process which has failed on another machine: asks them first, to let them close their runs."""
+        now = time.monotonic()
         for seat in self._seats:
-            if seat.fault_at and time.monotonic() > seat.fault_at + FAULT_SECONDS:
-                seat.fault_at = None
-                found += [("stop", seat.job.number, seat.fault)] if seat.job and not seat.end else []
-        return found
+            if seat.due is not None and now > seat.due and not seat.end and seat.job is not None:
+                self.signal(seat.job.number, signal.SIGKILL if seat.is_stopped else signal.SIGINT)
+                seat.is_stopped, seat.due = True, now + GRACE
 
     def _leave(self, host: Host, why: str) -> list[Report]:
         """A machine is gone, or its server is: its jobs must start again elsewhere."""
@@ -358,11 +369,7 @@ class RayExecutor:
         del self._hosts[host.key]
         lost = []
         for seat in [seat for seat in self._seats if host in seat.hosts]:
-            seat.running.discard(host)
-            if seat.job is None:
-                self._dismiss(seat)
-            else:
-                lost += self._lose(seat, f"its machine {host.name} was lost" + (f" ({why})" if why else ""))
+            lost += self._lose(seat, host, f"its machine {host.name} was lost" + (f" ({why})" if why else ""))
         import ray
 
         ray.kill(host.actor)
@@ -380,7 +387,7 @@ class RayExecutor:
         made, together = request(), {}
         if len(seat.parts) > 1:
             made = replace(made, shares_files=seat.shares_files)
-            together = {"MASTER_ADDR": seat.parts[0].address, "MASTER_PORT": self._free_port(seat.first)}
+            together = {"MASTER_ADDR": seat.parts[0].address, "MASTER_PORT": str(seat.parts[0].port)}
         for rank, part in enumerate(seat.parts):
             host, environment = part.host, {"MLRUN_SLOTS": ",".join(map(str, part.slots))}
             if self.cluster.gpus:
@@ -391,15 +398,6 @@ class RayExecutor:
             host.actor.start.remote(
                 replace(made, rank=rank, directory=node_directory(made.directory, rank)), environment
             )
-
-    def _free_port(self, host: Host) -> str:
-        """One on which the processes of a training can meet. If the machine is gone, its report of that follows."""
-        import ray
-
-        try:
-            return str(ray.get(host.actor.free_port.remote(), timeout=ANSWER_SECONDS))
-        except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError):
-            return "0"
 
     def _seat_of(self, number: int) -> Seat | None:
         return next((seat for seat in self._seats if seat.job and seat.job.number == number), None)
@@ -422,7 +420,8 @@ class RayExecutor:
             ready, _ = ray.wait(list(self._answers), num_returns=len(self._answers), timeout=0)
         for answer in ready:
             found += self._answers.pop(answer)(answer)
-        return found + self._faults()
+        self._end_waiting()
+        return found
 
     def close(self) -> None:
         if not self._open:

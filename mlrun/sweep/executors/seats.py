@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mlrun.sweep.executors.cluster import Shape
 from mlrun.sweep.executors.executor import Report
 from mlrun.sweep.executors.node import Holder
-from mlrun.sweep.job import Job
+from mlrun.sweep.job import FAILED, Job
 from mlrun.sweep.slots import Slot
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Part:
     actor: Any  # `Holder`
     host: Host | None = None  # None: Ray has not found room yet
     address: str = ""  # of the machine, for the other ones
+    port: int = 0  # where the processes of a training meet, if this is the first machine
     slots: tuple[Slot, ...] = ()
 
 
@@ -49,10 +50,12 @@ class Seat:
     group: Any = None  # Ray's placement group of several parts
     job: Job | None = None
     running: set[Host] = field(default_factory=set)  # where a process of the job runs
-    lost: str = ""  # why it is gone; its job is being killed
+    is_spent: bool = False  # a part of it is gone: no further job gets it
+    lost: str = ""  # why its job must start again elsewhere; what is left of it is being killed
     told: set[Host] = field(default_factory=set)  # machines, besides the first, whose process has said how it ends
     fault: str = ""  # how one of them has failed
-    fault_at: float | None = None  # when; None: nothing is left to be done about it
+    due: float | None = None  # when the first process is asked to end for that, or is killed; None: never
+    is_stopped: bool = False  # it was asked
     end: list[Report] = field(default_factory=list)  # the job's, until no process of it is left
 
     @property
@@ -72,7 +75,7 @@ class Seat:
         hosts = self.hosts
         return (
             len(hosts) == len(self.parts)
-            and not self.lost
+            and not self.is_spent
             and all(host.accepted and not host.importing for host in hosts)
         )
 
@@ -83,24 +86,27 @@ class Seat:
     def occupy(self, job: Job) -> None:
         self.job, job.slots = job, self.slots
         self.running, self.told, self.end = set(), set(), []
-        self.fault, self.fault_at = "", None
+        self.fault, self.due, self.is_stopped = "", None, False
 
     def ended(self) -> list[Report]:
         """The last reports of the job, once all its processes are gone."""
         if self.running or self.job is None:
             return []
-        if not self.end:
-            return [("lost", self.job.number, self.lost)]
-        found, self.end = self.end, []
-        if self.fault:
+        number, (found, self.end) = self.job.number, (self.end, [])
+        kinds = {kind for kind, _, _ in found}
+        if self.lost and "finished" not in kinds:  # a failure that was reported before may be a consequence
+            return [("lost", number, self.lost)]
+        if self.is_stopped:
+            found = [("failed", number, self.fault), *(report for report in found if report[0] == "exited")]
+        elif self.fault:
             found = [(kind, number, self._blamed(kind, payload)) for kind, number, payload in found]
-        return found
+        return found if "exited" in kinds else [*found, ("exited", number, (FAILED, self.lost))]
 
     def _blamed(self, kind: str, payload: Any) -> Any:
         """The reason of a failure, with what has happened on the other machine: the first process only sees that its connection broke."""
-        if kind == "failed":
+        if kind == "failed" and not self.fault.endswith(f": {payload}"):
             return f"{payload} ({self.fault})"
-        if kind == "exited" and isinstance(payload, tuple):
+        if kind == "exited":
             state, reason = payload
             return state, f"{reason} ({self.fault})"
         return payload
@@ -112,13 +118,11 @@ def reserve(shape: Shape) -> tuple[Seat, list[ObjectRef]]:
     from ray.util.placement_group import placement_group
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-    resources = dict(shape.others)
-    options = {"num_cpus": shape.cpus, "num_gpus": shape.gpus, "resources": resources or None, "max_restarts": 0}
+    others = dict(shape.others)
+    options = {"num_cpus": shape.cpus, "num_gpus": shape.gpus, "resources": others or None, "max_restarts": 0}
     group, strategies = None, ["SPREAD"]
     if shape.nodes > 1:
-        bundle = {"CPU": shape.cpus, "GPU": shape.gpus, **resources}
-        bundle = {name: amount for name, amount in bundle.items() if amount}
-        group = placement_group([bundle] * shape.nodes, strategy="STRICT_SPREAD")
+        group = placement_group([shape.resources] * shape.nodes, strategy="STRICT_SPREAD")
         strategies = [PlacementGroupSchedulingStrategy(group, index) for index in range(shape.nodes)]
     kind = ray.remote(Holder)
     actors = [kind.options(**options, scheduling_strategy=strategy).remote() for strategy in strategies]
