@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from mlrun.config.identity import CHANGEABLE, flatten, is_network
@@ -18,7 +21,7 @@ from mlrun.experiment.log import log_to
 from mlrun.experiment.processes import die_with_parent, is_follower
 from mlrun.experiment.state import newest_checkpoint
 from mlrun.experiment.stored import read_config, read_overrides
-from mlrun.tracking.run_directory import RECORD, locked, read_record, tracking_address
+from mlrun.tracking.run_directory import RECORD, locked, read_record, tracking_address, write_record
 
 if TYPE_CHECKING:
     from mlrun.config.hydra_internals import Override
@@ -99,11 +102,39 @@ def _directory_of(run_id: str) -> Path:
     found = directory_of(run_id)
     if found is None:
         raise UserError(f"{run_id}: there is no such run at {masked(tracking_uri())}")
-    if not found or not Path(found).is_dir():
-        raise UserError(
-            f"{run_id}: its directory{f' {found}' if found else ''} is not on this machine; a run can resume only where it was started"
-        )
-    return Path(found)
+    if found and Path(found).is_dir():
+        return Path(found)
+    return _restored(run_id, found)
+
+
+def _restored(run_id: str, found: str) -> Path:
+    """The directory of a run that began on another machine, made from what it has uploaded to MLflow.
+
+    Args:
+        found: its directory there; "" if that was not recorded.
+    """
+    from mlrun.tracking.artifacts import fetch_checkpoints, fetch_configuration
+
+    directory = Path("outputs", Path(found).name or run_id)
+    if directory.exists() and read_record(directory).get("run_id") == run_id:
+        return directory  # made by an earlier call
+    if directory.exists():
+        directory = directory.with_name(f"{directory.name}_{run_id[:8]}")
+    with TemporaryDirectory() as folder:
+        whole = Path(folder, "run")
+        with suppress(OSError):
+            fetch_configuration(run_id, whole)
+            fetch_checkpoints(run_id, whole / "checkpoints")
+        if newest_checkpoint(whole) is None or not (whole / "config" / "config.yaml").is_file():
+            raise UserError(
+                f"{run_id}: its directory{f' {found}' if found else ''} is not on this machine, and MLflow has no checkpoint of it "
+                "(trainer.upload_checkpoints=N uploads one after every N epochs); it can resume only where it was started"
+            )
+        directory.parent.mkdir(exist_ok=True)
+        shutil.copytree(whole, directory)
+    write_record(directory, {"run_id": run_id})
+    print(f"mlrun: {found or run_id} is not on this machine: restored to {_shown(directory)} from MLflow", flush=True)
+    return directory
 
 
 def changed(stored: Stored, overrides: list[str]) -> dict[str, Any]:

@@ -30,6 +30,13 @@ def fetch_checkpoints(run_id: str, folder: Path) -> None:
             client.download_artifacts(run_id, f"checkpoints/{name}", str(folder))
 
 
+def fetch_configuration(run_id: str, directory: Path) -> None:
+    """Copies the configuration of an MLflow run into `directory`. Raises OSError if it cannot be fetched."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with _errors_as_os_error():
+        open_client(tracking_uri()).download_artifacts(run_id, "config", str(directory))
+
+
 def stored_config(run_id: str) -> Path:
     """The resolved configuration of a run as a local file. Raises OSError if it cannot be fetched."""
     with _errors_as_os_error():

@@ -95,9 +95,8 @@ def resume(workplace):
     from mlrun.experiment.resuming import find, resume_run
 
     def start(directory, *overrides):
-        name = str(directory).replace("/", "_")
-        return Child(
-            lambda: resume_run(find(str(workplace / directory)), list(overrides)), workplace / f"{name}.resumed.log"
-        )
+        name, path = str(directory).replace("/", "_"), workplace / directory
+        run = str(path if path.exists() else directory)  # or an MLflow run id
+        return Child(lambda: resume_run(find(run), list(overrides)), workplace / f"{name}.resumed.log")
 
     return start

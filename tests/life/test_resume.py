@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import time
@@ -50,9 +51,14 @@ def weights(directory):
     return load_tensors(directory / "model" / "weights.safetensors")
 
 
+def run_of(directory):
+    """The id of its MLflow run."""
+    return json.loads((directory / "run.json").read_text())["run_id"]
+
+
 def points(workplace, directory):
     """Every metric point of a run: (name, step, value), sorted; times of day left out."""
-    run_id = json.loads((workplace / directory / "run.json").read_text())["run_id"]
+    run_id = run_of(workplace / directory)
     with sqlite3.connect(workplace / "mlflow.db") as database:
         rows = database.execute("select key, step, value from metrics where run_uuid = ?", (run_id,)).fetchall()
         status = database.execute("select status from runs where run_uuid = ?", (run_id,)).fetchone()[0]
@@ -99,6 +105,34 @@ def test_a_killed_run_resumes_as_if_never_interrupted(workplace, begin, resume, 
     again = resume("killed")
     assert again.wait() == 0, again.output
     same(workplace, "whole", "killed")
+
+
+def test_a_run_resumes_on_another_machine_from_what_mlflow_has(workplace, begin, resume):
+    """Its directory is gone; its id is all that is left."""
+    options = [*DROPOUT, "trainer.upload_checkpoints=1"]
+    assert begin("whole", *options).wait() == 0
+    child = begin("killed", *options)
+    child.wait_for("epoch 1/")
+    run_id = run_of(workplace / "killed")
+    while not list(workplace.glob(f"**/{run_id}/artifacts/checkpoints/last.ckpt")):
+        time.sleep(0.01)
+    child.send(signal.SIGKILL)
+    shutil.rmtree(workplace / "killed")
+    again = resume(run_id)
+    assert again.wait() == 0, again.output
+    assert "is not on this machine: restored to outputs/killed from MLflow" in again.output
+    first, second = weights(workplace / "whole"), weights(workplace / "outputs" / "killed")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    with sqlite3.connect(workplace / "mlflow.db") as database:
+        assert database.execute("select status from runs where run_uuid = ?", (run_id,)).fetchone() == ("FINISHED",)
+    shutil.rmtree(workplace / "outputs" / "killed")
+    (workplace / "whole").rename(workplace / "moved")
+    never = run_of(workplace / "moved")
+    for checkpoints in workplace.glob(f"**/{never}/artifacts/checkpoints"):
+        shutil.rmtree(checkpoints)
+    refused = resume(never)
+    assert refused.wait() == 2 and "MLflow has no checkpoint of it" in refused.output, refused.output
+    assert not list((workplace / "outputs").iterdir())
 
 
 def test_a_run_can_resume_from_its_first_file_on(workplace, begin, resume, monkeypatch):
