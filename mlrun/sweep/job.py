@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 WAITING, RUNNING, FINISHED, FAILED, KILLED, PRUNED = "waiting", "running", "finished", "failed", "killed", "pruned"
 NO_RESULT: Mapping[str, Any] = MappingProxyType({})
+GRACE = 20.0  # seconds that a job has to close its run after it was asked to stop
 LOG = "output.log"  # in the job's directory
 ENDED = (FINISHED, FAILED, KILLED, PRUNED)
 CRASHES: dict[int, str] = {

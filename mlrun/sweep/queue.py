@@ -11,11 +11,10 @@ from typing import Any
 
 from mlrun.sweep import job as states
 from mlrun.sweep.executors.executor import Executor
-from mlrun.sweep.job import Job
+from mlrun.sweep.job import GRACE, Job
 from mlrun.sweep.server import Request, Unsendable
 
 TICK = 0.25  # seconds between two checks of the time limits
-GRACE = 20.0  # seconds that a job has to close its run after it was asked to stop
 
 
 class Queue:

@@ -23,9 +23,8 @@ from mlrun.sweep.executors.cluster import Shape, Survey, capacity, connect, shap
 from mlrun.sweep.executors.executor import Report
 from mlrun.sweep.executors.node import Setting
 from mlrun.sweep.executors.seats import ENDS, Host, Part, Seat, give_back, reserve
-from mlrun.sweep.job import LOG, Job, node_directory
+from mlrun.sweep.job import GRACE, LOG, Job, node_directory
 from mlrun.sweep.journal import SWEEP
-from mlrun.sweep.queue import GRACE
 from mlrun.sweep.server import Request, Work
 from mlrun.sweep.slots import Demand, Slot
 
