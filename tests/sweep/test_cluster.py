@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +20,6 @@ from mlrun.sweep import job as states
 from mlrun.sweep import worker
 from mlrun.sweep.executors import node
 from mlrun.sweep.executors.cluster import Shape, Survey, capacity, shape_of, survey
-from mlrun.sweep.executors.ray import RayExecutor
 from mlrun.sweep.executors.seats import Host, Part, Seat
 from mlrun.sweep.job import Job, node_directory
 from mlrun.sweep.queue import Queue
@@ -224,7 +224,7 @@ def test_all_machines_of_a_training_resume_from_the_same_checkpoint(
 
 
 class Gang:
-    """An executor with one job on two machines, `a` and `b`, whose actors note what is sent to them."""
+    """A seat with one job on two machines, `a` and `b`, whose actors note what is sent to them."""
 
     def __init__(self):
         self.sent = []
@@ -232,20 +232,16 @@ class Gang:
         self.seat = Seat(Shape(1, nodes=2), [Part(None, self.a), Part(None, self.b)])
         self.seat.occupy(Job(3, [], None, "3", Path()))
         self.seat.running = {self.a, self.b}
-        self.executor = RayExecutor({}, None)
-        self.executor._seats.append(self.seat)
-        self.executor._hosts = {"a": self.a, "b": self.b}
 
     def _machine(self, name):
         note = SimpleNamespace(remote=lambda number, signum: self.sent.append((name, signum)))
         return Host(SimpleNamespace(signal=note), name, name, accepted=True)
 
     def report(self, host, kind, payload=(states.KILLED, "killed")):
-        return self.executor._understood(host, kind, 3, payload)
+        return self.seat.report(host, kind, payload)
 
     def lose(self, host):
-        del self.executor._hosts[host.key]
-        return self.executor._lose(self.seat, host, f"its machine {host.name} was lost")
+        return self.seat.lose(host, f"its machine {host.name} was lost", is_gone=True)
 
 
 def test_a_training_ends_with_its_last_process():
@@ -270,12 +266,12 @@ def test_a_training_that_waits_for_a_failed_process_ends():
     gang = Gang()
     gang.report(gang.b, "failed", "no data")
     gang.report(gang.b, "exited")
-    gang.executor._end_waiting()
+    gang.seat.end_waiting(time.monotonic())
     assert not gang.sent
     for signum in (signal.SIGINT, signal.SIGKILL):
         gang.seat.due -= 60
-        gang.executor._end_waiting()
-        gang.executor._end_waiting()
+        gang.seat.end_waiting(time.monotonic())
+        gang.seat.end_waiting(time.monotonic())
         assert gang.sent.pop() == ("a", signum) and not gang.sent
     gang.report(gang.a, "interrupted", "KeyboardInterrupt")
     ends = gang.report(gang.a, "exited")

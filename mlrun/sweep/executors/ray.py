@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import time
 from collections import Counter
@@ -22,8 +21,8 @@ from mlrun.sweep import job as states
 from mlrun.sweep.executors.cluster import Shape, Survey, capacity, connect, shape_of, survey
 from mlrun.sweep.executors.executor import Report
 from mlrun.sweep.executors.node import Setting
-from mlrun.sweep.executors.seats import ENDS, Host, Part, Seat, give_back, reserve
-from mlrun.sweep.job import GRACE, LOG, Job, node_directory
+from mlrun.sweep.executors.seats import Host, Part, Seat, give_back, reserve
+from mlrun.sweep.job import Job, node_directory
 from mlrun.sweep.journal import SWEEP
 from mlrun.sweep.server import Request, Work
 from mlrun.sweep.slots import Demand, Slot
@@ -234,20 +233,13 @@ class RayExecutor:
         """The process that holds a part of a seat has ended: Ray may give its place to others."""
         if seat not in self._seats or seat.lost:  # this executor has asked for it, or knows it
             return []
-        return self._lose(seat, part.host, f"its slot on {part.host.name} was lost")
+        return self._lose(seat, part.host, f"its slot on {part.host.name} was lost", is_gone=False)
 
-    def _lose(self, seat: Seat, host: Host, why: str) -> list[Report]:
-        """A part of a seat is gone. A job that still needs it must start again elsewhere; what is left of it is killed."""
-        seat.is_spent = True
+    def _lose(self, seat: Seat, host: Host, why: str, is_gone: bool) -> list[Report]:
+        found = seat.lose(host, why, is_gone)
         if seat.job is None:
             self._dismiss(seat)
-        elif host in seat.running:
-            seat.lost = why
-            if self._hosts.get(host.key) is not host:
-                seat.running.discard(host)
-            for other in seat.running:
-                other.actor.signal.remote(seat.job.number, signal.SIGKILL)
-        return seat.ended() if seat.lost else []
+        return found
 
     def _dismiss(self, seat: Seat) -> None:
         """Gives a place back to the cluster."""
@@ -314,52 +306,7 @@ class RayExecutor:
             host.importing -= 1
             return []
         seat = self._seat_of(number)
-        if seat is None or seat.job is None or host not in seat.running:  # of an attempt that was lost
-            return []
-        if kind == "exited":
-            return self._exited(seat, host, payload)
-        if kind == "log":  # the machine does not share the sweep's directory
-            directory = Path(node_directory(str(seat.job.directory), seat.hosts.index(host)))
-            directory.mkdir(parents=True, exist_ok=True)
-            (directory / LOG).write_bytes(payload)
-            return []
-        if host is not seat.first:
-            if kind in ENDS:
-                seat.told.add(host)
-            if kind == "failed":
-                self._blame(seat, host, payload)
-            return []
-        if kind in ENDS and len(seat.parts) > 1:  # the job ends with its last process
-            seat.end.append((kind, number, payload))
-            return []
-        return [(kind, number, payload)]
-
-    def _exited(self, seat: Seat, host: Host, payload: tuple[str, str]) -> list[Report]:
-        """A process of a job has ended. The others of the same training end after the first one, or are killed."""
-        seat.running.discard(host)
-        if host is not seat.first:
-            if host not in seat.told:
-                self._blame(seat, host, payload[1])
-            return seat.ended()
-        number = seat.job.number
-        seat.end.append(("exited", number, payload))
-        for other in seat.running:
-            other.actor.signal.remote(number, signal.SIGKILL)
-        return seat.ended()
-
-    @staticmethod
-    def _blame(seat: Seat, host: Host, reason: str) -> None:
-        """A process on another machine than the first has failed, before the first one did."""
-        if not seat.end:
-            seat.fault, seat.due = f"on {host.name}: {reason}", time.monotonic() + FAULT_SECONDS
-
-    def _end_waiting(self) -> None:
-        """Ends trainings that wait for a process which has failed on another machine: asks them first, to let them close their runs."""
-        now = time.monotonic()
-        for seat in self._seats:
-            if seat.due is not None and now > seat.due and not seat.end and seat.job is not None:
-                self.signal(seat.job.number, signal.SIGKILL if seat.is_stopped else signal.SIGINT)
-                seat.is_stopped, seat.due = True, now + GRACE
+        return seat.report(host, kind, payload) if seat is not None else []
 
     def _leave(self, host: Host, why: str) -> list[Report]:
         """A machine is gone, or its server is: its jobs must start again elsewhere."""
@@ -368,7 +315,8 @@ class RayExecutor:
         del self._hosts[host.key]
         lost = []
         for seat in [seat for seat in self._seats if host in seat.hosts]:
-            lost += self._lose(seat, host, f"its machine {host.name} was lost" + (f" ({why})" if why else ""))
+            reason = f"its machine {host.name} was lost" + (f" ({why})" if why else "")
+            lost += self._lose(seat, host, reason, is_gone=True)
         import ray
 
         ray.kill(host.actor)
@@ -403,8 +351,8 @@ class RayExecutor:
 
     def signal(self, number: int, signum: int) -> None:
         seat = self._seat_of(number)
-        for host in seat.running if seat is not None else ():
-            host.actor.signal.remote(number, signum)
+        if seat is not None:
+            seat.signal(signum)
 
     def receive(self, seconds: float) -> list[Report]:
         import ray
@@ -419,7 +367,8 @@ class RayExecutor:
             ready, _ = ray.wait(list(self._answers), num_returns=len(self._answers), timeout=0)
         for answer in ready:
             found += self._answers.pop(answer)(answer)
-        self._end_waiting()
+        for seat in self._seats:
+            seat.end_waiting(time.monotonic())
         return found
 
     def close(self) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlrun.sweep.executors.cluster import Shape
 from mlrun.sweep.executors.executor import Report
 from mlrun.sweep.executors.node import Holder
-from mlrun.sweep.job import FAILED, Job
+from mlrun.sweep.job import FAILED, GRACE, LOG, Job, node_directory
 from mlrun.sweep.slots import Slot
 
 if TYPE_CHECKING:
     from ray import ObjectRef
 
+FAULT_SECONDS = (
+    15.0  # in which a training notices that a process on another machine has failed; then it is asked to end
+)
 ENDS = ("finished", "failed", "interrupted", "pruned")  # kinds of reports with which a job's process ends
 
 
@@ -54,7 +60,7 @@ class Seat:
     lost: str = ""  # why its job must start again elsewhere; what is left of it is being killed
     told: set[Host] = field(default_factory=set)  # machines, besides the first, whose process has said how it ends
     fault: str = ""  # how one of them has failed
-    due: float | None = None  # when the first process is asked to end for that, or is killed; None: never
+    due: float | None = None  # when the job is asked to end for that, or is killed; None: never
     is_stopped: bool = False  # it was asked
     end: list[Report] = field(default_factory=list)  # the job's, until no process of it is left
 
@@ -86,7 +92,70 @@ class Seat:
     def occupy(self, job: Job) -> None:
         self.job, job.slots = job, self.slots
         self.running, self.told, self.end = set(), set(), []
-        self.fault, self.due, self.is_stopped = "", None, False
+        self.lost, self.fault, self.due, self.is_stopped = "", "", None, False
+
+    def signal(self, signum: int) -> None:
+        """Sends a signal to all processes of the job."""
+        for host in self.running if self.job is not None else ():
+            host.actor.signal.remote(self.job.number, signum)
+
+    def report(self, host: Host, kind: str, payload: Any) -> list[Report]:
+        """What the queue has to know of a report from a machine about the job here."""
+        if self.job is None or host not in self.running:  # of an attempt that was lost
+            return []
+        if kind == "exited":
+            return self._exited(host, payload)
+        if kind == "log":  # the machine does not share the sweep's directory
+            directory = Path(node_directory(str(self.job.directory), self.hosts.index(host)))
+            directory.mkdir(parents=True, exist_ok=True)
+            (directory / LOG).write_bytes(payload)
+            return []
+        if host is not self.first:
+            if kind in ENDS:
+                self.told.add(host)
+            if kind == "failed":
+                self._blame(host, payload)
+            return []
+        if kind in ENDS and len(self.parts) > 1:  # the job ends with its last process
+            self.end.append((kind, self.job.number, payload))
+            return []
+        return [(kind, self.job.number, payload)]
+
+    def _exited(self, host: Host, payload: tuple[str, str]) -> list[Report]:
+        """A process of the job has ended. The others end before the first one, or are killed."""
+        self.running.discard(host)
+        if host is self.first:
+            self.end.append(("exited", self.job.number, payload))
+            self.signal(signal.SIGKILL)
+        elif host not in self.told:
+            self._blame(host, payload[1])
+        return self.ended()
+
+    def _blame(self, host: Host, reason: str) -> None:
+        """A process on another machine than the first has failed, before the first one did."""
+        if not self.end:
+            self.fault, self.due = f"on {host.name}: {reason}", time.monotonic() + FAULT_SECONDS
+
+    def end_waiting(self, now: float) -> None:
+        """Ends a training that waits for a process which has failed: asks it first, so that it can close its run."""
+        if self.due is not None and now > self.due and not self.end:
+            self.signal(signal.SIGKILL if self.is_stopped else signal.SIGINT)
+            self.is_stopped, self.due = True, now + GRACE
+
+    def lose(self, host: Host, why: str, is_gone: bool) -> list[Report]:
+        """A part is gone. A job that still needs it must start again elsewhere, and what is left of it is killed.
+
+        Args:
+            is_gone: whether the whole machine is, and its process with it.
+        """
+        self.is_spent = True
+        if host not in self.running:
+            return []
+        self.lost = why
+        if is_gone:
+            self.running.discard(host)
+        self.signal(signal.SIGKILL)
+        return self.ended()
 
     def ended(self) -> list[Report]:
         """The last reports of the job, once all its processes are gone."""
