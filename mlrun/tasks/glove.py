@@ -29,7 +29,7 @@ class GloVe(WordVectorTask):
     """
 
     def __init__(
-        self, network: WordTables, window: int = 10, x_max: float = 100.0, exponent: float = 0.75, entries: int = 8192
+        self, network: WordTables, window: int = 10, x_max: float = 10.0, exponent: float = 0.75, entries: int = 8192
     ):
         super().__init__(network)
         if window < 1 or x_max <= 0 or entries < 1:
