@@ -51,8 +51,9 @@ class TestPoolLauncherIntegration(IntegrationTestSuite):
 
 
 @pytest.fixture
-def sweep(hydra_sweep_runner, tmpdir):
+def sweep(hydra_sweep_runner, tmpdir, monkeypatch):
     """Runs a function as the jobs of a sweep; returns their JobReturns."""
+    monkeypatch.setattr("sys.argv", ["application"])  # a command line of an earlier test may be left there
 
     def run(task, *overrides):
         runner = hydra_sweep_runner(
