@@ -13,7 +13,11 @@ RAY = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="ray is not installed: pip install 'mlrun[ray]'"
 )
 # Ray's nice 15 would starve the jobs beside other tests; a token is what its client needs
-SETTINGS = {"RAY_worker_niceness": "0", "RAY_AUTH_MODE": "token"}
+SETTINGS = {
+    "RAY_worker_niceness": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": uuid.uuid4().hex,
+}  # Ray reads the token once
 MEMORY = 80 * 2**20  # bytes of an object store
 
 
@@ -21,7 +25,7 @@ class Cluster:
     """Raylets on this machine, with 2 CPUs and as many as `others` says."""
 
     def __init__(self, others=(2, 1)):
-        os.environ |= SETTINGS | {"RAY_AUTH_TOKEN": uuid.uuid4().hex}
+        os.environ |= SETTINGS
         from ray.cluster_utils import Cluster
 
         quick = {
@@ -58,5 +62,5 @@ class Cluster:
 
     def close(self):
         self.cluster.shutdown()
-        for name in (*SETTINGS, "RAY_AUTH_TOKEN"):
+        for name in SETTINGS:
             os.environ.pop(name, None)
