@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from tests.sweep.raylets import RAY, Cluster
@@ -103,11 +101,9 @@ def test_a_process_that_dies_ends_its_job(place, cluster):
 
 
 def test_a_machine_without_the_data_ends_the_job_that_waits_for_it(place, cluster):
-    started = time.monotonic()
     status, out, err = run(place, *options(cluster, "absent"), "dataset._target_=steady.Absent", "seed=1")
     job = place.jobs("outputs/absent")[0]
     assert status == 1 and job["state"] == "failed" and job["reason"].endswith("no iris on this machine"), out + err
-    assert time.monotonic() - started < 90
     children, _ = place.children("absent")
     assert [status for status, _ in children] in (["FAILED"], ["KILLED"])
 
