@@ -278,6 +278,15 @@ def test_a_training_that_waits_for_a_failed_process_ends():
     assert ends == [("failed", 3, "on b: no data"), ("exited", 3, (states.KILLED, "killed"))]
 
 
+def test_a_job_that_finishes_while_it_is_asked_to_stop_has_finished():
+    gang = Gang()
+    gang.report(gang.b, "failed", "too late to matter")
+    gang.report(gang.b, "exited")
+    gang.seat.end_waiting(time.monotonic() + 60)
+    gang.report(gang.a, "finished", {"value": 1})
+    assert gang.report(gang.a, "exited")[0] == ("finished", 3, {"value": 1})
+
+
 def test_the_first_process_takes_the_others_with_it():
     gang = Gang()
     gang.report(gang.a, "failed", "out of memory")

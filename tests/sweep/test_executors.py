@@ -352,7 +352,7 @@ def test_a_cluster_through_rays_client(workspace, cluster):
         "-m", "hydra/launcher=ray", f"hydra.launcher.address=ray://127.0.0.1:{cluster.client_port}", "hydra.launcher.ship=true", "model=naive_bayes",
         "dataset=trouble", "seed=2,3", "tracking.experiment=client", "hydra.sweep.dir=outputs/client",
     ]  # fmt: skip
-    for _ in range(3):  # Ray's proxy does not wait long for the process that it starts, too short on a busy machine
+    for _ in range(3):  # on a busy machine, the process behind Ray's proxy may start too late for it
         status, out, err = workspace.mlrun(*command)
         if "Initialization failure from server" not in err:
             break

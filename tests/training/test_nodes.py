@@ -9,12 +9,16 @@ import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from mlrun.data.readers.tensors import WEIGHTS, load_tensors
+from mlrun.errors import UserError
 from mlrun.experiment.processes import is_follower
+from mlrun.training.checkpoints import Checkpoints
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.long
@@ -130,3 +134,14 @@ def measured(workplace):
 
 def without_speed(metrics):
     return {name: value for name, value in metrics.items() if name != "train/steps_per_second"}
+
+
+@pytest.mark.parametrize("theirs, refused", [((3, False), False), ((2, False), True), (None, True)])
+def test_processes_that_would_resume_from_different_epochs_are_refused(monkeypatch, theirs, refused):
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
+    monkeypatch.setattr(
+        "torch.distributed.all_gather_object", lambda found, mine: found.__setitem__(slice(2), [mine, theirs])
+    )
+    checkpoints = SimpleNamespace(resumed={"epochs": 3, "within_epoch": False})
+    with pytest.raises(UserError, match="checkpoints of different epochs") if refused else nullcontext():
+        Checkpoints._check_same_start(checkpoints)

@@ -165,7 +165,7 @@ class Seat:
         kinds = {kind for kind, _, _ in found}
         if self.lost and "finished" not in kinds:  # a failure that was reported before may be a consequence
             return [("lost", number, self.lost)]
-        if self.is_stopped:
+        if self.is_stopped and "finished" not in kinds:
             found = [("failed", number, self.fault), *(report for report in found if report[0] == "exited")]
         elif self.fault:
             found = [(kind, number, self._blamed(kind, payload)) for kind, number, payload in found]
