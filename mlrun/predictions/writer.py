@@ -128,7 +128,7 @@ class Sink:
         else:
             from pyarrow.csv import WriteOptions, write_csv
 
-            table = safe_table(table)
+            table = safe_table(_with_named_booleans(table))
             write_csv(table, self._file, WriteOptions(include_header=False, quoting_style=_quoting(table)))
 
     def _open(self, table: Any) -> None:
@@ -217,6 +217,17 @@ class Sink:
                     if file is not None:
                         file.close()
             self._beside.unlink(missing_ok=True)
+
+
+def _with_named_booleans(table: Any) -> Any:
+    """A table with True and False as the columns of probabilities name them; pyarrow would write true and false."""
+    import pyarrow
+    from pyarrow import compute
+
+    for at, column in enumerate(table.columns):
+        if pyarrow.types.is_boolean(column.type):
+            table = table.set_column(at, table.column_names[at], compute.if_else(column, "True", "False"))
+    return table
 
 
 def _json_lines(table: Any) -> bytes:

@@ -58,6 +58,16 @@ def test_same_answers_from_all_formats(finished, tmp_path, overrides, suffix, ca
     assert found["row"].tolist() == list(range(2, 152) if suffix.startswith("csv") else range(1, 151))
 
 
+def test_booleans_are_written_as_their_probabilities_are_named(finished, tmp_path):
+    table = flowers().assign(large=["True" if row % 3 else "False" for row in range(150)])
+    table.to_csv(tmp_path / "flowers.csv", index=False)
+    run = finished(*ESTIMATOR[:1], "dataset=csv", f"dataset.path={tmp_path / 'flowers.csv'}", "dataset.target=large")
+    assert dispatch(["predict", str(run), str(tmp_path / "flowers.csv"), "--output", str(tmp_path / "out.csv")]) == 0
+    found = pd.read_csv(tmp_path / "out.csv", dtype=str)
+    assert set(found["prediction"]) <= {"True", "False"}
+    assert [f"probability_{value}" for value in ("False", "True")] == [name for name in found if "probability" in name]
+
+
 def test_bad_rows_are_told_and_kept(finished, tmp_path, capsys):
     lines = flowers().to_csv(index=False, lineterminator="\n").rstrip("\n").split("\n")
     bad = {4: "1,2,3", 9: "1,2,3,4,5", 20: "1,2,wide,4", 33: "1,,3,4", 40: "1e400,2,3,4", 41: "1,2,\xff,4"}
