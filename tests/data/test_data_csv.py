@@ -43,7 +43,7 @@ def test_numeric_and_categorical_columns(tmp_path):
     assert data.target.classes == ["no", "yes"] and data.target.column == "y"
     kinds = [["size", "number"], ["colour", "category"], ["rooms", "number"]]
     assert data.problem == "classification" and data.features["row"].kinds == kinds
-    known = {"input_shape": [5], "num_outputs": 2, "num_classes": 2}
+    known = {"input_shape": [7], "num_outputs": 2, "num_classes": 2}
     assert known.items() <= spec(data).items()
     x = data.examples("train")["row"]
     assert isinstance(x, pd.DataFrame) and x["rooms"].isna().any() and data.source.endswith("a.csv")
@@ -52,7 +52,7 @@ def test_numeric_and_categorical_columns(tmp_path):
 def sklearn_encoding(data):
     """What a user of scikit-learn would write."""
     from sklearn.compose import ColumnTransformer
-    from sklearn.impute import SimpleImputer
+    from sklearn.impute import MissingIndicator, SimpleImputer
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder
 
@@ -62,7 +62,10 @@ def sklearn_encoding(data):
         SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     )
     median = SimpleImputer(strategy="median", keep_empty_features=True)
-    return ColumnTransformer([("numeric", median, numeric), ("categorical", one_hot, categories)])
+    missing = MissingIndicator(error_on_new=False)
+    return ColumnTransformer(
+        [("numeric", median, numeric), ("categorical", one_hot, categories), ("missing", missing, numeric + categories)]
+    )
 
 
 def test_the_network_sees_what_the_estimator_sees(tmp_path):
@@ -187,7 +190,7 @@ def test_types_of_parquet(tmp_path):
     )
     frame.to_parquet(tmp_path / "p.parquet")
     data = CsvFile(tmp_path / "p.parquet", "auto", "csv", 1)
-    assert spec(data)["input_shape"] == [11]
+    assert spec(data)["input_shape"] == [13]
     assert data.features["row"].kinds == [["n", "number"], ["c", "category"], ["f", "boolean"], ["when", "date"]]
     frame.assign(when=frame["when"] - frame["when"][0]).to_parquet(tmp_path / "p.parquet")
     with pytest.raises(DataError, match="'when' \\(durations such as 0 days"):

@@ -155,7 +155,7 @@ def test_dates_become_features(tmp_path, style):
     made = assert_read_alike(tmp_path, data, raw)
     names = ["size", "built_year", "built_month", "built_day", "built_weekday", "built_elapsed"]
     encoding = made.encoders["row"].encoding
-    assert encoding.names == names + ["built_hour"] * (style == "moments")
+    assert encoding.names == [*names, *["built_hour"] * (style == "moments"), "built_missing"]
     unscaled = make_preprocessor(None, data, estimator=True).encode(data.examples("train").only(["row"]))["features"]
     first = data.examples("train")["row"]["built"].iloc[0]
     parts = [first.year, first.month, first.day, first.weekday(), (first - pd.Timestamp(0)) / pd.Timedelta(days=1)]
@@ -263,6 +263,20 @@ def test_missing_words_and_white_space_are_read_alike_everywhere(tmp_path):
             np.testing.assert_array_equal(one[:2], expected, err_msg=word)
 
 
+def test_a_blank_is_no_value_of_the_column(tmp_path):
+    """A blank can mean something else than the most frequent value that stands in for it."""
+    lines = [f"{cell},{word},{number},{cell == 'true'}" for cell, word, number in
+             [("true", "red", 1), ("", "", ""), ("true", "red", 3), ("false", "blue", 5), ("", "red", 7)] * 8]  # fmt: skip
+    data = table(tmp_path, ["a,b,c,y", *lines])
+    made = make_preprocessor(None, data, estimator=True)
+    encoding = made.encoders["row"].encoding
+    assert encoding.gaps == ["a", "c", "b"] and encoding.names[-3:] == ["a_missing", "c_missing", "b_missing"]
+    x = encoding(pd.DataFrame({"a": [1.0, None], "b": ["red", None], "c": [None, 2.0]}))
+    assert x[:, -3:].tolist() == [[0, 1, 0], [1, 0, 1]]
+    whole = table(tmp_path, ["a,y", *[f"{cell},{cell}" for cell in ("true", "false") * 20]], "whole.csv")
+    assert make_preprocessor(None, whole, estimator=True).encoders["row"].names == ["a"]
+
+
 def test_missing_words_are_those_of_pandas(tmp_path):
     texts = pd.Series(["", "#N/A", "#NA", "NULL", "1.#IND", "nan", "nil", "-", "none", "?"])
     (tmp_path / "a.csv").write_text("a,b\n" + "".join(f"{text},1\n" for text in texts))
@@ -319,7 +333,7 @@ def test_whole_numbers_as_categories_are_the_same_with_and_without_a_fraction(tm
     data = table(tmp_path, (tmp_path / "raw.csv").read_text().splitlines(), categorical=["code"])
     made = assert_read_alike(tmp_path, data, raw[["code"]])
     whole = made.encode(as_examples(pd.DataFrame({"code": [1, 2]}), made.inputs))["features"]
-    np.testing.assert_array_equal(whole, np.eye(2))
+    np.testing.assert_array_equal(whole, np.eye(2, 3))
 
 
 def test_a_second_file_that_writes_values_in_another_way_is_refused_with_its_line(tmp_path):

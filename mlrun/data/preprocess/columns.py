@@ -20,17 +20,20 @@ HOUR = "hour"
 
 
 class ColumnEncoding:
-    """Numbers and the parts of dates, with missing values replaced by the training median, and scaled; then each category one-hot.
+    """Numbers and the parts of dates, with missing values replaced by the training median, and scaled; then each category one-hot;
+    then, for each column with missing values in training, 1 where the value is missing.
 
     A missing category is replaced by the most frequent one; a category unseen in training is all zeros.
 
     Args:
         numeric: names of the columns of numbers and booleans. categorical: name -> sorted list of training categories.
         medians, shift, scale: one per numeric column, then one per part of a date. frequent: name -> most frequent category.
+        gaps: names of the columns with missing values in training.
         dates: name -> its parts: year, month, day, weekday (0 is Monday), days elapsed since 1970, and the hour where times of day differ.
     """
 
     dates: dict[str, list[str]] = {}  # of an encoding that was stored without dates
+    gaps: list[str] = []  # or without gaps
 
     def __init__(
         self,
@@ -41,13 +44,15 @@ class ColumnEncoding:
         scale: Any,
         frequent: Mapping[str, str],
         dates: Mapping[str, list[str]] | None = None,
+        gaps: Sequence[str] = (),
     ):
         self.numeric, self.categorical, self.frequent = list(numeric), dict(categorical), dict(frequent)
         self.medians, self.shift, self.scale = (
             np.asarray(values, dtype=np.float64) for values in (medians, shift, scale)
         )
         self.dates = {name: list(parts) for name, parts in (dates or {}).items()}
-        self.shape = [len(self.medians) + sum(map(len, self.categorical.values()))]
+        self.gaps = list(gaps)
+        self.shape = [len(self.medians) + sum(map(len, self.categorical.values())) + len(self.gaps)]
 
     @classmethod
     def fit(
@@ -79,6 +84,7 @@ class ColumnEncoding:
             nonzero(scale),
             {column: min(count.index[count == count.max()].tolist(), default="") for column, count in counts.items()},
             parts,
+            [name for name in (*numeric, *dates, *categorical) if frame[name].isna().any()],
         )
 
     def __call__(self, frame: pd.DataFrame, dtype: Any = np.float32) -> np.ndarray:
@@ -101,6 +107,8 @@ class ColumnEncoding:
             seen = np.flatnonzero(codes >= 0)
             result[seen, start + codes[seen]] = 1.0
             start += len(categories)
+        if self.gaps:
+            result[:, start:] = frame[self.gaps].isna()
         return result
 
     @property
@@ -110,6 +118,7 @@ class ColumnEncoding:
             *self.numeric,
             *(f"{name}_{part}" for name, parts in self.dates.items() for part in parts),
             *(f"{name}_{one}" for name, categories in self.categorical.items() for one in categories),
+            *(f"{name}_missing" for name in self.gaps),
         ]
 
     @property
@@ -123,6 +132,7 @@ class ColumnEncoding:
             "scale": self.scale.tolist(),
             "frequent": self.frequent,
             "dates": self.dates,
+            "gaps": self.gaps,
         }
 
 
