@@ -339,6 +339,7 @@ class Sweep:
             threads=self._runner.threads(job.demand),
             parent_run=self.parent,
             run_id=job.run_id,
+            was_lost=job.losses > 0,
             name=short_overrides(self.display.varied(job)) or None,
             prunable=bool(self.settings.get("prunes")),
         )

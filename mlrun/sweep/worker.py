@@ -16,7 +16,7 @@ from mlrun.errors import Pruned
 from mlrun.report import silent, terminal
 from mlrun.sweep.job import reason_of_error
 from mlrun.sweep.server import Report, Request
-from mlrun.tracking.run_directory import write_atomically
+from mlrun.tracking.run_directory import locked, write_atomically
 
 if TYPE_CHECKING:
     from hydra.conf import HydraConf
@@ -59,21 +59,23 @@ class Worker:
         if request.rank:
             checkpoint = checkpoint_to_follow(directory, cfg, overrides, request)
             return run(cfg, directory, overrides, report=silent, resume=checkpoint).objective
-        if completed := self._completed(directory):
-            self.report("result", completed["result"])
-            return completed["objective"]
-        checkpoint = checkpoint_to_resume(directory, cfg, request.run_id, request.shares_files)
-        return run(
-            cfg,
-            directory,
-            overrides,
-            request.parent_run,
-            Reports(self),
-            request.run_id,
-            self.opened,
-            checkpoint,
-            name=request.name,
-        ).objective
+        with locked(directory, is_ending=request.was_lost):  # before it is read what an earlier attempt has left
+            if completed := self._completed(directory):
+                self.report("result", completed["result"])
+                return completed["objective"]
+            checkpoint = checkpoint_to_resume(directory, cfg, request.run_id, request.shares_files)
+            return run(
+                cfg,
+                directory,
+                overrides,
+                request.parent_run,
+                Reports(self),
+                request.run_id,
+                self.opened,
+                checkpoint,
+                is_locked=True,
+                name=request.name,
+            ).objective
 
     def _completed(self, directory: Path) -> dict[str, Any] | None:
         """What an earlier attempt has left that was complete when its machine or the sweep was lost; None if there is none."""

@@ -59,11 +59,12 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 @contextmanager
-def locked(directory: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
+def locked(directory: Path, seconds: float = LOCK_SECONDS, is_ending: bool = False) -> Iterator[None]:
     """Holds the directory's lock, which the kernel releases if this process and its recorder have ended.
 
     Args:
         seconds: how long to wait for the recorder of a process that has ended.
+        is_ending: also wait for a process that lives, because it is being killed.
 
     Raises:
         UserError: another process works in the directory.
@@ -75,7 +76,8 @@ def locked(directory: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         try:
-            lock.acquire(timeout=0 if _is_alive(read_record(directory).get("process")) else seconds)
+            waits = is_ending or not _is_alive(read_record(directory).get("process"))
+            lock.acquire(timeout=seconds if waits else 0)
         except Timeout:
             raise UserError(f"{directory}: this run is still active in another process") from None
     try:

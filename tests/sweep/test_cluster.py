@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -344,3 +345,36 @@ def test_the_same_reason_is_told_once():
     gang.report(gang.b, "failed", "connection closed")
     gang.report(gang.a, "exited")
     assert gang.report(gang.b, "exited")[0] == ("failed", 3, "out of memory")
+
+
+@pytest.mark.parametrize("was_lost", [True, False])
+def test_a_job_of_a_lost_machine_waits_for_the_end_of_its_process(tmp_path, was_lost):
+    """That process may live for a while, and finish the job. A process that nobody ends is not waited for."""
+    cfg = OmegaConf.create({"model": {}, "seed": 1})
+    result = json.dumps({"identity": worker.identity(worker.plain(cfg)), "objective": 0.5, "result": {"model": "mlp"}})
+    code = f"""if True:
+        import pathlib, sys, time
+        from mlrun.tracking.run_directory import locked, this_process, write_record
+        directory = pathlib.Path(sys.argv[1])
+        write_record(directory, {{"process": this_process()}})
+        with locked(directory):
+            print("holds", flush=True)
+            sys.stdin.readline()
+            time.sleep(0.5)
+            (directory / "result.json").write_text({result!r})
+    """
+    hydra_cfg = SimpleNamespace(
+        runtime=SimpleNamespace(output_dir=str(tmp_path)), overrides=SimpleNamespace(task=["seed=1"])
+    )
+    job = worker.Worker(Request(0, cfg, str(tmp_path), [], was_lost=was_lost), lambda kind, payload=None: None)
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout.readline() == "holds\n"
+        if was_lost:
+            print(file=process.stdin, flush=True)
+            assert job.run(cfg, hydra_cfg) == 0.5
+        else:
+            with pytest.raises(UserError, match="still active"):
+                job.run(cfg, hydra_cfg)
+        process.stdin.close()
