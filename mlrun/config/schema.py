@@ -96,6 +96,7 @@ KEYS: dict[str, tuple[Kind, ...]] = {
     "model.adapt": (Items((Mapping(), Text())), Null()),
     "model.keep": (Choice(("best", "last")),),
     "model.suggested_lr": (POSITIVE,),
+    "model.suggested_weight_decay": (Number(low=0),),
     "model.adagrad_lr": (POSITIVE,),
     "model.suggested_batch_size": (COUNT,),
     "model.gradient_clip_val": (POSITIVE, Null()),
@@ -157,7 +158,7 @@ BELOW = ("optim", "scheduler", "trainer", "dataset", "model")
 # What a YAML states about its model, dataset or scheduler; a `_target_` receives it only if it takes an argument of that name.
 METADATA = frozenset(
     {"name", "family", "fits", "facts", "max_epochs", "min_steps", "max_steps", "keep", "min_image_size", "pixel_range", "problem", "interval",
-     "preprocessor", "evaluators", "extra_evaluators", "figures", "monitor", "inherit_preprocessor", "init_from", "weights_policy", "init_only", "freeze", "unfreeze_every", "class_weight", "lr_scale", "adapt", "gradient_clip_val", "suggested_lr", "adagrad_lr",
+     "preprocessor", "evaluators", "extra_evaluators", "figures", "monitor", "inherit_preprocessor", "init_from", "weights_policy", "init_only", "freeze", "unfreeze_every", "class_weight", "lr_scale", "adapt", "gradient_clip_val", "suggested_lr", "suggested_weight_decay", "adagrad_lr",
      "suggested_batch_size"}
 )  # fmt: skip
 SPLITS, SPLIT_SETTINGS = ("train", "val", "test"), ("seed", "stratify", "train_dev")

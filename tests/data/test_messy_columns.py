@@ -273,8 +273,10 @@ def test_a_blank_is_no_value_of_the_column(tmp_path):
     assert encoding.gaps == ["a", "c", "b"] and encoding.names[-3:] == ["a_missing", "c_missing", "b_missing"]
     x = encoding(pd.DataFrame({"a": [1.0, None], "b": ["red", None], "c": [None, 2.0]}))
     assert x[:, -3:].tolist() == [[0, 1, 0], [1, 0, 1]]
+    assert "missing a 40.0%, b 20.0%, c 20.0% (filled with" in notes(data)
     whole = table(tmp_path, ["a,y", *[f"{cell},{cell}" for cell in ("true", "false") * 20]], "whole.csv")
     assert make_preprocessor(None, whole, estimator=True).encoders["row"].names == ["a"]
+    assert "missing" not in notes(whole)
 
 
 def test_missing_words_are_those_of_pandas(tmp_path):

@@ -19,6 +19,7 @@ from mlrun.data.datasets.table_columns import (
     decimal_mark,
     describe_columns,
     longest,
+    missing_values,
     not_numbers,
     number_format,
     texts_of,
@@ -396,6 +397,8 @@ class CsvFile(ArrayData):
             out.append(f"{count:,} row{'s' * (count != 1)} without a target")
         if out:
             lines.append(("left out", ", ".join(out)))
+        if gaps := missing_values(self.content.columns["row"]):
+            lines.append(("missing", gaps))
         return lines + [("note", note) for note in (*self._target_notes, *self.found.notes)]
 
     def _date_features(self) -> str:

@@ -29,6 +29,7 @@ from mlrun.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
+LISTED_GAPS = 6  # most columns whose share of missing values the summary lists
 MANY = 20  # distinct values beyond which whole numbers are a quantity, and texts may be names
 # "unnamed: 0" is how pandas names the index of the rows that `DataFrame.to_csv` has written
 _ID = re.compile(r"(.*[\W_])?(id|uuid|guid|idx|index|rowid|编号|序号)|unnamed: \d+", re.IGNORECASE)
@@ -273,6 +274,17 @@ def _note_formats(found: Columns, frame: pd.DataFrame, rules: Rules) -> None:
         found.notes.append(
             f"numbers such as {longest(texts)} in {', '.join(map(repr, names[:5]))}{', ...' * (len(names) > 5)} are read with {marks}"
         )
+
+
+def missing_values(frame: pd.DataFrame) -> str:
+    """The columns with missing values, those with the most first, and what models get instead; empty if there are none."""
+    shares = frame.isna().mean().sort_values(ascending=False, kind="stable")
+    shares = shares[shares > 0]
+    listed = [f"{name} {share:.1%}" for name, share in shares.head(LISTED_GAPS).items()]
+    if len(shares) > LISTED_GAPS:
+        listed.append(f"{len(shares) - LISTED_GAPS} more columns")
+    filled = "filled with the median or the most frequent category of train, and marked"
+    return f"{', '.join(listed)} ({filled})" if listed else ""
 
 
 def longest(texts: pd.Series) -> str:
