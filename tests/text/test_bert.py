@@ -189,6 +189,13 @@ RECORDED = [
 ]
 
 
+@pytest.mark.parametrize("width, deviation", [(768, 0.02), (192, 0.04)])
+def test_narrow_networks_start_with_larger_weights(width, deviation):
+    bert = Bert(100, width=width, heads=2, layers=1)
+    for layer in (bert.tokens, bert.blocks[0].attention.project, bert.blocks[0].feed_forward[0], bert.pooler):
+        assert layer.weight.std().item() == pytest.approx(deviation, rel=0.05)
+
+
 def test_the_encoder_equals_transformers(tmp_path):
     bert = Bert(20, 8, 2, 2, 16, positions=12).eval()
     missing = bert.load_state_dict(bert.translate(published_weights()))
