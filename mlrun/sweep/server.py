@@ -43,7 +43,6 @@ class Request:
     threads: int = 1
     parent_run: str | None = None  # MLflow run id of the sweep
     run_id: str | None = None  # MLflow run of an earlier attempt, which is reopened
-    was_lost: bool = False  # the earlier attempt was on a machine that was lost, and its process may not have ended yet
     name: str | None = None  # of the job's MLflow run
     prunable: bool = False  # every epoch is reported, because the search may prune the job
     rank: int = 0  # of the machine, in a training over several

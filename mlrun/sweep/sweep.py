@@ -114,6 +114,11 @@ class Sweep:
             config.hydra.job.num = number
         job = self._job(number, overrides, config, cfg, hashed)
         if self.is_ours and job.folder is not None:
+            if job.directory.resolve() == self.directory.resolve():
+                raise UserError(
+                    f"hydra.sweep.subdir: job {number} would write to the directory of the sweep, {job.directory}; "
+                    "let it be below: ${hydra.job.num}"
+                )
             other = self._folders.setdefault(job.folder, number)
             if other != number:  # the later one would replace the files of the other
                 raise UserError(
@@ -339,7 +344,6 @@ class Sweep:
             threads=self._runner.threads(job.demand),
             parent_run=self.parent,
             run_id=job.run_id,
-            was_lost=job.losses > 0,
             name=short_overrides(self.display.varied(job)) or None,
             prunable=bool(self.settings.get("prunes")),
         )

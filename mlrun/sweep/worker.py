@@ -16,7 +16,7 @@ from mlrun.errors import Pruned
 from mlrun.report import silent, terminal
 from mlrun.sweep.job import reason_of_error
 from mlrun.sweep.server import Report, Request
-from mlrun.tracking.run_directory import locked, write_atomically
+from mlrun.tracking.run_directory import LOCK_SECONDS, locked, write_atomically
 
 if TYPE_CHECKING:
     from hydra.conf import HydraConf
@@ -59,7 +59,8 @@ class Worker:
         if request.rank:
             checkpoint = checkpoint_to_follow(directory, cfg, overrides, request)
             return run(cfg, directory, overrides, report=silent, resume=checkpoint).objective
-        with locked(directory, is_ending=request.was_lost):  # before it is read what an earlier attempt has left
+        # the sweep holds its own lock: a process that still works here is one of an earlier attempt, and is being killed
+        with locked(directory, LOCK_SECONDS, is_ending=True):
             if completed := self._completed(directory):
                 self.report("result", completed["result"])
                 return completed["objective"]

@@ -347,9 +347,10 @@ def test_the_same_reason_is_told_once():
     assert gang.report(gang.b, "exited")[0] == ("failed", 3, "out of memory")
 
 
-@pytest.mark.parametrize("was_lost", [True, False])
-def test_a_job_of_a_lost_machine_waits_for_the_end_of_its_process(tmp_path, was_lost):
-    """That process may live for a while, and finish the job. A process that nobody ends is not waited for."""
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_job_waits_for_the_process_of_its_earlier_attempt(tmp_path, monkeypatch, ends):
+    """The process on a lost machine may live for a while, and finish the job."""
+    monkeypatch.setattr("mlrun.sweep.worker.LOCK_SECONDS", 1.0)
     cfg = OmegaConf.create({"model": {}, "seed": 1})
     result = json.dumps({"identity": worker.identity(worker.plain(cfg)), "objective": 0.5, "result": {"model": "mlp"}})
     code = f"""if True:
@@ -360,18 +361,18 @@ def test_a_job_of_a_lost_machine_waits_for_the_end_of_its_process(tmp_path, was_
         with locked(directory):
             print("holds", flush=True)
             sys.stdin.readline()
-            time.sleep(0.5)
+            time.sleep(0.3)
             (directory / "result.json").write_text({result!r})
     """
     hydra_cfg = SimpleNamespace(
         runtime=SimpleNamespace(output_dir=str(tmp_path)), overrides=SimpleNamespace(task=["seed=1"])
     )
-    job = worker.Worker(Request(0, cfg, str(tmp_path), [], was_lost=was_lost), lambda kind, payload=None: None)
+    job = worker.Worker(Request(0, cfg, str(tmp_path), []), lambda kind, payload=None: None)
     with subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         assert process.stdout.readline() == "holds\n"
-        if was_lost:
+        if ends:
             print(file=process.stdin, flush=True)
             assert job.run(cfg, hydra_cfg) == 0.5
         else:

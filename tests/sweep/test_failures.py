@@ -101,6 +101,7 @@ def test_a_sweep_is_not_overwritten(workspace, broken):
     "arguments, message",
     [
         (["hydra.sweep.subdir=same"], "jobs 0 and 1 would both write to"),
+        (["hydra.sweep.subdir=."], "would write to the directory of the sweep"),
         (["hydra.sweeper.max_batch_size=many"], "hydra.sweeper.max_batch_size=many: must be"),
         (["hydra.sweeper.params=3"], "hydra.sweeper.params=3: must be"),
     ],
