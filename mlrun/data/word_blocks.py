@@ -26,6 +26,12 @@ def kept_share(counts: np.ndarray, subsample: float) -> np.ndarray:
     return np.minimum(1.0, (np.sqrt(share) + 1) / share)
 
 
+def thinned(corpus: Corpus, share: np.ndarray, random: np.random.Generator) -> Corpus:
+    """What stays of a text if each occurrence of a word stays with its probability in `share`: its neighbours move closer together."""
+    kept = random.random(len(corpus.tokens), np.float32) < share[corpus.tokens].astype(np.float32)
+    return Corpus(corpus.tokens[kept], corpus.texts[kept])
+
+
 class NoiseWords:
     """The distribution of the noise words, count ** exponent.
 
@@ -80,9 +86,9 @@ class WordBlocks(Batches):
         seed: int = 0,
         shard: tuple[int, int] = (0, 1),
     ):
-        kept = kept_share(counts, subsample)[corpus.tokens]
-        self._kept = None if subsample == 0 else kept.astype(np.float32)
-        rows = max(1, round(float(kept.sum()) / length))
+        share = kept_share(counts, subsample)
+        self._share = None if subsample == 0 else share
+        rows = max(1, round(float(share[corpus.tokens].sum()) / length))
         super().__init__(rows, blocks, shuffle, seed, shard)
         self.corpus, self.length, self.window, self.device = corpus, length, window, torch.device(device)
         self.noise, self.negatives, self.seed = noise, negatives, seed
@@ -91,12 +97,11 @@ class WordBlocks(Batches):
         if not self.shuffle:
             self.generator.manual_seed(self.seed)
         random = np.random.default_rng(int(torch.randint(2**62, (), generator=self.generator)))
-        chosen = slice(None) if self._kept is None else random.random(len(self._kept), np.float32) < self._kept
-        tokens, texts = self.corpus.tokens[chosen], self.corpus.texts[chosen]
+        corpus = self.corpus if self._share is None else thinned(self.corpus, self._share, random)
         offset = int(random.integers(self.length)) if self.shuffle else 0
         ids = np.zeros(self.rows * self.length, dtype=np.int32)
         of_text = np.full(len(ids), -1, dtype=np.int32)
-        tokens, texts = tokens[offset : offset + len(ids)], texts[offset : offset + len(ids)]
+        tokens, texts = (words[offset : offset + len(ids)] for words in (corpus.tokens, corpus.texts))
         ids[: len(tokens)], of_text[: len(texts)] = tokens, texts
         blocks = [torch.from_numpy(one).view(self.rows, self.length) for one in (ids, of_text)]
         return super()._order(), blocks

@@ -11,6 +11,7 @@ from torch import Tensor
 from mlrun.data.batches import Batch, Batches
 from mlrun.data.cooccurrences import CountBatches, cooccurrences
 from mlrun.data.module import DataModule
+from mlrun.data.word_blocks import kept_share, thinned
 from mlrun.networks.text.word_vectors import WordTables
 from mlrun.tasks.task import Loss
 from mlrun.tasks.word_vectors import WordVectorTask
@@ -26,15 +27,26 @@ class GloVe(WordVectorTask):
         window: words on each side that are counted, a word at distance d as 1 / d.
         x_max, exponent: of the weighting f.
         entries: counts in a batch.
+        subsample: see `kept_share`: frequent words are thinned out before the count, as word2vec does (Levy, Goldberg and Dagan 2015,
+            "Improving distributional similarity with lessons learned from word embeddings", section 3.1); 0: they are not.
     """
 
     def __init__(
-        self, network: WordTables, window: int = 10, x_max: float = 10.0, exponent: float = 0.75, entries: int = 8192
+        self,
+        network: WordTables,
+        window: int = 10,
+        x_max: float = 10.0,
+        exponent: float = 0.75,
+        entries: int = 8192,
+        subsample: float = 0.0,
     ):
         super().__init__(network)
-        if window < 1 or x_max <= 0 or entries < 1:
-            raise ValueError(f"window={window}, x_max={x_max}, entries={entries}: must be positive")
+        if window < 1 or x_max <= 0 or entries < 1 or subsample < 0:
+            raise ValueError(
+                f"window={window}, x_max={x_max}, entries={entries} must be positive, subsample={subsample} not negative"
+            )
         self.window, self.x_max, self.exponent, self.entries = window, x_max, exponent, entries
+        self.subsample = subsample
         self._matrices: dict[str, tuple[DataModule, Any]] = {}
 
     def train_loader(self, data: DataModule, device: torch.device, shard: tuple[int, int]) -> Batches:
@@ -48,7 +60,8 @@ class GloVe(WordVectorTask):
         """Co-occurrences in as many words as there are in the training texts: counts grow with a text, and the vectors have learned those."""
         if part not in self._matrices or self._matrices[part][0] is not data:
             corpus, counts = self.corpus(data, part), self.preprocessor.counts
-            matrix = cooccurrences(corpus, len(counts), self.window)
+            words = thinned(corpus, kept_share(counts, self.subsample), np.random.default_rng(data.seed))
+            matrix = cooccurrences(words, len(counts), self.window)
             self._matrices[part] = data, matrix * np.float32(counts.sum() / max(1, len(corpus.tokens)))
         return self._matrices[part][1]
 

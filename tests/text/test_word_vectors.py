@@ -17,7 +17,7 @@ from mlrun.data.batches import Batch
 from mlrun.data.cooccurrences import cooccurrences
 from mlrun.data.preprocess.words import Corpus
 from mlrun.data.readers.word_files import read_pairs, read_questions
-from mlrun.data.word_blocks import NoiseWords, WordBlocks, kept_share, pair_mask
+from mlrun.data.word_blocks import NoiseWords, WordBlocks, kept_share, pair_mask, thinned
 from mlrun.data.word_vectors import WordVectors, read_vectors, vectors_of
 from mlrun.errors import ConfigError, DataError, UserError
 from mlrun.evaluation.analogies import Analogies
@@ -269,6 +269,16 @@ def test_cooccurrences_are_weighted_by_distance_within_texts():
                 if 0 < abs(i - j) <= 2:
                     expected[first, second] += 1 / abs(i - j)
     np.testing.assert_allclose(cooccurrences(corpus, 7, 2).toarray(), expected)
+
+
+def test_thinned_texts_bring_the_neighbours_of_a_word_together():
+    corpus = corpus_of([np.array([4, 5, 6]), np.array([5, 4])])
+    share = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 1.0])
+    kept = thinned(corpus, share, np.random.default_rng(0))
+    assert kept.tokens.tolist() == [4, 6, 4] and kept.texts.tolist() == [0, 0, 1]
+    assert cooccurrences(kept, 7, 1).toarray().nonzero()[0].tolist() == [4, 6]
+    half = thinned(corpus_of([np.full(10_000, 5)]), np.full(7, 0.5), np.random.default_rng(0))
+    assert len(half.tokens) == pytest.approx(5_000, rel=0.05)
 
 
 def test_glove_fits_logarithms_of_counts():
