@@ -101,7 +101,7 @@ def _newest(root: Path | str, part: bytes, fits: Callable[[dict[str, Any]], bool
         path = os.path.join(entry, RECORD)
         with (
             suppress(OSError),
-            open(path, "rb") as file,
+            open(path, "rb", buffering=0) as file,
         ):  # nothing is parsed, or asked for its time, that is of another run
             if part in file.read():
                 found.append((os.stat(path).st_mtime_ns, Path(entry)))
