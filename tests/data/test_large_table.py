@@ -167,6 +167,15 @@ def test_rows_without_a_target(tmp_path):
     assert classes.tolist() == frame["kind"].iloc[data.rows("test")].tolist()
 
 
+def test_the_summary_lists_missing_values(tmp_path):
+    frame = frame_of(600)
+    frame.loc[:59, "x1"] = np.nan
+    frame.to_parquet(tmp_path / "gaps.parquet", row_group_size=100, index=False)
+    data = table(tmp_path / "gaps.parquet")
+    data.prepare()
+    assert dict(data.summary)["missing"].startswith("x1 10.0% (filled with")
+
+
 def test_what_needs_all_rows_is_refused(file, experiment):
     shared = ("dataset=large_table", f"dataset.path={file}")
     with pytest.raises(DataError, match="cross-validation .* dataset=csv"):

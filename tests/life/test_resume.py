@@ -51,9 +51,13 @@ def weights(directory):
     return load_tensors(directory / "model" / "weights.safetensors")
 
 
-def run_of(directory):
-    """The id of its MLflow run."""
-    return json.loads((directory / "run.json").read_text())["run_id"]
+def run_of(directory, seconds=60):
+    """The id of its MLflow run, which the recorder may have opened only after the first epochs."""
+    end = time.monotonic() + seconds
+    while (run := json.loads((directory / "run.json").read_text()).get("run_id")) is None:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return run
 
 
 def points(workplace, directory):

@@ -101,6 +101,7 @@ class CsvFile(ArrayData):
         self._first_rows: int | None = None  # those of `path`, if others of `dev_path` follow
         self._text_separator: str | None = None  # of a text file
         self._target_notes: list[str] = []
+        self._gaps = ""  # which columns have missing values
 
     def follow(self, inputs: Mapping[str, Feature], targets: Mapping[str, Feature]) -> None:
         row, target = inputs.get("row"), next(iter(targets.values()), None)
@@ -186,6 +187,7 @@ class CsvFile(ArrayData):
         self.left_out = frame[[column for column in columns if column not in self.found.kinds]]
         rows = as_columns(frame, list(self.found.kinds.items()), self.found.formats)
         self._check_range(rows)
+        self._gaps = missing_values(rows)
         kinds = [[name, kind] for name, kind in self.found.kinds.items()]
         row = Row(kinds, self.encoding, self.separator, formats=self.found.formats)
         return Content(
@@ -397,8 +399,8 @@ class CsvFile(ArrayData):
             out.append(f"{count:,} row{'s' * (count != 1)} without a target")
         if out:
             lines.append(("left out", ", ".join(out)))
-        if gaps := missing_values(self.content.columns["row"]):
-            lines.append(("missing", gaps))
+        if self._gaps:
+            lines.append(("missing", self._gaps))
         return lines + [("note", note) for note in (*self._target_notes, *self.found.notes)]
 
     def _date_features(self) -> str:
