@@ -117,7 +117,7 @@ class Sweep:
             if job.directory.resolve() == self.directory.resolve():
                 raise UserError(
                     f"hydra.sweep.subdir: job {number} would write to the directory of the sweep, {job.directory}; "
-                    "let it be below: ${hydra.job.num}"
+                    "choose a folder below it, such as ${hydra.job.num}"
                 )
             other = self._folders.setdefault(job.folder, number)
             if other != number:  # the later one would replace the files of the other

@@ -60,7 +60,9 @@ class GloVe(WordVectorTask):
         """Co-occurrences in as many words as there are in the training texts: counts grow with a text, and the vectors have learned those."""
         if part not in self._matrices or self._matrices[part][0] is not data:
             corpus, counts = self.corpus(data, part), self.preprocessor.counts
-            words = thinned(corpus, kept_share(counts, self.subsample), np.random.default_rng(data.seed))
+            words = corpus
+            if self.subsample:
+                words = thinned(corpus, kept_share(counts, self.subsample), np.random.default_rng(data.seed))
             matrix = cooccurrences(words, len(counts), self.window)
             self._matrices[part] = data, matrix * np.float32(counts.sum() / max(1, len(corpus.tokens)))
         return self._matrices[part][1]

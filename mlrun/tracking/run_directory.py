@@ -79,7 +79,9 @@ def locked(directory: Path, seconds: float = LOCK_SECONDS, is_ending: bool = Fal
             waits = is_ending or not _is_alive(read_record(directory).get("process"))
             lock.acquire(timeout=seconds if waits else 0)
         except Timeout:
-            raise UserError(f"{directory}: this run is still active in another process") from None
+            raise UserError(
+                f"{directory}: this run is still active in another process; stop that process, or wait until it ends"
+            ) from None
     try:
         yield
     finally:

@@ -249,8 +249,15 @@ class BertTokenScores(WithEncoder):
 
 
 def initialize(module: nn.Module, width: int) -> None:
-    """Weights of all layers normal, biases zero. The standard deviation is 0.02 at BERT-base's width of 768, and keeps the size of a layer's
-    outputs at other widths: with 0.02, the attention of narrow networks is uniform for most of a short training."""
+    """Normal weights and zero biases in all layers.
+
+    The standard deviation is 0.02 at BERT-base's width of 768, and scales so that a layer's outputs keep their size at other widths. With 0.02,
+    a network of width 128 did not learn sentence order in one pass over the default text.
+
+    Args:
+        module: its linear layers and embeddings are initialized.
+        width: of the encoder.
+    """
     std = 0.02 * math.sqrt(768 / width)
     for layer in module.modules():
         if isinstance(layer, (nn.Linear, nn.Embedding)):
