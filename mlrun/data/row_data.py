@@ -139,9 +139,9 @@ class RowData(DataModule):
         if len(shares) > LISTED_CLASSES:
             text = f"{len(shares)} classes, each {shares.min():.1%} to {shares.max():.1%} of the rows"
         else:
-            text = ", ".join(f"{_listed(name)} {share:.1%}" for name, share in zip(target.names, shares))
+            text = ", ".join(f"{in_list(name)} {share:.1%}" for name, share in zip(target.names, shares))
         if len(shares) == 2:
-            text += f" (positive: {_listed(target.names[self.positive])})"
+            text += f" (positive: {in_list(target.names[self.positive])})"
         return [("target", f"{target.column}: {text}")]
 
     def copies(self, column: str, what: str) -> list[tuple[str, str]]:
@@ -389,6 +389,6 @@ def _range(values: np.ndarray) -> str:
     return f"mean {values.mean():.4g}, standard deviation {values.std():.4g}, from {values.min():.4g} to {values.max():.4g}"
 
 
-def _listed(name: Any) -> str:
-    """The name of a class in a list that is separated by commas."""
+def in_list(name: Any) -> str:
+    """The name of a class or column in a list that is separated by commas."""
     return f'"{name}"' if "," in str(name) else str(name)

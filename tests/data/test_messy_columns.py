@@ -277,6 +277,8 @@ def test_a_blank_is_no_value_of_the_column(tmp_path):
     whole = table(tmp_path, ["a,y", *[f"{cell},{cell}" for cell in ("true", "false") * 20]], "whole.csv")
     assert make_preprocessor(None, whole, estimator=True).encoders["row"].names == ["a"]
     assert "missing" not in notes(whole)
+    comma = table(tmp_path, ['"a, b",y', *["1,0", ",1", "2,0", "3,1", "4,0"] * 8], "comma.csv")
+    assert 'missing "a, b" 20.0%' in notes(comma)
 
 
 def test_missing_words_are_those_of_pandas(tmp_path):

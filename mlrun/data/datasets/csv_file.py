@@ -29,7 +29,7 @@ from mlrun.data.preprocess.columns import date_parts
 from mlrun.data.readers.cells import GROUPING, MARKS, Format
 from mlrun.data.readers.columns import LARGEST, are_codes, as_columns, as_numbers, as_read
 from mlrun.data.readers.table import check_path, is_text_file, line_numbers, read_table, separator_of
-from mlrun.data.row_data import ArrayData, Content
+from mlrun.data.row_data import ArrayData, Content, in_list
 from mlrun.errors import DataError
 
 if TYPE_CHECKING:
@@ -392,8 +392,8 @@ class CsvFile(ArrayData):
         if DATE in held:
             held[DATE] += f" ({self._date_features()})"
         lines = [("columns", ", ".join(held.values())), *super().summary]
-        out = [f"{name} ({why})" for name, why in self.found.left_out.items()]
-        out += [f"{name} (dataset.drop)" for name in self.drop]
+        out = [f"{in_list(name)} ({why})" for name, why in self.found.left_out.items()]
+        out += [f"{in_list(name)} (dataset.drop)" for name in self.drop]
         if self._kept is not None:
             count = self._file_rows - len(self._kept)
             out.append(f"{count:,} row{'s' * (count != 1)} without a target")

@@ -24,6 +24,7 @@ from mlrun.data.readers.cells import (
     number_formats,
 )
 from mlrun.data.readers.columns import as_numbers
+from mlrun.data.row_data import in_list
 from mlrun.errors import DataError
 
 if TYPE_CHECKING:
@@ -280,7 +281,7 @@ def missing_values(frame: pd.DataFrame) -> str:
     """The columns with missing values, those with the most first, and what models get instead; empty if there are none."""
     shares = frame.isna().mean().sort_values(ascending=False, kind="stable")
     shares = shares[shares > 0]
-    listed = [f"{name} {share:.1%}" for name, share in shares.head(LISTED_GAPS).items()]
+    listed = [f"{in_list(name)} {share:.1%}" for name, share in shares.head(LISTED_GAPS).items()]
     if len(shares) > LISTED_GAPS:
         listed.append(f"{len(shares) - LISTED_GAPS} more columns")
     filled = "filled with the median or the most frequent category of train, and marked"
