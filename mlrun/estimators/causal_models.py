@@ -46,17 +46,20 @@ class CausalModel(ABC):
             surplus = max(0, len(whole) - self.limit)
             self.cut = max(self.cut, len(whole) if surplus else 0)
             rows.append((whole[surplus:], max(1, shared - surplus)))
-        sums, counts = np.zeros(len(rows)), np.zeros(len(rows), dtype=np.int64)
-        order = sorted(range(len(rows)), key=lambda row: len(rows[row][0]))
-        for start in range(0, len(order), ROWS):
-            chosen = order[start : start + ROWS]
-            ids, mask = padded([rows[row][0] for row in chosen])
-            shares = self.logits(ids, mask)[:, :-1].float().log_softmax(-1)
-            gained = shares.gather(-1, ids[:, 1:, None]).squeeze(-1)
-            for place, row in enumerate(chosen):
-                tokens, first = rows[row]
-                sums[row] = float(gained[place, first - 1 : len(tokens) - 1].sum())
-                counts[row] = len(tokens) - first
+        # endings of one token need only the scores after their prompt, which they share
+        readers: dict[tuple[int, ...], list[int]] = {}
+        for row, (tokens, _) in enumerate(rows):
+            readers.setdefault(tuple(tokens[:-1]), []).append(row)
+        inputs = sorted(filter(None, readers), key=len)  # without a token before it, an ending has no probability
+        sums, counts = np.zeros(len(rows)), np.ones(len(rows), dtype=np.int64)
+        for start in range(0, len(inputs), ROWS):
+            read = inputs[start : start + ROWS]
+            for given, scores in zip(read, self.logits(*padded(read))):
+                for row in readers[given]:
+                    tokens, first = rows[row]
+                    target = torch.tensor(tokens[first:])
+                    shares = scores[first - 1 : len(given)].float().log_softmax(-1)
+                    sums[row], counts[row] = float(shares.gather(-1, target[:, None]).sum()), len(target)
         return sums, counts
 
     @torch.inference_mode()

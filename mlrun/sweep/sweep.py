@@ -21,6 +21,7 @@ from mlrun.config.schema import check_settings
 from mlrun.errors import ConfigError, UserError
 from mlrun.sweep import job as states
 from mlrun.sweep import journal as journals
+from mlrun.sweep.composer import Composer
 from mlrun.sweep.display import Display, short_overrides, summary
 from mlrun.sweep.job import Configs, Job
 from mlrun.sweep.journal import SWEEP, Journal
@@ -76,6 +77,7 @@ class Sweep:
         self.modules: dict[str, None] = {}  # that the jobs import, in order
         self._folders: dict[str, int] = {}  # directories of jobs that are not named by their number -> the number
         self._unnamed_datasets = set[str]()  # of the jobs that do not name one
+        self._composer = Composer(hydra_context, config)
         self._configs, self._numbers = Configs(), set[int]()
         self._adopted: dict[int, Job] = {}  # by number, see `adopt`
         self.is_ours = OmegaConf.is_dict(config.get("model")) and "tracking" in config
@@ -157,7 +159,7 @@ class Sweep:
 
     def _composed(self, overrides: list[str]) -> tuple[DictConfig, dict[str, Any], str]:
         """A configuration with the node `hydra`, its plain form, and its identity. Raises as `compose`."""
-        composed = self.context.config_loader.load_sweep_config(self.config, list(overrides))
+        composed = self._composer.compose(overrides)
         return composed, *self._read(composed)
 
     def _job(self, number: int, overrides: list[str], config: DictConfig, cfg: dict[str, Any], hashed: str) -> Job:

@@ -84,6 +84,20 @@ def test_likelihoods_are_those_of_the_tokens_of_the_ending():
     np.testing.assert_allclose(sums, [np.log(2 / 130), np.log(1 / 133) + np.log(2 / 134)], rtol=1e-5)
 
 
+def test_endings_of_one_token_share_one_reading_of_their_prompt():
+    model, read = Echo(), []
+    logits = model.logits
+    model.logits = lambda ids, mask: read.extend(ids.tolist()) or logits(ids, mask)
+    together, counts = model.continuations(["ab"] * 3, ["a", "b", "z"])
+    assert len(read) == 1 and counts.tolist() == [1, 1, 1]
+    np.testing.assert_allclose(together, [model.continuations(["ab"], [ending])[0][0] for ending in "abz"], rtol=1e-6)
+
+
+def test_the_first_token_of_all_has_no_probability():
+    sums, counts = Echo().continuations(["", "a"], ["a", "b"])
+    assert sums[0] == 0 and counts.tolist() == [1, 1] and sums[1] < 0
+
+
 def test_the_class_whose_words_are_likely_is_chosen(learner):
     shares = learner.probabilities(["xxxx xxxx", "yyyy yyyy"], 0, 0)
     assert shares.argmax(1).tolist() == [0, 1] and np.allclose(shares.sum(1), 1)
