@@ -9,13 +9,13 @@ gradients and of Adam's moments are counted instead.
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.rows import report
 from mlrun.config.compose import compose
 from mlrun.config.instantiate import build, plain
 from mlrun.experiment.result import seed_everything
@@ -25,8 +25,8 @@ from mlrun.report import silent
 
 TASKS = {"bert_classifier": "accuracy", "bert_pair": "accuracy", "bert_tagger": "f1", "bert_qa": "f1"}
 ROWS = {
-    "bert_classifier": ["dataset.split={train: 500, val: 500, test: 1000, seed: null}"]
-}  # the others' data have them by default
+    "bert_classifier": ["dataset.split={train: 500, val: 500, test: 1000, seed: null}", "trainer.max_epochs=10"]
+}  # the others have both by default
 STARTS: dict[str, list[str]] = {
     "random": [],
     "run": [],
@@ -34,7 +34,6 @@ STARTS: dict[str, list[str]] = {
     "bitfit": ["model.adapt=[bitfit]", "optim.lr=0.003"],
     "last_layer": ["model.adapt=[last_layer]", "optim.lr=0.003"],
 }
-HEADER = ("task", "start", "seed", "metric", "value", "trained", "parameters", "state_bytes", "fit_seconds")
 
 
 class Unrecorded:
@@ -73,21 +72,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("runs", nargs="+", help="runs of bert_pretrain, each of another seed")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--starts", nargs="+", choices=STARTS, default=["random", "run"])
-    parser.add_argument("--output", help="CSV file; its rows are kept and continued")
+    parser.add_argument("--output", type=Path, help="CSV file; its rows are kept and continued")
     arguments = parser.parse_args(argv)
     for run in arguments.runs:
         seed = open_run(run)[0]["seed"]
         for task in arguments.tasks:
             for start in arguments.starts:
-                row = measured(task, start, run, seed)
-                print(", ".join(f"{name} {value}" for name, value in row.items()), flush=True)
-                if arguments.output:
-                    is_new = not Path(arguments.output).exists()
-                    with open(arguments.output, "a", newline="", encoding="utf-8") as file:
-                        writer = csv.DictWriter(file, HEADER, lineterminator="\n")
-                        if is_new:
-                            writer.writeheader()
-                        writer.writerow(row)
+                report(measured(task, start, run, seed), arguments.output)
     return 0
 
 

@@ -8,7 +8,6 @@ for the Transformer, for `nat` with predicted lengths and with a maximum length,
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import statistics
 import sys
@@ -17,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.rows import report
 from mlrun.config.compose import compose
 from mlrun.config.instantiate import build, plain
 from mlrun.experiment.run import run
@@ -30,15 +30,6 @@ STUDENTS = {
 }
 LENGTHS = ("predicted", "maximum")
 ROUNDS = 5
-HEADER = (
-    "dataset",
-    "seed",
-    "metric",
-    "transformer",
-    *LENGTHS,
-    *(f"{length}_times_as_fast" for length in LENGTHS),
-    "minutes",
-)
 
 
 def trained(directory: str, overrides: list[str]) -> tuple[float, float]:
@@ -80,23 +71,16 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.one_pass", description=__doc__)
     parser.add_argument("datasets", nargs="*", default=list(TEACHERS), help="dates, reverse")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--output", help="CSV file; its rows are kept and continued")
+    parser.add_argument("--output", type=Path, help="CSV file; its rows are kept and continued")
     arguments = parser.parse_args(argv)
-    output = Path(arguments.output).resolve() if arguments.output else None
+    output = arguments.output and arguments.output.resolve()
     for dataset in arguments.datasets:
         for seed in arguments.seeds:
             with tempfile.TemporaryDirectory() as folder:
                 os.chdir(folder)
                 row = measured(dataset, seed)
                 os.chdir("/")
-            print(", ".join(f"{name} {value}" for name, value in row.items()), flush=True)
-            if output:
-                is_new = not output.exists()
-                with open(output, "a", newline="", encoding="utf-8") as file:
-                    writer = csv.DictWriter(file, HEADER, lineterminator="\n")
-                    if is_new:
-                        writer.writeheader()
-                    writer.writerow(row)
+            report(row, output)
     return 0
 
 
