@@ -16,6 +16,7 @@ from mlrun.adapt.step import Step
 from mlrun.data.batches import Batch
 from mlrun.errors import ConfigError
 from mlrun.evaluation.evaluator import Better
+from mlrun.networks.sharding import shard
 
 if TYPE_CHECKING:
     from mlrun.data.batches import Batches
@@ -161,6 +162,10 @@ class Task(LightningModule):
     def own_steps(self) -> Sequence[Step]:
         """Adaptation steps that the method itself requires, such as no weight decay for some parameters."""
         return ()
+
+    def configure_model(self) -> None:
+        if self.device_mesh is not None:  # of trainer.strategy=fsdp
+            shard(self, self.device_mesh["data_parallel"])
 
     def configure_optimizers(self) -> Any:
         return self.optimizer_for(None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import logging
 import signal
@@ -56,6 +57,7 @@ from mlrun.training.loaders import Loaders
 from mlrun.training.optimization import Optimization
 from mlrun.training.profiling import Profile
 from mlrun.training.reporter import Reporter
+from mlrun.training.sharded import SHARDED
 from mlrun.training.trainer import build_trainer, refuse_automatic
 
 log = logging.getLogger("mlrun")
@@ -125,6 +127,10 @@ class NetworkLearner(Learner):
     def from_config(cls, cfg: dict[str, Any], data: DataModule) -> NetworkLearner:
         cfg = plain(cfg)
         settings, own = cfg["trainer"], cfg["model"]
+        if settings["strategy"] == SHARDED and settings.get("auto_batch"):
+            raise ConfigError(
+                "trainer.auto_batch=true: does not work with trainer.strategy=fsdp; use trainer.strategy=ddp"
+            )
         adaptation = Adaptation.from_config(own)
         preprocessor = make_preprocessor(own.get("preprocessor"), data)
         policy = own.get("weights_policy") or "offline"
@@ -174,12 +180,13 @@ class NetworkLearner(Learner):
             notify(line, logging.WARNING)
         keep_freed_memory()
         torch.set_float32_matmul_precision(settings.get("matmul_precision", "high"))
+        if settings.get("channels_last", True):
+            lay_out_channels(self.task)
+        whole = copy.deepcopy(self.task) if settings["strategy"] == SHARDED else None
         self.task.data = data
         measuring = [one for one in self.evaluators if one.every_epoch]
         if measuring:
             self.task.validation = Validation(self.task, measuring, Subject(self, data, "val", in_training=True))
-        if settings.get("channels_last", True):
-            lay_out_channels(self.task)
         layers = self._layers(data)
         if layers and self._image_network is None:
             _write_layers(layers, directory / "figures")
@@ -192,12 +199,21 @@ class NetworkLearner(Learner):
                 fit(data, run, directory, progress, resume)
         finally:
             torch.set_num_threads(threads)
+        if whole is not None:
+            self._assemble(whole)
         self.task.float()  # a network trained in half or double precision answers in single precision
         best = directory / "checkpoints" / BEST
         if settings["keep"] == "best" and best.is_file():
             weights = torch.load(best, weights_only=True, map_location="cpu")["state_dict"]
             self.task.load_state_dict(weights, strict=self.task.strict_loading)
             self.training.best_epoch = None if self.selection.value is None else self.selection.epoch
+
+    def _assemble(self, whole: Task) -> None:
+        """Puts a whole network, with the weights of all processes, in the place of the sharded one. whole: as before the training."""
+        state = self.trainer.strategy.lightning_module_state_dict()
+        if state:  # in the first process
+            whole.load_state_dict(state)
+        whole.preprocessor, self.task = self.preprocessor, whole
 
     def _fit(self, data, run, directory, progress, resume, accumulate: int = 1) -> None:
         """One training, from the start or from a checkpoint. accumulate: batches in place of one, on top of what the configuration says."""

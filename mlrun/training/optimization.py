@@ -77,7 +77,14 @@ class Optimization:
     def _kernel(self, target: Any, parameters: list[Tensor]) -> dict[str, bool]:
         """`fused` where the class supports it on these devices, else `foreach`: the step takes much of a small network's time."""
         devices = {p.device.type for p in parameters}
-        if self.fused and devices <= FUSED.get(target, set()) and all(p.is_floating_point() for p in parameters):
+        # torch has no fused kernel for the parts of a sharded network on a CPU
+        whole = devices != {"cpu"} or not any(hasattr(p, "device_mesh") for p in parameters)
+        if (
+            self.fused
+            and whole
+            and devices <= FUSED.get(target, set())
+            and all(p.is_floating_point() for p in parameters)
+        ):
             return {"fused": True}
         if "foreach" in inspect.signature(target).parameters and devices <= {"cpu", "cuda"}:
             return {"foreach": True}

@@ -18,6 +18,7 @@ from mlrun.config.instantiate import instantiate
 from mlrun.errors import ConfigError
 from mlrun.report.notify import notify
 from mlrun.training.lightning_internals import install_lean_loops, installed, known, lean_loops_obstacle
+from mlrun.training.sharded import SHARDED, Sharded, WholeInValidation
 
 PASSED_ON = (  # keys of `trainer` that are Lightning's own
     "max_epochs", "max_time", "accelerator", "devices", "strategy", "precision", "accumulate_grad_batches",
@@ -58,6 +59,9 @@ def build_trainer(
     """
     options = {key: settings[key] for key in PASSED_ON}
     options["accumulate_grad_batches"] *= accumulate
+    if options["strategy"] == SHARDED:
+        options |= {"strategy": Sharded(), "inference_mode": False}  # in which parameters cannot be gathered
+        callbacks = [WholeInValidation(), *callbacks]
     own = _configured(settings, "callbacks", Callback)
     loggers = _configured(settings, "loggers", Logger)
     try:
