@@ -35,7 +35,7 @@ def shard(owner: nn.Module, mesh: DeviceMesh) -> None:
     names += [name for name, parameter in owner.named_parameters() if parameter.ndim == 0]
     if names:
         raise ConfigError(
-            f"trainer.strategy=fsdp: cannot divide {', '.join(dict.fromkeys(names))}, which is no part of a network or a single number; "
+            f"trainer.strategy=fsdp: cannot divide {', '.join(dict.fromkeys(names))}: parameters outside of the networks, or single numbers; "
             "use trainer.strategy=ddp"
         )
     for network in owner.children():
@@ -57,9 +57,8 @@ def release(owner: nn.Module) -> None:
     """Divides the parameters again."""
     for part, is_network in _parts(owner):
         part.reshard()
-        part.set_reshard_after_forward(
-            not is_network, recurse=False
-        )  # what follows a network's forward needs it for backward
+        # backward begins with what a network used last
+        part.set_reshard_after_forward(not is_network, recurse=False)
 
 
 def _parts(owner: nn.Module) -> Iterator[tuple[FSDPModule, bool]]:
