@@ -19,7 +19,7 @@ from benchmarks.rows import report
 
 DATA = [
     "model=transformer", "dataset=reverse", "dataset.rows=7000", "dataset.split={train: 5500, val: 500, test: 500}", "dataset.max_symbols=15",
-    "dataset.reverse_source=true", "dataset.measure=exact_match", "dataset.batch_size=64", "optim.lr=0.002", "trainer.keep=last",
+    "dataset.reverse_source=true", "dataset.measure=exact_match", "dataset.batch_size=64", "optim.lr=0.002", "trainer.keep=last", "trainer.max_epochs=15",
 ]  # fmt: skip
 NEAR, ENOUGH = 0.1, 0.9
 
@@ -39,11 +39,9 @@ def diagonal_share(learner: Any, data: Any) -> float:
     return near / total
 
 
-def measured(seed: int, weight: float, epochs: int) -> dict[str, Any]:
+def measured(seed: int, weight: float, overrides: list[str]) -> dict[str, Any]:
     """One row of the table."""
-    learner, data, seconds = trained(
-        *DATA, f"seed={seed}", f"model.guided_attention={weight}", f"trainer.max_epochs={epochs}"
-    )
+    learner, data, seconds = trained(*DATA, f"seed={seed}", f"model.guided_attention={weight}", *overrides)
     matches = learner.training.history["val/exact_match"]
     enough = next((epoch for epoch, value in matches if value >= ENOUGH), None)
     return {
@@ -55,14 +53,14 @@ def measured(seed: int, weight: float, epochs: int) -> dict[str, Any]:
 def main(argv: list[str]) -> int:
     """Runs the command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.guided_attention", description=__doc__)
+    parser.add_argument("overrides", nargs="*", help="further settings")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--weights", nargs="+", type=float, default=[0.0, 1.0])
-    parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--output", type=Path, help="CSV file; its rows are kept and continued")
     arguments = parser.parse_args(argv)
     for seed in arguments.seeds:
         for weight in arguments.weights:
-            report(measured(seed, weight, arguments.epochs), arguments.output)
+            report(measured(seed, weight, arguments.overrides), arguments.output)
     return 0
 
 
