@@ -134,11 +134,11 @@ def test_no_orphans(workspace, orphaned):
         for process in jobs_of(orphaned):
             os.kill(process, signal.SIGKILL)
 
-    def closed():
+    def states():
         children, (parent, _) = workspace.children("orphaned")
-        return parent == "KILLED" and "RUNNING" not in {status for status, _ in children}
+        return parent, [status for status, _ in children]
 
-    assert wait_until(closed, 60), workspace.children("orphaned")
+    assert wait_until(lambda: states()[0] == "KILLED" and "RUNNING" not in states()[1], 60), states()
 
 
 def test_resumed_sweep_ends_as_an_unbroken_one(workspace, orphaned):
