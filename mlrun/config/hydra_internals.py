@@ -19,9 +19,6 @@ from importlib.metadata import version
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
 from mlrun.errors import UserError
 
 if TYPE_CHECKING:
@@ -220,6 +217,9 @@ def replace_values(config: DictConfig, overrides: Sequence[Override], values: Se
     Returns:
         Whether it could: False for a value that cannot be set, and where Hydra lacks a part. Then Hydra must compose the job.
     """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
     task = [override for override in overrides if not override.is_hydra_override()]
     job = config.hydra.job
     try:
