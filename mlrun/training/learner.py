@@ -167,8 +167,8 @@ class NetworkLearner(Learner):
         task.strict_loading = not adaptation.stores_adapter
         recipe["adaptation"] = adaptation.record()
         penalties = {key: settings[key] for key in ("l1", "l2", "penalize_bias_and_norm")}
-        # a fused step would undo the gradient scaling after penalties and clipping
-        fused = settings["precision"] != "16-mixed"
+        # a fused step would undo the gradient scaling after penalties and clipping; torch has none for divided parameters (for SGD, on any device)
+        fused = settings["precision"] != "16-mixed" and settings["strategy"] != SHARDED
         task.optimization = Optimization(cfg["optim"], cfg["scheduler"], **penalties, fused=fused)
         return learner
 

@@ -40,7 +40,7 @@ class Optimization:
         l2: adds l2 / 2 * sum w^2 to the loss.
         penalize_bias_and_norm: whether the penalties include biases and normalization layers.
         fused: whether fused kernels may be used. They must not with a gradient scaler (16-mixed on a GPU): a fused step
-            unscales the gradients itself, which is too late for penalties and clipping.
+            unscales the gradients itself, which is too late for penalties and clipping. A sharded network (FSDP) does not support all of them.
     """
 
     optim: Mapping[str, Any]
@@ -77,14 +77,7 @@ class Optimization:
     def _kernel(self, target: Any, parameters: list[Tensor]) -> dict[str, bool]:
         """`fused` where the class supports it on these devices, else `foreach`: the step takes much of a small network's time."""
         devices = {p.device.type for p in parameters}
-        # torch has no fused kernel for the parts of a sharded network on a CPU
-        whole = devices != {"cpu"} or not any(hasattr(p, "device_mesh") for p in parameters)
-        if (
-            self.fused
-            and whole
-            and devices <= FUSED.get(target, set())
-            and all(p.is_floating_point() for p in parameters)
-        ):
+        if self.fused and devices <= FUSED.get(target, set()) and all(p.is_floating_point() for p in parameters):
             return {"fused": True}
         if "foreach" in inspect.signature(target).parameters and devices <= {"cpu", "cuda"}:
             return {"foreach": True}

@@ -14,7 +14,7 @@ SHARDED = "fsdp"  # the name of this strategy in the configuration
 class Sharded(ModelParallelStrategy):
     """Divides parameters, gradients and optimizer states among all processes, see `mlrun.networks.sharding`.
 
-    A checkpoint is one file with everything, as of a training that is not sharded: another number of processes can resume from it.
+    A checkpoint is one file with whole tensors, in the format of a training that is not sharded.
     Lightning's FSDPStrategy, for torch's first FSDP, needs a GPU also in tests.
     """
 

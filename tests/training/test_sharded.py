@@ -16,7 +16,7 @@ pytestmark = pytest.mark.long
 SHARDED = ["trainer.strategy=fsdp", "trainer.num_nodes=2", "trainer.devices=1", "hydra.run.dir=outputs/nodes"]
 GPT = [
     "model=gpt", "dataset.context_length=32", "dataset.batch_size=8", "trainer.accelerator=cpu", "trainer.max_epochs=2", "trainer.max_steps=12",
-    "model.network.width=16", "model.network.heads=2", "model.figures=[]", "optim=adamw", "seed=1",
+    "model.network.width=16", "model.network.heads=2", "model.figures=[]", "optim=sgd", "optim.lr=0.1", "seed=1",  # Adam would turn the rounding of a gradient of 0 into a step
 ]  # fmt: skip
 # a decoder that stops after fewer tokens in one process than in the other
 TRANSLATION = [
@@ -97,7 +97,7 @@ def test_two_processes_make_the_updates_of_one(workplace, experiment, starter):
         for directory in (single.directory, workplace / "outputs" / "nodes")
     )
     for name, tensor in ours.items():
-        torch.testing.assert_close(both[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
+        torch.testing.assert_close(both[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
 
 
 def test_validation_that_generates_texts_ends_and_training_resumes(workplace, experiment, starter):
