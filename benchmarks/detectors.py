@@ -11,44 +11,13 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
+
+from benchmarks.in_process import prepared, trained
 
 MODELS = ("rcnn", "fast_rcnn", "faster_rcnn", "yolo")
 IMAGES, ROUNDS = 64, 5
-
-
-def prepared(*overrides: str) -> tuple[dict[str, Any], Any]:
-    """The configuration of a command line, and its prepared data."""
-    from mlrun.config.compose import compose
-    from mlrun.config.instantiate import build, plain
-
-    cfg = plain(compose(["trainer.threads=1", *overrides]))
-    data = build(cfg["dataset"], {"seed": cfg["seed"], "data_dir": None, "name": cfg["dataset"]["name"]})
-    data.prepare()
-    return cfg, data
-
-
-class Nobody:
-    """A tracked run that nobody reads."""
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *arguments, **options: None
-
-
-def trained(*overrides: str) -> tuple[Any, Any, float]:
-    """(learner, data, CPU seconds of the training)."""
-    from mlrun.predictions.learner import make_learner
-    from mlrun.report import silent
-
-    cfg, data = prepared(*overrides)
-    learner = make_learner(cfg, data)
-    start = time.process_time()
-    with tempfile.TemporaryDirectory() as folder:
-        learner.fit(data, Nobody(), Path(folder), silent.Progress())
-    return learner, data, time.process_time() - start
 
 
 def seconds_per_image(learner: Any, data: Any) -> float:

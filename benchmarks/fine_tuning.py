@@ -10,18 +10,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.in_process import trained
 from benchmarks.rows import report
-from mlrun.config.compose import compose
-from mlrun.config.instantiate import build, plain
 from mlrun.experiment.result import seed_everything
 from mlrun.experiment.stored import open_run
-from mlrun.predictions.learner import make_learner
-from mlrun.report import silent
 
 TASKS = {"bert_classifier": "accuracy", "bert_pair": "accuracy", "bert_tagger": "f1", "bert_qa": "f1"}
 ROWS = {
@@ -36,33 +31,19 @@ STARTS: dict[str, list[str]] = {
 }
 
 
-class Unrecorded:
-    """A tracked run that nobody reads."""
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *arguments, **options: None
-
-
 def measured(task: str, start: str, run: str, seed: int) -> dict[str, Any]:
     """One row of the table."""
     encoder = open_run(run)[0]["model"]["network"]["encoder"]
     sizes = [f"model.network.encoder.{name}={encoder[name]}" for name in ("width", "heads", "layers", "positions")]
-    overrides = [f"model={task}", f"seed={seed}", "trainer.threads=1", *sizes, *ROWS.get(task, []), *STARTS[start]]
+    overrides = [f"model={task}", f"seed={seed}", *sizes, *ROWS.get(task, []), *STARTS[start]]
     if start != "random":
         overrides.append(f"model.init_from={run}")
-    cfg = plain(compose(overrides))
     seed_everything(seed)
-    data = build(cfg["dataset"], {"seed": seed, "data_dir": cfg["data_dir"], "name": cfg["dataset"]["name"]}, "dataset")
-    data.prepare()
-    learner = make_learner(cfg, data)
-    began = time.process_time()
-    with tempfile.TemporaryDirectory() as folder:
-        learner.fit(data, Unrecorded(), Path(folder), silent.Progress())
-    seconds = time.process_time() - began
-    trained = sum(parameter.numel() for parameter in learner.task.parameters() if parameter.requires_grad)
+    learner, data, seconds = trained(*overrides)
+    weights = sum(parameter.numel() for parameter in learner.task.parameters() if parameter.requires_grad)
     return {
         "task": task, "start": start, "seed": seed, "metric": TASKS[task], "value": round(learner.evaluate(data, "test").metrics[TASKS[task]], 4),
-        "trained": trained, "parameters": learner.training.parameters, "state_bytes": 3 * 4 * trained, "fit_seconds": round(seconds, 1),
+        "trained": weights, "parameters": learner.training.parameters, "state_bytes": 3 * 4 * weights, "fit_seconds": round(seconds, 1),
     }  # fmt: skip
 
 

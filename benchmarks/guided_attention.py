@@ -14,12 +14,13 @@ from typing import Any
 
 import torch
 
-from benchmarks.detectors import trained
+from benchmarks.in_process import trained
 from benchmarks.rows import report
 
 DATA = [
     "model=seq2seq_attention", "dataset=reverse", "dataset.rows=7000", "dataset.split={train: 5500, val: 500, test: 500}", "dataset.max_symbols=25",
-    "dataset.reverse_source=true", "dataset.measure=exact_match", "dataset.batch_size=64", "optim.lr=0.003", "scheduler=none", "trainer.keep=last", "trainer.max_epochs=14",
+    "dataset.reverse_source=true", "dataset.measure=exact_match", "dataset.batch_size=64", "optim.lr=0.003", "scheduler=none",
+    "trainer.keep=last", "trainer.max_epochs=14",
 ]  # fmt: skip
 NEAR, ENOUGH = 0.1, 0.9
 

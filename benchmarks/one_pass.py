@@ -17,9 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.in_process import prepared
 from benchmarks.rows import report
 from mlrun.config.compose import compose
-from mlrun.config.instantiate import build, plain
 from mlrun.experiment.run import run
 from mlrun.experiment.stored import open_run
 from mlrun.report import silent
@@ -47,9 +47,8 @@ def trained(directory: str, overrides: list[str]) -> Decoder:
     """Trains in a directory."""
     overrides = [*overrides, "trainer.threads=1"]
     result = run(compose(overrides), directory, overrides, report=silent)
-    cfg, learner = open_run(directory)
-    data = build(plain(cfg)["dataset"], {"seed": cfg["seed"], "data_dir": None, "name": cfg["dataset"]["name"]})
-    data.prepare()
+    _, learner = open_run(directory)
+    cfg, data = prepared(*overrides)
     texts = data.examples("test").only(data.inputs)
     single = [texts.take(slice(row, row + 1)) for row in range(SINGLE)]
     metric = cfg["dataset"]["measure"]

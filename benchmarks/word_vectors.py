@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+from benchmarks.in_process import Nobody, prepared
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 MODELS = ("skip_gram negative_sampling", "skip_gram hierarchical_softmax", "cbow negative_sampling", "cbow hierarchical_softmax", "glove")  # fmt: skip
 WIDTH, WINDOW, NEGATIVES, SUBSAMPLE = 100, 5, 5, 1e-3
@@ -37,13 +39,12 @@ def ours(model, seed, epochs, overrides):
     from mlrun.data.word_vectors import vectors_of
     from mlrun.predictions.learner import make_learner
     from mlrun.report import silent
-    from tests.test_models import Nobody, prepared
 
     chosen = ["model=glove"]
     if model != "glove":
         architecture, objective = model.split()
         chosen = ["model=word2vec", f"model.architecture={architecture}", f"model.objective={objective}"]
-    cfg, data = prepared(*chosen, f"seed={seed}", f"trainer.max_epochs={epochs}", "trainer.threads=1", *overrides)
+    cfg, data = prepared(*chosen, f"seed={seed}", f"trainer.max_epochs={epochs}", *overrides)
     learner = make_learner(cfg, data)
     words = learner.task.corpus(data, "train")
     learner.task.corpus(data, "val")
@@ -58,7 +59,6 @@ def ours(model, seed, epochs, overrides):
 def sentences(seed, overrides):
     """The same words for gensim, text by text."""
     from mlrun.data.preprocess.preprocessor import make_preprocessor
-    from tests.test_models import prepared
 
     cfg, data = prepared("model=word2vec", f"seed={seed}", *[one for one in overrides if one.startswith("dataset")])
     preprocessor = make_preprocessor(cfg["model"]["preprocessor"], data)
@@ -96,7 +96,6 @@ def script(model, seed, epochs, overrides):
     from mlrun.data.preprocess.preprocessor import make_preprocessor
     from mlrun.data.word_blocks import NoiseWords, WordBlocks, pair_mask
     from mlrun.data.word_vectors import WordVectors
-    from tests.test_models import prepared
 
     cfg, data = prepared("model=word2vec", f"seed={seed}", *[one for one in overrides if one.startswith("dataset")])
     preprocessor = make_preprocessor(cfg["model"]["preprocessor"], data)
