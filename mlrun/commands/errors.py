@@ -134,7 +134,7 @@ def _values(found: Evaluation, name: str, place: int) -> list[Any]:
     value = found.examples[place][name]
     if isinstance(value, str):
         return [value]
-    return list(value if hasattr(value, "iloc") else value.reshape(-1))
+    return list(found.examples.features[name].describe(value).values() if hasattr(value, "iloc") else value.reshape(-1))
 
 
 def _classes(found: Evaluation, truth: np.ndarray, data: RowData) -> Table:

@@ -158,10 +158,15 @@ class Row(Feature):
         return [(column, kind) for column, kind in self.kinds]
 
     def describe(self, value: Any) -> Any:
-        return {
-            name: None if one != one else one.isoformat() if hasattr(one, "isoformat") else one
-            for name, one in zip(self.names, value.tolist())
-        }
+        return {name: self._described(one, kind) for (name, kind), one in zip(self.kinds, value.tolist())}
+
+    @staticmethod
+    def _described(value: Any, kind: str) -> Any:
+        if value != value:
+            return None
+        if kind == BOOLEAN:  # beside blanks, 0.0 and 1.0
+            return bool(value)
+        return value.isoformat() if hasattr(value, "isoformat") else value
 
 
 @dataclass(frozen=True)

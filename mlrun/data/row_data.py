@@ -13,7 +13,7 @@ import numpy as np
 
 from mlrun.data.digest import add_to_digest
 from mlrun.data.examples import Examples, is_on_disk
-from mlrun.data.features import Feature, Label, Labels, Value, Values
+from mlrun.data.features import BOOLEAN, Feature, Label, Labels, Value, Values
 from mlrun.data.module import DataModule
 from mlrun.data.splits import (
     PARTS,
@@ -225,7 +225,11 @@ class RowData(DataModule):
             names = list(getattr(feature, "names", ()))
             values = self.content.columns[at]
             if at not in self.targets and name in names and values.ndim == 2:
-                return values[name].to_numpy(dtype=object) if hasattr(values, "iloc") else values[:, names.index(name)]
+                if not hasattr(values, "iloc"):
+                    return values[:, names.index(name)]
+                if dict(feature.columns(at)).get(name) == BOOLEAN:  # beside blanks, 0.0 and 1.0
+                    return values[name].map({0: False, 1: True}).to_numpy(dtype=object)
+                return values[name].to_numpy(dtype=object)
         return super().column(name)
 
     def _split(self) -> dict[str, np.ndarray]:

@@ -258,9 +258,11 @@ def _recall_line(metrics: Mapping[str, float], classes: Mapping[str, str]) -> st
 
     classes: name of the metric with a class's recall -> the class.
     """
+    from mlrun.data.row_data import in_list
+
     splits, _ = by_split({name: value for name, value in metrics.items() if name.rpartition("/")[2] in classes})
     of_split = next(iter(splits.values()), {})
-    recalls = [(classes[name], value) for name, value in of_split.items() if value == value]
+    recalls = [(in_list(classes[name]), value) for name, value in of_split.items() if value == value]
     if len(recalls) <= LISTED_RECALLS:
         return ", ".join(f"{name} {number(value, 3)}" for name, value in recalls)
     lowest = sorted(recalls, key=lambda one: one[1])[:3]

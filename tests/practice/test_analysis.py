@@ -172,6 +172,20 @@ def test_wrong_labels_and_the_bad_slice_are_found(finished, capsys):
     assert "most confident mistakes" in said and "slices, the worst first" in said
 
 
+def test_booleans_and_blanks_are_shown_as_such(finished):
+    generator = np.random.default_rng(3)
+    garden = generator.choice(["true", "false", ""], 300)
+    sold = np.where(generator.random(300) < 0.5, "yes, fast", "no")
+    pd.DataFrame({"garden": garden, "sold": sold}).to_csv(finished.folder / "flats.csv", index=False)
+    run = finished("model=logistic_regression", "dataset=csv", "dataset.path=flats.csv")
+    for by in ([], ["--by", "garden"]):
+        assert dispatch(["errors", str(run), *by]) == 0
+        for name, column in (("mistakes", "garden"), ("slices", "values")):
+            with open(run / "errors" / f"{name}.csv", newline="") as file:
+                values = {row[column] for row in csv.DictReader(file)}
+            assert values == {"True", "False", "" if name == "mistakes" else "missing"}
+
+
 def test_errors_of_images_are_drawn(finished, capsys):
     run = finished(*IMAGES)
     assert dispatch(["errors", str(run), "--part", "val"]) == 0

@@ -105,6 +105,16 @@ def test_a_loss_that_is_a_metric_has_its_name_on_every_split():
     assert shown == {"test/log_loss": "0.3000", "val/log_loss": "0.2000", "train/log_loss": "0.1000"}
 
 
+def test_a_class_with_a_comma_is_quoted_beside_its_recall():
+    stream = io.StringIO()
+    own = {
+        "metrics": {"val/recall_no": 0.5, "val/recall_yes": 0.25},
+        "classes": {"recall_no": "no", "recall_yes": "yes, fast"},
+    }
+    terminal.result_table(SimpleNamespace(**{**vars(RESULT), **own}), stream=stream)
+    assert 'no 0.500, "yes, fast" 0.250' in stream.getvalue()
+
+
 def test_result_without_optional_facts():
     stream = io.StringIO()
     bare = SimpleNamespace(**{**vars(RESULT), "metrics": {}, "seconds": {}, "parameters": None, "best_epoch": None})
